@@ -1,0 +1,1 @@
+"""Facts of devices, one TOML file each."""

@@ -1,0 +1,333 @@
+"""The vocabulary: one row per primitive operation, with its shape rule and what it counts.
+
+Shapes carry no batch axis and put channels first: an image is ``(channels, height, width)``, a volume
+``(channels, depth, height, width)``, a vector ``(features,)``. A new operation is one row here, one smart
+constructor in ``builder.py`` and one line in ``module.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite, prod
+from typing import Any
+
+Shape = tuple[int, ...]
+Attrs = tuple[Any, ...]
+
+ACTIVATIONS = ("relu", "relu6", "hswish", "hsigmoid", "sigmoid", "silu", "gelu", "tanh", "leaky_relu")
+
+
+class GraphError(ValueError):
+    """A network that cannot exist: shapes that do not fit, a width below one, a stride beyond its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One primitive operation. ``attrs`` names the values in ``Node.attrs``, in order.
+
+    ``shape(input_shapes, attrs)`` infers the output shape and raises ``GraphError`` for what cannot be.
+    ``parameters(input_shapes, attrs)`` lists ``(name, shape)`` of trainable tensors, ``buffers`` those of
+    running statistics. ``macs(input_shapes, attrs, output_shape)`` counts multiply-adds of convolutions, linear
+    layers and matrix products; everything else counts zero.
+    """
+
+    attrs: tuple[str, ...]
+    shape: Callable[[tuple[Shape, ...], Attrs], Shape]
+    parameters: Callable[[tuple[Shape, ...], Attrs], list[tuple[str, Shape]]] | None = None
+    buffers: Callable[[tuple[Shape, ...], Attrs], list[tuple[str, Shape]]] | None = None
+    macs: Callable[[tuple[Shape, ...], Attrs, Shape], int] | None = None
+    # Elementwise on one operand: a runtime writes the result over an operand that nobody else needs.
+    in_place: bool = False
+    # A view moves no bytes.
+    view: bool = False
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _positive(op: str, name: str, value: object) -> int:
+    if not _is_int(value) or value < 1:  # type: ignore[operator]
+        raise GraphError(f"{op}: {name} must be a whole number of at least 1, not {value!r}")
+    return value  # type: ignore[return-value]
+
+
+def _ints(op: str, name: str, value: object, length: int, minimum: int) -> tuple[int, ...]:
+    if not isinstance(value, tuple) or len(value) != length or not all(_is_int(v) for v in value):
+        raise GraphError(f"{op}: {name} must hold {length} whole numbers, not {value!r}")
+    if any(v < minimum for v in value):
+        raise GraphError(f"{op}: {name} must be at least {minimum} on every axis, not {value!r}")
+    return value
+
+
+def _arity(op: str, inputs: tuple[Shape, ...], count: int) -> None:
+    if len(inputs) != count:
+        raise GraphError(f"{op}: takes {count} operand(s), not {len(inputs)}")
+
+
+def _axis(op: str, rank: int, axis: object) -> int:
+    if not _is_int(axis) or not 0 <= axis < rank:  # type: ignore[operator]
+        raise GraphError(f"{op}: axis {axis!r} does not exist in a tensor of {rank} axes")
+    return axis  # type: ignore[return-value]
+
+
+def _given_shape(op: str) -> Callable[[tuple[Shape, ...], Attrs], Shape]:
+    def shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+        _arity(op, inputs, 0)
+        (given,) = attrs
+        if not isinstance(given, tuple) or not given:
+            raise GraphError(f"{op}: shape must be a tuple such as (3, 224, 224), not {given!r}")
+        return _ints(op, "shape", given, len(given), 1)
+
+    return shape
+
+
+def _padding(op: str, padding: object, rank: int) -> tuple[tuple[int, int], ...]:
+    if not isinstance(padding, tuple) or len(padding) != rank:
+        raise GraphError(f"{op}: padding must be {rank} pairs (before, after), not {padding!r}")
+    for pair in padding:
+        _ints(op, "padding", pair, 2, 0)
+    return padding
+
+
+def _window(
+    op: str, size: Shape, kernel: Shape, stride: Shape, padding: tuple[tuple[int, int], ...], dilation: Shape
+) -> Shape:
+    """Output extents of a sliding window over ``size``."""
+    extents = []
+    for extent, k, s, (before, after), d in zip(size, kernel, stride, padding, dilation, strict=True):
+        if s > extent:
+            raise GraphError(
+                f"{op}: stride {s} is beyond the input, which is {'x'.join(map(str, size))} here;"
+                " use a larger image or fewer strided layers"
+            )
+        room = extent + before + after - d * (k - 1) - 1
+        if room < 0:
+            raise GraphError(f"{op}: kernel {k} (dilation {d}) does not fit an input of {extent} with its padding")
+        extents.append(room // s + 1)
+    return tuple(extents)
+
+
+def _conv_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("conv", inputs, 1)
+    (x,) = inputs
+    out_channels, kernel, stride, padding, dilation, groups, bias = attrs
+    rank = len(x) - 1
+    if rank < 1:
+        raise GraphError(f"conv: needs at least one spatial axis, its input is {x}; use linear for vectors")
+    _positive("conv", "out_channels", out_channels)
+    _ints("conv", "kernel", kernel, rank, 1)
+    _ints("conv", "stride", stride, rank, 1)
+    _ints("conv", "dilation", dilation, rank, 1)
+    _positive("conv", "groups", groups)
+    if x[0] % groups or out_channels % groups:
+        raise GraphError(f"conv: {groups} groups divide neither {x[0]} input nor {out_channels} output channels evenly")
+    if not isinstance(bias, bool):
+        raise GraphError(f"conv: bias must be true or false, not {bias!r}")
+    return (out_channels, *_window("conv", x[1:], kernel, stride, _padding("conv", padding, rank), dilation))
+
+
+def _conv_parameters(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
+    out_channels, kernel, _, _, _, groups, bias = attrs
+    weight = ("weight", (out_channels, inputs[0][0] // groups, *kernel))
+    return [weight, ("bias", (out_channels,))] if bias else [weight]
+
+
+def _conv_macs(inputs: tuple[Shape, ...], attrs: Attrs, output: Shape) -> int:
+    kernel: Shape = attrs[1]
+    groups: int = attrs[5]
+    return prod(output) * (inputs[0][0] // groups) * prod(kernel)
+
+
+def _linear_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("linear", inputs, 1)
+    out_features, bias = attrs
+    if not isinstance(bias, bool):
+        raise GraphError(f"linear: bias must be true or false, not {bias!r}")
+    return (*inputs[0][:-1], _positive("linear", "out_features", out_features))
+
+
+def _linear_parameters(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
+    out_features, bias = attrs
+    weight = ("weight", (out_features, inputs[0][-1]))
+    return [weight, ("bias", (out_features,))] if bias else [weight]
+
+
+def _linear_macs(inputs: tuple[Shape, ...], attrs: Attrs, output: Shape) -> int:
+    return prod(output) * inputs[0][-1]
+
+
+def _norm_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("norm", inputs, 1)
+    kind, eps, momentum, axis = attrs
+    if kind not in ("batch", "layer"):
+        raise GraphError(f"norm: kind must be 'batch' or 'layer', not {kind!r}")
+    for name, value in (("eps", eps), ("momentum", momentum)):
+        if not isinstance(value, float) or not isfinite(value) or value < 0:
+            raise GraphError(f"norm: {name} must be a number of at least 0, not {value!r}")
+    _axis("norm", len(inputs[0]), axis)
+    if kind == "batch" and axis != 0:
+        raise GraphError("norm: batch normalisation is over the channels, axis 0")
+    return inputs[0]
+
+
+def _norm_parameters(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
+    width = (inputs[0][attrs[3]],)
+    return [("weight", width), ("bias", width)]
+
+
+def _norm_buffers(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
+    width = (inputs[0][0],)
+    return [("running_mean", width), ("running_var", width)] if attrs[0] == "batch" else []
+
+
+def _act_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("act", inputs, 1)
+    if attrs[0] not in ACTIVATIONS:
+        raise GraphError(f"act: no activation {attrs[0]!r}; known: {', '.join(ACTIVATIONS)}")
+    return inputs[0]
+
+
+def _add_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    if len(inputs) < 2:
+        raise GraphError("add: needs at least two operands")
+    if any(shape != inputs[0] for shape in inputs):
+        raise GraphError(f"add: operands differ in shape: {', '.join(map(str, inputs))}")
+    return inputs[0]
+
+
+def _mul_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("mul", inputs, 2)
+    a, b = inputs
+    if len(a) != len(b) or any(m != n and 1 not in (m, n) for m, n in zip(a, b, strict=True)):
+        raise GraphError(f"mul: shapes {a} and {b} do not broadcast")
+    return tuple(max(m, n) for m, n in zip(a, b, strict=True))
+
+
+def _concat_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    if len(inputs) < 2:
+        raise GraphError("concat: needs at least two operands")
+    first = inputs[0]
+    axis = _axis("concat", len(first), attrs[0])
+    for shape in inputs:
+        if len(shape) != len(first) or any(
+            i != axis and m != n for i, (m, n) in enumerate(zip(shape, first, strict=True))
+        ):
+            raise GraphError(f"concat: operands differ off axis {axis}: {', '.join(map(str, inputs))}")
+    return tuple(sum(s[axis] for s in inputs) if i == axis else n for i, n in enumerate(first))
+
+
+def _pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("pool", inputs, 1)
+    (x,) = inputs
+    kind, kernel, stride, padding, count_padding = attrs
+    rank = len(x) - 1
+    if kind not in ("max", "avg"):
+        raise GraphError(f"pool: kind must be 'max' or 'avg', not {kind!r}")
+    if rank < 1:
+        raise GraphError(f"pool: needs at least one spatial axis, its input is {x}")
+    if not isinstance(count_padding, bool):
+        raise GraphError(f"pool: count_padding must be true or false, not {count_padding!r}")
+    _ints("pool", "kernel", kernel, rank, 1)
+    _ints("pool", "stride", stride, rank, 1)
+    return (x[0], *_window("pool", x[1:], kernel, stride, _padding("pool", padding, rank), (1,) * rank))
+
+
+def _global_pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("global_pool", inputs, 1)
+    if attrs[0] not in ("max", "avg"):
+        raise GraphError(f"global_pool: kind must be 'max' or 'avg', not {attrs[0]!r}")
+    return (inputs[0][0], *(1 for _ in inputs[0][1:]))
+
+
+def _resize_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("resize", inputs, 1)
+    size, mode = attrs
+    if mode not in ("nearest", "bilinear"):
+        raise GraphError(f"resize: mode must be 'nearest' or 'bilinear', not {mode!r}")
+    if mode == "bilinear" and len(inputs[0]) != 3:
+        raise GraphError("resize: bilinear needs an image, (channels, height, width)")
+    return (inputs[0][0], *_ints("resize", "size", size, len(inputs[0]) - 1, 1))
+
+
+def _matmul_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("matmul", inputs, 2)
+    a, b = inputs
+    if len(a) < 2 or len(a) != len(b) or a[:-2] != b[:-2] or a[-1] != b[-2]:
+        raise GraphError(f"matmul: {a} x {b} is no matrix product")
+    return (*a[:-1], b[-1])
+
+
+def _softmax_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("softmax", inputs, 1)
+    _axis("softmax", len(inputs[0]), attrs[0])
+    return inputs[0]
+
+
+def _reshape_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("reshape", inputs, 1)
+    (shape,) = attrs
+    if not isinstance(shape, tuple) or not shape:
+        raise GraphError(f"reshape: shape must be a tuple, not {shape!r}")
+    _ints("reshape", "shape", shape, len(shape), 1)
+    if prod(shape) != prod(inputs[0]):
+        raise GraphError(f"reshape: {inputs[0]} has {prod(inputs[0])} elements, {shape} has {prod(shape)}")
+    return shape
+
+
+def _permute_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("permute", inputs, 1)
+    axes = _ints("permute", "axes", attrs[0], len(inputs[0]), 0)
+    if sorted(axes) != list(range(len(axes))):
+        raise GraphError(f"permute: axes {axes} are no permutation")
+    return tuple(inputs[0][a] for a in axes)
+
+
+def _slice_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("slice", inputs, 1)
+    axis, start, stop = attrs
+    _axis("slice", len(inputs[0]), axis)
+    if not (_is_int(start) and _is_int(stop) and 0 <= start < stop <= inputs[0][axis]):
+        raise GraphError(f"slice: {start}:{stop} is no range of axis {axis} of {inputs[0]}")
+    return tuple(stop - start if i == axis else n for i, n in enumerate(inputs[0]))
+
+
+def _scale_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("scale", inputs, 1)
+    if not isinstance(attrs[0], float) or not isfinite(attrs[0]):
+        raise GraphError(f"scale: factor must be a finite number, not {attrs[0]!r}")
+    return inputs[0]
+
+
+OPS: dict[str, Op] = {
+    "input": Op(("shape",), _given_shape("input")),
+    "zero": Op(("shape",), _given_shape("zero")),
+    "conv": Op(
+        ("out_channels", "kernel", "stride", "padding", "dilation", "groups", "bias"),
+        _conv_shape,
+        parameters=_conv_parameters,
+        macs=_conv_macs,
+    ),
+    "linear": Op(("out_features", "bias"), _linear_shape, parameters=_linear_parameters, macs=_linear_macs),
+    "norm": Op(
+        ("kind", "eps", "momentum", "axis"),
+        _norm_shape,
+        parameters=_norm_parameters,
+        buffers=_norm_buffers,
+        in_place=True,
+    ),
+    "act": Op(("fn",), _act_shape, in_place=True),
+    "add": Op((), _add_shape),
+    "mul": Op((), _mul_shape),
+    "concat": Op(("axis",), _concat_shape),
+    "pool": Op(("kind", "kernel", "stride", "padding", "count_padding"), _pool_shape),
+    "global_pool": Op(("kind",), _global_pool_shape),
+    "resize": Op(("size", "mode"), _resize_shape),
+    "matmul": Op((), _matmul_shape, macs=lambda inputs, attrs, output: prod(output) * inputs[0][-1]),
+    "softmax": Op(("axis",), _softmax_shape, in_place=True),
+    "reshape": Op(("shape",), _reshape_shape, in_place=True, view=True),
+    "permute": Op(("axes",), _permute_shape),
+    "slice": Op(("axis", "start", "stop"), _slice_shape),
+    "scale": Op(("factor",), _scale_shape, in_place=True),
+}

@@ -1,0 +1,501 @@
+"""Search spaces as functions, the choices they make, and the genotypes that record them.
+
+A space is a function ``f(choose, **options) -> Graph``. Each named choice it asks for is one *decision*; the
+decisions of one run, in order, are a ``Genotype``. Conditional choices are plain ``if``s. The same function runs
+under random draws, the replay of a genotype, a mutation of one, or an enumeration.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from search_spaces.graph import Graph
+from search_spaces.ops import GraphError
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+Value = None | bool | int | float | str | tuple[Any, ...]
+T = TypeVar("T")
+
+
+class Rng(Protocol):
+    """What spaces need of a random source: ``random.Random`` and ``numpy.random.Generator`` both have it."""
+
+    def random(self) -> float: ...
+
+
+class SpaceError(ValueError):
+    """A space that contradicts itself or makes a network that cannot be; the message names the choice."""
+
+
+class GenotypeError(ValueError):
+    """Decisions that the space does not contain, or text that is no genotype."""
+
+
+class Genotype(Mapping[str, Value]):
+    """The named decisions of one run of a space, in the order they were made. Immutable, hashable, JSON-able."""
+
+    __slots__ = ("_hash", "_values")
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = dict(values)
+        self._hash: int | None = None
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Genotype) and self._values == other._values
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(tuple(self._values.items()))
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Genotype({self._values!r})"
+
+    def to_json(self) -> str:
+        """The decisions as a JSON object, in order."""
+        return json.dumps(self._values)
+
+    @classmethod
+    def from_json(cls, text: str) -> Genotype:
+        """Read ``to_json``'s text. Raises ``GenotypeError``; whether a space contains it, ``Space.graph`` says."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise GenotypeError(f"no genotype: the text is not JSON ({error})") from None
+        return cls._from_document(document)
+
+    def to_yaml(self) -> str:
+        """The decisions as a YAML mapping, in order."""
+        import yaml
+
+        return yaml.safe_dump(json.loads(self.to_json()), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Genotype:
+        """Read ``to_yaml``'s text. Raises ``GenotypeError``."""
+        import yaml
+
+        try:
+            document = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise GenotypeError(f"no genotype: the text is not YAML ({error})") from None
+        return cls._from_document(document)
+
+    @classmethod
+    def _from_document(cls, document: object) -> Genotype:
+        if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
+            raise GenotypeError("no genotype: expected one object of choice names and values")
+        return cls({name: _frozen(value) for name, value in document.items()})
+
+
+def _frozen(value: Any) -> Value:
+    if isinstance(value, list):
+        return tuple(_frozen(v) for v in value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise GenotypeError(f"a decision is a number, a text, true, false, null or a list of them, not {value!r}")
+
+
+class Choose:
+    """Makes the choices of one run. A space function receives one as its first argument.
+
+    A decision comes from the replayed genotype where that has it and else from the random source; without either
+    it is an error, or, for an enumeration, the first option.
+    """
+
+    __slots__ = ("_given", "_options", "_rng", "_space", "made")
+
+    def __init__(
+        self, space: str, options: dict[str, tuple[Any, ...]], given: Mapping[str, Value], rng: Rng | None
+    ) -> None:
+        self._space = space
+        self._options = options
+        self._given = given
+        self._rng = rng
+        self.made: dict[str, Any] = {}
+
+    def one_of(self, name: str, options: Sequence[T]) -> T:
+        """One of ``options``, which are always the same for one name: numbers, texts, booleans, None or tuples."""
+        known = self._options.get(name)
+        if known is not options and known != tuple(options):
+            self._register(name, tuple(options), known)
+        if name in self.made:
+            raise SpaceError(
+                f"space {self._space!r}: the choice {name!r} is made twice in one network; give each choice its own"
+                " name, for example with the number of the layer in it"
+            )
+        if name in self._given:
+            value = self._given[name]
+            try:
+                value = options[options.index(value)]  # type: ignore[assignment]
+            except ValueError:
+                raise GenotypeError(
+                    f"space {self._space!r}: {name!r} cannot be {value!r}; its options are"
+                    f" {', '.join(map(repr, options))}"
+                ) from None
+        elif self._rng is None:
+            raise GenotypeError(f"space {self._space!r}: the genotype has no decision for {name!r}")
+        else:
+            value = options[int(self._rng.random() * len(options))]  # type: ignore[assignment]
+        self.made[name] = value
+        return value  # type: ignore[return-value]
+
+    def int(self, name: str, low: int, high: int) -> int:
+        """A whole number from ``low`` to ``high``, both included."""
+        return self.one_of(name, range(low, high + 1))
+
+    def _register(self, name: object, options: tuple[Any, ...], known: tuple[Any, ...] | None) -> None:
+        where = f"space {self._space!r}: the choice {name!r}"
+        if known is not None:
+            raise SpaceError(
+                f"{where} was offered {_listed(known)} before and {_listed(options)} now; the options of one name"
+                " must not depend on other choices: use another name for the other options"
+            )
+        if not isinstance(name, str) or not name:
+            raise SpaceError(f"{where} needs a name: a text that is not empty")
+        if not options:
+            raise SpaceError(f"{where} has no options")
+        for option in options:
+            try:
+                _frozen(list(option) if isinstance(option, tuple) else option)
+            except GenotypeError:
+                raise SpaceError(
+                    f"{where} offers {option!r}; options are numbers, texts, true, false, None or tuples of them"
+                    " (choose a name, and look the object up)"
+                ) from None
+        if len(set(options)) != len(options):
+            raise SpaceError(f"{where} offers one option twice: {_listed(options)}")
+        self._options[name] = options
+
+
+def _listed(options: tuple[Any, ...]) -> str:
+    return "(" + ", ".join(map(repr, options)) + ")"
+
+
+class _First:
+    """A random source that always takes the first option."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Notation:
+    """A system's published way of writing an architecture, for a space with the given options.
+
+    ``parse(text, options)`` returns decisions by name and raises ``GenotypeError``; ``format(decisions, options)``
+    writes them.
+    """
+
+    parse: Callable[[str, Mapping[str, Any]], dict[str, Value]]
+    format: Callable[[Mapping[str, Value], Mapping[str, Any]], str]
+
+
+@dataclass
+class Space:
+    """A search space: a function of a ``Choose`` and options that returns a ``Graph``.
+
+    ``options`` are the function's keyword arguments, for example the image size; ``with_options`` changes them. Every
+    method raises ``SpaceError`` where the function contradicts itself and ``GenotypeError`` for decisions that it
+    does not contain.
+    """
+
+    function: Callable[..., Graph]
+    name: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notation: Notation | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.name or getattr(self.function, "__name__", "space")
+        parameters = inspect.signature(self.function).parameters
+        positional = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if not positional:
+            raise SpaceError(f"space {self.name!r}: the function must take `choose` as its first argument")
+        self._any_option = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        self._accepted = {
+            p.name: p.default for p in parameters.values() if p is not positional[0] and p.kind is not p.VAR_KEYWORD
+        }
+        for option in self.options:
+            if not self.accepts(option):
+                known = ", ".join(self._accepted) or "none"
+                raise SpaceError(f"space {self.name!r} has no option {option!r}; its options: {known}")
+        missing = [
+            n for n, default in self._accepted.items() if default is inspect.Parameter.empty and n not in self.options
+        ]
+        if missing:
+            raise SpaceError(f"space {self.name!r} needs a value for {', '.join(missing)}")
+        self._known: dict[str, tuple[Any, ...]] = {}
+        self._last: tuple[Genotype | None, Graph | None] = (None, None)
+        self._explored: dict[str, tuple[Any, ...]] | None = None
+
+    def accepts(self, option: str) -> bool:
+        """Whether the function takes the keyword argument ``option``."""
+        return self._any_option or option in self._accepted
+
+    def option(self, name: str) -> Any:
+        """The value of one option, given or default; ``None`` where there is no such option."""
+        if name in self.options:
+            return self.options[name]
+        default = self._accepted.get(name)
+        return None if default is inspect.Parameter.empty else default
+
+    def with_options(self, **options: Any) -> Space:
+        """The same space with other options; genotypes stay valid where the options leave the choices alone."""
+        return Space(self.function, self.name, {**self.options, **options}, self.notation)
+
+    # -- running the function ------------------------------------------------------------------------------------
+
+    def _run(self, given: Mapping[str, Value], rng: Rng | None) -> tuple[Genotype, Graph]:
+        choose = Choose(self.name, self._known, given, rng)
+        try:
+            graph = self.function(choose, **self.options)
+        except GraphError as error:
+            raise SpaceError(self._blame(error, choose.made)) from error
+        if not isinstance(graph, Graph):
+            raise SpaceError(
+                f"space {self.name!r} returned {type(graph).__name__}, not a Graph; end the function with"
+                " `return builder.build(outputs)`"
+            )
+        genotype = Genotype(choose.made)
+        self._last = (genotype, graph)
+        return genotype, graph
+
+    def _blame(self, error: GraphError, made: dict[str, Any]) -> str:
+        """Name the choice behind an impossible network: one whose other options all or partly make it possible."""
+        text = f"space {self.name!r}: {error}"
+        if not made:
+            return text
+        culprits = []
+        for name, value in made.items():
+            for other in self._known[name]:
+                if other == value:
+                    continue
+                try:
+                    self.function(Choose(self.name, dict(self._known), {**made, name: other}, _First()), **self.options)
+                except (GraphError, SpaceError, GenotypeError):
+                    continue
+                culprits.append(name)
+                break
+        if not culprits:
+            culprits = [list(made)[-1]]
+        named = " or ".join(f"{n!r} = {made[n]!r} of {_listed(self._known[n])}" for n in culprits[:3])
+        return f"{text} (choice {named})"
+
+    def graph(self, genotype: Mapping[str, Value]) -> Graph:
+        """The network that a genotype describes, in normal form. ``GenotypeError`` where the space has no such one."""
+        last, graph = self._last
+        if last is genotype and graph is not None:
+            return graph
+        made, graph = self._run(genotype, None)
+        unused = set(genotype) - set(made)
+        if unused:
+            raise GenotypeError(f"space {self.name!r} makes no choice {', '.join(map(repr, sorted(unused)))} here")
+        return graph
+
+    def sample(self, rng: Rng) -> Genotype:
+        """A random genotype: every choice uniform over its options."""
+        return self._run({}, rng)[0]
+
+    def complete(self, decisions: Mapping[str, Value], rng: Rng) -> Genotype:
+        """A genotype with these decisions where their choices are made, and random ones elsewhere."""
+        return self._run(decisions, rng)[0]
+
+    def mutate(self, genotype: Genotype, rng: Rng) -> Genotype:
+        """One decision changed to another of its options, then replayed; choices that this opens are drawn anew.
+
+        A genotype without any choice of two options comes back as it is.
+        """
+        known = self._known
+        names = [n for n in genotype if n not in known or len(known[n]) > 1]
+        if any(n not in known for n in names):
+            self.graph(genotype)
+            names = [n for n in genotype if len(known[n]) > 1]
+        if not names:
+            return genotype
+        name = names[int(rng.random() * len(names))]
+        options = known[name]
+        place = options.index(genotype[name])
+        shift = 1 + int(rng.random() * (len(options) - 1))
+        given = dict(genotype)
+        given[name] = options[(place + shift) % len(options)]
+        return self._run(given, rng)[0]
+
+    def crossover(self, a: Genotype, b: Genotype, rng: Rng) -> Genotype:
+        """Uniform crossover: each decision from either parent, from the one that has it, or else drawn anew."""
+        given = {**b, **a}
+        for name in given:
+            if name in a and name in b and rng.random() < 0.5:
+                given[name] = b[name]
+        return self._run(given, rng)[0]
+
+    # -- the whole space -----------------------------------------------------------------------------------------
+
+    def enumerate(self) -> Iterator[Genotype]:
+        """Every genotype once, in the order of the options, last decision fastest. For small spaces."""
+        prefix: dict[str, Value] = {}
+        while True:
+            genotype = self._run(prefix, _First())[0]
+            yield genotype
+            values = dict(genotype)
+            for name in reversed(list(values)):
+                options = self._known[name]
+                place = options.index(values[name])
+                if place + 1 < len(options):
+                    values[name] = options[place + 1]
+                    prefix = values
+                    break
+                del values[name]
+            else:
+                return
+
+    def size(self) -> int:
+        """How many genotypes there are, exactly, without enumerating them.
+
+        Choices that do not bear on which other choices are made multiply; the others are followed option by option.
+        Which do is found by running the function with single decisions changed, from several starting points, and
+        checked on random genotypes.
+        """
+        return _Explorer(self).count({}, frozenset())
+
+    def decisions(self) -> dict[str, tuple[Any, ...]]:
+        """All choices the space can make, by name, with their options."""
+        if self._explored is None:
+            explorer = _Explorer(self)
+            explorer.count({}, frozenset())
+            self._explored = {name: self._known[name] for name in explorer.order}
+        return self._explored
+
+    def check(self, seed: int = 0) -> None:
+        """Run the function with every option of every choice at least once. Raises ``SpaceError``."""
+        _Explorer(self, seed).count({}, frozenset())
+
+    def encode(self, genotype: Mapping[str, Value]) -> numpy.typing.NDArray[numpy.int64]:
+        """A vector of ``len(decisions())`` option numbers; -1 stands for a choice that is not made."""
+        import numpy
+
+        table = self.decisions()
+        return numpy.array(
+            [options.index(genotype[n]) if n in genotype else -1 for n, options in table.items()], dtype=numpy.int64
+        )
+
+    def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype:
+        """The genotype that ``encode`` wrote; entries of choices that are not made do not matter."""
+        table = self.decisions()
+        if len(vector) != len(table):
+            raise GenotypeError(f"space {self.name!r}: a vector has {len(table)} entries, not {len(vector)}")
+        given = {n: options[int(v)] for (n, options), v in zip(table.items(), vector, strict=True) if v >= 0}
+        return self._run(given, None)[0]
+
+    # -- writing architectures down --------------------------------------------------------------------------------
+
+    def parse(self, text: str) -> Genotype:
+        """Read an architecture: the system's published notation where it has one, else a genotype's JSON."""
+        if self.notation is None or text.lstrip().startswith("{"):
+            genotype = Genotype.from_json(text)
+            self.graph(genotype)
+            return genotype
+        return self._run(self.notation.parse(text, self._settings()), None)[0]
+
+    def format(self, genotype: Genotype) -> str:
+        """Write an architecture: the system's published notation where it has one, else the genotype's JSON."""
+        return genotype.to_json() if self.notation is None else self.notation.format(genotype, self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {**{n: self.option(n) for n in self._accepted}, **self.options}
+
+
+class _Explorer:
+    """Finds which decisions bear on which others, and counts genotypes with that."""
+
+    def __init__(self, space: Space, seed: int = 0) -> None:
+        self.space = space
+        self.rng = random.Random(seed)
+        self.order: dict[str, None] = {}
+
+    def _names(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        made = dict(self.space._run(given, self.rng)[0])
+        self.order.update(dict.fromkeys(made))
+        return made
+
+    def count(self, fixed: dict[str, Value], outside: frozenset[str]) -> int:
+        """Genotypes that agree with ``fixed``, looking only at decisions that are not ``outside``."""
+        starts = [self._names(fixed) for _ in range(3)]
+        while True:
+            free: dict[str, None] = {}
+            partner: dict[str, str] = {}  # union-find over decisions that bear on each other
+
+            def root(name: str, partner: dict[str, str] = partner) -> str:
+                while partner.get(name, name) != name:
+                    name = partner[name]
+                return name
+
+            influential: dict[str, None] = {}
+            always: set[str] | None = None
+            for start in starts:
+                names = [n for n in start if n not in fixed and n not in outside]
+                free.update(dict.fromkeys(names))
+                always = set(names) if always is None else always & set(names)
+                for name in names:
+                    for option in self.space._known[name]:
+                        if option == start[name]:
+                            continue
+                        other = self._names({**start, name: option})
+                        changed = {n for n in set(other) ^ set(start) if n not in outside and n not in fixed}
+                        always &= set(other)
+                        if changed:
+                            influential[name] = None
+                            free.update(dict.fromkeys(sorted(changed)))
+                        for n in changed:
+                            partner[root(n)] = root(name)
+            groups: dict[str, list[str]] = {}
+            for name in free:
+                groups.setdefault(root(name), []).append(name)
+            always = always or set()
+            # A decision that comes and goes without a partner shows an influence that no single change revealed.
+            unexplained = [g for g in groups.values() if len(g) == 1 and g[0] not in always]
+            surprise = next(
+                (
+                    sample
+                    for sample in (self._names(fixed) for _ in range(16))
+                    if any(n not in free and n not in fixed and n not in outside for n in sample)
+                    or any(len(g) == 1 and g[0] not in sample for g in groups.values())
+                ),
+                None,
+            )
+            if surprise is None and not unexplained:
+                break
+            if len(starts) > 32:
+                raise SpaceError(
+                    f"space {self.space.name!r}: which choices are made depends on too many others together to count;"
+                    f" look at {unexplained[0][0] if unexplained else list(free)[-1]!r}"
+                )
+            starts.append(surprise if surprise is not None else self._names(fixed))
+        total = 1
+        for group in groups.values():
+            leaders = [n for n in influential if n in group and n in always]
+            if len(group) == 1:
+                total *= len(self.space._known[group[0]])
+            elif not leaders:
+                raise SpaceError(f"space {self.space.name!r}: no choice decides when {group[0]!r} is made")
+            else:
+                leader = leaders[0]
+                beside = outside | (set(free) - set(group))
+                total *= sum(self.count({**fixed, leader: o}, beside) for o in self.space._known[leader])
+        return total
