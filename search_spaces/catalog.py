@@ -54,6 +54,7 @@ SPACES: dict[str, SpaceRow] = {
 _MOBILEDET_SOURCE = (
     "tensorflow/models research/object_detection/models/ssd_mobiledet_feature_extractor.py, in this space's notation"
 )
+_SSD_CONFIGS = "tensorflow/models research/object_detection/samples/configs"
 
 NETWORKS: dict[str, NetworkRow] = {
     "mobiledet_cpu": NetworkRow(
@@ -81,6 +82,36 @@ NETWORKS: dict[str, NetworkRow] = {
         # Its widths 64, 128, 128, 128 are no multiples of the published base widths; the paper's for this search are
         # not known. These contain it.
         {"target": "gpu", "base_filters": (32, 16, 32, 64, 128, 128, 128, 192, 192)},
+    ),
+    "densenet121": NetworkRow("search_spaces.classics:densenet121", "{}", "arXiv 1608.06993"),
+    "efficientnet_edgetpu_s": NetworkRow(
+        "search_spaces.classics:efficientnet_edgetpu_s", "{}", "tensorflow/tpu models/official/efficientnet/edgetpu"
+    ),
+    "inception_v1": NetworkRow(
+        "search_spaces.classics:inception_v1", "{}", "tensorflow/models research/slim/nets/inception_v1.py"
+    ),
+    "mobilenet_edgetpu": NetworkRow(
+        "search_spaces.classics:mobilenet_edgetpu",
+        "{}",
+        "tensorflow/models research/slim/nets/mobilenet/mobilenet_v3.py, V3_EDGETPU",
+    ),
+    "mobilenet_v1": NetworkRow("search_spaces.classics:mobilenet_v1", "{}", "arXiv 1704.04861"),
+    "mobilenet_v1_ssd": NetworkRow(
+        "search_spaces.classics:mobilenet_v1_ssd",
+        "{}",
+        f"{_SSD_CONFIGS}/ssd_mobilenet_v1_quantized_300x300_coco14_sync",
+    ),
+    "mobilenet_v2": NetworkRow("search_spaces.classics:mobilenet_v2", "{}", "arXiv 1801.04381"),
+    "mobilenet_v2_ssd": NetworkRow(
+        "search_spaces.classics:mobilenet_v2_ssd", "{}", f"{_SSD_CONFIGS}/ssd_mobilenet_v2_quantized_300x300_coco"
+    ),
+    "resnet50_v1": NetworkRow("search_spaces.classics:resnet50_v1", "{}", "arXiv 1512.03385"),
+    "resnet50_v2": NetworkRow("search_spaces.classics:resnet50_v2", "{}", "arXiv 1603.05027, as Keras' ResNet50V2"),
+    "resnet152_v2": NetworkRow("search_spaces.classics:resnet152_v2", "{}", "arXiv 1603.05027, as Keras' ResNet152V2"),
+    "ssdlite_mobilenet_edgetpu": NetworkRow(
+        "search_spaces.classics:ssdlite_mobilenet_edgetpu",
+        "{}",
+        f"{_SSD_CONFIGS}/ssdlite_mobilenet_edgetpu_320x320_coco",
     ),
 }
 

@@ -1,0 +1,39 @@
+# Two commands: `make search` and `make test`. Everything is installed into .venv; nothing else is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEARCH_OPTIONS ?=
+
+.PHONY: search test slow lint docs clean
+
+search: $(VENV)/installed
+	$(BIN)/nas search --space mobiledet --hw edgetpu $(SEARCH_OPTIONS)
+
+test: $(VENV)/installed-test lint docs
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/installed-test
+	$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dashboard]'
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) docs/_build

@@ -1,0 +1,87 @@
+"""One network on its way through a search, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from search_spaces.graph import Graph
+from search_spaces.space import Genotype, Space
+
+# scored: looked at and not chosen for training; infeasible: over a hard limit; failed: its training broke off
+Status = Literal["scored", "infeasible", "trained", "failed"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A figure and where it comes from, such as ``predicted:edgetpu@1`` or ``trained:digits``.
+
+    ``std`` is ``None`` where the source does not say.
+    """
+
+    value: float
+    source: str
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A distinct network of a search. ``number`` counts from 0 in the order they were found."""
+
+    number: int
+    key: str
+    architecture: str
+    genotype: Genotype
+    measurements: Mapping[str, Measurement]
+    status: Status
+    reason: str = ""
+    excess: float = 0.0
+    reference: str = ""  # the name of a published network that was trained beside the search, else empty
+    _space: Space | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every figure by name."""
+        return {name: m.value for name, m in self.measurements.items()}
+
+    @property
+    def graph(self) -> Graph:
+        """The network in normal form, as it would be deployed."""
+        if self._space is None:
+            raise LookupError(f"candidate {self.number} was read without its space; space.graph(genotype) makes it")
+        return self._space.graph(self.genotype)
+
+    def to_document(self) -> dict[str, Any]:
+        """The candidate as JSON-able data."""
+        return {
+            "number": self.number,
+            "key": self.key,
+            "architecture": self.architecture,
+            "genotype": dict(self.genotype),
+            "status": self.status,
+            "reason": self.reason,
+            "excess": self.excess,
+            "reference": self.reference,
+            "measurements": {
+                n: {"value": m.value, "source": m.source, "std": m.std} for n, m in self.measurements.items()
+            },
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Candidate:
+        """Read ``to_document``'s data; raises ``KeyError`` or ``TypeError`` for anything else."""
+        return cls(
+            number=int(document["number"]),
+            key=str(document["key"]),
+            architecture=str(document["architecture"]),
+            genotype=Genotype({n: tuple(v) if isinstance(v, list) else v for n, v in document["genotype"].items()}),
+            measurements={
+                n: Measurement(float(m["value"]), str(m["source"]), m.get("std"))
+                for n, m in document["measurements"].items()
+            },
+            status=document["status"],
+            reason=str(document["reason"]),
+            excess=float(document["excess"]),
+            reference=str(document["reference"]),
+        )

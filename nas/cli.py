@@ -1,0 +1,453 @@
+"""The command line: texts in, texts out. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from nas.engine import Settings
+    from nas.result import SearchResult
+
+app = typer.Typer(
+    name="nas",
+    help="Hardware-aware neural architecture search: a chip, a data set, an evening, a Pareto front.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+spaces_app = typer.Typer(help="List the search spaces, or look at one.", no_args_is_help=False)
+hw_app = typer.Typer(help="List the hardware models, look at one, or predict a network's cost.", no_args_is_help=False)
+app.add_typer(spaces_app, name="spaces", invoke_without_command=True)
+app.add_typer(hw_app, name="hw", invoke_without_command=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Directory = Annotated[Path, typer.Option(help="Folder of the studies.", envvar="NAS_RUNS")]
+Storage = Annotated[str | None, typer.Option(help="Optuna storage URL; default: a journal file under --directory.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Training processes; default: one a core; 0: none.")]
+
+
+def _console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr, width=None if sys.stdout.isatty() else 120)
+
+
+def _option_values(pairs: list[str], flag: str) -> dict[str, Any]:
+    """``name=value`` texts; values are read as YAML scalars or lists."""
+    import yaml
+
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{flag} {pair!r} is not of the form name=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"{flag} {pair!r}: the value is not readable; quote it") from None
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return values
+
+
+@app.command()
+def search(
+    space: Annotated[str, typer.Option(help="A name, package.module:function, ./file.py:function, or a YAML file.")],
+    hw: Annotated[str, typer.Option(help="A hardware model's name, or its TOML file.")],
+    limit: Annotated[list[str], typer.Option(help="Hard limit, such as latency<=7ms; repeatable.")] = [],  # noqa: B006
+    objective: Annotated[
+        list[str],
+        typer.Option(help="Metric, such as latency, map, params, macs:min; repeatable. Default: latency, map."),
+    ] = [],  # noqa: B006
+    data: Annotated[str, typer.Option(help="digits (built in), voc:PATH or coco:PATH.")] = "digits",
+    trials: Annotated[int, typer.Option(min=1, help="Distinct candidates to cost and score.")] = 1000,
+    train: Annotated[int, typer.Option(min=0, help="How many of them to train; 0: none.")] = 12,
+    score: Annotated[
+        str, typer.Option(help="Zero-cost score: entropy, log_macs, synflow; none: train all.")
+    ] = "entropy",
+    searcher: Annotated[str, typer.Option(help="evolution or random.")] = "evolution",
+    seed: Annotated[int, typer.Option(help="One seed, one result.")] = 0,
+    references: Annotated[bool, typer.Option(help="Train the space's published networks beside the search.")] = True,
+    option: Annotated[
+        list[str], typer.Option("--set", help="Option of the space, such as image_size=256; repeatable.")
+    ] = [],  # noqa: B006
+    training: Annotated[
+        list[str], typer.Option("--training", help="Setting of the training, such as steps=300; repeatable.")
+    ] = [],  # noqa: B006
+    study: Annotated[str | None, typer.Option(help="Name of the study; default: from the settings.")] = None,
+    storage: Storage = None,
+    directory: Directory = Path("nas-runs"),
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Search a space for networks that are good and fit a chip.
+
+    The same command again goes on where a stopped search was.
+    """
+    from nas.engine import Settings
+    from nas.objectives import parse_limits, parse_objectives
+
+    settings = Settings(
+        space=space,
+        hw=hw,
+        space_options=_option_values(option, "--set"),
+        limits=tuple(str(parsed) for parsed in parse_limits(limit)),
+        objectives=tuple(f"{o.metric}:{o.direction}" for o in parse_objectives(objective, train > 0)),
+        data=data,
+        evaluator=_option_values(training, "--training"),
+        score=score,
+        searcher=searcher,
+        trials=trials,
+        train=train,
+        references=references,
+        seed=seed,
+    )
+    _run(settings, study, storage, directory, workers, as_json)
+
+
+def _run(
+    settings: Settings,
+    study: str | None,
+    storage: str | None,
+    directory: Path,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    from nas.engine import run
+    from nas.report import ProgressReporter
+
+    with ProgressReporter(_console(stderr=True)) as reporter:
+        result = run(settings, study=study, storage=storage, directory=directory, workers=workers, reporter=reporter)
+    _present(result, storage, as_json)
+
+
+def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
+    from nas.report import front_table, plot_front, summary_lines
+
+    result.directory.mkdir(parents=True, exist_ok=True)
+    picture = result.directory / "front.png"
+    table = result.directory / "candidates.csv"
+    if result.front or result.references:
+        plot_front(result, picture)
+    result.to_frame().to_csv(table, index=False)
+    document = result.to_document()
+    (result.directory / "result.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(document))
+        return
+    console = _console()
+    console.print(front_table(result))
+    for line in summary_lines(result):
+        console.print(line, highlight=False)
+    console.print(f"Picture: {picture}   table: {table}", highlight=False)
+    where = f" --storage {storage}" if storage else ""
+    console.print(f"Next: nas dashboard {result.study}{where}", style="bold", highlight=False)
+
+
+def _storage_of(study: str, storage: str | None, directory: Path) -> tuple[str | Path, str]:
+    """Where a study is, from its name or its folder's path. Raises ``UnknownName``."""
+    from search_spaces.catalog import UnknownName, unknown
+
+    if storage is not None:
+        return storage, study
+    path = Path(study)
+    for journal in (directory / study / "study.journal", path / "study.journal", path):
+        if journal.is_file():
+            return journal, journal.parent.name
+    known = sorted(p.parent.name for p in directory.glob("*/study.journal"))
+    if not known:
+        raise UnknownName(f"no study {study!r}: there is none in {directory} yet; nas search makes one")
+    raise unknown("study", study, known)
+
+
+@app.command()
+def resume(
+    study: Annotated[str, typer.Argument(help="The study's name, or its folder.")],
+    storage: Storage = None,
+    directory: Directory = Path("nas-runs"),
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a search that was stopped; of a finished one, show the result again."""
+    settings, where, name = _stored_settings(study, storage, directory)
+    _run(settings, name, str(where), _home(where, directory), workers, as_json)
+
+
+def _home(where: str | Path, directory: Path) -> Path:
+    return where.parent.parent if isinstance(where, Path) else directory
+
+
+def _stored_settings(study: str, storage: str | None, directory: Path) -> tuple[Settings, str | Path, str]:
+    from nas.engine import Settings
+    from nas.store import load_document
+
+    where, guess = _storage_of(study, storage, directory)
+    name, document = load_document(where, guess if isinstance(where, str) else None)
+    return Settings.from_document(document), where, name
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(help="A study (name or folder), or a published network such as mobiledet_cpu.")
+    ],
+    hw: Annotated[str | None, typer.Option(help="Predict a network's cost on this hardware.")] = None,
+    storage: Storage = None,
+    directory: Directory = Path("nas-runs"),
+    as_json: Json = False,
+) -> None:
+    """Show what a study has found so far, without going on with it; or a published network."""
+    from search_spaces.catalog import networks
+
+    if name in networks():
+        _show_network(name, hw, as_json)
+        return
+    from nas.report import study_tables
+    from nas.store import load_candidates
+
+    where, guess = _storage_of(name, storage, directory)
+    study, candidates, document = load_candidates(where, guess if isinstance(where, str) else None)
+    if as_json:
+        typer.echo(
+            json.dumps({"study": study, "settings": document, "candidates": [c.to_document() for c in candidates]})
+        )
+        return
+    console = _console()
+    for part in study_tables(study, candidates, document):
+        console.print(part, highlight=False)
+
+
+def _show_network(name: str, hw: str | None, as_json: bool) -> None:
+    from rich.table import Table
+
+    from nas.hashing import functional_hash
+    from nas.report import figure, heading
+    from search_spaces.catalog import load_network, networks
+
+    graph = load_network(name)
+    row = networks()[name]
+    figures: dict[str, Any] = {n: getattr(graph, n) for n in ("macs", "params", "variables", "peak_activation_bytes")}
+    if hw is not None:
+        from hardware_models.catalog import load_hardware
+
+        figures.update(load_hardware(hw).estimate(graph).metrics())
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "network": name,
+                    "space": row.space,
+                    "architecture": row.architecture,
+                    "source": row.source,
+                    "key": functional_hash(graph),
+                    "input_shape": graph.input_shape,
+                    "output_shapes": graph.output_shapes,
+                    **figures,
+                }
+            )
+        )
+        return
+    table = Table(title=name, title_justify="left", show_header=False)
+    table.add_row("space", row.space)
+    table.add_row("architecture", row.architecture)
+    table.add_row("source", row.source)
+    table.add_row("input", "x".join(map(str, graph.input_shape)))
+    table.add_row("operations", str(len(graph)))
+    for metric, value in figures.items():
+        from nas.objectives import METRICS
+
+        table.add_row(heading(metric) if metric in METRICS else metric, figure(metric, float(value)))
+    table.add_row("key", functional_hash(graph))
+    _console().print(table, highlight=False)
+
+
+@spaces_app.callback(invoke_without_command=True)
+def spaces(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the search spaces and the published networks."""
+    if ctx.invoked_subcommand:
+        return
+    from rich.table import Table
+
+    from search_spaces.catalog import networks
+    from search_spaces.catalog import spaces as known
+
+    if as_json:
+        typer.echo(json.dumps({"spaces": {n: r.summary for n, r in known().items()}, "networks": list(networks())}))
+        return
+    table = Table("space", "what it is", "published networks", title_justify="left")
+    listed: list[str] = []
+    for name, row in known().items():
+        members = [n for n, r in networks().items() if r.space == name]
+        listed += members
+        table.add_row(name, row.summary, ", ".join(members))
+    console = _console()
+    console.print(table)
+    others = [n for n in networks() if n not in listed]
+    if others:
+        console.print("Other published networks: " + ", ".join(others), highlight=False)
+    console.print("Your own: nas search --space ./my_space.py:my_space ...", highlight=False)
+
+
+@spaces_app.command("show")
+def spaces_show(
+    space: Annotated[str, typer.Argument(help="A space, in any form that --space takes.")],
+    option: Annotated[list[str], typer.Option("--set", help="Option of the space; repeatable.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Show a space's choices, their options, and how many networks there are."""
+    from rich.table import Table
+
+    from search_spaces.catalog import load_space
+
+    loaded = load_space(space, **_option_values(option, "--set"))
+    decisions = loaded.decisions()
+    size = loaded.size()
+    if as_json:
+        typer.echo(json.dumps({"space": loaded.name, "size": size, "decisions": decisions}))
+        return
+    table = Table("choice", "options", title=f"{loaded.name}: {size:.3g} genotypes", title_justify="left")
+    for name, options in decisions.items():
+        table.add_row(name, ", ".join(map(str, options)))
+    _console().print(table, highlight=False)
+
+
+@hw_app.callback(invoke_without_command=True)
+def hw_list(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the hardware models."""
+    if ctx.invoked_subcommand:
+        return
+    from rich.table import Table
+
+    from hardware_models.catalog import hardware
+
+    rows = {name: row.summary for name, row in hardware().items()}
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("hardware", "what it is")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    _console().print(table)
+    _console().print("Your own: --hw ./my_chip.toml", highlight=False)
+
+
+@hw_app.command("predict")
+def hw_predict(
+    network: Annotated[str, typer.Argument(help="A published network, or a graph's JSON file.")],
+    hw: Annotated[str, typer.Option(help="A hardware model's name, or its TOML file.")] = "edgetpu",
+    layers: Annotated[bool, typer.Option(help="Every operation, not the total alone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Predict what a network costs on a device."""
+    from rich.table import Table
+
+    from hardware_models.catalog import load_hardware
+    from search_spaces.catalog import load_network
+    from search_spaces.graph import Graph
+
+    path = Path(network)
+    graph = (
+        Graph.from_json(path.read_text(encoding="utf-8"))
+        if path.suffix == ".json" and path.is_file()
+        else load_network(network)
+    )
+    cost = load_hardware(hw).estimate(graph)
+    rows = cost.breakdown()
+    if as_json:
+        document = {"network": network, "source": cost.source, **cost.metrics()}
+        document |= {"latency_interval_ms": [cost.latency_low_ms, cost.latency_high_ms]}
+        document |= {"guessed_ops": list(cost.guessed_ops), "fallback_ops": list(cost.fallback_ops)}
+        typer.echo(json.dumps(document | ({"layers": [r._asdict() for r in rows]} if layers else {})))
+        return
+    console = _console()
+    if layers:
+        table = Table("node", "operation", "shape", "MACs", "latency [ms]", "bound by")
+        for r in rows:
+            table.add_row(
+                "" if r.index is None else str(r.index),
+                r.op,
+                "x".join(map(str, r.shape)),
+                f"{r.macs:,}",
+                f"{r.latency_ms:.4f}",
+                r.bound,
+            )
+        console.print(table)
+    interval = ""
+    if cost.latency_low_ms is not None and cost.latency_high_ms is not None:
+        interval = f" ({cost.latency_low_ms:.2f} to {cost.latency_high_ms:.2f})"
+    console.print(f"{network} on {hw}: {cost.latency_ms:.2f} ms{interval}, {cost.source}", highlight=False)
+    if cost.fallback_ops:
+        console.print(f"Run on the host's CPU: {', '.join(cost.fallback_ops)}", highlight=False)
+    if cost.guessed_ops:
+        console.print(f"Priced by a guess: {', '.join(cost.guessed_ops)}", highlight=False)
+
+
+@app.command()
+def dashboard(
+    study: Annotated[str, typer.Argument(help="The study's name, or its folder.")],
+    storage: Storage = None,
+    directory: Directory = Path("nas-runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+) -> None:
+    """Open optuna-dashboard on a study, on this machine only."""
+    from nas.store import open_storage
+
+    where, _ = _storage_of(study, storage, directory)
+    try:
+        from optuna_dashboard import run_server
+    except ImportError:
+        raise ValueError("the dashboard is an extra: pip install 'nas[dashboard]'") from None
+    opened = open_storage(where)
+    typer.echo(f"http://127.0.0.1:{port}/  (Ctrl-C ends it)")
+    run_server(opened, host="127.0.0.1", port=port)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this installation: Python, libraries, cores, memory, and what is missing."""
+    from nas.doctor import report
+
+    checks = report()
+    if as_json:
+        typer.echo(json.dumps([c._asdict() for c in checks]))
+    else:
+        console = _console()
+        for check in checks:
+            mark = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}[check.state]
+            console.print(f"{mark:<14} {check.what}: {check.text}", highlight=False)
+    if any(c.state == "bad" for c in checks):
+        raise typer.Exit(1)
+
+
+def _fail(text: str, code: int = 2) -> NoReturn:
+    typer.echo(f"nas: {text}", err=True)
+    raise SystemExit(code)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of ``nas``: one clear line and exit code 2 for what the user can mend, 130 for Ctrl-C."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except ValueError as error:
+        ours = type(error).__module__.partition(".")[0] in ("nas", "search_spaces", "hardware_models", "evaluators")
+        if not ours and type(error) is not ValueError:
+            raise
+        _fail(" ".join(str(error).split()))
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # the command line itself: an unknown option, a bad number
+        if message is None:
+            raise
+        _fail(f"{message()} (nas --help)")
+    if code == 130:
+        _fail("stopped; the same command goes on from here", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Where candidates are trained: worker processes of this machine.
+
+Each worker is one process behind one thread. A worker that dies (out of memory, a crash in native code) fails its
+candidate and is replaced; the search goes on. Workers end by themselves when the search is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from evaluators.quality import EvaluationFailure, QualityEvaluator
+from search_spaces.graph import Graph
+
+_START_S = 300.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """One candidate to train: its network at the evaluator's proxy scale."""
+
+    graph: Graph
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of it: metrics, or the code and text of a failure."""
+
+    metrics: dict[str, float]
+    seconds: float
+    failure: str = ""
+    message: str = ""
+
+
+class Executor(Protocol):
+    """Trains candidates and yields ``(place in the sequence, what came of it)`` as they finish."""
+
+    def run(self, evaluator: QualityEvaluator, trainings: Sequence[Training]) -> Iterator[tuple[int, Trained]]: ...
+
+    def close(self) -> None: ...
+
+
+def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int) -> Trained:
+    """Train one candidate in this process; planned failures become a ``Trained`` with their reason."""
+    started = time.monotonic()
+    try:
+        metrics = evaluator.evaluate(Graph.from_json(graph_json), seed=seed)
+    except EvaluationFailure as failure:
+        return Trained({}, time.monotonic() - started, failure.code, str(failure))
+    return Trained(dict(metrics), time.monotonic() - started)
+
+
+class InProcess:
+    """Trains in this very process, one after the other: for evaluators that cannot be sent to another."""
+
+    def run(self, evaluator: QualityEvaluator, trainings: Sequence[Training]) -> Iterator[tuple[int, Trained]]:
+        for place, training in enumerate(trainings):
+            yield place, train_one(evaluator, training.graph.to_json(), training.seed)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _start_worker(threads: int, parent: int) -> None:
+    """Runs first in a worker: bound its threads, and leave when the search is gone."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class LocalWorkers:
+    """``count`` worker processes of ``threads`` threads each.
+
+    ``grace_s`` is added to twice the evaluator's own time limit before a worker that does not answer is killed.
+    """
+
+    def __init__(self, count: int, threads: int = 1, grace_s: float = 60.0) -> None:
+        if count < 1 or threads < 1:
+            raise ValueError(f"needs at least one worker and one thread, not {count} and {threads}")
+        self._threads = threads
+        self._grace_s = grace_s
+        self._slots: list[Any] = [None] * count
+        self._closing = False
+
+    def _pool(self, slot: int) -> Any:
+        from loky import ProcessPoolExecutor
+        from loky.backend import get_context
+
+        if self._slots[slot] is None:
+            bound = str(self._threads)
+            self._slots[slot] = ProcessPoolExecutor(
+                max_workers=1,
+                timeout=None,
+                context=get_context("loky"),
+                initializer=_start_worker,
+                initargs=(self._threads, os.getpid()),
+                env={"OMP_NUM_THREADS": bound, "MKL_NUM_THREADS": bound},
+            )
+            # Starting takes seconds, and is no candidate's fault: it is not counted against anyone's limit.
+            self._slots[slot].submit(os.getpid).result(timeout=_START_S)
+        return self._slots[slot]
+
+    def _drop(self, slot: int) -> None:
+        pool, self._slots[slot] = self._slots[slot], None
+        if pool is not None:
+            pool.shutdown(wait=True, kill_workers=True)
+
+    def _train(self, slot: int, evaluator: QualityEvaluator, training: Training) -> Trained:
+        from concurrent.futures import BrokenExecutor
+
+        limit_s = 2 * evaluator.time_limit_s + self._grace_s
+        started = time.monotonic()
+        try:
+            future = self._pool(slot).submit(train_one, evaluator, training.graph.to_json(), training.seed)
+            result: Trained = future.result(timeout=limit_s)
+            return result
+        except TimeoutError:
+            self._drop(slot)
+            return Trained({}, limit_s, "out_of_time", f"no answer within {limit_s:.0f} s; its process was ended")
+        except BrokenExecutor:
+            self._drop(slot)
+            return Trained(
+                {},
+                time.monotonic() - started,
+                "worker_died",
+                "the process that trained it was killed, most often for want of memory; fewer workers leave more",
+            )
+
+    def run(self, evaluator: QualityEvaluator, trainings: Sequence[Training]) -> Iterator[tuple[int, Trained]]:
+        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        finished: queue.SimpleQueue[tuple[int, Trained | BaseException]] = queue.SimpleQueue()
+        for place in range(len(trainings)):
+            waiting.put(place)
+
+        def serve(slot: int) -> None:
+            while not self._closing:
+                try:
+                    place = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    finished.put((place, self._train(slot, evaluator, trainings[place])))
+                except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread below
+                    finished.put((place, error))
+                    return
+
+        for slot in range(min(len(self._slots), len(trainings))):
+            threading.Thread(target=serve, args=(slot,), daemon=True).start()
+        for _ in trainings:
+            place, result = finished.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield place, result
+
+    def close(self) -> None:
+        """End all workers, in the middle of their work if need be."""
+        self._closing = True
+        for slot in range(len(self._slots)):
+            self._drop(slot)

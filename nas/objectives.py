@@ -1,0 +1,171 @@
+"""What is minimised or maximised, and the hard limits: metrics by name, and how users write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from search_spaces.catalog import unknown
+
+Direction = Literal["minimize", "maximize"]
+
+
+class ObjectiveError(ValueError):
+    """A metric, limit or objective that makes no sense."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a candidate: which way is better, its unit, and where it comes from.
+
+    ``origin``: ``graph`` is counted, ``hardware`` predicted, ``score`` a zero-cost score, ``quality`` trained.
+    """
+
+    direction: Direction
+    unit: str
+    origin: Literal["graph", "hardware", "score", "quality"]
+    label: str
+
+
+METRICS: dict[str, Metric] = {
+    "latency_ms": Metric("minimize", "ms", "hardware", "latency"),
+    "energy_mj": Metric("minimize", "mJ", "hardware", "energy"),
+    "weights_kib": Metric("minimize", "KiB", "hardware", "weights"),
+    "peak_memory_kib": Metric("minimize", "KiB", "hardware", "peak memory"),
+    "macs": Metric("minimize", "", "graph", "MACs"),
+    "params": Metric("minimize", "", "graph", "parameters"),
+    "variables": Metric("minimize", "", "graph", "variables"),
+    "peak_activation_bytes": Metric("minimize", "B", "graph", "peak activations (float32)"),
+    "score": Metric("maximize", "", "score", "zero-cost score"),
+    "map": Metric("maximize", "", "quality", "mAP@[.5:.95]"),
+    "map50": Metric("maximize", "", "quality", "mAP@.5"),
+}
+_ALIASES = {
+    "latency": "latency_ms",
+    "energy": "energy_mj",
+    "weights": "weights_kib",
+    "peak_memory": "peak_memory_kib",
+    "memory": "peak_memory_kib",
+    "parameters": "params",
+    "mAP": "map",
+    "mAP50": "map50",
+}
+# How much of a metric's own unit one of the written units is
+_UNITS: dict[str, dict[str, float]] = {
+    "ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
+    "mJ": {"uj": 1e-3, "mj": 1.0, "j": 1e3},
+    "KiB": {"b": 1 / 1024, "kib": 1.0, "kb": 1000 / 1024, "mib": 1024.0, "mb": 1e6 / 1024},
+    "B": {"b": 1.0, "kib": 1024.0, "kb": 1e3, "mib": 1024.0**2, "mb": 1e6},
+    "": {"k": 1e3, "m": 1e6, "g": 1e9, "": 1.0},
+}
+
+
+def metric_name(text: str) -> str:
+    """The metric that a user's word means. Raises ``UnknownName`` with a suggestion."""
+    name = _ALIASES.get(text, text)
+    if name not in METRICS:
+        raise unknown("metric", text, [*METRICS, *_ALIASES])
+    return name
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric to minimise or maximise."""
+
+    metric: str
+    direction: Direction
+
+    @classmethod
+    def parse(cls, text: str) -> Objective:
+        """``latency``, ``map``, ``params:min``, ``macs:max``: a metric and, where it is not the usual, a direction."""
+        name, _, way = text.partition(":")
+        metric = metric_name(name.strip())
+        ways: dict[str, Direction] = {
+            "": METRICS[metric].direction,
+            "min": "minimize",
+            "minimize": "minimize",
+            "max": "maximize",
+            "maximize": "maximize",
+        }
+        if way.strip() not in ways:
+            raise ObjectiveError(f"objective {text!r}: the direction is min or max, not {way!r}")
+        return cls(metric, ways[way.strip()])
+
+    def loss(self, metrics: Mapping[str, float]) -> float:
+        """The metric, turned so that less is better."""
+        value = metrics[self.metric]
+        return value if self.direction == "minimize" else -value
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A hard limit on a metric that is known before training: ``metric <= bound`` or, with ``least``, ``>=``."""
+
+    metric: str
+    bound: float
+    least: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Limit:
+        """``latency<=7ms``, ``params<=5M``, ``peak_memory<=512KiB``, ``macs>=100M``."""
+        match = re.fullmatch(r"\s*(\w+)\s*(<=|>=|<|>|=+)\s*([0-9][0-9.eE+-]*)\s*([A-Za-z]*)\s*", text)
+        if match is None:
+            raise ObjectiveError(f"limit {text!r} is not of the form latency<=7ms")
+        metric = metric_name(match[1])
+        if match[2] not in ("<=", ">=", "<", ">"):
+            raise ObjectiveError(f"limit {text!r}: use <= or >=")
+        units = _UNITS[METRICS[metric].unit]
+        unit = match[4].lower()
+        if unit and unit not in units:
+            raise ObjectiveError(
+                f"limit {text!r}: {metric} is given in {', '.join(u for u in units if u)}, not {match[4]!r}"
+            )
+        try:
+            bound = float(match[3]) * units.get(unit, 1.0)
+        except ValueError:
+            raise ObjectiveError(f"limit {text!r}: {match[3]!r} is no number") from None
+        return cls._checked(metric, bound, match[2][0] == ">")
+
+    @classmethod
+    def _checked(cls, metric: str, bound: float, least: bool) -> Limit:
+        if METRICS[metric].origin == "quality":
+            raise ObjectiveError(
+                f"a limit on {metric} cannot be checked before training; make it an objective, or filter result.front"
+            )
+        if not bound > 0:
+            raise ObjectiveError(f"the limit on {metric} must be above zero, not {bound:g}")
+        return cls(metric, bound, least)
+
+    def excess(self, metrics: Mapping[str, float]) -> float:
+        """How far the limit is broken, as a share of it; 0 where it holds."""
+        value = metrics[self.metric]
+        return max(0.0, (1 - value / self.bound) if self.least else (value / self.bound - 1))
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'>=' if self.least else '<='} {repr(self.bound).removesuffix('.0')}"
+
+
+def parse_limits(limits: Mapping[str, float] | Iterable[str | Limit] | None) -> tuple[Limit, ...]:
+    """Limits from ``{"latency_ms": 7.0}`` (at most), or texts such as ``latency<=7ms``."""
+    if limits is None:
+        return ()
+    if isinstance(limits, str):
+        limits = [limits]
+    if isinstance(limits, Mapping):
+        return tuple(Limit._checked(metric_name(name), float(bound), False) for name, bound in limits.items())
+    return tuple(limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits)
+
+
+def parse_objectives(objectives: Sequence[str | Objective] | None, trained: bool) -> tuple[Objective, ...]:
+    """Objectives as given; by default latency and trained quality, or the zero-cost score where nothing is trained."""
+    if not objectives:
+        objectives = ("latency_ms", "map" if trained else "score")
+    parsed = tuple(o if isinstance(o, Objective) else Objective.parse(o) for o in objectives)
+    names = [o.metric for o in parsed]
+    if len(set(names)) != len(names):
+        raise ObjectiveError(f"an objective is named twice: {', '.join(names)}")
+    if not trained and any(METRICS[n].origin == "quality" for n in names):
+        raise ObjectiveError("an objective needs training, but nothing is to be trained; raise --train")
+    return parsed

@@ -1,0 +1,214 @@
+"""What a person sees: progress, tables, and the picture of a front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from nas.candidate import Candidate
+from nas.objectives import METRICS, Limit, Objective
+from nas.pareto import front
+from nas.result import SearchResult
+
+
+def figure(metric: str, value: float | None) -> str:
+    """A metric's value as people read it, without its name."""
+    if value is None:
+        return "-"
+    if metric == "latency_ms":
+        return f"{value:.2f}"
+    if metric in ("macs", "params", "variables"):
+        return f"{value / 1e9:.2f} G" if value >= 1e9 else f"{value / 1e6:.2f} M"
+    if metric == "peak_activation_bytes":
+        return f"{value / 2**20:.2f} MiB"
+    if METRICS[metric].unit == "KiB":
+        return f"{value:.0f}"
+    return f"{value:.3f}"
+
+
+def heading(metric: str) -> str:
+    """A metric's column heading."""
+    row = METRICS[metric]
+    return f"{row.label} [{row.unit}]" if row.unit and row.unit != "B" else row.label
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.0f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="cyan")
+
+
+class ProgressReporter:
+    """Progress bars with rate, best so far and time left, on a terminal; a line a phase elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            _Rate(),
+            TextColumn("{task.fields[note]}", style="green"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> ProgressReporter:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def phase(self, name: str, total: int) -> None:
+        self._task = self._progress.add_task(name, total=total, note="")
+
+    def advance(self, note: str = "") -> None:
+        self._progress.update(self._task, advance=1, note=note)
+
+
+def _columns(objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool) -> list[str]:
+    wanted = [o.metric for o in objectives]
+    wanted += [name for name in ("map", "map50") if trained and name not in wanted]
+    wanted += [limit.metric for limit in limits if limit.metric not in wanted]
+    wanted += [name for name in ("latency_ms", "macs", "params", "weights_kib") if name not in wanted]
+    return list(dict.fromkeys(wanted))
+
+
+def front_table(result: SearchResult) -> Table:
+    """The front, best first objective first, then the published networks that were trained beside it."""
+    table = Table(title=f"Pareto front of {result.study}", title_justify="left", header_style="bold")
+    trained = bool(result.proxy)
+    columns = _columns(result.objectives, result.limits, trained)
+    table.add_column("candidate")
+    for metric in columns:
+        table.add_column(heading(metric), justify="right")
+    table.add_column("architecture", overflow="fold")
+    for section, candidates in (("", result.front), ("published", result.references)):
+        for c in candidates:
+            name = c.reference or f"#{c.number}"
+            values = [figure(metric, c.metrics.get(metric)) for metric in columns]
+            table.add_row(name, *values, _shortened(c.architecture), style="dim" if section else None)
+        table.add_section()
+    return table
+
+
+def _shortened(architecture: str, length: int = 72) -> str:
+    return architecture if len(architecture) <= length else architecture[: length - 1] + "…"
+
+
+def summary_lines(result: SearchResult) -> list[str]:
+    """The search in a few sentences: what was done, and how to read the figures."""
+    t = result.tally
+    lines = [
+        f"{t.scored} candidates costed, {t.infeasible} over a limit, {t.duplicates} repeats not costed again,"
+        f" {t.trained} trained, {t.failed} failed"
+        + (f", {t.resumed} taken over from an earlier run" if t.resumed else "")
+        + f"; {t.seconds:.0f} s."
+    ]
+    if result.proxy:
+        lines.append(
+            f"Quality is the mAP after training at a proxy scale: {result.proxy}. It ranks; it is no COCO mAP."
+        )
+    if not result.front:
+        lines.append(_why_empty(result))
+    return lines
+
+
+def study_tables(study: str, candidates: Sequence[Candidate], document: dict[str, Any]) -> list[Table | str]:
+    """A study as it stands: how many candidates are in which state, and the front of those that are finished."""
+    counts: dict[str, int] = {}
+    for c in candidates:
+        kind = "published" if c.reference else c.status
+        counts[kind] = counts.get(kind, 0) + 1
+    told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "no candidate yet"
+    objectives = [Objective.parse(text) for text in document["objectives"]]
+    trained = int(document["train"]) > 0
+    able = [c for c in candidates if c.status == ("trained" if trained else "scored") and not c.reference]
+    losses = [tuple(o.loss(c.metrics) for o in objectives) for c in able]
+    best = [able[i] for i in sorted(front(losses), key=lambda i: losses[i])]
+    columns = _columns(objectives, [], trained)
+    table = Table("candidate", *map(heading, columns), "architecture", title="Front so far", title_justify="left")
+    for c in best:
+        figures = [figure(metric, c.metrics.get(metric)) for metric in columns]
+        table.add_row(f"#{c.number}", *figures, _shortened(c.architecture))
+    failures = [f"#{c.number} failed: {c.reason}" for c in candidates if c.status == "failed"]
+    return [f"{study}: {told}", *([table] if best else []), *failures]
+
+
+def _why_empty(result: SearchResult) -> str:
+    within = [c for c in result.candidates if c.status != "infeasible"]
+    if not within and result.candidates:
+        nearest = min(result.candidates, key=lambda c: c.excess)
+        return f"No candidate is within the limits; the nearest: {nearest.reason}."
+    reasons = sorted({c.reason for c in within if c.status == "failed"})
+    return "The front is empty: no candidate was trained" + (f" ({reasons[0]})." if reasons else ".")
+
+
+def plot_front(result: SearchResult, path: Path) -> None:
+    """A PNG of the first two objectives: candidates, front, limits, and the published networks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    x, y = (result.objectives * 2)[:2]
+    finished = "trained" if result.proxy else "scored"
+
+    def points(candidates: Iterable[Candidate]) -> tuple[list[float], list[float]]:
+        known = [c.metrics for c in candidates if x.metric in c.metrics and y.metric in c.metrics]
+        return [m[x.metric] for m in known], [m[y.metric] for m in known]
+
+    figure_, axes = pyplot.subplots(figsize=(8, 5), dpi=150, layout="constrained")
+    infeasible = [c for c in result.candidates if c.status == "infeasible"]
+    others = [c for c in result.candidates if c.status == finished]
+    if infeasible and points(infeasible)[0]:
+        axes.scatter(*points(infeasible), s=8, color="#cccccc", label="over a limit")
+    axes.scatter(*points(others), s=18 if result.proxy else 8, color="#8fb8de", label=f"{finished} candidates")
+    xs, ys = points(result.front)
+    axes.plot(xs, ys, "-o", color="#c0392b", markersize=5, linewidth=1.5, label="Pareto front")
+    for reference, marker in zip(result.references, "^sDvP*X<>", strict=False):
+        rx, ry = points([reference])
+        if rx:
+            axes.scatter(
+                rx, ry, s=60, marker=marker, facecolors="none", edgecolors="#333333", label=reference.reference
+            )
+    for limit in result.limits:
+        if limit.metric in (x.metric, y.metric):
+            line = axes.axvline if limit.metric == x.metric else axes.axhline
+            line(limit.bound, color="#e67e22", linestyle="--", linewidth=1.2, label=f"limit: {limit}")
+    hw = str(result.settings.get("hw") or "")
+    axes.set_xlabel(_axis_label(x.metric, hw))
+    axes.set_ylabel(_axis_label(y.metric, hw))
+    axes.set_title(result.study + (f"\n{result.proxy}" if result.proxy else ""), fontsize=9)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=7, loc="best")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure_.savefig(path)
+    pyplot.close(figure_)
+
+
+def _axis_label(metric: str, hw: str) -> str:
+    origin = METRICS[metric].origin
+    prefix = f"predicted {hw} " if origin == "hardware" else "proxy " if origin == "quality" else ""
+    return (prefix + heading(metric)).strip()

@@ -1,0 +1,91 @@
+"""What a search found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.candidate import Candidate
+from nas.objectives import Limit, Objective
+from nas.pareto import front
+from search_spaces.space import Space
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass
+class Tally:
+    """What a search did: candidates costed, repeated draws that were not, trainings, and seconds in all.
+
+    ``resumed`` counts trainings that an earlier run of the same search had done.
+    """
+
+    scored: int = 0
+    duplicates: int = 0
+    infeasible: int = 0
+    trained: int = 0
+    failed: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A finished search. ``references`` are the space's published networks, trained in the same way."""
+
+    study: str
+    directory: Path
+    settings: dict[str, Any]
+    space: Space
+    objectives: tuple[Objective, ...]
+    limits: tuple[Limit, ...]
+    candidates: tuple[Candidate, ...]
+    references: tuple[Candidate, ...]
+    proxy: str
+    tally: Tally
+
+    @cached_property
+    def front(self) -> tuple[Candidate, ...]:
+        """Distinct networks within the limits that no other beats in every objective, best first objective first."""
+        finished = "trained" if self.proxy else "scored"
+        able = [c for c in self.candidates if c.status == finished]
+        losses = [tuple(o.loss(c.metrics) for o in self.objectives) for c in able]
+        kept = sorted(front(losses), key=lambda i: losses[i])
+        return tuple(able[i] for i in kept)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row a candidate, references last: number, status, figures, architecture, key, reason."""
+        import pandas
+
+        best = {c.key for c in self.front}
+        rows = [
+            {
+                "number": c.number,
+                "status": c.status,
+                "front": c.key in best and not c.reference,
+                **c.metrics,
+                "architecture": c.architecture,
+                "reference": c.reference,
+                "key": c.key,
+                "reason": c.reason,
+            }
+            for c in (*self.candidates, *self.references)
+        ]
+        return pandas.DataFrame(rows)
+
+    def to_document(self) -> dict[str, Any]:
+        """The result as JSON-able data: settings, tally, the front and the references whole, and counts."""
+        return {
+            "study": self.study,
+            "directory": str(self.directory),
+            "settings": self.settings,
+            "proxy": self.proxy,
+            "tally": asdict(self.tally),
+            "objectives": [f"{o.metric}:{o.direction}" for o in self.objectives],
+            "limits": [str(limit) for limit in self.limits],
+            "front": [c.to_document() for c in self.front],
+            "references": [c.to_document() for c in self.references],
+        }

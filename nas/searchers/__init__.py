@@ -1,0 +1,61 @@
+"""Search algorithms: a protocol, and a table of strings.
+
+A searcher is a file here and a row in ``SEARCHERS``, or an entry point of the group ``nas.searchers``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from search_spaces.catalog import import_object, table_with_plugins, unknown
+from search_spaces.space import Genotype, Space
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a searcher is told of a genotype it asked for.
+
+    ``losses``: one number an objective, less is better; infinite where the candidate failed. ``excess``: how far hard
+    limits are broken, 0 where they hold.
+    """
+
+    genotype: Genotype
+    losses: tuple[float, ...]
+    excess: float = 0.0
+
+
+class Searcher(Protocol):
+    """Proposes genotypes and learns from what became of them. Outcomes come in the order of the asks."""
+
+    def ask(self) -> Genotype: ...
+
+    def tell(self, outcome: Outcome) -> None: ...
+
+
+@dataclass(frozen=True)
+class SearcherRow:
+    """One named searcher: a factory of (space, random source), and what it is in a line."""
+
+    factory: str
+    summary: str
+
+
+SEARCHERS: dict[str, SearcherRow] = {
+    "evolution": SearcherRow(
+        "nas.searchers.evolution:AgingEvolution",
+        "regularised (aging) evolution, several objectives and hard limits (arXiv 1802.01548)",
+    ),
+    "random": SearcherRow("nas.searchers.random_search:RandomSearch", "independent random genotypes"),
+}
+
+
+def make_searcher(name: str, space: Space, rng: random.Random) -> Searcher:
+    """The searcher of that name on ``space``. Raises ``UnknownName``."""
+    table = table_with_plugins("nas.searchers", SEARCHERS, SearcherRow)
+    if name not in table:
+        raise unknown("searcher", name, list(table))
+    factory: Callable[[Space, random.Random], Searcher] = import_object(table[name].factory)
+    return factory(space, rng)

@@ -1,0 +1,22 @@
+"""Random search: the baseline that every searcher must beat."""
+
+from __future__ import annotations
+
+import random
+
+from nas.searchers import Outcome
+from search_spaces.space import Genotype, Space
+
+
+class RandomSearch:
+    """Draws every genotype anew and learns nothing."""
+
+    def __init__(self, space: Space, rng: random.Random) -> None:
+        self._space = space
+        self._rng = rng
+
+    def ask(self) -> Genotype:
+        return self._space.sample(self._rng)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Nothing to learn."""

@@ -1,0 +1,55 @@
+"""A small space and evaluators that need no training, for tests of the engine itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nas
+from evaluators.quality import Diverged
+
+
+def small_space(choose: nas.Choose, *, image_size: int = 32, num_classes: int = 4) -> nas.Graph:
+    """Three to five convolutions: some thousand genotypes."""
+    b = nas.Builder()
+    x = b.input((3, image_size, image_size))
+    x = b.conv(x, choose.one_of("stem", (8, 16, 24)), 3, 2)
+    for layer in range(choose.int("depth", 1, 3)):
+        kernel = choose.one_of(f"layer{layer}.kernel", (1, 3, 5))
+        width = choose.one_of(f"layer{layer}.width", (8, 16, 24, 32))
+        x = b.act(b.norm(b.conv(x, width, kernel)), "relu")
+    return b.build(nas.heads.classifier(b, x, num_classes))
+
+
+@dataclass
+class CountingEvaluator:
+    """Quality is a function of the graph; every evaluation is written to ``log``; one in seven diverges."""
+
+    log: Path | None = None
+    seconds: float = 0.0
+    name: str = "counting"
+    time_limit_s: float = 5.0
+    seen: list[str] = field(default_factory=list)
+
+    @property
+    def proxy(self) -> dict[str, Any]:
+        return {"image_size": 32}
+
+    @property
+    def deploy(self) -> dict[str, Any]:
+        return {}
+
+    def describe(self) -> str:
+        return "a stand-in that does not train"
+
+    def evaluate(self, graph: nas.Graph, *, seed: int) -> dict[str, float]:
+        time.sleep(self.seconds)
+        self.seen.append(graph.digest)
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write(graph.digest + "\n")
+        if int(graph.digest, 16) % 7 == 0:
+            raise Diverged("the loss is nan after 3 steps")
+        return {"map": (graph.macs % 9973) / 9973, "map50": 0.5}

@@ -1,0 +1,98 @@
+"""Worker processes: results, planned failures, deaths, hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import nas
+from evaluators.quality import OutOfTime
+from nas.executors import InProcess, LocalWorkers, Trained, Training
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Does what the network's width says: 8 works, 16 fails as planned, 24 dies, 32 hangs, 40 is a bug."""
+
+    name: str = "scripted"
+    time_limit_s: float = 0.5
+
+    @property
+    def proxy(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def deploy(self) -> dict[str, Any]:
+        return {}
+
+    def describe(self) -> str:
+        return "scripted"
+
+    def evaluate(self, graph: nas.Graph, *, seed: int) -> dict[str, float]:
+        width = graph.output_shapes["output"][0]
+        if width == 16:
+            raise OutOfTime("more than 0.5 s")
+        if width == 24:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if width == 32:
+            time.sleep(60)
+        if width == 40:
+            raise RuntimeError("a bug")
+        return {"map": width / 100, "seed": float(seed)}
+
+
+def training(width: int, seed: int = 0) -> Training:
+    b = nas.Builder()
+    return Training(b.build(b.conv(b.input((3, 8, 8)), width, 3)), seed)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[LocalWorkers]:
+    with closing(LocalWorkers(2, grace_s=2.0)) as executor:
+        yield executor
+
+
+def collect(executor: LocalWorkers | InProcess, *trainings: Training) -> dict[int, Trained]:
+    return dict(executor.run(Scripted(), trainings))
+
+
+def test_every_place_is_answered_and_failures_carry_their_reason(workers: LocalWorkers) -> None:
+    results = collect(workers, training(8, 3), training(16), training(8, 4))
+    assert results[0].metrics == {"map": 0.08, "seed": 3.0}
+    assert results[2].metrics == {"map": 0.08, "seed": 4.0}
+    assert (results[1].failure, results[1].message) == ("out_of_time", "more than 0.5 s")
+
+
+def test_a_worker_that_dies_fails_its_candidate_alone(workers: LocalWorkers) -> None:
+    results = collect(workers, training(24), training(8), training(8))
+    assert results[0].failure == "worker_died"
+    assert "memory" in results[0].message
+    assert results[1].metrics["map"] == results[2].metrics["map"] == 0.08
+
+
+def test_a_worker_that_hangs_is_ended(workers: LocalWorkers) -> None:
+    results = collect(workers, training(32), training(8))
+    assert results[0].failure == "out_of_time"
+    assert results[1].metrics["map"] == 0.08
+
+
+def test_a_bug_in_an_evaluator_stops_the_run(workers: LocalWorkers) -> None:
+    with pytest.raises(RuntimeError, match="a bug"):
+        collect(workers, training(40))
+    with pytest.raises(RuntimeError, match="a bug"):
+        collect(InProcess(), training(40))
+
+
+def test_in_process_gives_the_same(workers: LocalWorkers) -> None:
+    trainings = [training(8, 1), training(16)]
+    here, there = collect(InProcess(), *trainings), collect(workers, *trainings)
+    assert [(r.metrics, r.failure, r.message) for r in here.values()] == [
+        (there[place].metrics, there[place].failure, there[place].message) for place in here
+    ]

@@ -1,0 +1,80 @@
+"""Metrics, objectives and limits as users write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas.objectives import METRICS, Limit, Objective, ObjectiveError, parse_limits, parse_objectives
+from search_spaces.catalog import UnknownName
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "bound", "least"),
+    [
+        ("latency<=7ms", "latency_ms", 7.0, False),
+        ("latency_ms <= 7", "latency_ms", 7.0, False),
+        ("latency<=0.007s", "latency_ms", 7.0, False),
+        ("latency < 900 us", "latency_ms", 0.9, False),
+        ("params<=5M", "params", 5e6, False),
+        ("macs>=100M", "macs", 1e8, True),
+        ("macs<=1.5G", "macs", 1.5e9, False),
+        ("peak_memory<=512KiB", "peak_memory_kib", 512.0, False),
+        ("weights<=2MiB", "weights_kib", 2048.0, False),
+        ("peak_activation_bytes<=1MiB", "peak_activation_bytes", 2.0**20, False),
+    ],
+)
+def test_limits_are_read_with_their_units(text: str, metric: str, bound: float, least: bool) -> None:
+    limit = Limit.parse(text)
+    assert (limit.metric, limit.least) == (metric, least)
+    assert limit.bound == pytest.approx(bound)
+    assert Limit.parse(str(limit)) == limit
+
+
+@pytest.mark.parametrize(
+    "text", ["latency", "latency<=", "latency<=7kg", "latency==7ms", "latency<=-1ms", "7ms", "map>=0.2", ""]
+)
+def test_limits_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(ObjectiveError):
+        Limit.parse(text)
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'latency_ms'"):
+        Limit.parse("latency_m<=7")
+
+
+def test_excess_is_the_share_by_which_a_limit_is_broken() -> None:
+    assert Limit("latency_ms", 4.0).excess({"latency_ms": 5.0}) == 0.25
+    assert Limit("latency_ms", 4.0).excess({"latency_ms": 4.0}) == 0.0
+    assert Limit("macs", 4.0, least=True).excess({"macs": 3.0}) == 0.25
+
+
+def test_a_mapping_of_limits_means_at_most() -> None:
+    assert parse_limits({"latency_ms": 7.0, "params": 5_000_000}) == (Limit("latency_ms", 7.0), Limit("params", 5e6))
+
+
+def test_objectives_default_to_latency_and_trained_quality() -> None:
+    assert [o.metric for o in parse_objectives(None, trained=True)] == ["latency_ms", "map"]
+    assert [o.metric for o in parse_objectives(None, trained=False)] == ["latency_ms", "score"]
+
+
+def test_objectives_take_a_direction() -> None:
+    assert Objective.parse("macs:max") == Objective("macs", "maximize")
+    assert Objective.parse("map").loss({"map": 0.25}) == -0.25
+    assert Objective.parse("params").loss({"params": 3.0}) == 3.0
+    with pytest.raises(ObjectiveError, match="direction"):
+        Objective.parse("macs:up")
+
+
+def test_objectives_that_contradict_the_search_are_refused() -> None:
+    with pytest.raises(ObjectiveError, match="twice"):
+        parse_objectives(["latency", "latency_ms"], trained=True)
+    with pytest.raises(ObjectiveError, match="needs training"):
+        parse_objectives(["latency", "map"], trained=False)
+
+
+def test_every_metric_says_which_way_is_better_and_where_it_comes_from() -> None:
+    for name, metric in METRICS.items():
+        assert name == name.lower()
+        assert metric.direction in ("minimize", "maximize")
+        assert metric.origin in ("graph", "hardware", "score", "quality")
