@@ -1,5 +1,7 @@
 """Mean average precision as COCO defines it, through faster-coco-eval."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,11 +14,11 @@ Truth = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
 def coco_map(predictions: Sequence[Detections], truths: Sequence[Truth], num_classes: int) -> dict[str, float]:
-    """`map` (mean over IoU .50:.05:.95 and classes) and `map50`, both 0..1, at most 100 detections an image.
+    """``map`` (mean over IoU .50:.05:.95 and classes) and ``map50``, both 0..1, at most 100 detections an image.
 
     Classes without a true box do not count. ValueError when the lists differ in length or hold no true box.
     """
-    from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
+    from faster_coco_eval import COCO, COCOeval_faster
 
     if len(predictions) != len(truths):
         raise ValueError(f"{len(predictions)} images of predictions for {len(truths)} images of true boxes")

@@ -61,9 +61,9 @@ class QualityEvaluator(Protocol):
 
 # Kind of data (the word before the colon) to the evaluator that trains on it, given the whole text
 DATA: dict[str, str] = {
-    "digits": "evaluators.detector:DetectionTraining",
-    "voc": "evaluators.detector:DetectionTraining",
-    "coco": "evaluators.detector:DetectionTraining",
+    "digits": "evaluators.detector:detection_training",
+    "voc": "evaluators.detector:detection_training",
+    "coco": "evaluators.detector:detection_training",
 }
 
 

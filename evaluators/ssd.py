@@ -1,6 +1,6 @@
 """SSD around the network: anchors, box coding, matching, loss, decoding and non-maximum suppression.
 
-Boxes are x1, y1, x2, y2 in pixels. A head gives per level i the maps `box{i}` [N, A*4, h, w] and `class{i}`
+Boxes are x1, y1, x2, y2 in pixels. A head gives per level i the maps ``box{i}`` [N, A*4, h, w] and ``class{i}``
 [N, A*(C+1), h, w], anchor-major; class 0 is the background, which has no target of its own: all scores zero.
 Follows Liu et al. 2016 (SSD, arXiv 1512.02325) with the settings of the TensorFlow Object Detection API that
 MobileDets (arXiv 2004.14525) were trained with.
@@ -37,7 +37,7 @@ def anchors(
 
     Scales are shares of the image's side, spaced evenly from the first level to the last (SSD, section 2.2). The
     first level has a square at half of min_scale and the ratios 2 and 1/2 at min_scale; every other level has
-    `ASPECT_RATIOS` at its scale and a square at the geometric mean with the next scale (1 after the last).
+    ``ASPECT_RATIOS`` at its scale and a square at the geometric mean with the next scale (1 after the last).
     """
     levels = len(feature_sizes)
     steps = [min_scale + (max_scale - min_scale) * level / max(1, levels - 1) for level in range(levels)]
@@ -64,7 +64,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode(codes: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes [..., 4] from codes; the inverse of `encode`. Sizes are held below exp(6) anchors, so no box is infinite."""
+    """Boxes [..., 4] from codes; the inverse of ``encode``. Sizes end at exp(6) anchors, so no box is infinite."""
     ty, tx, th, tw = (codes / codes.new_tensor(CODE_SCALE)).unbind(-1)
     ay, ax, ah, aw = _centres(anchors)
     y, x = ty * ah + ay, tx * aw + ax
@@ -88,23 +88,24 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def match(anchors: Tensor, boxes: Tensor, *, threshold: float = 0.5) -> Tensor:
-    """Index [A] of the box each anchor answers for, or -1.
+    """Index [..., A] of the box each anchor answers for, or -1, from boxes [..., M, 4]; those without area are padding.
 
     An anchor takes the box it overlaps most when the IoU reaches the threshold; besides, each box takes its best
     anchor whatever the IoU, so that none goes unanswered (force match; of two such boxes the first wins).
     """
-    count = len(boxes)
-    if not count:
-        return torch.full((len(anchors),), -1)
+    count = boxes.shape[-2]
     overlap = iou(anchors, boxes)
-    best, index = overlap.max(1)
+    if not count:
+        return overlap.new_full(overlap.shape[:-1], -1, dtype=torch.int64)
+    best, index = overlap.max(-1)
     index = torch.where(best >= threshold, index, -1)
-    forced = torch.full((len(anchors),), count).scatter_reduce(0, overlap.argmax(0), torch.arange(count), "amin")
+    number = torch.where((boxes[..., 2:] > boxes[..., :2]).all(-1), torch.arange(count), count)
+    forced = torch.full_like(index, count).scatter_reduce(-1, overlap.argmax(-2), number, "amin")
     return torch.where(forced < count, forced, index)
 
 
 def flatten(outputs: Mapping[str, Tensor], num_classes: int) -> tuple[Tensor, Tensor]:
-    """Codes [N, A, 4] and class logits [N, A, num_classes + 1] in the order of `anchors`."""
+    """Codes [N, A, 4] and class logits [N, A, num_classes + 1] in the order of ``anchors``."""
     depths = {"box": 4, "class": num_classes + 1}
     parts: dict[str, list[Tensor]] = {"box": [], "class": []}
     for level in range(level_count(outputs)):
@@ -115,7 +116,13 @@ def flatten(outputs: Mapping[str, Tensor], num_classes: int) -> tuple[Tensor, Te
 
 
 def loss(
-    codes: Tensor, logits: Tensor, target_codes: Tensor, target_classes: Tensor, *, alpha: float = 0.75, gamma: int = 2
+    codes: Tensor,
+    logits: Tensor,
+    target_codes: Tensor,
+    target_classes: Tensor,
+    *,
+    alpha: float = 0.75,
+    gamma: float = 2.0,
 ) -> Tensor:
     """Sigmoid focal loss (Lin et al. 2017, arXiv 1708.02002, eq. 5) + smooth L1 (delta 1), over the matched anchors.
 
@@ -143,10 +150,10 @@ def detections(
     *,
     min_score: float = 1e-8,
     max_iou: float = 0.6,
-    candidates: int = 400,
+    candidates: int = 200,
     most: int = 100,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most `most`.
+    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most ``most``.
 
     The best-scored (anchor, class) pairs go through non-maximum suppression within their class.
     """

@@ -1,8 +1,9 @@
 """The search itself: draw, build, predict, hash, rank, train, record.
 
 Many candidates are drawn by a searcher that sees predicted cost and a zero-cost score. The most promising of them,
-spread along the front, are trained at a proxy scale, beside the space's published networks. Without a score every
-candidate within the limits is trained, and the searcher learns from the trained quality.
+spread along the front, are trained at a proxy scale, beside the space's published networks. Two more rounds start from
+what was trained so far, by its trained quality. Without a score every candidate within the limits is trained, and the
+searcher learns from the trained quality alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import nas
 from evaluators.quality import QualityEvaluator, make_evaluator
 from evaluators.zero_cost import Score, make_score
 from hardware_models.catalog import load_hardware
@@ -32,7 +34,7 @@ from nas.searchers import Outcome, Searcher, make_searcher
 from nas.store import Study
 from search_spaces.catalog import load_space, network_space, networks
 from search_spaces.graph import Graph
-from search_spaces.space import Genotype, Space, SpaceError
+from search_spaces.space import Genotype, GenotypeError, Space, SpaceError
 
 # A searcher that finds nothing new in this many draws has seen the space, or never will.
 _PATIENCE = 2000
@@ -179,16 +181,16 @@ def _problem(
 
 
 def _fingerprint(problem: _Problem) -> str:
-    """Eight hex digits that change with the settings, and with what the space and the hardware model do."""
+    """Eight hex digits that change with the settings, the version, and what the space and the hardware model do."""
     rng = random.Random(0)
     space = problem.space
-    behaviour: list[Any] = [problem.settings.to_document(), space.name]
+    behaviour: list[Any] = [nas.__version__, problem.settings.to_document(), space.name]
     for _ in range(4):
         genotype = space.sample(rng)
         graph = space.graph(genotype)
         behaviour += [dict(genotype), functional_hash(graph), problem.hardware.estimate(graph).latency_ms]
     if problem.evaluator is not None:
-        behaviour.append(problem.evaluator.describe())
+        behaviour += [problem.evaluator.describe(), problem.proxy]
     return hashlib.blake2b(json.dumps(behaviour, default=str).encode(), digest_size=4).hexdigest()
 
 
@@ -306,6 +308,15 @@ def run(
     )
 
 
+def _rounds(trials: int, train: int) -> list[tuple[int, int]]:
+    """How many candidates to score and to train in each round: half of them, then twice a quarter."""
+    if train < 4:
+        return [(trials, train)]
+    later_trials, later_train = trials // 4, train // 4
+    first = (trials - 2 * later_trials, train - 2 * later_train)
+    return [first, (later_trials, later_train), (later_trials, later_train)]
+
+
 class _Engine:
     """One run of the loop. Everything that it draws follows from the seed, so that a resumed run draws it again."""
 
@@ -337,34 +348,64 @@ class _Engine:
         if problem.score is None:
             self._train_all()
             return
-        self.reporter.phase("scoring", settings.trials)
+        if problem.evaluator is None:
+            self._score(settings.trials, settings.trials)
+            return
+        references = self._published() if settings.references else []
+        for place, (trials, train) in enumerate(_rounds(settings.trials, settings.train)):
+            if place:
+                self.searcher = make_searcher(
+                    settings.searcher,
+                    problem.space,
+                    random.Random(f"{settings.seed}:{place}"),
+                    [Outcome(c.genotype, problem.losses(c.metrics)) for c in self._parents()],
+                )
+            found = self._score(len(self.candidates) + trials, trials)
+            feasible = [c for c in found if c.status == "scored"]
+            chosen = [feasible[i] for i in spread([problem.losses(c.metrics) for c in feasible], train)]
+            keys = {c.key for c in chosen}
+            for candidate in feasible:
+                if candidate.key not in keys:
+                    self._record(candidate)
+            queue = chosen if place else [*references, *chosen]
+            self.reporter.phase("training", len(queue))
+            # The slowest first, so that no worker waits alone for it at the end; results do not depend on the order.
+            for candidate in self._trained(sorted(queue, key=lambda c: -c.metrics["macs"])):
+                self._record(candidate)
+        self.references.sort(key=lambda c: -c.number)
+
+    def _score(self, until: int, total: int) -> list[Candidate]:
+        """New candidates, costed, scored and told to the searcher, until there are ``until`` of them in all."""
+        self.reporter.phase("scoring", total)
+        found = []
         best = float("-inf")
-        while not self._drawn_out(settings.trials):
+        self._fruitless = 0
+        while not self._drawn_out(until):
             candidate, outcome = self._draw()
             self.searcher.tell(outcome)
             if candidate is None:
                 continue
-            if candidate.status == "infeasible" or problem.evaluator is None:
+            found.append(candidate)
+            if candidate.status == "infeasible" or self.problem.evaluator is None:
                 self._record(candidate)
             if candidate.status != "infeasible":
                 best = max(best, candidate.metrics["score"])
             self.reporter.advance(f"best score {best:.4g}" if best > float("-inf") else "none within the limits yet")
-        if problem.evaluator is None:
-            return
-        feasible = [c for c in self.candidates.values() if c.status == "scored"]
-        losses = [problem.losses(c.metrics) for c in feasible]
-        chosen = [feasible[i] for i in spread(losses, settings.train)]
-        keys = {c.key for c in chosen}
-        for candidate in feasible:
-            if candidate.key not in keys:
-                self._record(candidate)
-        references = self._published() if settings.references else []
-        self.reporter.phase("training", len(chosen) + len(references))
-        # The slowest first, so that no worker waits alone for it at the end; results do not depend on the order.
-        queue = sorted([*references, *chosen], key=lambda c: -c.metrics["macs"])
-        for candidate in self._trained(queue):
-            self._record(candidate)
-        self.references.sort(key=lambda c: -c.number)
+        return found
+
+    def _parents(self) -> list[Candidate]:
+        """Trained networks that the space contains, the published ones among them, in a fixed order."""
+        problem = self.problem
+        able = [c for c in self.candidates.values() if c.status == "trained"]
+        for reference in self.references:
+            if reference.status == "trained" and reference.excess == 0:
+                try:
+                    own = problem.space.graph(reference.genotype)
+                except (GenotypeError, SpaceError):
+                    continue
+                if functional_hash(own) == reference.key:
+                    able.append(reference)
+        return sorted(able, key=lambda c: c.number)
 
     # -- drawing -------------------------------------------------------------------------------------------------
 
@@ -520,6 +561,7 @@ class _Engine:
             graph = space.graph(genotype)
             cost = problem.hardware.estimate(graph)
             measurements = problem.metrics(graph, cost)
+            needed = problem.needed(graph, cost)
             found.append(
                 Candidate(
                     number=-1 - place,
@@ -528,6 +570,7 @@ class _Engine:
                     genotype=genotype,
                     measurements=measurements,
                     status="scored",
+                    excess=sum(limit.excess(needed) for limit in problem.limits),
                     reference=name,
                     _space=space,
                 )

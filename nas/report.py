@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,12 +201,27 @@ def plot_front(result: SearchResult, path: Path) -> None:
     hw = str(result.settings.get("hw") or "")
     axes.set_xlabel(_axis_label(x.metric, hw))
     axes.set_ylabel(_axis_label(y.metric, hw))
-    axes.set_title(result.study + (f"\n{result.proxy}" if result.proxy else ""), fontsize=9)
+    _keep_in_view(axes, points([*others, *result.front])[0], result, x)
+    caption = "\n".join(textwrap.wrap(result.proxy, 110))
+    axes.set_title(result.study + (f"\n{caption}" if caption else ""), fontsize=8)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=7, loc="best")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure_.savefig(path)
     pyplot.close(figure_)
+
+
+def _keep_in_view(axes: Any, xs: Sequence[float], result: SearchResult, x: Objective) -> None:
+    """Cut off what lies far beyond the candidates, such as a network with a fallback, and say so in the picture."""
+    bounds = [limit.bound for limit in result.limits if limit.metric == x.metric]
+    if not xs:
+        return
+    reach = 1.5 * max([*xs, *bounds])
+    beyond = [c for c in result.references if c.metrics.get(x.metric, 0.0) > reach]
+    if beyond:
+        axes.set_xlim(right=reach)
+        told = ", ".join(f"{c.reference} at {figure(x.metric, c.metrics[x.metric])}" for c in beyond)
+        axes.text(0.99, 0.01, f"beyond: {told}", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 
 
 def _axis_label(metric: str, hw: str) -> str:

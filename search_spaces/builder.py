@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from math import prod
+from numbers import Real
+from operator import index
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from search_spaces.graph import Fragment, Graph, Node, Piece
-from search_spaces.ops import OPS, Attrs, GraphError, Shape
+from search_spaces.ops import LARGEST_TENSOR, OPS, Attrs, GraphError, Shape
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 Ints = int | Sequence[int]
@@ -29,6 +31,7 @@ _FOLDED_ACTIVATIONS = {
     ("relu", "relu6"): "relu6",
     ("relu6", "relu"): "relu6",
 }
+_FOLDABLE = {("act", (inner,)) for (_, inner), both in _FOLDED_ACTIVATIONS.items() if both != inner}
 
 
 class Tensor:
@@ -56,14 +59,54 @@ class Tensor:
 
     @property
     def holds_zero(self) -> bool:
-        """Whether it is zero, or a concatenation with zero parts."""
-        return self.is_zero or (self.node.op == "concat" and any(t.is_zero for t in self.operands))
+        """Whether it is zero, or a concatenation with zero parts, however deep."""
+        return self.node.op == "zero" or (self.node.op == "concat" and self.index in self.builder._holed)
+
+
+def _whole(name: str, value: object) -> int:
+    """``value`` as a plain ``int``: a graph holds one kind of number, so that equal ones look equal everywhere."""
+    try:
+        return int(index(value))  # type: ignore[arg-type]
+    except TypeError:
+        raise GraphError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def _real(name: str, value: object) -> float:
+    try:
+        if isinstance(value, Real):
+            return float(value) + 0.0  # minus zero is zero
+    except OverflowError:
+        pass
+    raise GraphError(f"{name} must be a number, not {value!r}")
+
+
+def _flag(name: str, value: object) -> bool:
+    if value is not True and value is not False:
+        raise GraphError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
+def _from_end(name: str, axis: object, x: Tensor) -> int:
+    """An axis counted from the front; negative ones count from the end."""
+    axis = _whole(name, axis)
+    return axis + len(x.shape) if axis < 0 else axis
+
+
+def _wholes(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple([_whole(name, v) for v in values])
+    except TypeError:
+        raise GraphError(f"{name} must be a sequence of whole numbers, not {values!r}") from None
 
 
 def _per_axis(name: str, value: Ints, rank: int) -> tuple[int, ...]:
-    values = (value,) * rank if isinstance(value, int) else tuple(value)
+    """One number for every spatial axis, each at least 1."""
+    values = _wholes(name, value) if isinstance(value, Sequence) else (_whole(name, value),) * rank
     if len(values) != rank:
         raise GraphError(f"{name} has {len(values)} values for {rank} spatial axes: {value!r}")
+    for v in values:
+        if v < 1:
+            raise GraphError(f"{name} must be at least 1 on every axis, not {value!r}")
     return values
 
 
@@ -77,17 +120,17 @@ def _resolve_padding(
     padding: Padding, size: Shape, kernel: Shape, stride: Shape, dilation: Shape
 ) -> tuple[tuple[int, int], ...]:
     if padding == "same":
-        for s in stride:
-            if not isinstance(s, int) or s < 1:
-                raise GraphError(f"stride must be a whole number of at least 1, not {s!r}")
         return tuple(same_padding(*axis) for axis in zip(size, kernel, stride, dilation, strict=True))
     if padding == "valid":
         return ((0, 0),) * len(size)
     if isinstance(padding, str):
         raise GraphError(f"padding must be 'same', 'valid', a number or (before, after) pairs, not {padding!r}")
-    if isinstance(padding, int):
-        return ((padding, padding),) * len(size)
-    return tuple((p, p) if isinstance(p, int) else (p[0], p[1]) for p in padding)
+    if not isinstance(padding, Sequence):
+        return ((_whole("padding", padding),) * 2,) * len(size)
+    sides = [_wholes("padding", p if isinstance(p, Sequence) else (p, p)) for p in padding]  # type: ignore[arg-type]
+    if len(sides) != len(size) or any([len(pair) != 2 for pair in sides]):
+        raise GraphError(f"padding must be one (before, after) pair for each of {len(size)} axes, not {padding!r}")
+    return tuple([(before, after) for before, after in sides])
 
 
 class Builder:
@@ -97,7 +140,8 @@ class Builder:
         self._pieces: list[Piece] = []
         self._count = 0
         self._inputs = 0
-        self._shared: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self._shared: dict[tuple[str, Attrs, tuple[int, ...]], Tensor] = {}
+        self._holed: set[int] = set()  # concatenations that hold zeros
         self._nested: list[int] = []  # sums that feed a sum, concatenations that feed one: build() looks again
         self._unfolded = False  # a pair that folds, but across a block's border
 
@@ -127,6 +171,8 @@ class Builder:
         fragment = _PRIMITIVES.get(key)
         if fragment is None:
             shape = OPS[op].shape(shapes, attrs)
+            if prod(shape) > LARGEST_TENSOR:
+                raise GraphError(f"{op}: a tensor of {' x '.join(map(str, shape))} elements is beyond any memory")
             node = Node(op, attrs, tuple(range(-1, -len(shapes) - 1, -1)), shape)
             fragment = Fragment((node,), (0,), shapes)
             if len(_PRIMITIVES) >= _MEMO_LIMIT:
@@ -134,25 +180,17 @@ class Builder:
             _PRIMITIVES[key] = fragment
         if fragment.parametric or op == "input":
             return self._splice(fragment, operands)[0]
-        sharing = (id(fragment), tuple([t.index for t in operands]))
+        sharing = (op, attrs, tuple([t.index for t in operands]))
         known = self._shared.get(sharing)
         if known is None:
             known = self._shared[sharing] = self._splice(fragment, operands)[0]
         return known
 
-    def splice(self, fragment: Fragment, operands: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Put a closed fragment into the graph as it is and return its outputs."""
-        if not fragment.closed:
-            raise GraphError("only a closed fragment can be spliced in as a whole")
-        if tuple(t.shape for t in operands) != fragment.input_shapes:
-            raise GraphError("the operands' shapes are not those that the fragment was made for")
-        return self._splice(fragment, tuple(operands))
-
     def apply_row(self, row: object, tensors: Sequence[Tensor]) -> Tensor:
         """One node of a graph's JSON through its constructor. Raises ``GraphError``."""
-        if not isinstance(row, Mapping) or row.get("op") not in OPS:
-            raise GraphError(f"expected an object with a known `op`, not {str(row)[:80]!r}")
-        op: str = row["op"]
+        op = row.get("op") if isinstance(row, Mapping) else None
+        if not isinstance(row, Mapping) or not isinstance(op, str) or op not in OPS:
+            raise GraphError(f"expected an object with a known `op`; known: {', '.join(OPS)}")
         names = OPS[op].attrs
         unknown = set(row) - set(names) - {"op", "inputs"}
         missing = set(names) - set(row)
@@ -164,31 +202,55 @@ class Builder:
             raise GraphError(f"{op}: inputs must be a list of node numbers")
         for i in inputs:
             if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < len(tensors):
-                raise GraphError(f"{op}: input {i!r} is not an earlier node")
+                raise GraphError(f"{op}: an input must be the number of an earlier node")
             operands.append(tensors[i])
-        attrs = tuple(_tuples(row[name]) for name in names)
-        try:
-            # The shape rule checks types and ranges before a constructor computes with them.
-            OPS[op].shape(tuple(t.shape for t in operands), attrs)
-        except (TypeError, AttributeError) as error:
-            raise GraphError(f"{op}: attributes make no sense ({error})") from None
-        return _CONSTRUCTORS[op](self, operands, dict(zip(names, attrs, strict=True)))
+        attrs = tuple(_attribute(op, row[name]) for name in names)
+        # The shape rule checks types and ranges before a constructor computes with them.
+        OPS[op].shape(tuple(t.shape for t in operands), attrs)
+        return self._construct(op, attrs, operands)
+
+    def _construct(self, op: str, attrs: Attrs, operands: Sequence[Tensor]) -> Tensor:
+        given = dict(zip(OPS[op].attrs, attrs, strict=True))
+        made: Tensor = self.concat(operands, **given) if op == "concat" else getattr(self, op)(*operands, **given)
+        return made
 
     def build(self, outputs: Tensor | Mapping[str, Tensor]) -> Graph:
         """The finished graph with these outputs; one tensor alone becomes the output named ``output``."""
         chosen = {"output": outputs} if isinstance(outputs, Tensor) else dict(outputs)
-        if not chosen:
-            raise GraphError("a graph needs at least one output")
+        if not chosen or not self._inputs:
+            raise GraphError("a graph needs at least one input and one output")
         for name, tensor in chosen.items():
             if not isinstance(tensor, Tensor) or tensor.builder is not self:
                 raise GraphError(f"output {name!r} is not a tensor of this builder")
-        ends = tuple([(name, tensor.index) for name, tensor in chosen.items()])
-        if self._is_normal([index for _, index in ends]):
-            return Graph(tuple(self._pieces), ends, self._count)
-        nodes, indices = _normalise(list(Graph(tuple(self._pieces), (), self._count).nodes), [i for _, i in ends])
-        fragment = Fragment(tuple(nodes), tuple(sorted(set(indices))), ())
-        named = tuple((name, index) for (name, _), index in zip(ends, indices, strict=True))
-        return Graph((Piece(fragment, (), (), 0),), named, len(nodes))
+            if not isinstance(name, str) or not name.isprintable() or not name:
+                raise GraphError(f"output {name!r} needs a name of printable characters")
+        builder: Builder = self
+        ends = [tensor.index for tensor in chosen.values()]
+        while not builder._is_normal(ends):
+            builder, ends = builder._replayed(ends)
+        return Graph(tuple(builder._pieces), tuple(zip(chosen, ends, strict=True)), builder._count)
+
+    def _replayed(self, ends: Sequence[int]) -> tuple[Builder, list[int]]:
+        """The nodes that ``ends`` need, constructed anew, node by node and with nested sums flattened."""
+        nodes = Graph(tuple(self._pieces), (), self._count).nodes
+        uses = dict.fromkeys(ends, 2)  # an output is never flattened into a sum that uses it
+        consumer: dict[int, Node] = {}
+        for place in range(len(nodes) - 1, -1, -1):
+            if place in uses:
+                for i in nodes[place].inputs:
+                    uses[i] = uses.get(i, 0) + 1
+                    consumer[i] = nodes[place]
+        builder = Builder()
+        made: dict[int, Sequence[Tensor]] = {}  # what stands for a node: itself, or the terms of a flattened one
+        for place, node in enumerate(nodes):
+            if place not in uses and node.op != "input":
+                continue
+            operands = [t for i in node.inputs for t in made[i]]
+            if node.op in ("add", "concat") and uses[place] == 1 and consumer[place][:2] == node[:2]:
+                made[place] = operands
+            else:
+                made[place] = (builder._construct(node.op, node.attrs, operands),)
+        return builder, [made[i][0].index for i in ends]
 
     def _is_normal(self, ends: list[int]) -> bool:
         if self._unfolded:
@@ -218,11 +280,11 @@ class Builder:
     def input(self, shape: Sequence[int]) -> Tensor:
         """An input of ``shape``, channels first, without the batch axis."""
         self._inputs += 1
-        return self._emit("input", (tuple(shape),))
+        return self._emit("input", (_wholes("shape", shape),))
 
     def zero(self, shape: Sequence[int]) -> Tensor:
         """A constant zero: it vanishes from sums, and whatever is computed from it alone vanishes too."""
-        return self._emit("zero", (tuple(shape),))
+        return self._emit("zero", (_wholes("shape", shape),))
 
     # -- operations with parameters ------------------------------------------------------------------------------
 
@@ -241,19 +303,23 @@ class Builder:
         """Convolution over all spatial axes of ``x`` (one to three); ``padding='same'`` is TensorFlow's SAME."""
         size = x.shape[1:]
         rank = len(size)
-        kernel, stride = _per_axis("kernel", kernel, rank), _per_axis("stride", stride, rank)
-        dilation = _per_axis("dilation", dilation, rank)
+        out_channels, groups = _whole("conv: out_channels", out_channels), _whole("conv: groups", groups)
+        kernel, stride = _per_axis("conv: kernel", kernel, rank), _per_axis("conv: stride", stride, rank)
+        dilation = _per_axis("conv: dilation", dilation, rank)
         dilation = tuple([1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True)])
         pads = _resolve_padding(padding, size, kernel, stride, dilation)
-        attrs = (out_channels, kernel, stride, pads, dilation, groups, bias)
-        if x.holds_zero:
-            shape = OPS["conv"].shape((x.shape,), attrs)
-            if x.is_zero:
-                return self.zero(shape)
-            if groups == 1 and x.node.attrs == (0,):
-                # Weights on channels that are always zero never learn: the convolution of the rest is the same.
-                x = self.concat([t for t in x.operands if not t.is_zero])
+        attrs = (out_channels, kernel, stride, pads, dilation, groups, _flag("conv: bias", bias))
+        if x.is_zero:
+            return self.zero(OPS["conv"].shape((x.shape,), attrs))
+        if groups == 1 and x.holds_zero:
+            x = self._without_zeros(x)
         return self._emit("conv", attrs, (x,))
+
+    def _without_zeros(self, x: Tensor) -> Tensor:
+        """What a dense convolution sees of ``x``: weights on channels that are always zero never learn."""
+        if not x.holds_zero or x.node.attrs != (0,):
+            return x
+        return self.concat([self._without_zeros(t) for t in x.operands if not t.is_zero])
 
     def depthwise(self, x: Tensor, kernel: Ints = 3, stride: Ints = 1, **options: Any) -> Tensor:
         """Depthwise convolution: ``conv`` with one group a channel."""
@@ -261,9 +327,8 @@ class Builder:
 
     def linear(self, x: Tensor, out_features: int, *, bias: bool = True) -> Tensor:
         """Linear layer over the last axis of ``x``."""
-        if x.is_zero:
-            return self.zero(OPS["linear"].shape((x.shape,), (out_features, bias)))
-        return self._emit("linear", (out_features, bias), (x,))
+        attrs = (_whole("linear: out_features", out_features), _flag("linear: bias", bias))
+        return self._absorb("linear", attrs, (x,)) if x.is_zero else self._emit("linear", attrs, (x,))
 
     def norm(
         self, x: Tensor, kind: str = "batch", *, eps: float = 1e-5, momentum: float = 0.1, axis: int = 0
@@ -272,10 +337,13 @@ class Builder:
 
         ``momentum`` is PyTorch's: the weight of the new statistics.
         """
-        if x.is_zero:
-            return x
-        axis = axis + len(x.shape) if isinstance(axis, int) and axis < 0 else axis
-        return self._emit("norm", (kind, float(eps), float(momentum) if kind == "batch" else 0.0, axis), (x,))
+        attrs = (
+            kind,
+            _real("norm: eps", eps),
+            _real("norm: momentum", momentum) if kind == "batch" else 0.0,
+            _from_end("norm: axis", axis, x),
+        )
+        return self._absorb("norm", attrs, (x,)) if x.is_zero else self._emit("norm", attrs, (x,))
 
     # -- operations without parameters -----------------------------------------------------------------------------
 
@@ -292,7 +360,7 @@ class Builder:
                     return self._emit("act", (folded,), (x.operands[0],))
                 self._unfolded = True
         if x.is_zero and fn not in ("sigmoid", "hsigmoid"):
-            return x
+            return self._absorb("act", (fn,), (x,))
         return self._emit("act", (fn,), (x,))
 
     def add(self, *operands: Tensor) -> Tensor:
@@ -312,7 +380,7 @@ class Builder:
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
         """Elementwise product; axes of extent 1 broadcast."""
         if a.is_zero or b.is_zero:
-            return self.zero(OPS["mul"].shape((a.shape, b.shape), ()))
+            return self._absorb("mul", (), (a, b))
         return self._emit("mul", (), (a, b) if a.index <= b.index else (b, a))
 
     def concat(self, operands: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -321,12 +389,16 @@ class Builder:
             raise GraphError("concat: needs at least one operand")
         if len(operands) == 1:
             return operands[0]
-        if all(t.is_zero for t in operands):
-            return self.zero(OPS["concat"].shape(tuple(t.shape for t in operands), (axis,)))
+        attrs = (_from_end("concat: axis", axis, operands[0]),)
+        if all([t.is_zero for t in operands]):
+            return self._absorb("concat", attrs, operands)
         for t in operands:
-            if t.node.op == "concat" and t.node.attrs == (axis,):
+            if t.node.op == "concat" and t.node.attrs == attrs:
                 self._nested.append(t.index)
-        return self._emit("concat", (axis,), tuple(operands))
+        made = self._emit("concat", attrs, tuple(operands))
+        if any([t.holds_zero for t in operands]):
+            self._holed.add(made.index)
+        return made
 
     def pool(
         self,
@@ -341,145 +413,89 @@ class Builder:
         """Max or average pooling; ``count_padding`` says whether an average divides by padded places too."""
         size = x.shape[1:]
         rank = len(size)
-        kernel, stride = _per_axis("kernel", kernel, rank), _per_axis("stride", stride, rank)
+        kernel, stride = _per_axis("pool: kernel", kernel, rank), _per_axis("pool: stride", stride, rank)
         pads = _resolve_padding(padding, size, kernel, stride, (1,) * rank)
         if kind == "max" or not any(map(any, pads)):
             count_padding = False
-        attrs = (kind, kernel, stride, pads, count_padding)
-        if x.is_zero:
-            return self.zero(OPS["pool"].shape((x.shape,), attrs))
-        if prod(kernel) == 1 and prod(stride) == 1 and not any(map(any, pads)):
-            return x
+        attrs = (kind, kernel, stride, pads, _flag("pool: count_padding", count_padding))
+        if x.is_zero or prod(kernel) == prod(stride) == 1:
+            return self._absorb("pool", attrs, (x,))
         return self._emit("pool", attrs, (x,))
 
     def global_pool(self, x: Tensor, kind: str = "avg") -> Tensor:
         """Mean or maximum over all spatial axes, which stay with extent 1."""
         if prod(x.shape[1:]) == 1 or x.is_zero:
-            shape = OPS["global_pool"].shape((x.shape,), (kind,))
-            return self.zero(shape) if x.is_zero else x
+            return self._absorb("global_pool", (kind,), (x,))
         return self._emit("global_pool", (kind,), (x,))
 
     def resize(self, x: Tensor, size: Sequence[int], mode: str = "nearest") -> Tensor:
         """Resize the spatial axes to ``size``."""
-        attrs = (tuple(size), mode)
-        if x.is_zero:
-            return self.zero(OPS["resize"].shape((x.shape,), attrs))
-        return x if x.shape[1:] == attrs[0] else self._emit("resize", attrs, (x,))
+        attrs = (_wholes("resize: size", size), mode)
+        if x.is_zero or x.shape[1:] == attrs[0]:
+            return self._absorb("resize", attrs, (x,))
+        return self._emit("resize", attrs, (x,))
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         """Matrix product over the last two axes; the axes before them must be equal."""
         if a.is_zero or b.is_zero:
-            return self.zero(OPS["matmul"].shape((a.shape, b.shape), ()))
+            return self._absorb("matmul", (), (a, b))
         return self._emit("matmul", (), (a, b))
 
     def softmax(self, x: Tensor, axis: int = -1) -> Tensor:
         """Softmax over one axis."""
-        return self._emit("softmax", (axis + len(x.shape) if axis < 0 else axis,), (x,))
+        return self._emit("softmax", (_from_end("softmax: axis", axis, x),), (x,))
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """The same elements, in order, in another shape."""
-        attrs = (tuple(shape),)
-        if x.is_zero:
-            return self.zero(OPS["reshape"].shape((x.shape,), attrs))
+        attrs = (_wholes("reshape: shape", shape),)
         if x.node.op == "reshape":
             if x.operands:
                 x = x.operands[0]
-            else:
+            if x.node.op == "reshape":
                 self._unfolded = True
-        return x if x.shape == attrs[0] else self._emit("reshape", attrs, (x,))
+        if x.is_zero or x.shape == attrs[0]:
+            return self._absorb("reshape", attrs, (x,))
+        return self._emit("reshape", attrs, (x,))
 
     def permute(self, x: Tensor, axes: Sequence[int]) -> Tensor:
         """Axes in another order: axis ``i`` of the result is axis ``axes[i]`` of ``x``."""
-        attrs = (tuple(axes),)
-        if x.is_zero:
-            return self.zero(OPS["permute"].shape((x.shape,), attrs))
-        return x if attrs[0] == tuple(range(len(x.shape))) else self._emit("permute", attrs, (x,))
+        attrs = (_wholes("permute: axes", axes),)
+        if x.is_zero or attrs[0] == tuple(range(len(x.shape))):
+            return self._absorb("permute", attrs, (x,))
+        return self._emit("permute", attrs, (x,))
 
     def slice(self, x: Tensor, axis: int, start: int, stop: int) -> Tensor:
         """Elements ``start`` to ``stop`` (exclusive) of one axis."""
-        attrs = (axis, start, stop)
-        if x.is_zero:
-            return self.zero(OPS["slice"].shape((x.shape,), attrs))
-        whole = 0 <= axis < len(x.shape) and (start, stop) == (0, x.shape[axis])
-        return x if whole else self._emit("slice", attrs, (x,))
+        axis = _from_end("slice: axis", axis, x)
+        attrs = (axis, _whole("slice: start", start), _whole("slice: stop", stop))
+        if x.is_zero or (axis < len(x.shape) and attrs[1:] == (0, x.shape[axis])):
+            return self._absorb("slice", attrs, (x,))
+        return self._emit("slice", attrs, (x,))
 
     def scale(self, x: Tensor, factor: float) -> Tensor:
         """Multiply by a constant."""
+        attrs = (_real("scale: factor", factor),)
+        if factor == 0:
+            return self.zero(x.shape)
         if factor == 1 or x.is_zero:
-            return x
-        return self.zero(x.shape) if factor == 0 else self._emit("scale", (float(factor),), (x,))
+            return self._absorb("scale", attrs, (x,))
+        return self._emit("scale", attrs, (x,))
+
+    def _absorb(self, op: str, attrs: Attrs, operands: Sequence[Tensor]) -> Tensor:
+        """What an operation that is checked but changes nothing leaves: its operand, or zero where that is zero."""
+        shape = OPS[op].shape(tuple([t.shape for t in operands]), attrs)
+        if any([t.is_zero for t in operands]):
+            return self.zero(shape)
+        return operands[0]
 
 
-def _tuples(value: object) -> object:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _unary(method: str) -> Callable[[Builder, list[Tensor], dict[str, Any]], Tensor]:
-    def construct(builder: Builder, operands: list[Tensor], attrs: dict[str, Any]) -> Tensor:
-        return getattr(builder, method)(*operands, **attrs)  # type: ignore[no-any-return]
-
-    return construct
-
-
-_CONSTRUCTORS: dict[str, Callable[[Builder, list[Tensor], dict[str, Any]], Tensor]] = {op: _unary(op) for op in OPS} | {
-    "concat": lambda builder, operands, attrs: builder.concat(operands, **attrs)
-}
-
-
-def _normalise(nodes: list[Node], ends: list[int]) -> tuple[list[Node], list[int]]:
-    """Rules that need the whole graph, to their fixed point: dead nodes, nested sums, equal free operations."""
-    while True:
-        before = len(nodes)
-        uses = _live_uses(nodes, ends)
-        where: dict[int, int] = {}
-        operands_of: dict[int, tuple[int, ...]] = {}
-        shared: dict[tuple[Any, ...], int] = {}
-        kept: list[Node] = []
-        for index, node in enumerate(nodes):
-            if index not in uses and node.op != "input":
-                continue
-            inputs: list[int] = []
-            for i in node.inputs:
-                inner = nodes[i]
-                nested = inner.op == node.op and node.op in ("add", "concat") and inner.attrs == node.attrs
-                inputs.extend(operands_of[i] if nested and uses[i] == 1 else (i,))
-            operands_of[index] = tuple(inputs)
-            placed = [where[i] for i in inputs]
-            if node.op == "add":
-                placed.sort()
-            elif node.op in ("act", "reshape") and kept[placed[0]].op == node.op:
-                inner = kept[placed[0]]
-                attrs: Attrs | None = node.attrs
-                if node.op == "act":
-                    folded = _FOLDED_ACTIVATIONS.get((node.attrs[0], inner.attrs[0]))
-                    attrs = None if folded is None else (folded,)
-                if attrs is not None:
-                    node, placed = node._replace(attrs=attrs), list(inner.inputs)
-                    if node.op == "reshape" and kept[placed[0]].shape == node.shape:
-                        where[index] = placed[0]
-                        continue
-            op = OPS[node.op]
-            key = (node.op, node.attrs, tuple(placed), node.shape)
-            if op.parameters is None and node.op != "input" and key in shared:
-                where[index] = shared[key]
-                continue
-            where[index] = shared[key] = len(kept)
-            kept.append(node._replace(inputs=tuple(placed)))
-        nodes, ends = kept, [where[i] for i in ends]
-        if len(nodes) == before:
-            return nodes, ends
-
-
-def _live_uses(nodes: list[Node], ends: list[int]) -> dict[int, int]:
-    """How often each node that some output needs is used."""
-    uses: dict[int, int] = {}
-    for i in ends:
-        uses[i] = uses.get(i, 0) + 1
-    for index in range(len(nodes) - 1, -1, -1):
-        if index in uses:
-            for i in nodes[index].inputs:
-                uses[i] = uses.get(i, 0) + 1
-    return uses
+def _attribute(op: str, value: object, depth: int = 2) -> object:
+    """JSON's lists as the tuples that attributes are; padding, the deepest of them, holds pairs."""
+    if isinstance(value, list) and depth:
+        return tuple([_attribute(op, v, depth - 1) for v in value])
+    if isinstance(value, list | dict):
+        raise GraphError(f"{op}: an attribute is a number, a text, true, false, or a list of them or of pairs")
+    return value
 
 
 P = ParamSpec("P")
@@ -508,14 +524,23 @@ def block(
             operands = tuple(x)
             shapes = tuple([t.shape for t in operands])
         key = (shapes, args, tuple(kwargs.items()))
-        entry = memo.get(key)
+        try:
+            entry = memo.get(key)
+        except TypeError:  # an argument that is not hashable
+            return function(builder, x, *args, **kwargs)
         if entry is None:
+            if any([isinstance(value, Tensor) for value in (*args, *kwargs.values())]):
+                return function(builder, x, *args, **kwargs)
             entry = _record(function, x, args, kwargs)
             if len(memo) >= _MEMO_LIMIT:
                 memo.clear()
             memo[key] = entry
         fragment, single = entry
-        if fragment is None or any([t.holds_zero for t in operands if t.node.op in ("zero", "concat")]):
+        if (
+            fragment is None
+            or any([t.holds_zero for t in operands if t.node.op in ("zero", "concat")])
+            or (len(operands) > 1 and len({t.index for t in operands}) < len(operands))
+        ):
             return function(builder, x, *args, **kwargs)
         tensors = builder._splice(fragment, operands)
         return tensors[0] if single else tensors  # type: ignore[return-value]
@@ -530,17 +555,39 @@ def _record(
     scratch = Builder()
     shapes = (x.shape,) if isinstance(x, Tensor) else tuple(t.shape for t in x)
     stand_ins = [scratch.input(shape) for shape in shapes]
-    result = function(scratch, stand_ins[0] if isinstance(x, Tensor) else type(x)(stand_ins), *args, **kwargs)  # type: ignore[call-arg]
+    same_kind: Any = getattr(type(x), "_make", type(x))  # a list, a tuple, or one with names
+    result = function(scratch, stand_ins[0] if isinstance(x, Tensor) else same_kind(stand_ins), *args, **kwargs)
     single = isinstance(result, Tensor)
-    tensors = (result,) if single else tuple(result)
-    distinct = {t.index for t in tensors}
-    if len(distinct) != len(tensors) or any(t.is_zero or t.index < len(shapes) for t in tensors):
+    tensors = (result,) if single else result
+    if not shapes or not tensors or type(tensors) is not tuple:
+        return None, single
+    made = Graph(tuple(scratch._pieces), (), scratch._count).nodes
+    if _can_be_made_outside(made, [t.index for t in tensors], len(shapes)):
         return None, single
     graph = scratch.build({str(i): t for i, t in enumerate(tensors)})
     shift = len(shapes)
+    ends = tuple([i - shift for _, i in graph.outputs])
+    if min(ends) < 0 or len(set(ends)) < len(ends):  # it returns an operand, or one tensor twice
+        return None, single
     nodes = tuple(
         node._replace(inputs=tuple(i - shift if i >= shift else -i - 1 for i in node.inputs))
         for node in graph.nodes[shift:]
     )
-    fragment = Fragment(nodes, tuple(index - shift for _, index in graph.outputs), shapes)
+    fragment = Fragment(nodes, ends, shapes)
     return (fragment if fragment.closed else None), single
+
+
+def _can_be_made_outside(made: Sequence[Node], ends: Sequence[int], operands: int) -> bool:
+    """Whether the code around a block could make one of its nodes, dead ones included, and so ought to share it.
+
+    ``made`` is all that the block made, its operands first. From outside one sees those, the outputs, and what a
+    fold brings back: a reshape of an output reshape reads what that read, ReLU6 of an output ReLU likewise.
+    """
+    seen = {*range(operands), *ends}
+    brought_back = {i: made[i].inputs[0] for i in ends if made[i].op == "reshape" or made[i][:2] in _FOLDABLE}
+    for place, node in enumerate(made):
+        if OPS[node.op].parameters is None and node.op != "input":
+            visible = seen.union([read for i, read in brought_back.items() if i != place])
+            if visible.issuperset(node.inputs):
+                return True
+    return False

@@ -69,7 +69,8 @@ class Fragment:
     """A run of nodes with open ends, shared between graphs and never changed.
 
     A node's input ``i >= 0`` is a node of the fragment, ``-(k + 1)`` the fragment's k-th operand. ``closed`` says
-    that no rule of the normal form can reach across its border, so that it may be put into a graph as a whole.
+    that what its operands come from matters to none of its nodes: no rule of the normal form reaches across the
+    border from inside, and no operation folds into one that went before.
     """
 
     __slots__ = (
@@ -125,8 +126,8 @@ class Fragment:
         return self._figures
 
     def _is_closed(self) -> bool:
-        # Rules look at the producer of an operand only for sums, products, activations and the like. A convolution
-        # or linear layer shields what follows it; a residual sum may take an operand that something else here uses.
+        # Only convolutions and linear layers read what comes from outside; and residual sums, whose operand something
+        # else in here reads too, so that they never flatten a sum outside.
         uses = [0] * len(self.input_shapes)
         for node in self.nodes:
             for i in node.inputs:
@@ -134,14 +135,10 @@ class Fragment:
                     uses[-i - 1] += 1
         for node in self.nodes:
             outside = [-i - 1 for i in node.inputs if i < 0]
-            if node.op == "zero":
+            residual = node.op == "add" and len(outside) == 1 < len(node.inputs) and uses[outside[0]] > 1
+            if node.op == "zero" or (outside and node.op not in ("conv", "linear") and not residual):
                 return False
-            if not outside or node.op in ("conv", "linear"):
-                continue
-            residual = node.op == "add" and len(outside) < len(node.inputs) and all(uses[k] > 1 for k in outside)
-            if not residual:
-                return False
-        return all(uses) and all(o >= 0 for o in self.outputs)
+        return all(uses)
 
     def code(self, distances: tuple[int, ...]) -> bytes:
         """The nodes as bytes, inputs relative; ``distances[k]`` is how far before node 0 operand ``k`` stands."""
@@ -170,7 +167,10 @@ class Fragment:
         kept = set(self.outputs) | {-k - 1 for k, state in enumerate(states) if state != 1}
         live = sum(prod(s) for s, state in zip(self.input_shapes, states, strict=True) if state != 2)
         peak = live
-        for node in self.nodes:
+        for index, node in enumerate(self.nodes):
+            if index not in left and index not in kept:  # an input that nothing reads
+                peak = max(peak, live + prod(node.shape))
+                continue
             dying = []
             for i in set(node.inputs):
                 left[i] -= 1
@@ -289,9 +289,10 @@ class Graph:
             for i in seen:
                 if last[i] == position:
                     live -= sizes.pop(i)
-            for o in set(fragment.outputs):
-                sizes[base + o] = prod(fragment.nodes[o].shape)
-                live += sizes[base + o]
+            for o in fragment.outputs:
+                if base + o in last:  # all but an input that nothing reads
+                    sizes[base + o] = prod(fragment.nodes[o].shape)
+                    live += sizes[base + o]
         return peak
 
     @property
@@ -314,7 +315,8 @@ class Graph:
         for fragment, inputs, _, base in self.pieces:
             parts.append(fragment.code(tuple([base - i for i in inputs])))
         for name, index in self.outputs:
-            parts.append(f"|{name}:{self._length - index}".encode())
+            escaped = name.replace("\\", "\\\\").replace("|", "\\|")
+            parts.append(f"|{escaped}:{self._length - index}".encode())
         return b"".join(parts)
 
     @cached_property
@@ -357,7 +359,7 @@ class Graph:
         chosen = {}
         for name, index in outputs.items():
             if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(tensors):
-                raise GraphError(f"output {name!r} points at node {index!r}, which does not exist")
+                raise GraphError(f"output {name!r} must be the number of a node, 0 to {len(tensors) - 1}")
             chosen[name] = tensors[index]
         return builder.build(chosen)
 

@@ -48,6 +48,8 @@ def layer_choices(blocks: str, expansions: Sequence[int], first_block: bool, ski
     """
     if blocks not in BLOCK_SETS:
         raise GraphError(f"mobiledet: no block set {blocks!r}; there are {', '.join(BLOCK_SETS)}")
+    if any(not isinstance(e, int) or e < 1 for e in expansions):
+        raise GraphError(f"mobiledet: expansions must be whole numbers of at least 1, not {expansions}")
     factors = (1,) if first_block else expansions
     sets = [
         [f"ibn_k{k}_e{e}" for e in factors for k in (3, 5)],
@@ -125,6 +127,7 @@ def mobiledet(
     expansions = tuple(expansions)
     if len(base_filters) != len(MACRO) + 2:
         raise GraphError(f"mobiledet: base_filters needs {len(MACRO) + 2} widths, not {len(base_filters)}")
+    layer_choices(blocks, expansions, False, True)  # complains of bad options before any choice is made
 
     def chosen_width(name: str, base: int) -> int:
         chosen = choose.one_of(name, filter_choices(base, filter_multipliers))
@@ -195,7 +198,10 @@ def format_string(decisions: Mapping[str, Value], options: Mapping[str, Any]) ->
     """The published string of these decisions; a detector gets the published classifier width's number, 5."""
     numbers = []
     for name, choices in _string_places(options):
-        value = decisions[name] if name in decisions else choices[min(5, len(choices) - 1)]
+        unused = name == "feature.width" and name not in decisions
+        value = choices[min(5, len(choices) - 1)] if unused else decisions.get(name)
+        if value not in choices:
+            raise GenotypeError(f"a MobileDet string needs {name} from {choices}, not {value!r}")
         numbers.append(str(choices.index(value)))
     return ":".join(numbers)
 

@@ -43,19 +43,24 @@ class Op:
     view: bool = False
 
 
+# No runtime has a longer axis or more elements; and numbers stay short enough to print and to divide.
+LARGEST = 2**31 - 1
+LARGEST_TENSOR = 2**63 - 1
+
+
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _positive(op: str, name: str, value: object) -> int:
     if not _is_int(value) or value < 1:  # type: ignore[operator]
-        raise GraphError(f"{op}: {name} must be a whole number of at least 1, not {value!r}")
+        raise GraphError(f"{op}: {name} must be a whole number from 1 to {LARGEST}, not {value!r}")
     return value  # type: ignore[return-value]
 
 
 def _ints(op: str, name: str, value: object, length: int, minimum: int) -> tuple[int, ...]:
     if not isinstance(value, tuple) or len(value) != length or not all(_is_int(v) for v in value):
-        raise GraphError(f"{op}: {name} must hold {length} whole numbers, not {value!r}")
+        raise GraphError(f"{op}: {name} must hold {length} whole number(s) up to {LARGEST}, not {value!r}")
     if any(v < minimum for v in value):
         raise GraphError(f"{op}: {name} must be at least {minimum} on every axis, not {value!r}")
     return value
@@ -109,13 +114,17 @@ def _window(
     return tuple(extents)
 
 
+def _spatial_axes(op: str, x: Shape) -> int:
+    if not 2 <= len(x) <= 4:
+        raise GraphError(f"{op}: needs channels and one to three spatial axes, its input is {x}")
+    return len(x) - 1
+
+
 def _conv_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
     _arity("conv", inputs, 1)
     (x,) = inputs
     out_channels, kernel, stride, padding, dilation, groups, bias = attrs
-    rank = len(x) - 1
-    if rank < 1:
-        raise GraphError(f"conv: needs at least one spatial axis, its input is {x}; use linear for vectors")
+    rank = _spatial_axes("conv", x)
     _positive("conv", "out_channels", out_channels)
     _ints("conv", "kernel", kernel, rank, 1)
     _ints("conv", "stride", stride, rank, 1)
@@ -169,6 +178,8 @@ def _norm_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
     _axis("norm", len(inputs[0]), axis)
     if kind == "batch" and axis != 0:
         raise GraphError("norm: batch normalisation is over the channels, axis 0")
+    if kind == "batch" and len(inputs[0]) > 4:
+        raise GraphError(f"norm: batch normalisation takes up to three spatial axes, its input is {inputs[0]}")
     return inputs[0]
 
 
@@ -222,16 +233,17 @@ def _pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
     _arity("pool", inputs, 1)
     (x,) = inputs
     kind, kernel, stride, padding, count_padding = attrs
-    rank = len(x) - 1
+    rank = _spatial_axes("pool", x)
     if kind not in ("max", "avg"):
         raise GraphError(f"pool: kind must be 'max' or 'avg', not {kind!r}")
-    if rank < 1:
-        raise GraphError(f"pool: needs at least one spatial axis, its input is {x}")
     if not isinstance(count_padding, bool):
         raise GraphError(f"pool: count_padding must be true or false, not {count_padding!r}")
     _ints("pool", "kernel", kernel, rank, 1)
     _ints("pool", "stride", stride, rank, 1)
-    return (x[0], *_window("pool", x[1:], kernel, stride, _padding("pool", padding, rank), (1,) * rank))
+    pads = _padding("pool", padding, rank)
+    if any(max(pair) >= k for pair, k in zip(pads, kernel, strict=True)):
+        raise GraphError(f"pool: padding {pads} leaves windows of {kernel} with nothing but padding")
+    return (x[0], *_window("pool", x[1:], kernel, stride, pads, (1,) * rank))
 
 
 def _global_pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
@@ -248,7 +260,7 @@ def _resize_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
         raise GraphError(f"resize: mode must be 'nearest' or 'bilinear', not {mode!r}")
     if mode == "bilinear" and len(inputs[0]) != 3:
         raise GraphError("resize: bilinear needs an image, (channels, height, width)")
-    return (inputs[0][0], *_ints("resize", "size", size, len(inputs[0]) - 1, 1))
+    return (inputs[0][0], *_ints("resize", "size", size, _spatial_axes("resize", inputs[0]), 1))
 
 
 def _matmul_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
@@ -272,7 +284,7 @@ def _reshape_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
         raise GraphError(f"reshape: shape must be a tuple, not {shape!r}")
     _ints("reshape", "shape", shape, len(shape), 1)
     if prod(shape) != prod(inputs[0]):
-        raise GraphError(f"reshape: {inputs[0]} has {prod(inputs[0])} elements, {shape} has {prod(shape)}")
+        raise GraphError(f"reshape: {shape} does not hold the {prod(inputs[0])} elements of {inputs[0]}")
     return shape
 
 

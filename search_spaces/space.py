@@ -1,8 +1,8 @@
 """Search spaces as functions, the choices they make, and the genotypes that record them.
 
 A space is a function ``f(choose, **options) -> Graph``. Each named choice it asks for is one *decision*; the
-decisions of one run, in order, are a ``Genotype``. Conditional choices are plain ``if``s. The same function runs
-under random draws, the replay of a genotype, a mutation of one, or an enumeration.
+decisions of one run, in order, are a ``Genotype``. Conditional choices are plain ``if`` statements. The same function
+runs under random draws, the replay of a genotype, a mutation of one, or an enumeration.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from search_spaces.graph import Graph
@@ -62,7 +64,7 @@ class Genotype(Mapping[str, Value]):
 
     def __hash__(self) -> int:
         if self._hash is None:
-            self._hash = hash(tuple(self._values.items()))
+            self._hash = hash(frozenset(self._values.items()))
         return self._hash
 
     def __repr__(self) -> str:
@@ -94,7 +96,7 @@ class Genotype(Mapping[str, Value]):
 
         try:
             document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # it reads dates and numbers too
             raise GenotypeError(f"no genotype: the text is not YAML ({error})") from None
         return cls._from_document(document)
 
@@ -102,15 +104,20 @@ class Genotype(Mapping[str, Value]):
     def _from_document(cls, document: object) -> Genotype:
         if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
             raise GenotypeError("no genotype: expected one object of choice names and values")
-        return cls({name: _frozen(value) for name, value in document.items()})
+        try:
+            return cls({name: _frozen(value) for name, value in document.items()})
+        except RecursionError:
+            raise GenotypeError("no genotype: its lists hold themselves or nest too deep") from None
 
 
 def _frozen(value: Any) -> Value:
     if isinstance(value, list):
-        return tuple(_frozen(v) for v in value)
+        return tuple([_frozen(v) for v in value])
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise GenotypeError(f"a decision is a number, a text, true, false, null or a list of them, not {value!r}")
+    raise GenotypeError(
+        f"a decision is a number, a text, true, false, null or a list of them, not {type(value).__name__}"
+    )
 
 
 class Choose:
@@ -134,55 +141,63 @@ class Choose:
     def one_of(self, name: str, options: Sequence[T]) -> T:
         """One of ``options``, which are always the same for one name: numbers, texts, booleans, None or tuples."""
         known = self._options.get(name)
-        if known is not options and known != tuple(options):
-            self._register(name, tuple(options), known)
+        if known is None or (known is not options and known != tuple(options)):
+            known = self._register(name, options, known)
         if name in self.made:
             raise SpaceError(
                 f"space {self._space!r}: the choice {name!r} is made twice in one network; give each choice its own"
                 " name, for example with the number of the layer in it"
             )
         if name in self._given:
-            value = self._given[name]
+            given = self._given[name]
             try:
-                value = options[options.index(value)]  # type: ignore[assignment]
+                value = known[known.index(given)]
             except ValueError:
                 raise GenotypeError(
-                    f"space {self._space!r}: {name!r} cannot be {value!r}; its options are"
-                    f" {', '.join(map(repr, options))}"
+                    f"space {self._space!r}: {name!r} cannot be {given!r}; its options are"
+                    f" {', '.join(map(repr, known))}"
                 ) from None
         elif self._rng is None:
             raise GenotypeError(f"space {self._space!r}: the genotype has no decision for {name!r}")
         else:
-            value = options[int(self._rng.random() * len(options))]  # type: ignore[assignment]
+            value = known[int(self._rng.random() * len(known))]
         self.made[name] = value
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[no-any-return]
 
     def int(self, name: str, low: int, high: int) -> int:
         """A whole number from ``low`` to ``high``, both included."""
         return self.one_of(name, range(low, high + 1))
 
-    def _register(self, name: object, options: tuple[Any, ...], known: tuple[Any, ...] | None) -> None:
+    def _register(self, name: object, given: Sequence[Any], known: tuple[Any, ...] | None) -> tuple[Any, ...]:
         where = f"space {self._space!r}: the choice {name!r}"
+        if not isinstance(name, str) or not name:
+            raise SpaceError(f"{where} needs a name: a text that is not empty")
+        if not isinstance(given, Sequence):
+            raise SpaceError(f"{where} needs its options in order, as a list or tuple, not {type(given).__name__}")
+        options = tuple(given)
         if known is not None:
             raise SpaceError(
                 f"{where} was offered {_listed(known)} before and {_listed(options)} now; the options of one name"
                 " must not depend on other choices: use another name for the other options"
             )
-        if not isinstance(name, str) or not name:
-            raise SpaceError(f"{where} needs a name: a text that is not empty")
         if not options:
             raise SpaceError(f"{where} has no options")
         for option in options:
-            try:
-                _frozen(list(option) if isinstance(option, tuple) else option)
-            except GenotypeError:
+            if not _is_value(option):
                 raise SpaceError(
-                    f"{where} offers {option!r}; options are numbers, texts, true, false, None or tuples of them"
-                    " (choose a name, and look the object up)"
-                ) from None
+                    f"{where} offers {option!r}; options are finite numbers, texts, true, false, None or tuples of"
+                    " them (choose a name, and look the object up)"
+                )
         if len(set(options)) != len(options):
             raise SpaceError(f"{where} offers one option twice: {_listed(options)}")
         self._options[name] = options
+        return options
+
+
+def _is_value(option: object) -> bool:
+    if isinstance(option, tuple):
+        return all(_is_value(o) for o in option)
+    return option is None or isinstance(option, int | str) or (isinstance(option, float) and isfinite(option))
 
 
 def _listed(options: tuple[Any, ...]) -> str:
@@ -230,7 +245,9 @@ class Space:
             raise SpaceError(f"space {self.name!r}: the function must take `choose` as its first argument")
         self._any_option = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         self._accepted = {
-            p.name: p.default for p in parameters.values() if p is not positional[0] and p.kind is not p.VAR_KEYWORD
+            p.name: p.default
+            for p in parameters.values()
+            if p is not positional[0] and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         }
         for option in self.options:
             if not self.accepts(option):
@@ -243,7 +260,7 @@ class Space:
             raise SpaceError(f"space {self.name!r} needs a value for {', '.join(missing)}")
         self._known: dict[str, tuple[Any, ...]] = {}
         self._last: tuple[Genotype | None, Graph | None] = (None, None)
-        self._explored: dict[str, tuple[Any, ...]] | None = None
+        self._explored: tuple[int, tuple[str, ...]] | None = None
 
     def accepts(self, option: str) -> bool:
         """Whether the function takes the keyword argument ``option``."""
@@ -301,13 +318,14 @@ class Space:
     def graph(self, genotype: Mapping[str, Value]) -> Graph:
         """The network that a genotype describes, in normal form. ``GenotypeError`` where the space has no such one."""
         last, graph = self._last
-        if last is genotype and graph is not None:
-            return graph
-        made, graph = self._run(genotype, None)
-        unused = set(genotype) - set(made)
+        return graph if last is genotype and graph is not None else self._replay(genotype)[1]
+
+    def _replay(self, decisions: Mapping[str, Value]) -> tuple[Genotype, Graph]:
+        genotype, graph = self._run(decisions, None)
+        unused = set(decisions) - set(genotype)
         if unused:
             raise GenotypeError(f"space {self.name!r} makes no choice {', '.join(map(repr, sorted(unused)))} here")
-        return graph
+        return genotype, graph
 
     def sample(self, rng: Rng) -> Genotype:
         """A random genotype: every choice uniform over its options."""
@@ -323,19 +341,28 @@ class Space:
         A genotype without any choice of two options comes back as it is.
         """
         known = self._known
-        names = [n for n in genotype if n not in known or len(known[n]) > 1]
-        if any(n not in known for n in names):
-            self.graph(genotype)
-            names = [n for n in genotype if len(known[n]) > 1]
+        if any([n not in known for n in genotype]):
+            self._replay(genotype)
+        names = [n for n in genotype if len(known[n]) > 1]
         if not names:
             return genotype
         name = names[int(rng.random() * len(names))]
         options = known[name]
-        place = options.index(genotype[name])
         shift = 1 + int(rng.random() * (len(options) - 1))
         given = dict(genotype)
-        given[name] = options[(place + shift) % len(options)]
-        return self._run(given, rng)[0]
+        given[name] = options[(self._place(name, genotype[name]) + shift) % len(options)]
+        child = self._run(given, rng)[0]
+        if name not in child:
+            raise GenotypeError(f"space {self.name!r} makes no choice {name!r} here")
+        return child
+
+    def _place(self, name: str, value: Value) -> int:
+        try:
+            return self._known[name].index(value)
+        except ValueError:
+            raise GenotypeError(
+                f"space {self.name!r}: {name!r} cannot be {value!r}; its options are {_listed(self._known[name])}"
+            ) from None
 
     def crossover(self, a: Genotype, b: Genotype, rng: Rng) -> Genotype:
         """Uniform crossover: each decision from either parent, from the one that has it, or else drawn anew."""
@@ -366,41 +393,63 @@ class Space:
                 return
 
     def size(self) -> int:
-        """How many genotypes there are, exactly, without enumerating them.
+        """How many genotypes there are. Spaces of up to 2,000 are listed; larger ones are counted without that.
 
         Choices that do not bear on which other choices are made multiply; the others are followed option by option.
-        Which do is found by running the function with single decisions changed, from several starting points, and
-        checked on random genotypes.
+        Which do is found by running the function some thousand times, with single decisions changed and at random: in
+        a large space, a choice that fewer than one random network in some hundred makes may be missed.
         """
-        return _Explorer(self).count({}, frozenset())
+        return self._explore()[0]
 
     def decisions(self) -> dict[str, tuple[Any, ...]]:
-        """All choices the space can make, by name, with their options."""
-        if self._explored is None:
-            explorer = _Explorer(self)
-            explorer.count({}, frozenset())
-            self._explored = {name: self._known[name] for name in explorer.order}
-        return self._explored
+        """All choices the space can make, by name, with their options; found as ``size`` finds them."""
+        return {name: self._known[name] for name in self._explore()[1]}
 
     def check(self, seed: int = 0) -> None:
         """Run the function with every option of every choice at least once. Raises ``SpaceError``."""
-        _Explorer(self, seed).count({}, frozenset())
+        _Explorer(self, seed).count(samples=32)
+
+    def _explore(self) -> tuple[int, tuple[str, ...]]:
+        if self._explored is None:
+            explorer = _Explorer(self)
+            total = explorer.count()
+            if total is None or total <= 2000:
+                total = 0
+                for genotype in islice(self.enumerate(), 20_000):
+                    explorer.first_run.update({n: {} for n in genotype if n not in explorer.first_run})
+                    total += 1
+                if total == 20_000:
+                    raise SpaceError(
+                        f"space {self.name!r}: which choices are made depends on too many others together to count, for"
+                        f" example {next(reversed(explorer.links), '')!r}"
+                    )
+            self._explored = total, tuple(explorer.first_run)
+        return self._explored
 
     def encode(self, genotype: Mapping[str, Value]) -> numpy.typing.NDArray[numpy.int64]:
         """A vector of ``len(decisions())`` option numbers; -1 stands for a choice that is not made."""
         import numpy
 
         table = self.decisions()
-        return numpy.array(
-            [options.index(genotype[n]) if n in genotype else -1 for n, options in table.items()], dtype=numpy.int64
-        )
+        unknown = set(genotype) - set(table)
+        if unknown:
+            raise GenotypeError(f"space {self.name!r} makes no choice {', '.join(map(repr, sorted(unknown)))}")
+        places = [self._place(name, genotype[name]) if name in genotype else -1 for name in table]
+        return numpy.array(places, dtype=numpy.int64)
 
     def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype:
         """The genotype that ``encode`` wrote; entries of choices that are not made do not matter."""
         table = self.decisions()
         if len(vector) != len(table):
             raise GenotypeError(f"space {self.name!r}: a vector has {len(table)} entries, not {len(vector)}")
-        given = {n: options[int(v)] for (n, options), v in zip(table.items(), vector, strict=True) if v >= 0}
+        given = {}
+        for (name, options), place in zip(table.items(), vector, strict=True):
+            if not -1 <= place < len(options) or place != int(place):
+                raise GenotypeError(
+                    f"space {self.name!r}: the entry of {name!r} must be -1 to {len(options) - 1}, not {place!r}"
+                )
+            if place >= 0:
+                given[name] = options[int(place)]
         return self._run(given, None)[0]
 
     # -- writing architectures down --------------------------------------------------------------------------------
@@ -408,10 +457,12 @@ class Space:
     def parse(self, text: str) -> Genotype:
         """Read an architecture: the system's published notation where it has one, else a genotype's JSON."""
         if self.notation is None or text.lstrip().startswith("{"):
-            genotype = Genotype.from_json(text)
-            self.graph(genotype)
-            return genotype
-        return self._run(self.notation.parse(text, self._settings()), None)[0]
+            return self._replay(Genotype.from_json(text))[0]
+        try:
+            decisions = self.notation.parse(text, self._settings())
+        except GraphError as error:  # of the options
+            raise SpaceError(f"space {self.name!r}: {error}") from error
+        return self._replay(decisions)[0]
 
     def format(self, genotype: Genotype) -> str:
         """Write an architecture: the system's published notation where it has one, else the genotype's JSON."""
@@ -421,81 +472,117 @@ class Space:
         return {**{n: self.option(n) for n in self._accepted}, **self.options}
 
 
+class _Misjudged(Exception):
+    """What a count took for independent is not: it starts again with what was learnt, as long as it has runs left."""
+
+
 class _Explorer:
     """Finds which decisions bear on which others, and counts genotypes with that."""
 
     def __init__(self, space: Space, seed: int = 0) -> None:
         self.space = space
         self.rng = random.Random(seed)
-        self.order: dict[str, None] = {}
+        self.first_run: dict[str, dict[str, Value]] = {}  # the first that made each choice
+        self.links: dict[str, set[str]] = {}  # pairs where one decision, changed alone, makes the other come or go
+        self.surprises: list[dict[str, Value]] = []
+        self.runs_left = 100_000
 
-    def _names(self, given: Mapping[str, Value]) -> dict[str, Value]:
-        made = dict(self.space._run(given, self.rng)[0])
-        self.order.update(dict.fromkeys(made))
+    def count(self, samples: int = 1000) -> int | None:
+        """Genotypes of the space; ``None`` where its choices are too entangled to tell."""
+        while self.runs_left > 0:
+            try:
+                return self._count({}, frozenset(), samples)
+            except _Misjudged:
+                continue
+        return None
+
+    def _run(self, given: Mapping[str, Value], rng: Rng | None = None) -> dict[str, Value]:
+        self.runs_left -= 1
+        if self.runs_left < 0:
+            raise _Misjudged
+        made = dict(self.space._run(given, rng or self.rng)[0])
+        for name in made:
+            self.first_run.setdefault(name, made)
         return made
 
-    def count(self, fixed: dict[str, Value], outside: frozenset[str]) -> int:
+    def _link(self, a: str, b: str) -> None:
+        self.links.setdefault(a, set()).add(b)
+        self.links.setdefault(b, set()).add(a)
+
+    def _cause(self, name: str, having: dict[str, Value], lacking: dict[str, Value]) -> str:
+        """A decision that makes ``name`` come or go: found on the way from one run to another, change by change."""
+        given = {**lacking, **having}
+        for other, value in lacking.items():
+            if given[other] != value:
+                given[other] = value
+                if name not in self._run(given, _First()):
+                    return other
+        raise SpaceError(f"space {self.space.name!r}: {name!r} is made or not at random; spaces must be functions")
+
+    def _count(self, fixed: dict[str, Value], outside: frozenset[str], samples: int) -> int:
         """Genotypes that agree with ``fixed``, looking only at decisions that are not ``outside``."""
-        starts = [self._names(fixed) for _ in range(3)]
-        while True:
-            free: dict[str, None] = {}
-            partner: dict[str, str] = {}  # union-find over decisions that bear on each other
-
-            def root(name: str, partner: dict[str, str] = partner) -> str:
-                while partner.get(name, name) != name:
-                    name = partner[name]
-                return name
-
-            influential: dict[str, None] = {}
-            always: set[str] | None = None
-            for start in starts:
-                names = [n for n in start if n not in fixed and n not in outside]
-                free.update(dict.fromkeys(names))
-                always = set(names) if always is None else always & set(names)
-                for name in names:
-                    for option in self.space._known[name]:
-                        if option == start[name]:
-                            continue
-                        other = self._names({**start, name: option})
-                        changed = {n for n in set(other) ^ set(start) if n not in outside and n not in fixed}
-                        always &= set(other)
-                        if changed:
-                            influential[name] = None
-                            free.update(dict.fromkeys(sorted(changed)))
-                        for n in changed:
-                            partner[root(n)] = root(name)
-            groups: dict[str, list[str]] = {}
-            for name in free:
-                groups.setdefault(root(name), []).append(name)
-            always = always or set()
-            # A decision that comes and goes without a partner shows an influence that no single change revealed.
-            unexplained = [g for g in groups.values() if len(g) == 1 and g[0] not in always]
-            surprise = next(
-                (
-                    sample
-                    for sample in (self._names(fixed) for _ in range(16))
-                    if any(n not in free and n not in fixed and n not in outside for n in sample)
-                    or any(len(g) == 1 and g[0] not in sample for g in groups.values())
-                ),
-                None,
-            )
-            if surprise is None and not unexplained:
-                break
-            if len(starts) > 32:
-                raise SpaceError(
-                    f"space {self.space.name!r}: which choices are made depends on too many others together to count;"
-                    f" look at {unexplained[0][0] if unexplained else list(free)[-1]!r}"
-                )
-            starts.append(surprise if surprise is not None else self._names(fixed))
+        known = self.space._known
+        runs = [run for run in self.surprises if all(n in run and run[n] == v for n, v in fixed.items())]
+        for _ in range(4):
+            start = self._run(fixed)
+            runs.append(start)
+            for name in start:
+                if name in fixed or name in outside:
+                    continue
+                for option in known[name]:
+                    if option != start[name]:
+                        other = self._run({**start, name: option})
+                        runs.append(other)
+                        for changed in sorted(start.keys() ^ other.keys()):
+                            self._found(name, changed, fixed, outside, other)
+        if any(len(options) > 1 for options in known.values()):
+            runs.extend([self._run(fixed) for _ in range(samples)])
+        here = set().union(*runs)
+        runs.extend([self._run({**run, **fixed}) for name, run in list(self.first_run.items()) if name not in here])
+        for run in runs:
+            if not run.keys() >= fixed.keys():
+                self.surprises.append(run)
+                raise _Misjudged
+        free = [n for n in dict.fromkeys(n for run in runs for n in run) if n not in fixed and n not in outside]
+        always = set(free).intersection(*runs)
         total = 1
-        for group in groups.values():
-            leaders = [n for n in influential if n in group and n in always]
+        left = set(free)
+        for name in free:
+            if name not in left:
+                continue
+            group = self._group(name, left)
+            while not group & always:
+                # Whatever comes and goes has a cause that does not; the first of the group is nearest to it.
+                first = next(n for n in free if n in group)
+                having = next(run for run in runs if first in run)
+                lacking = next(run for run in runs if first not in run)
+                self._found(self._cause(first, having, lacking), first, fixed, outside, having, lacking)
+                group = self._group(name, set(free))
+            if not group <= left:
+                raise _Misjudged
+            left -= group
+            leader = next(n for n in free if n in group and n in always)
             if len(group) == 1:
-                total *= len(self.space._known[group[0]])
-            elif not leaders:
-                raise SpaceError(f"space {self.space.name!r}: no choice decides when {group[0]!r} is made")
+                total *= len(known[leader])
             else:
-                leader = leaders[0]
-                beside = outside | (set(free) - set(group))
-                total *= sum(self.count({**fixed, leader: o}, beside) for o in self.space._known[leader])
+                beside = outside.union(free) - group
+                total *= sum(self._count({**fixed, leader: option}, beside, 32) for option in known[leader])
         return total
+
+    def _found(
+        self, cause: str, name: str, fixed: Mapping[str, Value], outside: frozenset[str], *runs: dict[str, Value]
+    ) -> None:
+        self._link(cause, name)
+        if cause in outside or name in outside or name in fixed:
+            self.surprises.extend(runs)
+            raise _Misjudged
+
+    def _group(self, name: str, among: set[str]) -> set[str]:
+        """All decisions of ``among`` that bear on ``name``, directly or through each other."""
+        group, todo = {name}, [name]
+        while todo:
+            for other in self.links.get(todo.pop(), ()):
+                if other in among and other not in group:
+                    group.add(other)
+                    todo.append(other)
+        return group

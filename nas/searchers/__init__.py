@@ -6,7 +6,7 @@ A searcher is a file here and a row in ``SEARCHERS``, or an entry point of the g
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,7 +37,7 @@ class Searcher(Protocol):
 
 @dataclass(frozen=True)
 class SearcherRow:
-    """One named searcher: a factory of (space, random source), and what it is in a line."""
+    """One named searcher: a factory of (space, random source, known outcomes), and what it is in a line."""
 
     factory: str
     summary: str
@@ -52,10 +52,13 @@ SEARCHERS: dict[str, SearcherRow] = {
 }
 
 
-def make_searcher(name: str, space: Space, rng: random.Random) -> Searcher:
-    """The searcher of that name on ``space``. Raises ``UnknownName``."""
+def make_searcher(name: str, space: Space, rng: random.Random, known: Sequence[Outcome] = ()) -> Searcher:
+    """The searcher of that name on ``space``, starting from ``known`` outcomes if there are any.
+
+    Raises ``UnknownName``.
+    """
     table = table_with_plugins("nas.searchers", SEARCHERS, SearcherRow)
     if name not in table:
         raise unknown("searcher", name, list(table))
-    factory: Callable[[Space, random.Random], Searcher] = import_object(table[name].factory)
-    return factory(space, rng)
+    factory: Callable[[Space, random.Random, Sequence[Outcome]], Searcher] = import_object(table[name].factory)
+    return factory(space, rng, known)

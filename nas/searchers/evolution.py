@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Sequence
 
 from nas.pareto import dominates
 from nas.searchers import Outcome
@@ -17,21 +18,32 @@ from search_spaces.space import Genotype, Space
 
 
 class AgingEvolution:
-    """Mutation only: one decision of the parent changes."""
+    """Mutation only: one decision of the parent changes.
 
-    def __init__(self, space: Space, rng: random.Random, *, population: int = 64, tournament: int = 10) -> None:
+    The first population is random, or what is ``known`` already: then every child has a parent from the start.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        rng: random.Random,
+        known: Sequence[Outcome] = (),
+        *,
+        population: int = 64,
+        tournament: int = 10,
+    ) -> None:
         if not 1 <= tournament <= population:
             raise ValueError(f"a tournament of {tournament} does not fit a population of {population}")
         self._space = space
         self._rng = rng
-        self._population: deque[Outcome] = deque(maxlen=population)
-        self._size = population
+        self._population: deque[Outcome] = deque(known, maxlen=population)
+        self._random = 0 if known else population
         self._tournament = tournament
         self._asked = 0
 
     def ask(self) -> Genotype:
         self._asked += 1
-        if self._asked <= self._size or not self._population:
+        if self._asked <= self._random or not self._population:
             return self._space.sample(self._rng)
         return self._space.mutate(self._parent().genotype, self._rng)
 

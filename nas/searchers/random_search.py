@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from nas.searchers import Outcome
 from search_spaces.space import Genotype, Space
@@ -11,7 +12,7 @@ from search_spaces.space import Genotype, Space
 class RandomSearch:
     """Draws every genotype anew and learns nothing."""
 
-    def __init__(self, space: Space, rng: random.Random) -> None:
+    def __init__(self, space: Space, rng: random.Random, known: Sequence[Outcome] = ()) -> None:
         self._space = space
         self._rng = rng
 

@@ -1,0 +1,69 @@
+"""Random search spaces with conditional choices, small enough to list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from search_spaces.builder import Builder
+from search_spaces.graph import Graph
+from search_spaces.space import Choose, Space
+
+_B = Builder()
+_GRAPH = _B.build(_B.linear(_B.input((1,)), 1))
+
+_CONDITIONS: dict[str, Callable[[int, int], bool]] = {
+    "one": lambda a, b: a == 1,
+    "not": lambda a, b: a != 1,
+    "both": lambda a, b: a == 1 and b == 0,
+    "either": lambda a, b: a == 1 or b == 1,
+    "differ": lambda a, b: a != b,
+}
+
+
+def _choose_all(choose: Choose, statements: tuple[Any, ...], made: dict[str, int]) -> None:
+    for statement in statements:
+        if statement[0] == "choose":
+            _, name, options = statement
+            made[name] = choose.one_of(name, options)
+        else:
+            _, kind, first, second, then, otherwise = statement
+            names = list(made)
+            if names:
+                a, b = made[names[first % len(names)]], made[names[second % len(names)]]
+                _choose_all(choose, then if _CONDITIONS[kind](a, b) else otherwise, made)
+
+
+def space_of(statements: tuple[Any, ...]) -> Space:
+    """The space that makes these choices; all its networks are alike."""
+
+    def function(choose: Choose) -> Graph:
+        _choose_all(choose, statements, {})
+        return _GRAPH
+
+    return Space(function, "random")
+
+
+@st.composite
+def spaces(draw: st.DrawFn, most: int = 7) -> Space:
+    """Spaces of up to ``most`` choices; conditions look at one or two earlier choices and nest."""
+    made = 0
+
+    def choices(depth: int) -> tuple[Any, ...]:
+        nonlocal made
+        statements: list[Any] = []
+        for _ in range(draw(st.integers(0 if depth else 1, 3))):
+            if depth < 3 and draw(st.booleans()) and made:
+                kind = draw(st.sampled_from(sorted(_CONDITIONS)))
+                picks = draw(st.integers(0, 6)), draw(st.integers(0, 6))
+                then, otherwise = choices(depth + 1), choices(depth + 1)
+                # Two branches may make one choice, as long as a network makes it once.
+                statements.append(("if", kind, *picks, then, then + otherwise if draw(st.booleans()) else otherwise))
+            elif made < most:
+                made += 1
+                statements.append(("choose", f"c{made}", tuple(range(draw(st.integers(1, 4))))))
+        return tuple(statements)
+
+    return space_of(choices(0))
