@@ -160,7 +160,7 @@ def _storage_of(study: str, storage: str | None, directory: Path) -> tuple[str |
             return journal, journal.parent.name
     known = sorted(p.parent.name for p in directory.glob("*/study.journal"))
     if not known:
-        raise UnknownName(f"no study {study!r}: there is none in {directory} yet; nas search makes one")
+        raise UnknownName(f"no study {study!r}: there is none in {str(directory)!r} yet; nas search makes one")
     raise unknown("study", study, known)
 
 

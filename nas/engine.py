@@ -26,6 +26,7 @@ from hardware_models.catalog import load_hardware
 from hardware_models.cost import Cost, HardwareModel
 from nas.candidate import Candidate, Measurement, Status
 from nas.executors import Executor, InProcess, LocalWorkers, Trained, Training
+from nas.expectation import LEAST_TRAINED, ExpectedQuality
 from nas.hashing import functional_hash
 from nas.objectives import METRICS, Limit, Objective, parse_limits, parse_objectives
 from nas.pareto import spread
@@ -335,6 +336,7 @@ class _Engine:
         self.candidates: dict[str, Candidate] = {}
         self.references: list[Candidate] = []
         self.tally = Tally()
+        self.expectation: ExpectedQuality | None = None
         self._fruitless = 0
         self._proxy_space = problem.space.with_options(**problem.proxy) if problem.proxy else problem.space
         self._score_space: Space | None = None
@@ -354,15 +356,10 @@ class _Engine:
         references = self._published() if settings.references else []
         for place, (trials, train) in enumerate(_rounds(settings.trials, settings.train)):
             if place:
-                self.searcher = make_searcher(
-                    settings.searcher,
-                    problem.space,
-                    random.Random(f"{settings.seed}:{place}"),
-                    [Outcome(c.genotype, problem.losses(c.metrics)) for c in self._parents()],
-                )
+                self._learn(place)
             found = self._score(len(self.candidates) + trials, trials)
             feasible = [c for c in found if c.status == "scored"]
-            chosen = [feasible[i] for i in spread([problem.losses(c.metrics) for c in feasible], train)]
+            chosen = [feasible[i] for i in spread([self._expected_losses(c) for c in feasible], train)]
             keys = {c.key for c in chosen}
             for candidate in feasible:
                 if candidate.key not in keys:
@@ -373,6 +370,26 @@ class _Engine:
             for candidate in self._trained(sorted(queue, key=lambda c: -c.metrics["macs"])):
                 self._record(candidate)
         self.references.sort(key=lambda c: -c.number)
+
+    def _learn(self, place: int) -> None:
+        """Start the searcher anew from what was trained, and expect of new candidates what resembles them gave."""
+        problem = self.problem
+        trained = self._parents()
+        if len(trained) < LEAST_TRAINED:
+            return
+        qualities = [o.metric for o in problem.objectives if METRICS[o.metric].origin == "quality"]
+        self.expectation = ExpectedQuality(problem.space, qualities, trained)
+        self.searcher = make_searcher(
+            problem.settings.searcher,
+            problem.space,
+            random.Random(f"{problem.settings.seed}:{place}"),
+            [Outcome(c.genotype, problem.losses(c.metrics)) for c in trained],
+        )
+
+    def _expected_losses(self, candidate: Candidate) -> tuple[float, ...]:
+        """Losses with the expected quality, or the zero-cost score where nothing is expected yet."""
+        expected = {} if self.expectation is None else self.expectation.of(candidate)
+        return self.problem.losses({**candidate.metrics, **expected})
 
     def _score(self, until: int, total: int) -> list[Candidate]:
         """New candidates, costed, scored and told to the searcher, until there are ``until`` of them in all."""
@@ -404,7 +421,9 @@ class _Engine:
                 except (GenotypeError, SpaceError):
                     continue
                 if functional_hash(own) == reference.key:
-                    able.append(reference)
+                    scored = self._scored(own, reference.genotype)
+                    score = Measurement(scored, f"score:{problem.settings.score}")
+                    able.append(replace(reference, measurements={**reference.measurements, "score": score}))
         return sorted(able, key=lambda c: c.number)
 
     # -- drawing -------------------------------------------------------------------------------------------------
@@ -445,8 +464,7 @@ class _Engine:
             broken = [limit for limit in problem.limits if limit.excess(needed) > 0]
             reason = "; ".join(f"{limit.metric} is {needed[limit.metric]:.4g}, limit {limit}" for limit in broken)
         if problem.score is not None:
-            scored = graph if self._score_space is None else self._score_space.graph(genotype)
-            needed["score"] = problem.score.score(scored)
+            needed["score"] = self._scored(graph, genotype)
             measurements["score"] = Measurement(needed["score"], f"score:{problem.score.name}")
         candidate = Candidate(
             number=len(self.candidates),
@@ -459,7 +477,14 @@ class _Engine:
             excess=excess,
             _space=problem.space,
         )
-        return candidate, Outcome(genotype, problem.losses(needed), excess)
+        if self.expectation is None:
+            return candidate, Outcome(genotype, problem.losses(needed), excess)
+        return candidate, Outcome(genotype, self._expected_losses(candidate), excess)
+
+    def _scored(self, graph: Graph, genotype: Genotype) -> float:
+        """The zero-cost score of a candidate, built at the scale that the score asks for."""
+        assert self.problem.score is not None
+        return self.problem.score.score(graph if self._score_space is None else self._score_space.graph(genotype))
 
     # -- training ------------------------------------------------------------------------------------------------
 

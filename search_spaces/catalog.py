@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -144,6 +145,8 @@ def table_with_plugins(group: str, table: dict[str, Row], row_type: type[Row]) -
 def import_object(path: str) -> Any:
     """The object at ``package.module:name``. Raises ``UnknownName``."""
     module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise UnknownName(f"{path!r} is not of the form package.module:name")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -173,7 +176,13 @@ def import_file(path: Path, attribute: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
+        del sys.modules[name]
         raise SpaceError(f"{path}:{error.lineno}: {error.msg}") from None
+    except Exception as error:
+        del sys.modules[name]
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise SpaceError(f"{where}: {type(error).__name__}: {error}") from error
     return _attribute(module, attribute, f"{path}:{attribute}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,3 +165,14 @@ def test_entry_points_are_only_looked_up_not_loaded_for_own_names(monkeypatch: p
     point = EntryPoint("mobiledet", "no.such:row", "nas.spaces")
     monkeypatch.setattr(catalog, "entry_points", lambda group: [point])
     assert "mobiledet" in catalog.spaces()
+
+
+def test_a_file_that_fails_names_its_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import math\n\nWIDTHS = [8, 16][5]\n\n\ndef f(choose):\n    return None\n")
+    before = set(sys.modules)
+    with pytest.raises(SpaceError, match=r"broken\.py:3: IndexError: list index out of range"):
+        load_space(f"{broken}:f")
+    assert set(sys.modules) - before <= {"math"}
+    with pytest.raises(UnknownName, match=r"not of the form package\.module:name"):
+        load_space(".relative:f")
