@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -104,14 +103,13 @@ class DetectionTraining:
         )
 
     def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]:
-        """``map`` and ``map50`` (0..1) after training, ``train_seconds`` and ``final_loss``.
+        """``map`` and ``map50`` (0..1) after training, and ``final_loss``.
 
         Raises ``Diverged``, ``OutOfTime``, ``OutOfMemory``; ValueError when the graph is no detector for these data.
         """
         data = self.load()
         check_detector(graph, data)
         self._refuse_large(graph)
-        started = time.monotonic()
         with _memory_errors():
             module = to_module(graph, seed)
             initialise(module)
@@ -127,9 +125,8 @@ class DetectionTraining:
                 time_limit_s=self.time_limit_s,
                 seed=seed,
             )
-            seconds = time.monotonic() - started
             quality = validate_detector(module, data, min_anchor_scale=self.min_anchor_scale)
-        return {**quality, "train_seconds": seconds, "final_loss": loss}
+        return {**quality, "final_loss": loss}
 
     def untrained(self, graph: Graph, *, seed: int) -> dict[str, float]:
         """``map`` and ``map50`` of the same network before its first step, for comparison."""

@@ -38,6 +38,9 @@ class Candidate:
     reason: str = ""
     excess: float = 0.0
     reference: str = ""  # the name of a published network that was trained beside the search, else empty
+    train_seconds: float | None = field(
+        default=None, compare=False
+    )  # a time and no figure: it differs from run to run, and is not compared
     _space: Space | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from nas.engine import Settings
     from nas.result import SearchResult
 
 app = typer.Typer(
@@ -88,40 +87,30 @@ def search(
 
     The same command again goes on where a stopped search was.
     """
-    from nas.engine import Settings
-    from nas.objectives import parse_limits, parse_objectives
-
-    settings = Settings(
-        space=space,
-        hw=hw,
-        space_options=_option_values(option, "--set"),
-        limits=tuple(str(parsed) for parsed in parse_limits(limit)),
-        objectives=tuple(f"{o.metric}:{o.direction}" for o in parse_objectives(objective, train > 0)),
-        data=data,
-        evaluator=_option_values(training, "--training"),
-        score=score,
-        searcher=searcher,
-        trials=trials,
-        train=train,
-        references=references,
-        seed=seed,
-    )
-    _run(settings, study, storage, directory, workers, as_json)
-
-
-def _run(
-    settings: Settings,
-    study: str | None,
-    storage: str | None,
-    directory: Path,
-    workers: int | None,
-    as_json: bool,
-) -> None:
-    from nas.engine import run
+    from nas.engine import search as run_search
     from nas.report import ProgressReporter
 
     with ProgressReporter(_console(stderr=True)) as reporter:
-        result = run(settings, study=study, storage=storage, directory=directory, workers=workers, reporter=reporter)
+        result = run_search(
+            space,
+            hw,
+            limits=limit,
+            objectives=objective,
+            trials=trials,
+            train=train,
+            data=data,
+            evaluator=_option_values(training, "--training"),
+            score=score,
+            searcher=searcher,
+            references=references,
+            seed=seed,
+            space_options=_option_values(option, "--set"),
+            study=study,
+            storage=storage,
+            directory=directory,
+            workers=workers,
+            reporter=reporter,
+        )
     _present(result, storage, as_json)
 
 
@@ -173,21 +162,22 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a search that was stopped; of a finished one, show the result again."""
-    settings, where, name = _stored_settings(study, storage, directory)
-    _run(settings, name, str(where), _home(where, directory), workers, as_json)
-
-
-def _home(where: str | Path, directory: Path) -> Path:
-    return where.parent.parent if isinstance(where, Path) else directory
-
-
-def _stored_settings(study: str, storage: str | None, directory: Path) -> tuple[Settings, str | Path, str]:
-    from nas.engine import Settings
+    from nas.engine import Settings, run
+    from nas.report import ProgressReporter
     from nas.store import load_document
 
     where, guess = _storage_of(study, storage, directory)
     name, document = load_document(where, guess if isinstance(where, str) else None)
-    return Settings.from_document(document), where, name
+    with ProgressReporter(_console(stderr=True)) as reporter:
+        result = run(
+            Settings.from_document(document),
+            study=name,
+            storage=where,
+            directory=where.parent.parent if isinstance(where, Path) else directory,
+            workers=workers,
+            reporter=reporter,
+        )
+    _present(result, storage, as_json)
 
 
 @app.command()

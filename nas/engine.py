@@ -561,6 +561,7 @@ class _Engine:
 
     def _with_quality(self, candidate: Candidate, trained: Trained) -> Candidate:
         problem = self.problem
+        candidate = replace(candidate, train_seconds=trained.seconds)
         if trained.failure:
             return replace(candidate, status="failed", reason=f"{trained.failure}: {trained.message}")
         source = f"trained:{problem.settings.data}"

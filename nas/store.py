@@ -219,6 +219,8 @@ def _shown(candidate: Candidate) -> dict[str, Any]:
         shown["reason"] = candidate.reason
     if candidate.reference:
         shown["published as"] = candidate.reference
+    if candidate.train_seconds is not None:
+        shown["train_seconds"] = round(candidate.train_seconds, 2)
     return {**shown, **candidate.metrics}
 
 
