@@ -29,6 +29,8 @@ PARAMETER_COPIES = 8.0
 WORK_MIB = 100.0
 """Memory that training takes: so often the graph's activations and parameters, and a rest; from measured peaks."""
 
+_TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool}
+
 _cached_data = lru_cache(maxsize=2)(load_detection_data)
 
 
@@ -60,6 +62,11 @@ class DetectionTraining:
     memory_limit_mib: float = 4096.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            expected = (int, float) if field.type == "float" else _TYPES[str(field.type)]
+            value = getattr(self, field.name)
+            if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
+                raise ValueError(f"{field.name} is {value!r}; it must be of type {field.type}")
         least = {"steps": 1, "batch_size": 2, "max_train_images": 1, "max_val_images": 1, "data_seed": 0}
         for name, low in least.items():
             if getattr(self, name) < low:
@@ -102,13 +109,17 @@ class DetectionTraining:
             max_val_images=self.max_val_images,
         )
 
+    def check(self, graph: Graph) -> None:
+        """ValueError where the graph takes other images than this trains on, or is no detector of its classes."""
+        check_detector(graph, self.image_size, len(class_names(self.data)))
+
     def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]:
         """``map`` and ``map50`` (0..1) after training, and ``final_loss``.
 
         Raises ``Diverged``, ``OutOfTime``, ``OutOfMemory``; ValueError when the graph is no detector for these data.
         """
         data = self.load()
-        check_detector(graph, data)
+        self.check(graph)
         self._refuse_large(graph)
         with _memory_errors():
             module = to_module(graph, seed)
@@ -131,7 +142,7 @@ class DetectionTraining:
     def untrained(self, graph: Graph, *, seed: int) -> dict[str, float]:
         """``map`` and ``map50`` of the same network before its first step, for comparison."""
         data = self.load()
-        check_detector(graph, data)
+        self.check(graph)
         module = to_module(graph, seed)
         initialise(module)
         estimate_statistics(module, data.train, np.random.default_rng(seed))
@@ -165,10 +176,9 @@ def detection_training(data: str = "digits", **settings: Any) -> DetectionTraini
     return DetectionTraining(**{"data": data, **RECIPES.get(data.partition(":")[0], {}), **settings})
 
 
-def check_detector(graph: Graph, data: DetectionData) -> None:
-    """ValueError unless the graph takes the data's images and its SSD head scores the data's classes."""
+def check_detector(graph: Graph, size: int, classes: int) -> None:
+    """ValueError unless the graph takes images of ``size`` and its SSD head scores so many ``classes``."""
     shapes = graph.output_shapes
-    size, classes = data.image_size, len(data.class_names)
     if graph.input_shape != (3, size, size):
         raise ValueError(
             f"the network takes {graph.input_shape}, the data are (3, {size}, {size}); use image_size={size}"

@@ -40,7 +40,9 @@ class QualityEvaluator(Protocol):
     """Trains a network at a stated proxy scale and measures it.
 
     ``proxy`` are options that the candidate's space is built with for training; ``deploy`` those that the data ask of
-    the network itself, such as its number of classes. Plain data: sent to worker processes by value.
+    the network itself, such as its number of classes. ``check`` raises ``ValueError`` for a network of a kind that it
+    cannot train: asked once, of one network of the space, before a search begins. Plain data: sent to worker processes
+    by value.
     """
 
     name: str
@@ -55,6 +57,8 @@ class QualityEvaluator(Protocol):
     def deploy(self) -> dict[str, Any]: ...
 
     def describe(self) -> str: ...
+
+    def check(self, graph: Graph) -> None: ...
 
     def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]: ...
 

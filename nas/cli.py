@@ -215,6 +215,7 @@ def _show_network(name: str, hw: str | None, as_json: bool) -> None:
     from rich.table import Table
 
     from nas.hashing import functional_hash
+    from nas.objectives import METRICS
     from nas.report import figure, heading
     from search_spaces.catalog import load_network, networks
 
@@ -224,7 +225,7 @@ def _show_network(name: str, hw: str | None, as_json: bool) -> None:
     if hw is not None:
         from hardware_models.catalog import load_hardware
 
-        figures.update(load_hardware(hw).estimate(graph).metrics())
+        figures.update({n: v for n, v in load_hardware(hw).estimate(graph).metrics().items() if n in METRICS})
     if as_json:
         typer.echo(
             json.dumps(
@@ -248,9 +249,7 @@ def _show_network(name: str, hw: str | None, as_json: bool) -> None:
     table.add_row("input", "x".join(map(str, graph.input_shape)))
     table.add_row("operations", str(len(graph)))
     for metric, value in figures.items():
-        from nas.objectives import METRICS
-
-        table.add_row(heading(metric) if metric in METRICS else metric, figure(metric, float(value)))
+        table.add_row(heading(metric), figure(metric, float(value)))
     table.add_row("key", functional_hash(graph))
     _console().print(table, highlight=False)
 
@@ -340,11 +339,9 @@ def hw_predict(
     from search_spaces.graph import Graph
 
     path = Path(network)
-    graph = (
-        Graph.from_json(path.read_text(encoding="utf-8"))
-        if path.suffix == ".json" and path.is_file()
-        else load_network(network)
-    )
+    if path.suffix == ".json" and not path.is_file():
+        raise ValueError(f"no file {network!r}")
+    graph = Graph.from_json(path.read_text(encoding="utf-8")) if path.suffix == ".json" else load_network(network)
     cost = load_hardware(hw).estimate(graph)
     rows = cost.breakdown()
     if as_json:

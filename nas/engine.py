@@ -169,6 +169,14 @@ def _problem(
         deploy = {o: v for o, v in evaluator.deploy.items() if o not in settings.space_options and loaded.accepts(o)}
         loaded = loaded.with_options(**deploy) if deploy else loaded
         proxy = {o: v for o, v in evaluator.proxy.items() if loaded.accepts(o)}
+        scaled = loaded.with_options(**proxy)
+        try:
+            evaluator.check(scaled.graph(scaled.sample(random.Random(0))))
+        except ValueError as error:
+            raise SpaceError(
+                f"space {loaded.name!r} cannot be trained on {settings.data}: {error}; or search by prediction alone"
+                " (--train 0)"
+            ) from None
     return _Problem(
         settings=settings,
         space=loaded,

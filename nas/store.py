@@ -123,7 +123,11 @@ def open_storage(storage: str | Path) -> BaseStorage:
                 raise StudyError(f"cannot open the storage {text!r}: {error}") from None
             raise
     path = Path(text)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise StudyError(f"cannot write the study {text!r}: {error.strerror}; choose another --directory") from None
     with _quiet_optuna():
         return optuna.storages.JournalStorage(_journal_backend(path))
 

@@ -122,6 +122,8 @@ def mobiledet(
         raise GraphError(f"mobiledet: no target {target!r}; there are cpu, dsp, edgetpu, gpu")
     if task not in ("detect", "classify"):
         raise GraphError(f"mobiledet: no task {task!r}; there are detect and classify")
+    if not isinstance(width, int | float) or not 0 < width < 100:
+        raise GraphError(f"mobiledet: width must be a factor above 0, not {width!r}")
     cpu = target == "cpu"
     base_filters, filter_multipliers = tuple(base_filters), tuple(filter_multipliers)
     expansions = tuple(expansions)

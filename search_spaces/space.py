@@ -296,24 +296,30 @@ class Space:
 
     def _blame(self, error: GraphError, made: dict[str, Any]) -> str:
         """Name the choice behind an impossible network: one whose other options all or partly make it possible."""
-        text = f"space {self.name!r}: {error}"
+        given = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        text = f"space {self.name!r}{f' with {given}' if given else ''}: {error}"
         if not made:
             return text
-        culprits = []
+        mended, moved = [], []
         for name, value in made.items():
-            for other in self._known[name]:
-                if other == value:
-                    continue
-                try:
-                    self.function(Choose(self.name, dict(self._known), {**made, name: other}, _First()), **self.options)
-                except (GraphError, SpaceError, GenotypeError):
-                    continue
-                culprits.append(name)
-                break
-        if not culprits:
-            culprits = [list(made)[-1]]
-        named = " or ".join(f"{n!r} = {made[n]!r} of {_listed(self._known[n])}" for n in culprits[:3])
-        return f"{text} (choice {named})"
+            answers = {self._complaint({**made, name: other}) for other in self._known[name] if other != value}
+            if None in answers:
+                mended.append(name)
+            elif answers and str(error) not in answers:
+                moved.append(name)  # then something else is wrong as well
+        last = list(made)[-1]
+        named = " or ".join(
+            f"{n!r} = {made[n]!r} of {_listed(self._known[n])}" for n in (mended or moved or [last])[:3]
+        )
+        return f"{text} (choice {named})" if mended or moved else f"{text} (no one choice mends it; the last: {named})"
+
+    def _complaint(self, decisions: Mapping[str, Value]) -> str | None:
+        """What is wrong with the network of these decisions, first options elsewhere; ``None`` where nothing is."""
+        try:
+            self.function(Choose(self.name, dict(self._known), decisions, _First()), **self.options)
+        except (GraphError, SpaceError, GenotypeError) as error:
+            return str(error)
+        return None
 
     def graph(self, genotype: Mapping[str, Value]) -> Graph:
         """The network that a genotype describes, in normal form. ``GenotypeError`` where the space has no such one."""

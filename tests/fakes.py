@@ -44,6 +44,9 @@ class CountingEvaluator:
     def describe(self) -> str:
         return "a stand-in that does not train"
 
+    def check(self, graph: nas.Graph) -> None:
+        """Any network will do."""
+
     def evaluate(self, graph: nas.Graph, *, seed: int) -> dict[str, float]:
         time.sleep(self.seconds)
         self.seen.append(graph.digest)

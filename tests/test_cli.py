@@ -116,12 +116,22 @@ def test_training_on_digits_end_to_end_and_show_resume_after_it(here: Path, caps
         (("search", "--space", "mobiledet", "--hw", "edgetpu", "--data", "voc:/no/such"), "/no/such"),
         (("search", "--space", "mobiledet", "--hw", "edgetpu", "--training", "stps=3"), "stps"),
         (("search", "--space", "mobiledet", "--hw", "edgetpu", "--trials", "many"), "'--trials'"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--training", "steps=abc"), "steps is 'abc'"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "task=classify"), "search by prediction alone"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "width=-1"), "a factor above 0"),
+        (
+            ("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "image_size=8"),
+            "with image_size=8: conv: stride",
+        ),
+        (("search", "--space", "mobiledet", "--hw", "./mine.toml"), "cannot read the device file 'mine.toml'"),
+        (("search", *("--space", "mobiledet", "--hw", "edgetpu"), "--directory", "/proc/no"), "cannot write the study"),
         (("search", "--space", "mobiledet"), "--hw"),
         (("serch",), "Did you mean 'search'?"),
         (("show", "nothing"), "no study"),
         (("resume", "nothing"), "no study 'nothing'"),
         (("dashboard", "nothing"), "no study 'nothing'"),
         (("spaces", "show", "mobildet"), "did you mean 'mobiledet'?"),
+        (("hw", "predict", "none.json"), "no file 'none.json'"),
         (("hw", "predict", "mobiledet_edgtpu"), "did you mean 'mobiledet_edgetpu'?"),
     ],
 )
@@ -146,6 +156,7 @@ def test_lists(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert network["macs"] == 1533181504
     assert network["latency_ms"] > 0
     assert "mobiledet_cpu" in Run(capsys, "spaces").out
+    assert "latency" in Run(capsys, "show", "mobiledet_edgetpu", "--hw", "edgetpu").out
 
 
 def test_predict_shows_every_layer(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
