@@ -115,7 +115,7 @@ def search(
 
 
 def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
-    from nas.report import front_table, plot_front, summary_lines
+    from nas.report import architecture_lines, front_table, plot_front, summary_lines
 
     result.directory.mkdir(parents=True, exist_ok=True)
     picture = result.directory / "front.png"
@@ -130,11 +130,11 @@ def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
         return
     console = _console()
     console.print(front_table(result))
-    for line in summary_lines(result):
-        console.print(line, highlight=False)
-    console.print(f"Picture: {picture}   table: {table}", highlight=False)
+    for line in (*architecture_lines(result.front), "", *summary_lines(result)):
+        console.print(line, highlight=False, markup=False)
+    console.print(f"Picture: {picture}   table: {table}", highlight=False, markup=False)
     where = f" --storage {storage}" if storage else ""
-    console.print(f"Next: nas dashboard {result.study}{where}", style="bold", highlight=False)
+    console.print(f"Next: nas dashboard {result.study}{where}", style="bold", highlight=False, markup=False)
 
 
 def _storage_of(study: str, storage: str | None, directory: Path) -> tuple[str | Path, str]:
@@ -208,7 +208,7 @@ def show(
         return
     console = _console()
     for part in study_tables(study, candidates, document):
-        console.print(part, highlight=False)
+        console.print(part, highlight=False, markup=False)
 
 
 def _show_network(name: str, hw: str | None, as_json: bool) -> None:
@@ -251,7 +251,7 @@ def _show_network(name: str, hw: str | None, as_json: bool) -> None:
     for metric, value in figures.items():
         table.add_row(heading(metric), figure(metric, float(value)))
     table.add_row("key", functional_hash(graph))
-    _console().print(table, highlight=False)
+    _console().print(table, highlight=False, markup=False)
 
 
 @spaces_app.callback(invoke_without_command=True)
@@ -277,8 +277,8 @@ def spaces(ctx: typer.Context, as_json: Json = False) -> None:
     console.print(table)
     others = [n for n in networks() if n not in listed]
     if others:
-        console.print("Other published networks: " + ", ".join(others), highlight=False)
-    console.print("Your own: nas search --space ./my_space.py:my_space ...", highlight=False)
+        console.print("Other published networks: " + ", ".join(others), highlight=False, markup=False)
+    console.print("Your own: nas search --space ./my_space.py:my_space ...", highlight=False, markup=False)
 
 
 @spaces_app.command("show")
@@ -301,7 +301,7 @@ def spaces_show(
     table = Table("choice", "options", title=f"{loaded.name}: {size:.3g} genotypes", title_justify="left")
     for name, options in decisions.items():
         table.add_row(name, ", ".join(map(str, options)))
-    _console().print(table, highlight=False)
+    _console().print(table, highlight=False, markup=False)
 
 
 @hw_app.callback(invoke_without_command=True)
@@ -321,7 +321,7 @@ def hw_list(ctx: typer.Context, as_json: Json = False) -> None:
     for name, text in rows.items():
         table.add_row(name, text)
     _console().print(table)
-    _console().print("Your own: --hw ./my_chip.toml", highlight=False)
+    _console().print("Your own: --hw ./my_chip.toml", highlight=False, markup=False)
 
 
 @hw_app.command("predict")
@@ -352,7 +352,7 @@ def hw_predict(
         return
     console = _console()
     if layers:
-        table = Table("node", "operation", "shape", "MACs", "latency [ms]", "bound by")
+        table = Table("node", "operation", "shape", "MACs", "latency (ms)", "bound by")
         for r in rows:
             table.add_row(
                 "" if r.index is None else str(r.index),
@@ -366,11 +366,13 @@ def hw_predict(
     interval = ""
     if cost.latency_low_ms is not None and cost.latency_high_ms is not None:
         interval = f" ({cost.latency_low_ms:.2f} to {cost.latency_high_ms:.2f})"
-    console.print(f"{network} on {hw}: {cost.latency_ms:.2f} ms{interval}, {cost.source}", highlight=False)
+    console.print(
+        f"{network} on {hw}: {cost.latency_ms:.2f} ms{interval}, {cost.source}", highlight=False, markup=False
+    )
     if cost.fallback_ops:
-        console.print(f"Run on the host's CPU: {', '.join(cost.fallback_ops)}", highlight=False)
+        console.print(f"Run on the host's CPU: {', '.join(cost.fallback_ops)}", highlight=False, markup=False)
     if cost.guessed_ops:
-        console.print(f"Priced by a guess: {', '.join(cost.guessed_ops)}", highlight=False)
+        console.print(f"Priced by a guess: {', '.join(cost.guessed_ops)}", highlight=False, markup=False)
 
 
 @app.command()

@@ -45,7 +45,7 @@ def figure(metric: str, value: float | None) -> str:
 def heading(metric: str) -> str:
     """A metric's column heading."""
     row = METRICS[metric]
-    return f"{row.label} [{row.unit}]" if row.unit and row.unit != "B" else row.label
+    return f"{row.label} ({row.unit})" if row.unit and row.unit != "B" else row.label
 
 
 class _Rate(ProgressColumn):
@@ -92,30 +92,38 @@ def _columns(objectives: Sequence[Objective], limits: Sequence[Limit], trained: 
     wanted = [o.metric for o in objectives]
     wanted += [name for name in ("map", "map50") if trained and name not in wanted]
     wanted += [limit.metric for limit in limits if limit.metric not in wanted]
-    wanted += [name for name in ("latency_ms", "macs", "params", "weights_kib") if name not in wanted]
+    wanted += [name for name in ("latency_ms", "macs", "params") if name not in wanted]
     return list(dict.fromkeys(wanted))
 
 
 def front_table(result: SearchResult) -> Table:
     """The front, best first objective first, then the published networks that were trained beside it."""
-    table = Table(title=f"Pareto front of {result.study}", title_justify="left", header_style="bold")
-    trained = bool(result.proxy)
-    columns = _columns(result.objectives, result.limits, trained)
-    table.add_column("candidate")
-    for metric in columns:
-        table.add_column(heading(metric), justify="right")
-    table.add_column("architecture", overflow="fold")
-    for section, candidates in (("", result.front), ("published", result.references)):
-        for c in candidates:
-            name = c.reference or f"#{c.number}"
-            values = [figure(metric, c.metrics.get(metric)) for metric in columns]
-            table.add_row(name, *values, _shortened(c.architecture), style="dim" if section else None)
-        table.add_section()
+    columns = _columns(result.objectives, result.limits, bool(result.proxy))
+    table = _candidate_table(f"Pareto front of {result.study}", columns)
+    for c in result.front:
+        _add(table, c, columns)
+    table.add_section()
+    for c in result.references:
+        _add(table, c, columns, style="dim")
     return table
 
 
-def _shortened(architecture: str, length: int = 72) -> str:
-    return architecture if len(architecture) <= length else architecture[: length - 1] + "…"
+def _candidate_table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("candidate", no_wrap=True)
+    for metric in columns:
+        table.add_column(heading(metric), justify="right")
+    return table
+
+
+def _add(table: Table, candidate: Candidate, columns: Sequence[str], style: str | None = None) -> None:
+    figures = [figure(metric, candidate.metrics.get(metric)) for metric in columns]
+    table.add_row(candidate.reference or f"#{candidate.number}", *figures, style=style)
+
+
+def architecture_lines(candidates: Iterable[Candidate]) -> list[str]:
+    """One line a candidate: its number and its architecture, to be read by ``space.parse``."""
+    return [f"#{c.number}: {c.architecture}" for c in candidates]
 
 
 def summary_lines(result: SearchResult) -> list[str]:
@@ -149,12 +157,11 @@ def study_tables(study: str, candidates: Sequence[Candidate], document: dict[str
     losses = [tuple(o.loss(c.metrics) for o in objectives) for c in able]
     best = [able[i] for i in sorted(front(losses), key=lambda i: losses[i])]
     columns = _columns(objectives, [], trained)
-    table = Table("candidate", *map(heading, columns), "architecture", title="Front so far", title_justify="left")
+    table = _candidate_table("Front so far", columns)
     for c in best:
-        figures = [figure(metric, c.metrics.get(metric)) for metric in columns]
-        table.add_row(f"#{c.number}", *figures, _shortened(c.architecture))
+        _add(table, c, columns)
     failures = [f"#{c.number} failed: {c.reason}" for c in candidates if c.status == "failed"]
-    return [f"{study}: {told}", *([table] if best else []), *failures]
+    return [f"{study}: {told}", *([table] if best else []), *architecture_lines(best), *failures]
 
 
 def _why_empty(result: SearchResult) -> str:
