@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from search_spaces.catalog import import_object, unknown
+from search_spaces.catalog import import_object, named_row
 from search_spaces.graph import Graph
 
 
@@ -74,9 +74,8 @@ DATA: dict[str, str] = {
 def make_evaluator(data: str, **settings: Any) -> QualityEvaluator:
     """The evaluator for ``digits``, ``voc:PATH`` or ``coco:PATH``. Raises ``UnknownName``, ``DataError``."""
     kind, _, path = data.partition(":")
-    if kind not in DATA:
-        raise unknown("kind of data", kind, list(DATA))
+    factory = named_row("kind of data", kind, DATA)
     if kind != "digits" and not path:
         raise DataError(f"--data {kind} needs a folder, as in {kind}:path/to/data")
-    evaluator: QualityEvaluator = import_object(DATA[kind])(data, **settings)
+    evaluator: QualityEvaluator = import_object(factory)(data, **settings)
     return evaluator

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from math import log, prod
 from typing import Any, Protocol
 
-from search_spaces.catalog import import_object, table_with_plugins, unknown
-from search_spaces.graph import Fragment, Graph, Node
+from search_spaces.catalog import import_object, named_row, table_with_plugins
+from search_spaces.graph import Fragment, Graph, Node, remember
 from search_spaces.ops import Shape
 
 _UNIT = 1_000_000_000  # scores are summed as whole billionths, so that the order of the sum does not matter
-_MEMO_LIMIT = 1 << 16
 
 
 class Score(Protocol):
@@ -49,10 +48,8 @@ SCORES: dict[str, ScoreRow] = {
 
 def make_score(name: str) -> Score:
     """The score of that name. Raises ``UnknownName``."""
-    table = table_with_plugins("nas.scores", SCORES, ScoreRow)
-    if name not in table:
-        raise unknown("score", name, list(table))
-    score: Score = import_object(table[name].factory)()
+    row = named_row("score", name, table_with_plugins("nas.scores", SCORES, ScoreRow))
+    score: Score = import_object(row.factory)()
     return score
 
 
@@ -87,10 +84,8 @@ class Entropy:
             fragment = piece.fragment
             value = memo.get(fragment)
             if value is None:
-                if len(memo) >= _MEMO_LIMIT:
-                    memo.clear()
                 value = sum(_node_entropy(n, fragment.operand_shapes(n)) for n in fragment.nodes)
-                memo[fragment] = value
+                remember(memo, fragment, value)
             total += value
         return total / _UNIT
 

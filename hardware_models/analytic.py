@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 
 from hardware_models.cost import Cost, NodeCost
 from hardware_models.device_file import HardwareError, Table
-from search_spaces.graph import Fragment, Graph, Node
+from search_spaces.graph import Fragment, Graph, Node, remember
 from search_spaces.ops import ACTIVATIONS, OPS, Shape
 
-_MEMO_LIMIT = 1 << 16
 _PICOSECONDS_PER_MS = 1e9
 
 
@@ -440,9 +439,7 @@ class AnalyticModel:
                 fallback.add(work.kind)
         remarks = (tuple(guessed), tuple(fallback)) if guessed or fallback else None
         price = _Price(sum(n[0] for n in nodes), sum(n[1] for n in nodes), tuple(nodes), remarks)
-        if len(self._prices) >= _MEMO_LIMIT:
-            self._prices.clear()
-        self._prices[fragment if fragment.closed else (fragment, producers)] = price
+        remember(self._prices, fragment if fragment.closed else (fragment, producers), price)
         return price
 
     def _output_picoseconds(self, graph: Graph) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file import HardwareError, Table, parse, read
-from search_spaces.catalog import import_object, table_with_plugins, unknown
+from search_spaces.catalog import import_object, named_row, table_with_plugins
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,7 @@ def device_path(name: str | Path) -> Path:
     """The file of a device by name, or the path itself where it ends in ``.toml``. Raises ``UnknownName``."""
     if str(name).endswith(".toml"):
         return Path(name)
-    row = hardware().get(str(name))
-    if row is None:
-        raise unknown("hardware", str(name), list(hardware()))
+    row = named_row("hardware", str(name), hardware())
     package, _, file = row.file.partition(":")
     return Path(str(files(package))) / file
 

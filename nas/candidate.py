@@ -78,7 +78,7 @@ class Candidate:
             number=int(document["number"]),
             key=str(document["key"]),
             architecture=str(document["architecture"]),
-            genotype=Genotype({n: tuple(v) if isinstance(v, list) else v for n, v in document["genotype"].items()}),
+            genotype=Genotype.from_document(document["genotype"]),
             measurements={
                 n: Measurement(float(m["value"]), str(m["source"]), m.get("std"))
                 for n, m in document["measurements"].items()

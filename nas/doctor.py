@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -19,8 +20,24 @@ class Check(NamedTuple):
     text: str
 
 
-_NEEDED = ("torch", "optuna", "networkx", "xxhash", "numpy", "scipy", "pandas", "sklearn", "matplotlib", "PIL", "yaml")
-_NEEDED_MORE = ("faster_coco_eval", "loky", "defusedxml", "typer", "rich")
+_NEEDED = [
+    "torch",
+    "optuna",
+    "networkx",
+    "xxhash",
+    "numpy",
+    "scipy",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "PIL",
+    "yaml",
+    "faster_coco_eval",
+    "loky",
+    "defusedxml",
+    "typer",
+    "rich",
+]
 _EXTRAS = {"optuna_dashboard": "dashboard"}
 
 
@@ -36,7 +53,7 @@ def report() -> list[Check]:
     """All checks, in the order they are shown."""
     new_enough = sys.version_info >= (3, 11)
     checks = [Check("Python", "ok" if new_enough else "bad", f"{platform.python_version()} (3.11 or later needed)")]
-    for module in (*_NEEDED, *_NEEDED_MORE):
+    for module in _NEEDED:
         try:
             importlib.import_module(module)
             checks.append(Check(module, "ok", _version(module)))

@@ -23,7 +23,7 @@ import nas
 from evaluators.quality import QualityEvaluator, make_evaluator
 from evaluators.zero_cost import Score, make_score
 from hardware_models.catalog import load_hardware
-from hardware_models.cost import Cost, HardwareModel
+from hardware_models.cost import HardwareModel
 from nas.candidate import Candidate, Measurement, Status
 from nas.executors import Executor, InProcess, LocalWorkers, Trained, Training
 from nas.expectation import LEAST_TRAINED, ExpectedQuality
@@ -105,29 +105,23 @@ class _Problem:
     evaluator: QualityEvaluator | None
     score: Score | None
     proxy: dict[str, Any]
+    proxy_space: Space
 
-    def metrics(self, graph: Graph, cost: Cost) -> dict[str, Measurement]:
+    def judged(self, graph: Graph) -> tuple[dict[str, Measurement], float]:
+        """What is counted and predicted of a network, and how far it breaks the hard limits."""
+        cost = self.hardware.estimate(graph)
         counted = {
             name: Measurement(float(getattr(graph, name)), "counted")
             for name, metric in METRICS.items()
             if metric.origin == "graph"
         }
         predicted = {n: Measurement(v, cost.source) for n, v in cost.metrics().items() if n in METRICS}
-        return {**predicted, **counted}
-
-    def needed(self, graph: Graph, cost: Cost) -> dict[str, float]:
-        """Only the figures that limits and objectives ask for: this runs for every candidate."""
-        values: dict[str, float] = {}
-        for name in {*(x.metric for x in self.limits), *(x.metric for x in self.objectives)}:
-            origin = METRICS[name].origin
-            if origin == "graph":
-                values[name] = float(getattr(graph, name))
-            elif origin == "hardware":
-                value = getattr(cost, name)
-                if value is None:
-                    raise ValueError(f"hardware {self.hardware.name!r} does not say {name}; choose another metric")
-                values[name] = value
-        return values
+        for name in (*(limit.metric for limit in self.limits), *(o.metric for o in self.objectives)):
+            if METRICS[name].origin == "hardware" and name not in predicted:
+                raise ValueError(f"hardware {self.hardware.name!r} does not say {name}; choose another metric")
+        measurements = {**predicted, **counted}
+        values = {name: m.value for name, m in measurements.items()}
+        return measurements, sum(limit.excess(values) for limit in self.limits)
 
     def losses(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """One loss an objective; the zero-cost score stands in for a quality that is not known yet."""
@@ -159,19 +153,19 @@ def _problem(
     if trains and evaluator is None:
         evaluator = make_evaluator(settings.data, **settings.evaluator)
     proxy: dict[str, Any] = {}
+    proxy_space = loaded
     if trains and evaluator is not None:
-        missing = [o for o in ("num_classes",) if o in evaluator.proxy and not loaded.accepts(o)]
-        if missing:
+        if "num_classes" in evaluator.proxy and not loaded.accepts("num_classes"):
             raise SpaceError(
-                f"space {loaded.name!r} takes no option {missing[0]!r}, which training on {settings.data} needs; give"
-                f" its function a keyword argument {missing[0]}, or search by prediction alone (train 0)"
+                f"space {loaded.name!r} takes no option 'num_classes', which training on {settings.data} needs; give"
+                " its function a keyword argument num_classes, or search by prediction alone (train 0)"
             )
         deploy = {o: v for o, v in evaluator.deploy.items() if o not in settings.space_options and loaded.accepts(o)}
         loaded = loaded.with_options(**deploy) if deploy else loaded
         proxy = {o: v for o, v in evaluator.proxy.items() if loaded.accepts(o)}
-        scaled = loaded.with_options(**proxy)
+        proxy_space = loaded.with_options(**proxy)
         try:
-            evaluator.check(scaled.graph(scaled.sample(random.Random(0))))
+            evaluator.check(proxy_space.graph(proxy_space.sample(random.Random(0))))
         except ValueError as error:
             raise SpaceError(
                 f"space {loaded.name!r} cannot be trained on {settings.data}: {error}; or search by prediction alone"
@@ -186,6 +180,7 @@ def _problem(
         evaluator=evaluator if trains else None,
         score=None if settings.score == "none" else make_score(settings.score),
         proxy=proxy,
+        proxy_space=proxy_space,
     )
 
 
@@ -289,14 +284,15 @@ def run(
     started = time.monotonic()
     problem = _problem(settings, space or settings.space, hw or settings.hw, evaluator)
     searcher = make_searcher(settings.searcher, problem.space, random.Random(settings.seed))
-    name = study or f"{problem.space.name}-{problem.hardware.name}-{_fingerprint(problem)}"
+    fingerprint = _fingerprint(problem)
+    name = study or f"{problem.space.name}-{problem.hardware.name}-{fingerprint}"
     home = Path(directory) / name
     record = Study.open(
         storage or home / "study.journal",
         name,
         problem.objectives,
         problem.limits,
-        {**settings.to_document(), "fingerprint": _fingerprint(problem)},
+        {**settings.to_document(), "fingerprint": fingerprint},
     )
     here = evaluator is not None or workers == 0
     executor: Executor = InProcess() if here else LocalWorkers(workers or os.cpu_count() or 1)
@@ -337,7 +333,7 @@ class _Engine:
         self.study = study
         self.executor = executor
         self.reporter = reporter
-        known = study.candidates()
+        known = study.known
         self.recorded = {c.key: c for c in known if not c.reference}
         self.recorded_references = {c.reference: c for c in known if c.reference}
         self.outcomes: dict[str, Outcome] = {}
@@ -346,7 +342,6 @@ class _Engine:
         self.tally = Tally()
         self.expectation: ExpectedQuality | None = None
         self._fruitless = 0
-        self._proxy_space = problem.space.with_options(**problem.proxy) if problem.proxy else problem.space
         self._score_space: Space | None = None
         if problem.score is not None and problem.score.proxy:
             accepted = {o: v for o, v in problem.score.proxy.items() if problem.space.accepts(o)}
@@ -367,7 +362,7 @@ class _Engine:
                 self._learn(place)
             found = self._score(len(self.candidates) + trials, trials)
             feasible = [c for c in found if c.status == "scored"]
-            chosen = [feasible[i] for i in spread([self._expected_losses(c) for c in feasible], train)]
+            chosen = [feasible[i] for i in spread([self.outcomes[c.key].losses for c in feasible], train)]
             keys = {c.key for c in chosen}
             for candidate in feasible:
                 if candidate.key not in keys:
@@ -460,20 +455,17 @@ class _Engine:
     def _judge(self, genotype: Genotype, graph: Graph, key: str) -> tuple[Candidate, Outcome]:
         """Predicted cost, limits and zero-cost score of a new candidate."""
         problem = self.problem
-        cost = problem.hardware.estimate(graph)
+        measurements, excess = problem.judged(graph)
         self.tally.scored += 1
-        needed = problem.needed(graph, cost)
-        excess = sum(limit.excess(needed) for limit in problem.limits)
-        measurements = problem.metrics(graph, cost)
         status: Status = "scored"
         reason = ""
         if excess > 0:
             status = "infeasible"
-            broken = [limit for limit in problem.limits if limit.excess(needed) > 0]
-            reason = "; ".join(f"{limit.metric} is {needed[limit.metric]:.4g}, limit {limit}" for limit in broken)
+            values = {limit.metric: measurements[limit.metric].value for limit in problem.limits}
+            broken = [limit for limit in problem.limits if limit.excess(values) > 0]
+            reason = "; ".join(f"{limit.metric} is {values[limit.metric]:.4g}, limit {limit}" for limit in broken)
         if problem.score is not None:
-            needed["score"] = self._scored(graph, genotype)
-            measurements["score"] = Measurement(needed["score"], f"score:{problem.score.name}")
+            measurements["score"] = Measurement(self._scored(graph, genotype), f"score:{problem.score.name}")
         candidate = Candidate(
             number=len(self.candidates),
             key=key,
@@ -485,8 +477,6 @@ class _Engine:
             excess=excess,
             _space=problem.space,
         )
-        if self.expectation is None:
-            return candidate, Outcome(genotype, problem.losses(needed), excess)
         return candidate, Outcome(genotype, self._expected_losses(candidate), excess)
 
     def _scored(self, graph: Graph, genotype: Genotype) -> float:
@@ -543,7 +533,7 @@ class _Engine:
                 yield done
             else:
                 waiting.append(candidate)
-        trainings = [Training(self._proxy_graph(c), self._training_seed()) for c in waiting]
+        trainings = [Training(self._proxy_graph(c), problem.settings.seed) for c in waiting]
         twins: dict[str, list[int]] = {}
         for place, training in enumerate(trainings):
             twins.setdefault(training.graph.digest, []).append(place)
@@ -558,14 +548,11 @@ class _Engine:
                 self.reporter.advance(f"best mAP {best:.3f}")
                 yield candidate
 
-    def _training_seed(self) -> int:
-        return self.problem.settings.seed
-
     def _proxy_graph(self, candidate: Candidate) -> Graph:
         if candidate.reference:
             space, architecture = self._reference_space(candidate.reference, self.problem.proxy)
             return space.graph(space.parse(architecture))
-        return self._proxy_space.graph(candidate.genotype)
+        return self.problem.proxy_space.graph(candidate.genotype)
 
     def _with_quality(self, candidate: Candidate, trained: Trained) -> Candidate:
         problem = self.problem
@@ -593,9 +580,7 @@ class _Engine:
             space, architecture = self._reference_space(name, {})
             genotype = space.parse(architecture)
             graph = space.graph(genotype)
-            cost = problem.hardware.estimate(graph)
-            measurements = problem.metrics(graph, cost)
-            needed = problem.needed(graph, cost)
+            measurements, excess = problem.judged(graph)
             found.append(
                 Candidate(
                     number=-1 - place,
@@ -604,7 +589,7 @@ class _Engine:
                     genotype=genotype,
                     measurements=measurements,
                     status="scored",
-                    excess=sum(limit.excess(needed) for limit in problem.limits),
+                    excess=excess,
                     reference=name,
                     _space=space,
                 )

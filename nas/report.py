@@ -23,8 +23,7 @@ from rich.text import Text
 
 from nas.candidate import Candidate
 from nas.objectives import METRICS, Limit, Objective
-from nas.pareto import front
-from nas.result import SearchResult
+from nas.result import SearchResult, pareto_front
 
 
 def figure(metric: str, value: float | None) -> str:
@@ -153,9 +152,7 @@ def study_tables(study: str, candidates: Sequence[Candidate], document: dict[str
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "no candidate yet"
     objectives = [Objective.parse(text) for text in document["objectives"]]
     trained = int(document["train"]) > 0
-    able = [c for c in candidates if c.status == ("trained" if trained else "scored") and not c.reference]
-    losses = [tuple(o.loss(c.metrics) for o in objectives) for c in able]
-    best = [able[i] for i in sorted(front(losses), key=lambda i: losses[i])]
+    best = pareto_front([c for c in candidates if not c.reference], objectives, trained=trained)
     columns = _columns(objectives, [], trained)
     table = _candidate_table("Front so far", columns)
     for c in best:

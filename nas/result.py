@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,19 @@ class Tally:
     seconds: float = 0.0
 
 
+def pareto_front(
+    candidates: Iterable[Candidate], objectives: Sequence[Objective], *, trained: bool
+) -> tuple[Candidate, ...]:
+    """Finished candidates that no other beats in every objective, best first objective first.
+
+    Finished are the trained ones, or, in a search that trains none, the scored ones.
+    """
+    finished = "trained" if trained else "scored"
+    able = [c for c in candidates if c.status == finished]
+    losses = [tuple(o.loss(c.metrics) for o in objectives) for c in able]
+    return tuple(able[i] for i in sorted(front(losses), key=lambda i: losses[i]))
+
+
 @dataclass(frozen=True)
 class SearchResult:
     """A finished search. ``references`` are the space's published networks, trained in the same way."""
@@ -50,11 +64,7 @@ class SearchResult:
     @cached_property
     def front(self) -> tuple[Candidate, ...]:
         """Distinct networks within the limits that no other beats in every objective, best first objective first."""
-        finished = "trained" if self.proxy else "scored"
-        able = [c for c in self.candidates if c.status == finished]
-        losses = [tuple(o.loss(c.metrics) for o in self.objectives) for c in able]
-        kept = sorted(front(losses), key=lambda i: losses[i])
-        return tuple(able[i] for i in kept)
+        return pareto_front(self.candidates, self.objectives, trained=bool(self.proxy))
 
     def to_frame(self) -> pandas.DataFrame:
         """One row a candidate, references last: number, status, figures, architecture, key, reason."""

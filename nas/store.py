@@ -133,14 +133,15 @@ def open_storage(storage: str | Path) -> BaseStorage:
 
 
 class Study:
-    """One search's Optuna study. ``metrics`` are the study's objectives in order."""
+    """One search's Optuna study. ``known`` are the candidates that it held when it was opened, in order."""
 
     def __init__(self, study: optuna.Study, objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
         self._study = study
         self._objectives = tuple(objectives)
         self._limits = tuple(limits)
         self._distributions: dict[str, Any] = {}
-        self._keys = {(c.key, c.reference) for c in self.candidates()}
+        self.known = _candidates(study)
+        self._keys = {(c.key, c.reference) for c in self.known}
 
     @classmethod
     def open(
@@ -174,10 +175,6 @@ class Study:
                     " name, or resume it as it was: nas resume " + name
                 )
         return cls(study, objectives, limits)
-
-    def candidates(self) -> list[Candidate]:
-        """Every candidate in the study, in the order they were added."""
-        return _candidates(self._study)
 
     def __contains__(self, candidate: Candidate) -> bool:
         return (candidate.key, candidate.reference) in self._keys

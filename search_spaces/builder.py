@@ -15,13 +15,12 @@ from numbers import Real
 from operator import index
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from search_spaces.graph import Fragment, Graph, Node, Piece
+from search_spaces.graph import Fragment, Graph, Node, Piece, remember
 from search_spaces.ops import LARGEST_TENSOR, OPS, Attrs, GraphError, Shape
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 Ints = int | Sequence[int]
 
-_MEMO_LIMIT = 1 << 16
 _PRIMITIVES: dict[tuple[str, Attrs, tuple[Shape, ...]], Fragment] = {}
 
 # act(outer) after act(inner): what both together are, where that is one of them
@@ -175,9 +174,7 @@ class Builder:
                 raise GraphError(f"{op}: a tensor of {' x '.join(map(str, shape))} elements is beyond any memory")
             node = Node(op, attrs, tuple(range(-1, -len(shapes) - 1, -1)), shape)
             fragment = Fragment((node,), (0,), shapes)
-            if len(_PRIMITIVES) >= _MEMO_LIMIT:
-                _PRIMITIVES.clear()
-            _PRIMITIVES[key] = fragment
+            remember(_PRIMITIVES, key, fragment)
         if fragment.parametric or op == "input":
             return self._splice(fragment, operands)[0]
         sharing = (op, attrs, tuple([t.index for t in operands]))
@@ -532,9 +529,7 @@ def block(
             if any([isinstance(value, Tensor) for value in (*args, *kwargs.values())]):
                 return function(builder, x, *args, **kwargs)
             entry = _record(function, x, args, kwargs)
-            if len(memo) >= _MEMO_LIMIT:
-                memo.clear()
-            memo[key] = entry
+            remember(memo, key, entry)
         fragment, single = entry
         if (
             fragment is None

@@ -142,6 +142,14 @@ def table_with_plugins(group: str, table: dict[str, Row], row_type: type[Row]) -
     return {**rows, **table}
 
 
+def named_row(kind: str, name: str, table: dict[str, Row]) -> Row:
+    """The row of that name. Raises ``UnknownName`` with a suggestion."""
+    row = table.get(name)
+    if row is None:
+        raise unknown(kind, name, list(table))
+    return row
+
+
 def import_object(path: str) -> Any:
     """The object at ``package.module:name``. Raises ``UnknownName``."""
     module_name, _, attribute = path.partition(":")
@@ -232,9 +240,7 @@ def load_space(space: str | Path | Callable[..., Graph] | Space, **options: Any)
 
 def network_space(name: str, **options: Any) -> tuple[Space, str]:
     """The space of a published network, with the network's options, and its architecture. ``UnknownName``."""
-    row = networks().get(name)
-    if row is None:
-        raise unknown("network", name, list(networks()))
+    row = named_row("network", name, networks())
     return load_space(row.space, **{**row.options, **options}), row.architecture
 
 

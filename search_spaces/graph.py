@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from search_spaces.ops import OPS, Attrs, GraphError, Shape
 
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 
 FORMAT = "nas-graph/1"
 FLOAT_BYTES = 4  # byte figures of a graph are those of float32 execution; hardware models use their own width
+
+
+MEMO_LIMIT = 1 << 16
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def remember(memo: dict[Key, Value], key: Key, value: Value) -> None:
+    """Put a value into a memo; one that has grown to ``MEMO_LIMIT`` starts anew."""
+    if len(memo) >= MEMO_LIMIT:
+        memo.clear()
+    memo[key] = value
 
 
 class Node(NamedTuple):

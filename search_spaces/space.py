@@ -81,7 +81,7 @@ class Genotype(Mapping[str, Value]):
             document = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise GenotypeError(f"no genotype: the text is not JSON ({error})") from None
-        return cls._from_document(document)
+        return cls.from_document(document)
 
     def to_yaml(self) -> str:
         """The decisions as a YAML mapping, in order."""
@@ -98,10 +98,11 @@ class Genotype(Mapping[str, Value]):
             document = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # it reads dates and numbers too
             raise GenotypeError(f"no genotype: the text is not YAML ({error})") from None
-        return cls._from_document(document)
+        return cls.from_document(document)
 
     @classmethod
-    def _from_document(cls, document: object) -> Genotype:
+    def from_document(cls, document: object) -> Genotype:
+        """The genotype of JSON-able data: a mapping of choice names to values. Raises ``GenotypeError``."""
         if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
             raise GenotypeError("no genotype: expected one object of choice names and values")
         try:

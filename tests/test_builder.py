@@ -537,7 +537,7 @@ def test_a_builder_goes_on_after_it_has_built() -> None:
 
 
 def test_many_primitives_are_forgotten_without_losing_what_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search_spaces.builder._MEMO_LIMIT", 1)
+    monkeypatch.setattr("search_spaces.graph.MEMO_LIMIT", 1)
     assert ops(lambda b, x: b.add(b.act(x, "tanh"), b.act(b.add(x), "tanh"), b.norm(b.act(x, "tanh")))) == [
         "act",
         "norm",

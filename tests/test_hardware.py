@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hardware_models import analytic, fit, measurements
+from hardware_models import fit, measurements
 from hardware_models.analytic import AnalyticModel
 from hardware_models.catalog import HARDWARE, device_path, load_hardware, model_from_text
 from hardware_models.cost import Cost, HardwareModel
@@ -300,7 +300,7 @@ def test_a_loose_activation_is_priced_by_what_comes_before_it() -> None:
 
 
 def test_the_memo_is_bounded_and_dropping_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analytic, "_MEMO_LIMIT", 5)
+    monkeypatch.setattr("search_spaces.graph.MEMO_LIMIT", 5)
     model, graph = load_hardware("coral_usb"), load_network("mobiledet_gpu")
     assert isinstance(model, AnalyticModel)
     first = model.estimate(graph)

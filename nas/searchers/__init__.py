@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from search_spaces.catalog import import_object, table_with_plugins, unknown
+from search_spaces.catalog import import_object, named_row, table_with_plugins
 from search_spaces.space import Genotype, Space
 
 
@@ -57,8 +57,6 @@ def make_searcher(name: str, space: Space, rng: random.Random, known: Sequence[O
 
     Raises ``UnknownName``.
     """
-    table = table_with_plugins("nas.searchers", SEARCHERS, SearcherRow)
-    if name not in table:
-        raise unknown("searcher", name, list(table))
-    factory: Callable[[Space, random.Random, Sequence[Outcome]], Searcher] = import_object(table[name].factory)
+    row = named_row("searcher", name, table_with_plugins("nas.searchers", SEARCHERS, SearcherRow))
+    factory: Callable[[Space, random.Random, Sequence[Outcome]], Searcher] = import_object(row.factory)
     return factory(space, rng, known)
