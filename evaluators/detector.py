@@ -99,6 +99,16 @@ class DetectionTraining:
             f" from at most {self.max_train_images}, measured on at most {self.max_val_images}"
         )
 
+    def cache_identity(self) -> dict[str, Any]:
+        """What a stored result depends on: this training, every pixel and box, and the scale. Raises ``DataError``."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        apart = ("data", "time_limit_s", "memory_limit_mib")
+        return {
+            "evaluator": "detection/1",
+            "data": self.load().digest,
+            "fidelity": {name: value for name, value in settings.items() if name not in apart},
+        }
+
     def load(self) -> DetectionData:
         """The data set, loaded once a process. Raises ``DataError``."""
         return _cached_data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search_spaces.catalog import import_object, named_row
@@ -43,6 +44,11 @@ class QualityEvaluator(Protocol):
     the network itself, such as its number of classes. ``check`` raises ``ValueError`` for a network of a kind that it
     cannot train: asked once, of one network of the space, before a search begins. Plain data: sent to worker processes
     by value.
+
+    An evaluator may have more: ``quality``, the metric that searches maximise by default (else ``map``);
+    ``cache_identity()``, all that its results depend on but network and seed: ``evaluator`` with its version, ``data``
+    with their digest, and ``fidelity``; ``evaluate_architecture(text, seed=)`` in place of ``evaluate``, where it
+    knows networks by what they are called.
     """
 
     name: str
@@ -63,19 +69,41 @@ class QualityEvaluator(Protocol):
     def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]: ...
 
 
-# Kind of data (the word before the colon) to the evaluator that trains on it, given the whole text
-DATA: dict[str, str] = {
-    "digits": "evaluators.detector:detection_training",
-    "voc": "evaluators.detector:detection_training",
-    "coco": "evaluators.detector:detection_training",
+@dataclass(frozen=True)
+class DataRow:
+    """One kind of data: the evaluator made from its whole text, the quality that this reports, and what it reads."""
+
+    evaluator: str
+    quality: str
+    needs: str = ""  # what stands behind the colon, if anything
+
+
+# By the word before the colon
+DATA: dict[str, DataRow] = {
+    "digits": DataRow("evaluators.detector:detection_training", "map"),
+    "voc": DataRow("evaluators.detector:detection_training", "map", "a folder"),
+    "coco": DataRow("evaluators.detector:detection_training", "map", "a folder"),
+    "table": DataRow("evaluators.tabular:tabular_quality", "accuracy", "a CSV file"),
 }
 
 
+def _row(data: str) -> DataRow:
+    return named_row("kind of data", data.partition(":")[0], DATA)
+
+
+def quality_of(data: str) -> str:
+    """The metric that training on these data gives. Raises ``UnknownName``."""
+    return _row(data).quality
+
+
 def make_evaluator(data: str, **settings: Any) -> QualityEvaluator:
-    """The evaluator for ``digits``, ``voc:PATH`` or ``coco:PATH``. Raises ``UnknownName``, ``DataError``."""
+    """The evaluator for ``digits``, ``voc:PATH``, ``coco:PATH`` or ``table:PATH``.
+
+    Raises ``UnknownName``, ``DataError``.
+    """
     kind, _, path = data.partition(":")
-    factory = named_row("kind of data", kind, DATA)
-    if kind != "digits" and not path:
-        raise DataError(f"--data {kind} needs a folder, as in {kind}:path/to/data")
-    evaluator: QualityEvaluator = import_object(factory)(data, **settings)
+    row = _row(data)
+    if row.needs and not path:
+        raise DataError(f"--data {kind} needs {row.needs}, as in {kind}:path/to/data")
+    evaluator: QualityEvaluator = import_object(row.evaluator)(data, **settings)
     return evaluator

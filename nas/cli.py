@@ -21,12 +21,21 @@ app = typer.Typer(
 )
 spaces_app = typer.Typer(help="List the search spaces, or look at one.", no_args_is_help=False)
 hw_app = typer.Typer(help="List the hardware models, look at one, or predict a network's cost.", no_args_is_help=False)
+cache_app = typer.Typer(help="The evaluation cache: what searches have trained, kept for later ones.")
+app.add_typer(cache_app, name="cache", no_args_is_help=True)
 app.add_typer(spaces_app, name="spaces", invoke_without_command=True)
 app.add_typer(hw_app, name="hw", invoke_without_command=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
 Directory = Annotated[Path, typer.Option(help="Folder of the studies.", envvar="NAS_RUNS")]
 Storage = Annotated[str | None, typer.Option(help="Optuna storage URL; default: a journal file under --directory.")]
+Cache = Annotated[
+    str,
+    typer.Option(
+        help="Evaluation cache: a file, an SQLAlchemy URL, or off; default: a file under --directory.",
+        envvar="NAS_CACHE",
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=0, help="Training processes; default: one a core; 0: none.")]
 
 
@@ -62,7 +71,7 @@ def search(
         list[str],
         typer.Option(help="Metric, such as latency, map, params, macs:min; repeatable. Default: latency, map."),
     ] = [],  # noqa: B006
-    data: Annotated[str, typer.Option(help="digits (built in), voc:PATH or coco:PATH.")] = "digits",
+    data: Annotated[str, typer.Option(help="digits (built in), voc:PATH, coco:PATH or table:CSV.")] = "digits",
     trials: Annotated[int, typer.Option(min=1, help="Distinct candidates to cost and score.")] = 1000,
     train: Annotated[int, typer.Option(min=0, help="How many of them to train; 0: none.")] = 12,
     score: Annotated[
@@ -77,8 +86,20 @@ def search(
     training: Annotated[
         list[str], typer.Option("--training", help="Setting of the training, such as steps=300; repeatable.")
     ] = [],  # noqa: B006
+    searching: Annotated[
+        list[str],
+        typer.Option("--searching", help="Setting of the searcher, such as population=100, resample=10; repeatable."),
+    ] = [],  # noqa: B006
+    rules: Annotated[
+        str, typer.Option(help="Which candidates are one network: exact, pool-linear, bn-scale, ... joined by +.")
+    ] = "exact",
+    evaluations: Annotated[int, typer.Option(min=1, help="Trainings of one network, whose mean is its quality.")] = 1,
+    forget: Annotated[
+        float, typer.Option(min=0, max=1, help="With --score none: chance that a network met again is trained anew.")
+    ] = 0.0,
     study: Annotated[str | None, typer.Option(help="Name of the study; default: from the settings.")] = None,
     storage: Storage = None,
+    cache: Cache = "",
     directory: Directory = Path("nas-runs"),
     workers: Workers = None,
     as_json: Json = False,
@@ -102,11 +123,16 @@ def search(
             evaluator=_option_values(training, "--training"),
             score=score,
             searcher=searcher,
+            searcher_options=_option_values(searching, "--searching"),
+            rules=rules,
+            evaluations=evaluations,
+            forget=forget,
             references=references,
             seed=seed,
             space_options=_option_values(option, "--set"),
             study=study,
             storage=storage,
+            cache=cache,
             directory=directory,
             workers=workers,
             reporter=reporter,
@@ -157,6 +183,7 @@ def _storage_of(study: str, storage: str | None, directory: Path) -> tuple[str |
 def resume(
     study: Annotated[str, typer.Argument(help="The study's name, or its folder.")],
     storage: Storage = None,
+    cache: Cache = "",
     directory: Directory = Path("nas-runs"),
     workers: Workers = None,
     as_json: Json = False,
@@ -173,6 +200,7 @@ def resume(
             Settings.from_document(document),
             study=name,
             storage=where,
+            cache=cache,
             directory=where.parent.parent if isinstance(where, Path) else directory,
             workers=workers,
             reporter=reporter,
@@ -373,6 +401,132 @@ def hw_predict(
         console.print(f"Run on the host's CPU: {', '.join(cost.fallback_ops)}", highlight=False, markup=False)
     if cost.guessed_ops:
         console.print(f"Priced by a guess: {', '.join(cost.guessed_ops)}", highlight=False, markup=False)
+
+
+def _network(text: str) -> Any:
+    """A graph: of a published network, a JSON file, or ``SPACE=ARCHITECTURE``. Raises ``ValueError``."""
+    from search_spaces.catalog import load_network, load_space, networks
+    from search_spaces.graph import Graph
+
+    path = Path(text)
+    if text not in networks() and path.suffix == ".json":
+        if not path.is_file():
+            raise ValueError(f"no file {text!r}")
+        return Graph.from_json(path.read_text(encoding="utf-8"))
+    space, equals, architecture = text.partition("=")
+    if equals and text not in networks():
+        loaded = load_space(space)
+        return loaded.graph(loaded.parse(architecture))
+    return load_network(text)
+
+
+@app.command("hash")
+def hash_(
+    networks: Annotated[
+        list[str],
+        typer.Argument(help="One or two: a published network, a graph's JSON file, or SPACE=ARCHITECTURE."),
+    ],
+    rules: Annotated[str, typer.Option(help="What counts as the same, such as exact, or pool-linear+bn-scale.")] = (
+        "exact"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Print a network's functional key; of two, whether they are the same network, and if not, where they differ.
+
+    Ends with exit code 1 where two differ.
+    """
+    from nas.hashing import functional_hash
+    from nas.hashing.rules import rule_set
+    from nas.hashing.same import difference
+
+    if len(networks) > 2:
+        raise ValueError(f"nas hash takes one or two networks, not {len(networks)}")
+    graphs = [_network(text) for text in networks]
+    keys = [functional_hash(graph, rules=rules) for graph in graphs]
+    differs = difference(graphs[0], graphs[1], rule_set(rules)) if len(graphs) == 2 else ""
+    if as_json:
+        document: dict[str, Any] = {"networks": networks, "keys": keys}
+        if len(graphs) == 2:
+            document |= {"same": not differs, "difference": differs}
+        typer.echo(json.dumps(document))
+    else:
+        for text, key in zip(networks, keys, strict=True):
+            typer.echo(f"{key}  {text}")
+        if len(graphs) == 2:
+            typer.echo(f"different: {differs}" if differs else "the same network")
+    if differs:
+        raise typer.Exit(1)
+
+
+def _open_cache(cache: str, directory: Path) -> Any:
+    from nas.cache import EvaluationCache
+    from nas.evaluations import default_cache
+
+    where = cache or str(default_cache(directory))
+    if "://" not in where and not Path(where).is_file():
+        raise ValueError(f"no evaluation cache at {where!r} yet; searches make it, or say --cache")
+    return EvaluationCache(where)
+
+
+@cache_app.command("show")
+def cache_show(cache: Cache = "", directory: Directory = Path("nas-runs"), as_json: Json = False) -> None:
+    """Show what the evaluation cache holds."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    with _open_cache(cache, directory) as opened:
+        summary = opened.summary()
+    if as_json:
+        typer.echo(json.dumps(asdict(summary)))
+        return
+    table = Table("evaluator", "data", "fidelity", "seeds", "networks", "trainings", "seconds", title=summary.where)
+    for row in summary.questions:
+        table.add_row(
+            row.evaluator,
+            row.data[:12],
+            row.fidelity,
+            row.seeds,
+            str(row.networks),
+            str(row.observations),
+            f"{row.seconds:.0f}",
+        )
+    console = _console()
+    console.print(table, highlight=False, markup=False)
+    size = "" if summary.bytes is None else f", {summary.bytes / 1024:.0f} KiB"
+    console.print(
+        f"{summary.networks} networks, {summary.observations} trainings of {summary.seconds:.0f} s in all,"
+        f" {summary.in_flight} in flight, {summary.collisions} keys that met{size}",
+        highlight=False,
+        markup=False,
+    )
+
+
+@cache_app.command("clear")
+def cache_clear(
+    evaluator: Annotated[str | None, typer.Option(help="Only what this evaluator trained.")] = None,
+    older_than_days: Annotated[float | None, typer.Option(min=0, help="Only what is older.")] = None,
+    cache: Cache = "",
+    directory: Directory = Path("nas-runs"),
+) -> None:
+    """Remove trainings from the evaluation cache: all, or those of an evaluator or an age."""
+    seconds = None if older_than_days is None else older_than_days * 86400
+    with _open_cache(cache, directory) as opened:
+        removed = opened.clear(evaluator=evaluator, older_than_s=seconds)
+    typer.echo(f"{removed} trainings removed")
+
+
+@cache_app.command("export")
+def cache_export(
+    to: Annotated[Path, typer.Argument(help="The CSV file to write.")],
+    cache: Cache = "",
+    directory: Directory = Path("nas-runs"),
+) -> None:
+    """Write the evaluation cache as a CSV file, one row a training."""
+    with _open_cache(cache, directory) as opened:
+        frame = opened.export()
+    frame.to_csv(to, index=False)
+    typer.echo(f"{len(frame)} trainings written to {to}")
 
 
 @app.command()

@@ -14,20 +14,25 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import nas
-from evaluators.quality import QualityEvaluator, make_evaluator
+from evaluators.quality import QualityEvaluator, make_evaluator, quality_of
 from evaluators.zero_cost import Score, make_score
 from hardware_models.catalog import load_hardware
 from hardware_models.cost import HardwareModel
+from nas.cache import EvaluationCache
 from nas.candidate import Candidate, Measurement, Status
+from nas.evaluations import OFF, CachedTraining, averaged, open_cache, question_of, seed_of
 from nas.executors import Executor, InProcess, LocalWorkers, Trained, Training
 from nas.expectation import LEAST_TRAINED, ExpectedQuality
 from nas.hashing import functional_hash
+from nas.hashing.canonical import canonical
+from nas.hashing.recognise import Recogniser
+from nas.hashing.rules import DEFAULT, rule_set
 from nas.objectives import METRICS, Limit, Objective, parse_limits, parse_objectives
 from nas.pareto import spread
 from nas.result import SearchResult, Tally
@@ -74,6 +79,10 @@ class Settings:
     evaluator: Mapping[str, Any] = field(default_factory=dict)
     score: str = "entropy"
     searcher: str = "evolution"
+    searcher_options: Mapping[str, Any] = field(default_factory=dict)
+    rules: str = DEFAULT
+    evaluations: int = 1
+    forget: float = 0.0
     trials: int = 1000
     train: int = 12
     references: bool = True
@@ -145,6 +154,11 @@ def _problem(
         raise ValueError(f"trials must be at least 1, not {settings.trials}")
     if settings.train < 0:
         raise ValueError(f"train must be at least 0, not {settings.train}")
+    if settings.evaluations < 1:
+        raise ValueError(f"evaluations must be at least 1, not {settings.evaluations}")
+    if not 0 <= settings.forget <= 1:
+        raise ValueError(f"forget is a probability, 0 to 1, not {settings.forget}")
+    rule_set(settings.rules)
     if not trains and settings.score == "none":
         raise ValueError("nothing ranks the candidates: choose a score, or train some (train=12)")
     loaded = load_space(space, **settings.space_options)
@@ -210,11 +224,16 @@ def search(
     evaluator: QualityEvaluator | Mapping[str, Any] | None = None,
     score: str = "entropy",
     searcher: str = "evolution",
+    searcher_options: Mapping[str, Any] | None = None,
+    rules: str = DEFAULT,
+    evaluations: int = 1,
+    forget: float = 0.0,
     references: bool = True,
     seed: int = 0,
     space_options: Mapping[str, Any] | None = None,
     study: str | None = None,
     storage: str | Path | None = None,
+    cache: str | Path | EvaluationCache | None = "",
     directory: str | Path = "nas-runs",
     workers: int | None = None,
     reporter: Reporter | None = None,
@@ -227,6 +246,12 @@ def search(
     of settings for the data's evaluator, or an evaluator of one's own. ``workers`` processes train side by side, one
     thread each (default: the machine's cores; 0: in this process); their number does not change the result.
 
+    Candidates that are one network under ``rules`` (``functional_hash``) are one candidate. What their training gave
+    is kept in ``cache`` (a file, an SQLAlchemy URL or an ``EvaluationCache``; by default a file under ``directory``;
+    ``None``: nothing is kept nor shared) and serves later searches. A network is trained up to ``evaluations`` times,
+    with a seed each time, and its quality is their mean: at once, or with ``score="none"`` once each time that it is
+    met; then ``forget`` is the probability that a network that was met often enough is trained anew.
+
     Every finished candidate goes once into an Optuna study: ``storage`` is any Optuna URL, by default a journal file
     under ``directory``. Calling again with the same arguments goes on where a stopped search was, or returns its
     result. The same seed gives the same result.
@@ -235,16 +260,21 @@ def search(
     ``StudyError``, ``DataError``) for settings that make no sense, before anything is evaluated.
     """
     own_evaluator = evaluator if evaluator is not None and not isinstance(evaluator, Mapping) else None
+    quality = quality_of(data) if own_evaluator is None else getattr(own_evaluator, "quality", "map")
     settings = Settings(
         space=space if isinstance(space, str) else str(space) if isinstance(space, Path) else "",
         hw=hw if isinstance(hw, str) else str(hw) if isinstance(hw, Path) else "",
         space_options=dict(space_options or {}),
         limits=tuple(str(limit) for limit in parse_limits(limits)),
-        objectives=tuple(f"{o.metric}:{o.direction}" for o in parse_objectives(objectives, train > 0)),
+        objectives=tuple(f"{o.metric}:{o.direction}" for o in parse_objectives(objectives, train > 0, quality)),
         data=data,
         evaluator=dict(evaluator) if isinstance(evaluator, Mapping) else {},
         score=score,
         searcher=searcher,
+        searcher_options=dict(searcher_options or {}),
+        rules=rules,
+        evaluations=evaluations,
+        forget=forget,
         trials=trials,
         train=train,
         references=references,
@@ -257,6 +287,7 @@ def search(
         evaluator=own_evaluator,
         study=study,
         storage=storage,
+        cache=cache,
         directory=directory,
         workers=workers,
         reporter=reporter,
@@ -271,6 +302,7 @@ def run(
     evaluator: QualityEvaluator | None = None,
     study: str | None = None,
     storage: str | Path | None = None,
+    cache: str | Path | EvaluationCache | None = "",
     directory: str | Path = "nas-runs",
     workers: int | None = None,
     reporter: Reporter | None = None,
@@ -283,7 +315,8 @@ def run(
             )
     started = time.monotonic()
     problem = _problem(settings, space or settings.space, hw or settings.hw, evaluator)
-    searcher = make_searcher(settings.searcher, problem.space, random.Random(settings.seed))
+    recogniser = Recogniser(problem.space, settings.rules)
+    searcher = _searcher(problem, recogniser, random.Random(settings.seed))
     fingerprint = _fingerprint(problem)
     name = study or f"{problem.space.name}-{problem.hardware.name}-{fingerprint}"
     home = Path(directory) / name
@@ -294,11 +327,21 @@ def run(
         problem.limits,
         {**settings.to_document(), "fingerprint": fingerprint},
     )
-    here = evaluator is not None or workers == 0
+    looks_up = hasattr(problem.evaluator, "evaluate_architecture")
+    here = evaluator is not None or workers == 0 or looks_up
     executor: Executor = InProcess() if here else LocalWorkers(workers or os.cpu_count() or 1)
-    with closing(executor):
-        engine = _Engine(problem, searcher, record, executor, reporter or Silent())
+    trains = problem.evaluator is not None
+    kept, opened = open_cache(cache if trains else OFF, Path(directory))
+    with closing(executor), closing(kept) if kept is not None and opened else nullcontext():
+        engine = _Engine(problem, searcher, recogniser, record, executor, kept, reporter or Silent())
         engine.run()
+        tally = replace(
+            engine.tally,
+            collisions=recogniser.collisions,
+            hash_seconds=recogniser.seconds,
+            seconds=time.monotonic() - started,
+        )
+        record.note(asdict(tally))
     return SearchResult(
         study=name,
         directory=home,
@@ -309,7 +352,14 @@ def run(
         candidates=tuple(sorted(engine.candidates.values(), key=lambda c: c.number)),
         references=tuple(engine.references),
         proxy=problem.evaluator.describe() if problem.evaluator else "",
-        tally=replace(engine.tally, seconds=time.monotonic() - started),
+        tally=tally,
+    )
+
+
+def _searcher(problem: _Problem, recogniser: Recogniser, rng: random.Random, known: Sequence[Outcome] = ()) -> Searcher:
+    settings = problem.settings
+    return make_searcher(
+        settings.searcher, problem.space, rng, known, name_of=recogniser.name, **settings.searcher_options
     )
 
 
@@ -322,17 +372,49 @@ def _rounds(trials: int, train: int) -> list[tuple[int, int]]:
     return [first, (later_trials, later_train), (later_trials, later_train)]
 
 
+class _Request(NamedTuple):
+    """A candidate to train, and the numbers of its trainings."""
+
+    candidate: Candidate
+    window: range
+    counts: bool = True  # as progress
+
+
+def _before(finished: Iterator[tuple[int, Trained]]) -> Iterator[tuple[int, Trained | None]]:
+    """What finishes, and before it a turn for what needs nothing any more."""
+    yield -1, None
+    yield from finished
+
+
+def _shared(trained: Trained) -> Trained:
+    """A training that another candidate asked for at the same time."""
+    return replace(trained, kind="in_flight")
+
+
 class _Engine:
     """One run of the loop. Everything that it draws follows from the seed, so that a resumed run draws it again."""
 
     def __init__(
-        self, problem: _Problem, searcher: Searcher, study: Study, executor: Executor, reporter: Reporter
+        self,
+        problem: _Problem,
+        searcher: Searcher,
+        recogniser: Recogniser,
+        study: Study,
+        executor: Executor,
+        cache: EvaluationCache | None,
+        reporter: Reporter,
     ) -> None:
         self.problem = problem
         self.searcher = searcher
+        self.recogniser = recogniser
         self.study = study
         self.executor = executor
         self.reporter = reporter
+        self.shares = cache is not None
+        self.around: dict[str, Any] = {}
+        if cache is not None and problem.evaluator is not None:
+            question = question_of(problem.evaluator, problem.settings.seed)
+            self.around["around"] = CachedTraining(cache, question)
         known = study.known
         self.recorded = {c.key: c for c in known if not c.reference}
         self.recorded_references = {c.reference: c for c in known if c.reference}
@@ -341,6 +423,9 @@ class _Engine:
         self.references: list[Candidate] = []
         self.tally = Tally()
         self.expectation: ExpectedQuality | None = None
+        self._answers: dict[tuple[str, int], Trained] = {}  # what this search knows of a network's trainings
+        self._windows: dict[str, range] = {}  # the trainings that a network's quality is the mean of
+        self._forgetting = random.Random(f"{problem.settings.seed}:forget")
         self._fruitless = 0
         self._score_space: Space | None = None
         if problem.score is not None and problem.score.proxy:
@@ -370,7 +455,9 @@ class _Engine:
             queue = chosen if place else [*references, *chosen]
             self.reporter.phase("training", len(queue))
             # The slowest first, so that no worker waits alone for it at the end; results do not depend on the order.
-            for candidate in self._trained(sorted(queue, key=lambda c: -c.metrics["macs"])):
+            queue.sort(key=lambda c: -c.metrics["macs"])
+            whole = range(settings.evaluations)
+            for _, candidate in self._trained([_Request(candidate, whole) for candidate in queue]):
                 self._record(candidate)
         self.references.sort(key=lambda c: -c.number)
 
@@ -382,9 +469,9 @@ class _Engine:
             return
         qualities = [o.metric for o in problem.objectives if METRICS[o.metric].origin == "quality"]
         self.expectation = ExpectedQuality(problem.space, qualities, trained)
-        self.searcher = make_searcher(
-            problem.settings.searcher,
-            problem.space,
+        self.searcher = _searcher(
+            problem,
+            self.recogniser,
             random.Random(f"{problem.settings.seed}:{place}"),
             [Outcome(c.genotype, problem.losses(c.metrics)) for c in trained],
         )
@@ -423,7 +510,7 @@ class _Engine:
                     own = problem.space.graph(reference.genotype)
                 except (GenotypeError, SpaceError):
                     continue
-                if functional_hash(own) == reference.key:
+                if self._key_of(own) == reference.key:
                     scored = self._scored(own, reference.genotype)
                     score = Measurement(scored, f"score:{problem.settings.score}")
                     able.append(replace(reference, measurements={**reference.measurements, "score": score}))
@@ -438,13 +525,13 @@ class _Engine:
     def _draw(self) -> tuple[Candidate | None, Outcome]:
         """One genotype: a new candidate, costed and scored, or ``None`` where its network is known already."""
         genotype = self.searcher.ask()
-        graph = self.problem.space.graph(genotype)
-        key = functional_hash(graph)
+        key = self.recogniser.name(genotype)
         known = self.outcomes.get(key)
         if known is not None:
             self._fruitless += 1
             self.tally.duplicates += 1
             return None, replace(known, genotype=genotype)
+        graph = self.problem.space.graph(genotype)
         self._fruitless = 0
         candidate, outcome = self._judge(genotype, graph, key)
         self.tally.infeasible += candidate.status == "infeasible"
@@ -487,80 +574,153 @@ class _Engine:
     # -- training ------------------------------------------------------------------------------------------------
 
     def _train_all(self) -> None:
-        """Every candidate within the limits is trained, and its quality told: rounds of ``_ROUND``, in order."""
+        """Every candidate within the limits is trained each time it is drawn, as far as it is not known already.
+
+        What became of the draws is told in their order, after every ``_ROUND`` of them: the same draws whether
+        trainings are shared or not.
+        """
         problem = self.problem
         settings = problem.settings
         self.reporter.phase("training", settings.train)
-        trained = 0
-        while trained < settings.train and not self._drawn_out(settings.trials):
-            found: dict[str, Candidate] = {}
-            while len(found) < min(_ROUND, settings.train - trained) and not self._drawn_out(settings.trials):
+        left = settings.train
+        unrecorded: dict[str, Candidate] = {}
+        while left > 0 and not self._drawn_out(settings.trials):
+            drawn: list[Outcome | _Request] = []
+            while sum(isinstance(d, _Request) for d in drawn) < _ROUND and left > 0:
+                if self._drawn_out(settings.trials):
+                    break
                 candidate, outcome = self._draw()
-                if candidate is None or candidate.status == "infeasible":
-                    if len(outcome.losses) == len(problem.objectives) or outcome.excess > 0:
-                        self.searcher.tell(outcome)
+                if outcome.excess > 0:
+                    drawn.append(outcome)
                     if candidate is not None:
                         self._record(candidate)
-                else:
-                    found[candidate.key] = candidate
-            for candidate in self._trained(list(found.values())):
-                found[candidate.key] = candidate
-                self._record(candidate)
-            for candidate in found.values():
-                trained += 1
-                infinite = tuple(float("inf") for _ in problem.objectives)
-                losses = problem.losses(candidate.metrics) if candidate.status == "trained" else infinite
-                self.outcomes[candidate.key] = Outcome(candidate.genotype, losses)
-                self.searcher.tell(self.outcomes[candidate.key])
+                    continue
+                candidate = candidate or self.candidates[self.recogniser.name(outcome.genotype)]
+                window, new = self._next_window(candidate.key)
+                left -= new
+                written = problem.space.format(outcome.genotype)
+                candidate = replace(candidate, genotype=outcome.genotype, architecture=written)
+                drawn.append(_Request(candidate, window, new > 0))
+            requests = [d for d in drawn if isinstance(d, _Request)]
+            finished = dict(self._trained(requests))
+            place = 0
+            for one in drawn:
+                if isinstance(one, _Request):
+                    candidate = finished[place]
+                    place += 1
+                    infinite = tuple(float("inf") for _ in problem.objectives)
+                    losses = problem.losses(candidate.metrics) if candidate.status == "trained" else infinite
+                    self.outcomes[candidate.key] = one = Outcome(candidate.genotype, losses)
+                    first = self.candidates[candidate.key]
+                    candidate = replace(candidate, genotype=first.genotype, architecture=first.architecture)
+                    self.candidates[candidate.key] = unrecorded[candidate.key] = candidate
+                    if settings.evaluations == 1 or candidate.status == "failed":
+                        self._record(unrecorded.pop(candidate.key))
+                self.searcher.tell(one)
+        for candidate in unrecorded.values():  # a study's trials never change: one whose mean may is written at the end
+            self._record(candidate)
 
-    def _trained(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
-        """The candidates trained, in the order they finish; those that the study has already come first."""
+    def _next_window(self, key: str) -> tuple[range, int]:
+        """The trainings that this sight of a network asks for, and how many of them are new."""
+        settings = self.problem.settings
+        window = self._windows.get(key, range(0))
+        if len(window) == settings.evaluations and settings.forget and self._forgetting.random() < settings.forget:
+            window = range(window.stop, window.stop)
+        grown = range(window.start, min(window.stop + 1, window.start + settings.evaluations))
+        self._windows[key] = grown
+        new = len(grown) - len(window)
+        return grown, new if self.shares else 1
+
+    def _trained(self, requests: Sequence[_Request]) -> Iterator[tuple[int, Candidate]]:
+        """The candidates trained, with their places, as they finish; those that the study has already come first."""
         problem = self.problem
         assert problem.evaluator is not None
         best = 0.0
-        waiting: list[Candidate] = []
-        for candidate in candidates:
+        trainings: dict[tuple[str, int], Training] = {}
+        waiting: dict[int, list[tuple[str, int]]] = {}
+        owned: dict[tuple[str, int], int] = {}
+        ready: list[tuple[int, Candidate]] = []
+        for place, (candidate, window, _) in enumerate(requests):
             known = (
                 self.recorded_references.get(candidate.reference)
                 if candidate.reference
                 else self.recorded.get(candidate.key)
             )
-            if known is not None and known.status in ("trained", "failed"):
+            if known is not None and known.status in ("trained", "failed") and window == self._whole:
                 self.tally.resumed += 1
                 done = replace(candidate, status=known.status, reason=known.reason, measurements=known.measurements)
-                best = max(best, done.metrics.get("map", 0.0))
-                self.reporter.advance(f"best mAP {best:.3f}")
-                yield done
-            else:
-                waiting.append(candidate)
-        trainings = [Training(self._proxy_graph(c), problem.settings.seed) for c in waiting]
-        twins: dict[str, list[int]] = {}
-        for place, training in enumerate(trainings):
-            twins.setdefault(training.graph.digest, []).append(place)
-        # Candidates that are one network at the proxy scale share its training.
-        firsts = [places[0] for places in twins.values()]
-        for place, trained in self.executor.run(problem.evaluator, [trainings[p] for p in firsts]):
-            for twin in twins[trainings[firsts[place]].graph.digest]:
-                candidate = self._with_quality(waiting[twin], trained)
+                ready.append((place, done))
+                continue
+            graph = self._proxy_graph(candidate)
+            network = graph.digest if self.shares else f"{place}"
+            waiting[place] = [(network, ordinal) for ordinal in window]
+            for entry in waiting[place]:
+                if entry not in self._answers and entry not in trainings:
+                    seed = seed_of(problem.settings.seed, entry[1])
+                    trainings[entry] = Training(graph, seed, candidate.architecture, entry[1])
+                    owned[entry] = place
+        for place, candidate in ready:
+            best = self._advanced(best, candidate, requests[place].counts)
+            yield place, candidate
+        entries = list(trainings)
+        answers = dict(self._answers)
+        for at, trained in _before(self.executor.run(problem.evaluator, list(trainings.values()), **self.around)):
+            if trained is not None:
+                answers[entries[at]] = trained
+                if self.shares and not trained.failure:
+                    self._answers[entries[at]] = replace(trained, kind="full")
+            for place in [p for p, needed in waiting.items() if all(entry in answers for entry in needed)]:
+                needed = waiting.pop(place)
+                self._count([answers[e] if owned.get(e, place) == place else _shared(answers[e]) for e in needed])
+                candidate = self._with_quality(requests[place].candidate, [answers[e] for e in needed])
                 self.tally.trained += 1
                 self.tally.failed += candidate.status == "failed"
-                best = max(best, candidate.metrics.get("map", 0.0))
-                self.reporter.advance(f"best mAP {best:.3f}")
-                yield candidate
+                best = self._advanced(best, candidate, requests[place].counts)
+                yield place, candidate
+
+    def _advanced(self, best: float, candidate: Candidate, counts: bool) -> float:
+        """The best quality so far; one more candidate is reported with it."""
+        note = ""
+        for name in [o.metric for o in self.problem.objectives if METRICS[o.metric].origin == "quality"][:1]:
+            best = max(best, candidate.metrics.get(name, 0.0))
+            note = f"best {METRICS[name].label} {best:.3f}"
+        if counts:
+            self.reporter.advance(note)
+        return best
+
+    @property
+    def _whole(self) -> range:
+        return range(self.problem.settings.evaluations)
+
+    def _count(self, trained: Sequence[Trained]) -> None:
+        """Who trained what one candidate asked for."""
+        kinds = {t.kind for t in trained}
+        tally = self.tally
+        if kinds == {"miss"}:
+            tally.misses += 1
+        elif "miss" in kinds:
+            tally.partial_hits += 1
+        elif "in_flight" in kinds:
+            tally.in_flight_hits += 1
+        else:
+            tally.full_hits += 1
+        tally.saved_seconds += sum(t.seconds for t in trained if t.kind != "miss")
 
     def _proxy_graph(self, candidate: Candidate) -> Graph:
+        """The network to train, written in the one way that all of its kind are written."""
         if candidate.reference:
             space, architecture = self._reference_space(candidate.reference, self.problem.proxy)
-            return space.graph(space.parse(architecture))
-        return self.problem.proxy_space.graph(candidate.genotype)
+            return canonical(space.graph(space.parse(architecture)))
+        return canonical(self.problem.proxy_space.graph(candidate.genotype))
 
-    def _with_quality(self, candidate: Candidate, trained: Trained) -> Candidate:
+    def _with_quality(self, candidate: Candidate, trainings: list[Trained]) -> Candidate:
         problem = self.problem
+        trained, stds = averaged(trainings)
         candidate = replace(candidate, train_seconds=trained.seconds)
         if trained.failure:
             return replace(candidate, status="failed", reason=f"{trained.failure}: {trained.message}")
         source = f"trained:{problem.settings.data}"
-        quality = {n: Measurement(float(v), source) for n, v in trained.metrics.items()}
+        quality = {n: Measurement(float(v), source, stds.get(n)) for n, v in trained.metrics.items()}
         return replace(candidate, status="trained", measurements={**candidate.measurements, **quality})
 
     # -- published networks ----------------------------------------------------------------------------------------
@@ -584,7 +744,7 @@ class _Engine:
             found.append(
                 Candidate(
                     number=-1 - place,
-                    key=functional_hash(graph),
+                    key=self._key_of(graph),
                     architecture=architecture,
                     genotype=genotype,
                     measurements=measurements,
@@ -595,6 +755,10 @@ class _Engine:
                 )
             )
         return found
+
+    def _key_of(self, graph: Graph) -> str:
+        """The key of a network that is no candidate."""
+        return functional_hash(graph, rules=DEFAULT if self.recogniser.by_notation else self.problem.settings.rules)
 
     def _record(self, candidate: Candidate) -> None:
         options = {} if candidate.reference else self.problem.space.decisions()

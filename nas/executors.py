@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,35 +22,62 @@ _START_S = 300.0
 
 @dataclass(frozen=True)
 class Training:
-    """One candidate to train: its network at the evaluator's proxy scale."""
+    """One candidate to train: its network at the evaluator's proxy scale, and as its space writes it.
+
+    ``ordinal`` counts the trainings of one network, each with a seed of its own.
+    """
 
     graph: Graph
     seed: int
+    architecture: str = ""
+    ordinal: int = 0
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it: metrics, or the code and text of a failure."""
+    """What came of it: metrics, or the code and text of a failure.
+
+    ``kind`` says who trained it: this search (``miss``), an earlier one (``full``) or another at the same time
+    (``in_flight``); then ``seconds`` is what it took there.
+    """
 
     metrics: dict[str, float]
     seconds: float
     failure: str = ""
     message: str = ""
+    kind: str = "miss"
+
+
+Around = Callable[[Training, Callable[[Training], Trained]], Trained]
+
+
+def _just(training: Training, train: Callable[[Training], Trained]) -> Trained:
+    return train(training)
 
 
 class Executor(Protocol):
-    """Trains candidates and yields ``(place in the sequence, what came of it)`` as they finish."""
+    """Trains candidates and yields ``(place in the sequence, what came of it)`` as they finish.
 
-    def run(self, evaluator: QualityEvaluator, trainings: Sequence[Training]) -> Iterator[tuple[int, Trained]]: ...
+    ``around`` is called in place of each training, with the training and the function that does it; several at once,
+    each in a thread of its own, where there are several workers.
+    """
+
+    def run(
+        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = _just
+    ) -> Iterator[tuple[int, Trained]]: ...
 
     def close(self) -> None: ...
 
 
-def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int) -> Trained:
+def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int, architecture: str = "") -> Trained:
     """Train one candidate in this process; planned failures become a ``Trained`` with their reason."""
     started = time.monotonic()
+    look_up = getattr(evaluator, "evaluate_architecture", None)
     try:
-        metrics = evaluator.evaluate(Graph.from_json(graph_json), seed=seed)
+        if look_up is not None:
+            metrics = look_up(architecture, seed=seed)
+        else:
+            metrics = evaluator.evaluate(Graph.from_json(graph_json), seed=seed)
     except EvaluationFailure as failure:
         return Trained({}, time.monotonic() - started, failure.code, str(failure))
     return Trained(dict(metrics), time.monotonic() - started)
@@ -59,9 +86,11 @@ def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int) -> Traine
 class InProcess:
     """Trains in this very process, one after the other: for evaluators that cannot be sent to another."""
 
-    def run(self, evaluator: QualityEvaluator, trainings: Sequence[Training]) -> Iterator[tuple[int, Trained]]:
+    def run(
+        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = _just
+    ) -> Iterator[tuple[int, Trained]]:
         for place, training in enumerate(trainings):
-            yield place, train_one(evaluator, training.graph.to_json(), training.seed)
+            yield place, around(training, lambda t: train_one(evaluator, t.graph.to_json(), t.seed, t.architecture))
 
     def close(self) -> None:
         """Nothing to close."""
@@ -124,7 +153,9 @@ class LocalWorkers:
         limit_s = 2 * evaluator.time_limit_s + self._grace_s
         started = time.monotonic()
         try:
-            future = self._pool(slot).submit(train_one, evaluator, training.graph.to_json(), training.seed)
+            future = self._pool(slot).submit(
+                train_one, evaluator, training.graph.to_json(), training.seed, training.architecture
+            )
             result: Trained = future.result(timeout=limit_s)
             return result
         except TimeoutError:
@@ -139,7 +170,9 @@ class LocalWorkers:
                 "the process that trained it was killed, most often for want of memory; fewer workers leave more",
             )
 
-    def run(self, evaluator: QualityEvaluator, trainings: Sequence[Training]) -> Iterator[tuple[int, Trained]]:
+    def run(
+        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = _just
+    ) -> Iterator[tuple[int, Trained]]:
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         finished: queue.SimpleQueue[tuple[int, Trained | BaseException]] = queue.SimpleQueue()
         for place in range(len(trainings)):
@@ -152,7 +185,7 @@ class LocalWorkers:
                 except queue.Empty:
                     return
                 try:
-                    finished.put((place, self._train(slot, evaluator, trainings[place])))
+                    finished.put((place, around(trainings[place], lambda t: self._train(slot, evaluator, t))))
                 except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread below
                     finished.put((place, error))
                     return

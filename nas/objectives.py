@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
     "score": Metric("maximize", "", "score", "zero-cost score"),
     "map": Metric("maximize", "", "quality", "mAP@[.5:.95]"),
     "map50": Metric("maximize", "", "quality", "mAP@.5"),
+    "accuracy": Metric("maximize", "", "quality", "accuracy"),
 }
 _ALIASES = {
     "latency": "latency_ms",
@@ -158,10 +159,12 @@ def parse_limits(limits: Mapping[str, float] | Iterable[str | Limit] | None) -> 
     return tuple(limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits)
 
 
-def parse_objectives(objectives: Sequence[str | Objective] | None, trained: bool) -> tuple[Objective, ...]:
-    """Objectives as given; by default latency and trained quality, or the zero-cost score where nothing is trained."""
+def parse_objectives(
+    objectives: Sequence[str | Objective] | None, trained: bool, quality: str = "map"
+) -> tuple[Objective, ...]:
+    """Objectives as given; by default latency and ``quality``, or the zero-cost score where nothing is trained."""
     if not objectives:
-        objectives = ("latency_ms", "map" if trained else "score")
+        objectives = ("latency_ms", quality if trained else "score")
     parsed = tuple(o if isinstance(o, Objective) else Objective.parse(o) for o in objectives)
     names = [o.metric for o in parsed]
     if len(set(names)) != len(names):

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from nas.candidate import Candidate
 from nas.objectives import METRICS, Limit, Objective
-from nas.result import SearchResult, pareto_front
+from nas.result import SearchResult, Tally, pareto_front
 
 
 def figure(metric: str, value: float | None) -> str:
@@ -89,7 +89,8 @@ class ProgressReporter:
 
 def _columns(objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool) -> list[str]:
     wanted = [o.metric for o in objectives]
-    wanted += [name for name in ("map", "map50") if trained and name not in wanted]
+    if trained and "accuracy" not in wanted:
+        wanted += [name for name in ("map", "map50") if name not in wanted]
     wanted += [limit.metric for limit in limits if limit.metric not in wanted]
     wanted += [name for name in ("latency_ms", "macs", "params") if name not in wanted]
     return list(dict.fromkeys(wanted))
@@ -130,17 +131,33 @@ def summary_lines(result: SearchResult) -> list[str]:
     t = result.tally
     lines = [
         f"{t.scored} candidates costed, {t.infeasible} over a limit, {t.duplicates} repeats not costed again,"
-        f" {t.trained} trained, {t.failed} failed"
+        f" {t.trained - t.full_hits - t.in_flight_hits} trained, {t.failed} failed"
         + (f", {t.resumed} taken over from an earlier run" if t.resumed else "")
-        + f"; {t.seconds:.0f} s."
+        + f"; {t.seconds:.0f} s.",
+        *_cache_lines(t),
     ]
     if result.proxy:
         lines.append(
-            f"Quality is the mAP after training at a proxy scale: {result.proxy}. It ranks; it is no COCO mAP."
+            f"Quality is that after training at a proxy scale: {result.proxy}. It ranks; it is no published figure."
         )
     if not result.front:
         lines.append(_why_empty(result))
     return lines
+
+
+def _cache_lines(t: Tally) -> list[str]:
+    """What was paid for, and what was not paid for twice."""
+    asked = t.full_hits + t.partial_hits + t.in_flight_hits + t.misses
+    share = f" ({t.hash_seconds / t.seconds:.2%} of the time)" if t.seconds > 0 else ""
+    line = f"Recognising networks took {t.hash_seconds:.2f} s{share}"
+    if t.collisions:
+        line += f"; {t.collisions} keys met by accident and were told apart"
+    if not asked:
+        return [line + "."]
+    return [
+        f"Evaluation cache: {t.full_hits} full, {t.partial_hits} partial and {t.in_flight_hits} in-flight hits,"
+        f" {t.misses} misses; {t.saved_seconds:.0f} s of training saved. {line}."
+    ]
 
 
 def study_tables(study: str, candidates: Sequence[Candidate], document: dict[str, Any]) -> list[Table | str]:

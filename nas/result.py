@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 class Tally:
     """What a search did: candidates costed, repeated draws that were not, trainings, and seconds in all.
 
-    ``resumed`` counts trainings that an earlier run of the same search had done.
+    ``resumed`` counts trainings that an earlier run of the same search had done. Of the others, ``misses`` were
+    trained now, ``full_hits`` were known (to this search, or to the evaluation cache), ``in_flight_hits`` were being
+    trained for another candidate or by another search, ``partial_hits`` were known in part; ``saved_seconds`` is what
+    the hits took when they were trained. ``collisions`` are different networks whose keys met.
     """
 
     scored: int = 0
@@ -30,6 +33,13 @@ class Tally:
     trained: int = 0
     failed: int = 0
     resumed: int = 0
+    full_hits: int = 0
+    partial_hits: int = 0
+    in_flight_hits: int = 0
+    misses: int = 0
+    collisions: int = 0
+    hash_seconds: float = 0.0
+    saved_seconds: float = 0.0
     seconds: float = 0.0
 
 

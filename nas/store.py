@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 _ATTRIBUTE = "nas"
+_TALLY = "nas_tally"
 _SYNC_EVERY_S = 1.0
 
 
@@ -175,6 +176,10 @@ class Study:
                     " name, or resume it as it was: nas resume " + name
                 )
         return cls(study, objectives, limits)
+
+    def note(self, tally: dict[str, Any]) -> None:
+        """Keep what the search did, last run last, beside its candidates."""
+        self._study.set_user_attr(_TALLY, tally)
 
     def __contains__(self, candidate: Candidate) -> bool:
         return (candidate.key, candidate.reference) in self._keys

@@ -8,13 +8,14 @@ of a builder and a tensor cheap to repeat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from math import prod
 from numbers import Real
 from operator import index
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
+from search_spaces.channels import zero_parts
 from search_spaces.graph import Fragment, Graph, Node, Piece, remember
 from search_spaces.ops import LARGEST_TENSOR, OPS, Attrs, GraphError, Shape
 
@@ -133,9 +134,17 @@ def _resolve_padding(
 
 
 class Builder:
-    """Builds one graph. Not to be shared between threads; a tensor belongs to the builder that made it."""
+    """Builds one graph. Not to be shared between threads; a tensor belongs to the builder that made it.
 
-    def __init__(self) -> None:
+    ``zeros`` says what normalisation, and convolutions and linear layers with a bias, leave of a zero: ``"absorb"``
+    nothing, so that dead branches vanish whole; ``"bias"`` their shift, a constant that is trained, as in a network
+    that is run as it was written.
+    """
+
+    def __init__(self, zeros: str = "absorb") -> None:
+        if zeros not in ("absorb", "bias"):
+            raise GraphError(f"zeros must be 'absorb' or 'bias', not {zeros!r}")
+        self.zeros = zeros
         self._pieces: list[Piece] = []
         self._count = 0
         self._inputs = 0
@@ -206,6 +215,10 @@ class Builder:
         OPS[op].shape(tuple(t.shape for t in operands), attrs)
         return self._construct(op, attrs, operands)
 
+    def again(self, node: Node, operands: Sequence[Tensor]) -> Tensor:
+        """A node of another graph through its constructor, on operands of this one. Raises ``GraphError``."""
+        return self._construct(node.op, node.attrs, operands)
+
     def _construct(self, op: str, attrs: Attrs, operands: Sequence[Tensor]) -> Tensor:
         given = dict(zip(OPS[op].attrs, attrs, strict=True))
         made: Tensor = self.concat(operands, **given) if op == "concat" else getattr(self, op)(*operands, **given)
@@ -223,12 +236,25 @@ class Builder:
                 raise GraphError(f"output {name!r} needs a name of printable characters")
         builder: Builder = self
         ends = [tensor.index for tensor in chosen.values()]
-        while not builder._is_normal(ends):
-            builder, ends = builder._replayed(ends)
+        while True:
+            if not builder._is_normal(ends):
+                builder, ends = builder._replayed(ends)
+            elif builder._holed and (dropped := builder._zero_parts(ends))[0]:
+                builder, ends = builder._replayed(ends, *dropped)  # only now: what is written twice is shared by now
+            else:
+                break
         return Graph(tuple(builder._pieces), tuple(zip(chosen, ends, strict=True)), builder._count)
 
-    def _replayed(self, ends: Sequence[int]) -> tuple[Builder, list[int]]:
-        """The nodes that ``ends`` need, constructed anew, node by node and with nested sums flattened."""
+    def _zero_parts(self, ends: Sequence[int]) -> tuple[dict[int, set[int]], set[int]]:
+        return zero_parts(Graph(tuple(self._pieces), (), self._count).nodes, ends, self.zeros)
+
+    def _replayed(
+        self, ends: Sequence[int], dropped: Mapping[int, Collection[int]] = {}, shrunk: Collection[int] = ()
+    ) -> tuple[Builder, list[int]]:
+        """The nodes that ``ends`` need, constructed anew, node by node and with nested sums flattened.
+
+        Concatenations lose the operands in ``dropped``, and depthwise convolutions in ``shrunk`` those channels.
+        """
         nodes = Graph(tuple(self._pieces), (), self._count).nodes
         uses = dict.fromkeys(ends, 2)  # an output is never flattened into a sum that uses it
         consumer: dict[int, Node] = {}
@@ -237,16 +263,20 @@ class Builder:
                 for i in nodes[place].inputs:
                     uses[i] = uses.get(i, 0) + 1
                     consumer[i] = nodes[place]
-        builder = Builder()
+        builder = Builder(self.zeros)
         made: dict[int, Sequence[Tensor]] = {}  # what stands for a node: itself, or the terms of a flattened one
         for place, node in enumerate(nodes):
             if place not in uses and node.op != "input":
                 continue
-            operands = [t for i in node.inputs for t in made[i]]
+            unread = dropped.get(place, ())
+            operands = [t for p, i in enumerate(node.inputs) if p not in unread for t in made[i]]
+            if place in shrunk:
+                (x,) = operands
+                node = _with_channels(node, x.channels)
             if node.op in ("add", "concat") and uses[place] == 1 and consumer[place][:2] == node[:2]:
                 made[place] = operands
             else:
-                made[place] = (builder._construct(node.op, node.attrs, operands),)
+                made[place] = (builder.again(node, operands),)
         return builder, [made[i][0].index for i in ends]
 
     def _is_normal(self, ends: list[int]) -> bool:
@@ -306,7 +336,7 @@ class Builder:
         dilation = tuple([1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True)])
         pads = _resolve_padding(padding, size, kernel, stride, dilation)
         attrs = (out_channels, kernel, stride, pads, dilation, groups, _flag("conv: bias", bias))
-        if x.is_zero:
+        if x.is_zero and not (bias and self.zeros == "bias"):
             return self.zero(OPS["conv"].shape((x.shape,), attrs))
         if groups == 1 and x.holds_zero:
             x = self._without_zeros(x)
@@ -325,7 +355,9 @@ class Builder:
     def linear(self, x: Tensor, out_features: int, *, bias: bool = True) -> Tensor:
         """Linear layer over the last axis of ``x``."""
         attrs = (_whole("linear: out_features", out_features), _flag("linear: bias", bias))
-        return self._absorb("linear", attrs, (x,)) if x.is_zero else self._emit("linear", attrs, (x,))
+        if x.is_zero and not (bias and self.zeros == "bias"):
+            return self._absorb("linear", attrs, (x,))
+        return self._emit("linear", attrs, (x,))
 
     def norm(
         self, x: Tensor, kind: str = "batch", *, eps: float = 1e-5, momentum: float = 0.1, axis: int = 0
@@ -340,7 +372,9 @@ class Builder:
             _real("norm: momentum", momentum) if kind == "batch" else 0.0,
             _from_end("norm: axis", axis, x),
         )
-        return self._absorb("norm", attrs, (x,)) if x.is_zero else self._emit("norm", attrs, (x,))
+        if x.is_zero and self.zeros == "absorb":
+            return self._absorb("norm", attrs, (x,))
+        return self._emit("norm", attrs, (x,))
 
     # -- operations without parameters -----------------------------------------------------------------------------
 
@@ -486,6 +520,12 @@ class Builder:
         return operands[0]
 
 
+def _with_channels(depthwise: Node, channels: int) -> Node:
+    """A depthwise convolution of so many channels."""
+    given = dict(zip(OPS["conv"].attrs, depthwise.attrs, strict=True)) | {"out_channels": channels, "groups": channels}
+    return depthwise._replace(attrs=tuple(given.values()))
+
+
 def _attribute(op: str, value: object, depth: int = 2) -> object:
     """JSON's lists as the tuples that attributes are; padding, the deepest of them, holds pairs."""
     if isinstance(value, list) and depth:
@@ -533,6 +573,7 @@ def block(
         fragment, single = entry
         if (
             fragment is None
+            or builder.zeros != "absorb"
             or any([t.holds_zero for t in operands if t.node.op in ("zero", "concat")])
             or (len(operands) > 1 and len({t.index for t in operands}) < len(operands))
         ):

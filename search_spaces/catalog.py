@@ -50,6 +50,16 @@ SPACES: dict[str, SpaceRow] = {
         "MobileDets: inverted bottlenecks, fused and Tucker blocks with an SSDLite head (arXiv 2004.14525)",
         notation="search_spaces.mobiledet:NOTATION",
     ),
+    "nasbench101": SpaceRow(
+        "search_spaces.nasbench101:nasbench101",
+        "NAS-Bench-101: a cell of up to 7 vertices and 9 edges, for small images (arXiv 1902.09635)",
+        notation="search_spaces.nasbench101:NOTATION",
+    ),
+    "nasbench201": SpaceRow(
+        "search_spaces.nasbench201:nasbench201",
+        "NAS-Bench-201: a cell of 6 edges with 5 operations, for small images (arXiv 2001.00326)",
+        notation="search_spaces.nasbench201:NOTATION",
+    ),
 }
 
 _MOBILEDET_SOURCE = (

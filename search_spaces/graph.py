@@ -198,6 +198,18 @@ class Fragment:
         return peak
 
 
+_SHIFTED = ("norm", "conv", "linear")  # operations whose shift is left of a zero where a builder keeps it
+
+
+def _has_bias_of_zero(rows: list[Any]) -> bool:
+    """Whether a graph's JSON rows are of a builder that keeps the shift of a normalised zero."""
+    zeros = {i for i, row in enumerate(rows) if isinstance(row, Mapping) and row.get("op") == "zero"}
+    if not zeros:
+        return False
+    reading = [row.get("inputs") for row in rows if isinstance(row, Mapping) and row.get("op") in _SHIFTED]
+    return any(isinstance(i, int) and i in zeros for inputs in reading if isinstance(inputs, list) for i in inputs)
+
+
 class Piece(NamedTuple):
     """A fragment in its place: node indices of its operands, their operations, and the index of its first node."""
 
@@ -361,7 +373,7 @@ class Graph:
         nodes, outputs = document.get("nodes"), document.get("outputs")
         if not isinstance(nodes, list) or not isinstance(outputs, Mapping) or not outputs:
             raise GraphError("no graph: it needs a list `nodes` and an object `outputs`")
-        builder = Builder()
+        builder = Builder("bias" if _has_bias_of_zero(nodes) else "absorb")
         tensors: list[Tensor] = []
         for place, row in enumerate(nodes):
             try:

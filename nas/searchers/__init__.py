@@ -5,10 +5,11 @@ A searcher is a file here and a row in ``SEARCHERS``, or an entry point of the g
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from search_spaces.catalog import import_object, named_row, table_with_plugins
 from search_spaces.space import Genotype, Space
@@ -52,11 +53,27 @@ SEARCHERS: dict[str, SearcherRow] = {
 }
 
 
-def make_searcher(name: str, space: Space, rng: random.Random, known: Sequence[Outcome] = ()) -> Searcher:
+def make_searcher(
+    name: str,
+    space: Space,
+    rng: random.Random,
+    known: Sequence[Outcome] = (),
+    *,
+    name_of: Callable[[Genotype], str] | None = None,
+    **options: Any,
+) -> Searcher:
     """The searcher of that name on ``space``, starting from ``known`` outcomes if there are any.
 
-    Raises ``UnknownName``.
+    ``options`` are keyword arguments of its own. ``name_of`` tells a genotype's network, for those that take it.
+    Raises ``UnknownName``, and ``ValueError`` for an option that it does not have.
     """
     row = named_row("searcher", name, table_with_plugins("nas.searchers", SEARCHERS, SearcherRow))
-    factory: Callable[[Space, random.Random, Sequence[Outcome]], Searcher] = import_object(row.factory)
-    return factory(space, rng, known)
+    factory: Callable[..., Searcher] = import_object(row.factory)
+    own = {p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    for option in options:
+        if option not in own - {"name_of"}:
+            known_options = ", ".join(sorted(own - {"name_of"})) or "none"
+            raise ValueError(f"the searcher {name!r} has no option {option!r}; its options: {known_options}")
+    if "name_of" in own:
+        options["name_of"] = name_of
+    return factory(space, rng, known, **options)

@@ -9,8 +9,8 @@ them less (Deb 2000, constraint domination).
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 
 from nas.pareto import dominates
 from nas.searchers import Outcome
@@ -21,6 +21,9 @@ class AgingEvolution:
     """Mutation only: one decision of the parent changes.
 
     The first population is random, or what is ``known`` already: then every child has a parent from the start.
+    ``resample``: a child whose network was proposed before is mutated again, at most so often. ``tabu``: so is a child
+    whose network was proposed that many times before, at most ``resample`` times, or 10. Both need ``name_of``, which
+    tells a genotype's network. 0: any child will do.
     """
 
     def __init__(
@@ -31,9 +34,20 @@ class AgingEvolution:
         *,
         population: int = 64,
         tournament: int = 10,
+        resample: int = 0,
+        tabu: int = 0,
+        name_of: Callable[[Genotype], str] | None = None,
     ) -> None:
         if not 1 <= tournament <= population:
             raise ValueError(f"a tournament of {tournament} does not fit a population of {population}")
+        if resample < 0 or tabu < 0:
+            raise ValueError(f"resample and tabu count from 0, not {resample} and {tabu}")
+        if (resample or tabu) and name_of is None:
+            raise ValueError("resample and tabu need name_of, to recognise networks")
+        self._most_often = (tabu or 1) if resample or tabu else 0
+        self._attempts = resample or 10
+        self._name_of = name_of
+        self._proposed: Counter[str] = Counter()
         self._space = space
         self._rng = rng
         self._population: deque[Outcome] = deque(known, maxlen=population)
@@ -44,8 +58,23 @@ class AgingEvolution:
     def ask(self) -> Genotype:
         self._asked += 1
         if self._asked <= self._random or not self._population:
-            return self._space.sample(self._rng)
-        return self._space.mutate(self._parent().genotype, self._rng)
+            child = self._space.sample(self._rng)
+            if self._name_of is not None and self._most_often:
+                self._proposed[self._name_of(child)] += 1
+            return child
+        child = self._space.mutate(self._parent().genotype, self._rng)
+        return child if self._name_of is None or not self._most_often else self._fresh(child, self._name_of)
+
+    def _fresh(self, child: Genotype, name_of: Callable[[Genotype], str]) -> Genotype:
+        """The child, mutated again while its network was proposed too often already."""
+        name = name_of(child)
+        for _ in range(self._attempts):
+            if self._proposed[name] < self._most_often:
+                break
+            child = self._space.mutate(child, self._rng)
+            name = name_of(child)
+        self._proposed[name] += 1
+        return child
 
     def tell(self, outcome: Outcome) -> None:
         self._population.append(outcome)

@@ -1,0 +1,49 @@
+"""Where the values live: the prime field of 2^127 - 1, and a keyed hash that stands for a random function on it.
+
+An operation's value is ``prf(code, sum of its operands' values)``, so that sums cost an addition and forget their
+order. A plain polynomial in place of the keyed hash would have a degree of the network's depth exponentially, and
+collisions could be made; BLAKE2b leaves n^2 / 2^128 for n values in all.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+from search_spaces.graph import remember
+
+P = 2**127 - 1
+_SHIFT = 129
+_BASE = blake2b(key=b"nas functional hash", digest_size=32)
+_KNOWN: dict[tuple[bytes, int], tuple[int, int]] = {}
+
+
+@lru_cache(maxsize=1 << 16)
+def code(*label: Any) -> bytes:
+    """Sixteen bytes for what an operation is, from plain numbers, texts and tuples."""
+    return blake2b(repr(label).encode(), digest_size=16, person=b"nas-operation-1").digest()
+
+
+def prf(what: bytes, operand: int) -> tuple[int, int]:
+    """Value and Jacobian, two elements of the field, of an operation on an operand's value."""
+    known = _KNOWN.get((what, operand))
+    if known is None:
+        state = _BASE.copy()
+        state.update(what)
+        state.update(operand.to_bytes(16, "little"))
+        both = int.from_bytes(state.digest(), "little")
+        known = (both & P, both >> _SHIFT)
+        remember(_KNOWN, (what, operand), known)
+    return known
+
+
+@lru_cache(maxsize=1 << 10)
+def output_adjoint(name: str) -> int:
+    """The adjoint that a named output starts with."""
+    return prf(code("output", name), 0)[0]
+
+
+def pair(value: int, adjoint: int) -> bytes:
+    """Two elements of the field as bytes."""
+    return (value << 127 | adjoint).to_bytes(32, "little")

@@ -1,0 +1,69 @@
+"""Which networks count as the same: named, versioned sets of rules. A key carries the name and the version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search_spaces.catalog import unknown
+
+DEFAULT = "exact"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is equal beside isomorphic normal forms. ``text`` is the key's prefix.
+
+    pool_linear: the average of a sum is the sum of the averages. bn_scale: batch normalisation forgets a positive
+    factor (true up to its eps). bias_of_zero: a normalised zero is the normalisation's shift, a trained constant, in
+    spaces that offer ``zeros="bias"``. notation: the key is that of a published string, not of the graph.
+    """
+
+    text: str
+    pool_linear: bool = False
+    bn_scale: bool = False
+    bias_of_zero: bool = False
+    notation: str = ""
+
+
+EXACT = Rules("exact-1")
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """One named rule: its version, the field of ``Rules`` that it sets, and what it is in a line."""
+
+    version: int
+    sets: str
+    summary: str
+
+
+RULES: dict[str, RuleRow] = {
+    "exact": RuleRow(1, "", "the same trainable network: isomorphic normal forms"),
+    "pool-linear": RuleRow(1, "pool_linear", "and average pooling of a sum is the sum of the pooled"),
+    "bn-scale": RuleRow(1, "bn_scale", "and batch normalisation forgets a positive factor, up to its eps"),
+    "bn-bias": RuleRow(1, "bias_of_zero", "a normalised zero stays, as the constant that it trains"),
+    "nasbench201-published": RuleRow(
+        1, "nas.hashing.published:nasbench201_string", "NATS-Bench's unique string of a cell, zeros simplified"
+    ),
+    "nasbench201-published-zeros": RuleRow(
+        1, "nas.hashing.published:nasbench201_string_with_zeros", "the same, zeros not simplified"
+    ),
+    "nasbench101-published": RuleRow(
+        1, "nas.hashing.published:nasbench101_cell", "isomorphism of NAS-Bench-101's labelled cells"
+    ),
+}
+
+
+def rule_set(name: str) -> Rules:
+    """The rules of a name, or of several joined by ``+``, such as ``pool-linear+bn-scale``. Raises ``UnknownName``."""
+    parts = sorted(set(name.split("+")))
+    for part in parts:
+        if part not in RULES:
+            raise unknown("rule set", part, list(RULES))
+    published = [p for p in parts if ":" in RULES[p].sets]
+    if published and len(parts) > 1:
+        raise ValueError(f"rules {name!r}: {published[0]} stands alone")
+    fields = {RULES[p].sets: True for p in parts if RULES[p].sets and not published}
+    parts = [p for p in parts if p != DEFAULT] or [DEFAULT]
+    text = "+".join(f"{p}-{RULES[p].version}" for p in parts)
+    return Rules(text, notation=RULES[published[0]].sets if published else "", **fields)
