@@ -339,14 +339,14 @@ class Builder:
         if x.is_zero and not (bias and self.zeros == "bias"):
             return self.zero(OPS["conv"].shape((x.shape,), attrs))
         if groups == 1 and x.holds_zero:
-            x = self._without_zeros(x)
+            x = self._without_zeros(x, 0)
         return self._emit("conv", attrs, (x,))
 
-    def _without_zeros(self, x: Tensor) -> Tensor:
-        """What a dense convolution sees of ``x``: weights on channels that are always zero never learn."""
-        if not x.holds_zero or x.node.attrs != (0,):
+    def _without_zeros(self, x: Tensor, axis: int) -> Tensor:
+        """What a dense layer over ``axis`` sees of ``x``: weights on channels that are always zero never learn."""
+        if not x.holds_zero or x.node.attrs != (axis,):
             return x
-        return self.concat([self._without_zeros(t) for t in x.operands if not t.is_zero])
+        return self.concat([self._without_zeros(t, axis) for t in x.operands if not t.is_zero], axis)
 
     def depthwise(self, x: Tensor, kernel: Ints = 3, stride: Ints = 1, **options: Any) -> Tensor:
         """Depthwise convolution: ``conv`` with one group a channel."""
@@ -357,6 +357,9 @@ class Builder:
         attrs = (_whole("linear: out_features", out_features), _flag("linear: bias", bias))
         if x.is_zero and not (bias and self.zeros == "bias"):
             return self._absorb("linear", attrs, (x,))
+        if x.holds_zero:
+            OPS["linear"].shape((x.shape,), attrs)
+            x = self._without_zeros(x, len(x.shape) - 1)
         return self._emit("linear", attrs, (x,))
 
     def norm(
@@ -421,8 +424,11 @@ class Builder:
         if len(operands) == 1:
             return operands[0]
         attrs = (_from_end("concat: axis", axis, operands[0]),)
-        if all([t.is_zero for t in operands]):
-            return self._absorb("concat", attrs, operands)
+        if any([t.is_zero for t in operands]):
+            shape = OPS["concat"].shape(tuple([t.shape for t in operands]), attrs)
+            operands = self._zeros_together(operands, attrs[0])
+            if len(operands) == 1:
+                return self.zero(shape)
         for t in operands:
             if t.node.op == "concat" and t.node.attrs == attrs:
                 self._nested.append(t.index)
@@ -430,6 +436,17 @@ class Builder:
         if any([t.holds_zero for t in operands]):
             self._holed.add(made.index)
         return made
+
+    def _zeros_together(self, operands: Sequence[Tensor], axis: int) -> list[Tensor]:
+        """The operands of a concatenation, neighbouring zeros as one."""
+        together: list[Tensor] = []
+        for t in operands:
+            if t.is_zero and together and together[-1].is_zero:
+                shape = list(t.shape)
+                shape[axis] += together.pop().shape[axis]
+                t = self.zero(shape)
+            together.append(t)
+        return together
 
     def pool(
         self,

@@ -157,7 +157,12 @@ class Former:
                 parts.extend(value.parts)
             else:
                 parts.append((self.graph.nodes[i].shape[axis], self._together(value)))
-        return Blocks(axis, tuple(parts))
+        together: list[tuple[int, Terms]] = []
+        for width, terms in parts:
+            if not terms and together and not together[-1][1]:  # neighbouring zeros are one
+                width += together.pop()[0]
+            together.append((width, terms))
+        return Blocks(axis, tuple(together))
 
     def _aligned(self, values: Sequence[Value]) -> int | None:
         """The axis along which all values have the same blocks, if there is one."""
