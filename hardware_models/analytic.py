@@ -290,7 +290,7 @@ def work_of(device: Device, node: Node, shapes: tuple[Shape, ...], macs: int, pr
         return Work(kind, "link", moved_bytes=written)
     if OPS[op].view or op == "zero":
         return Work(kind, "none")
-    if kind == "norm:batch" and producer in ("conv", "linear", "norm"):
+    if kind in ("norm:batch", "layer_scale") and producer in ("conv", "linear", "norm"):  # folded into its weights
         return Work(kind, "none")
     if op == "act" and node.attrs[0] in operations.fused_activations and producer in ("conv", "linear", "norm", "add"):
         return Work(kind, "none")

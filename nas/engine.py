@@ -13,6 +13,7 @@ import json
 import os
 import random
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -158,10 +159,11 @@ def _problem(
         raise ValueError(f"evaluations must be at least 1, not {settings.evaluations}")
     if not 0 <= settings.forget <= 1:
         raise ValueError(f"forget is a probability, 0 to 1, not {settings.forget}")
-    rule_set(settings.rules)
     if not trains and settings.score == "none":
         raise ValueError("nothing ranks the candidates: choose a score, or train some (train=12)")
     loaded = load_space(space, **settings.space_options)
+    if rule_set(settings.rules).bias_of_zero and loaded.accepts("zeros"):
+        loaded = loaded.with_options(zeros="bias")  # what is hashed is what is trained
     loaded.check()
     hardware = load_hardware(hw)
     if trains and evaluator is None:
@@ -621,15 +623,14 @@ class _Engine:
             self._record(candidate)
 
     def _next_window(self, key: str) -> tuple[range, int]:
-        """The trainings that this sight of a network asks for, and how many of them are new."""
+        """The trainings that this sight of a network asks for, and how many of them are to be paid for."""
         settings = self.problem.settings
         window = self._windows.get(key, range(0))
         if len(window) == settings.evaluations and settings.forget and self._forgetting.random() < settings.forget:
             window = range(window.stop, window.stop)
         grown = range(window.start, min(window.stop + 1, window.start + settings.evaluations))
         self._windows[key] = grown
-        new = len(grown) - len(window)
-        return grown, new if self.shares else 1
+        return grown, len(grown) - len(window) if self.shares else len(grown)
 
     def _trained(self, requests: Sequence[_Request]) -> Iterator[tuple[int, Candidate]]:
         """The candidates trained, with their places, as they finish; those that the study has already come first."""
@@ -663,12 +664,10 @@ class _Engine:
             best = self._advanced(best, candidate, requests[place].counts)
             yield place, candidate
         entries = list(trainings)
-        answers = dict(self._answers)
+        answers = ChainMap({}, self._answers)
         for at, trained in _before(self.executor.run(problem.evaluator, list(trainings.values()), **self.around)):
             if trained is not None:
                 answers[entries[at]] = trained
-                if self.shares and not trained.failure:
-                    self._answers[entries[at]] = replace(trained, kind="full")
             for place in [p for p, needed in waiting.items() if all(entry in answers for entry in needed)]:
                 needed = waiting.pop(place)
                 self._count([answers[e] if owned.get(e, place) == place else _shared(answers[e]) for e in needed])
@@ -677,6 +676,8 @@ class _Engine:
                 self.tally.failed += candidate.status == "failed"
                 best = self._advanced(best, candidate, requests[place].counts)
                 yield place, candidate
+        if self.shares:  # a failure is no answer
+            self._answers.update({e: replace(t, kind="full") for e, t in answers.maps[0].items() if not t.failure})
 
     def _advanced(self, best: float, candidate: Candidate, counts: bool) -> float:
         """The best quality so far; one more candidate is reported with it."""

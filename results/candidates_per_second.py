@@ -47,8 +47,10 @@ def main() -> None:
 
     jobs: dict[str, tuple[Callable[[], object], int]] = {
         "sample + build": (sample, CANDIDATES),
+        "sample + build + hash": (lambda: nas.functional_hash(sample()), CANDIDATES),
         "sample + build + hash + cost": (whole(sample), CANDIDATES),
         "mutate + build": (mutate, CANDIDATES),
+        "mutate + build + hash": (lambda: nas.functional_hash(mutate()), CANDIDATES),
         "mutate + build + hash + cost": (whole(mutate), CANDIDATES),
         "sample + build + hash + cost, node by node": (whole(nodewise), NODEWISE),
     }

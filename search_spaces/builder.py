@@ -379,6 +379,11 @@ class Builder:
             return self._absorb("norm", attrs, (x,))
         return self._emit("norm", attrs, (x,))
 
+    def layer_scale(self, x: Tensor, initial: float = 1e-6) -> Tensor:
+        """LayerScale (arXiv 2103.17239, eq. 4): a trained factor for each channel, ``initial`` at first."""
+        attrs = (_real("layer_scale: initial", initial),)
+        return self._absorb("layer_scale", attrs, (x,)) if x.is_zero else self._emit("layer_scale", attrs, (x,))
+
     # -- operations without parameters -----------------------------------------------------------------------------
 
     def act(self, x: Tensor, fn: str) -> Tensor:

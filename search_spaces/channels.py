@@ -39,7 +39,9 @@ def acts_by_place(node: Node, operand: Node, axis: int) -> bool:
         return False
     if node.op == "conv":
         return bool(node.attr("groups") == node.attr("out_channels") == operand.shape[0])
-    return node.op in ("pool", "global_pool", "resize") or (node.op == "norm" and node.attr("kind") == "batch")
+    return node.op in ("pool", "global_pool", "resize", "layer_scale") or (
+        node.op == "norm" and node.attr("kind") == "batch"
+    )
 
 
 def free_region(

@@ -327,7 +327,8 @@ class Graph:
     @cached_property
     def input_shapes(self) -> tuple[Shape, ...]:
         """Shapes of all inputs, without the batch axis."""
-        return tuple(n.shape for piece in self.pieces for n in piece.fragment.nodes if n.op == "input")
+        sources = [piece.fragment for piece in self.pieces if not piece.inputs]  # an input is a piece of its own
+        return tuple([n.shape for fragment in sources for n in fragment.nodes if n.op == "input"])
 
     @cached_property
     def output_shapes(self) -> dict[str, Shape]:

@@ -67,6 +67,17 @@ class _LayerNorm(nn.Module):
         return result
 
 
+class _LayerScale(nn.Module):
+    """A trained factor for each channel."""
+
+    def __init__(self, channels: int, initial: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight.view(-1, *[1] * (x.dim() - 2))
+
+
 def _conv(node: Node, shapes: tuple[Shape, ...]) -> nn.Module:
     out_channels, kernel, stride, padding, dilation, groups, bias = node.attrs
     even = all(before == after for before, after in padding)
@@ -95,6 +106,7 @@ _LAYERS: dict[str, Callable[[Node, tuple[Shape, ...]], nn.Module]] = {
     "conv": _conv,
     "linear": lambda node, shapes: nn.Linear(shapes[0][-1], node.attrs[0], bias=node.attrs[1]),
     "norm": _norm,
+    "layer_scale": lambda node, shapes: _LayerScale(shapes[0][0], node.attrs[0]),
 }
 
 
@@ -208,7 +220,7 @@ def _initialise(module: GraphModule, seed: int) -> None:
     nodes = module.graph.nodes
     with torch.no_grad():
         for place, (index, layer) in enumerate(module.layers.items()):
-            if nodes[int(index)].op == "norm":
+            if nodes[int(index)].op in ("norm", "layer_scale"):
                 continue
             generator = torch.Generator().manual_seed((seed * 1_000_003 + place) % (1 << 63))
             for name, parameter in layer.named_parameters():

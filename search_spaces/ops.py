@@ -193,6 +193,13 @@ def _norm_buffers(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Sh
     return [("running_mean", width), ("running_var", width)] if attrs[0] == "batch" else []
 
 
+def _layer_scale_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
+    _arity("layer_scale", inputs, 1)
+    if not isinstance(attrs[0], float) or not isfinite(attrs[0]):
+        raise GraphError(f"layer_scale: initial must be a finite number, not {attrs[0]!r}")
+    return inputs[0]
+
+
 def _act_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
     _arity("act", inputs, 1)
     if attrs[0] not in ACTIVATIONS:
@@ -327,6 +334,12 @@ OPS: dict[str, Op] = {
         _norm_shape,
         parameters=_norm_parameters,
         buffers=_norm_buffers,
+        in_place=True,
+    ),
+    "layer_scale": Op(
+        ("initial",),
+        _layer_scale_shape,
+        parameters=lambda inputs, attrs: [("weight", (inputs[0][0],))],
         in_place=True,
     ),
     "act": Op(("fn",), _act_shape, in_place=True),

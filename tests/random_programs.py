@@ -24,7 +24,7 @@ _KINDS = [
     *("conv", "conv", "conv1", "conv_any", "act", "act", "act", "act_any", "add", "add", "add", "add3"),
     *("concat", "concat", "concat_any", "zero", "norm", "reshape", "reshape", "flatten", "pool", "pool1"),
     *("global_pool", "resize", "resize_back", "mul", "gate", "slice", "scale", "permute", "matmul", "softmax"),
-    *("linear", "layer_norm"),
+    *("linear", "layer_norm", "layer_scale"),
 ]
 
 
@@ -48,6 +48,8 @@ def _step(b: Builder, pool: list[Tensor], step: tuple[str, int, int, int]) -> Te
         return b.mul(y, x)
     if kind == "norm":
         return b.norm(x) if len(x.shape) <= 4 else None
+    if kind == "layer_scale":
+        return b.layer_scale(x, (1e-6, 0.5)[p % 2])
     if kind == "layer_norm":
         return b.norm(x, "layer", axis=p % len(x.shape))
     if kind == "concat_any":

@@ -8,35 +8,20 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 import nas
 from evaluators.quality import OutOfTime
 from nas.executors import InProcess, LocalWorkers, Trained, Training
+from tests.fakes import StandIn
 
 
 @dataclass(frozen=True)
-class Scripted:
+class Scripted(StandIn):
     """Does what the network's width says: 8 works, 16 fails as planned, 24 dies, 32 hangs, 40 is a bug."""
 
-    name: str = "scripted"
-    time_limit_s: float = 0.5
-
-    @property
-    def proxy(self) -> dict[str, Any]:
-        return {}
-
-    @property
-    def deploy(self) -> dict[str, Any]:
-        return {}
-
-    def describe(self) -> str:
-        return "scripted"
-
-    def check(self, graph: nas.Graph) -> None:
-        """Any network will do."""
+    time_limit_s = 0.5
 
     def evaluate(self, graph: nas.Graph, *, seed: int) -> dict[str, float]:
         width = graph.output_shapes["output"][0]

@@ -56,7 +56,7 @@ def simulated_peak_bytes(graph: Graph) -> int:
     peak = 0
     for place, node in enumerate(nodes):
         there = {i for i in range(place) if any(reader >= place for reader in readers[i])} | {place}
-        overwrites = node.op in ("norm", "act", "softmax", "reshape", "scale")
+        overwrites = node.op in ("norm", "layer_scale", "act", "softmax", "reshape", "scale")
         if overwrites and max(readers[node.inputs[0]]) == place:
             there.remove(node.inputs[0])
         peak = max(peak, sum(4 * prod(nodes[i].shape) for i in there))

@@ -158,6 +158,9 @@ class EagerBuilder:
         mean, variance = x.values.mean(axis + 1, keepdim=True), x.values.var(axis + 1, correction=0, keepdim=True)
         return Eager((x.values - mean) / (variance + 1e-5).sqrt())
 
+    def layer_scale(self, x: Eager, initial: float) -> Eager:
+        return Eager(x.values * initial)
+
     def act(self, x: Eager, fn: str) -> Eager:
         return x if fn == "identity" else Eager(ACTIVATION_FUNCTIONS[fn](x.values))
 

@@ -92,19 +92,18 @@ def view(graph: Graph) -> View | None:
 
     values: dict[int, int] = {}
     waiting: dict[int, tuple[int, bytes, bool]] = {}  # chains that may go on: source, codes, has parameters
-    tape: list[tuple[int, tuple[int, ...], int, bool]] = []  # end, operands, Jacobian (0: a sum), has parameters
+    # (end, operand, Jacobian, has parameters) of a chain, (end, operands, 0, False) of a sum
+    tape: list[tuple[int, int | tuple[int, ...], int, bool]] = []
     sums = []
     inner = -1  # places of the factors of products, which are no nodes
     entered = 0
 
     def settle(place: int) -> int:
-        """The value at a place, ending the chain that waits there."""
-        value = values.get(place)
-        if value is None:
-            source, codes, parametric = waiting.pop(place)
-            value, jacobian = prf(codes, values[source])
-            values[place] = value
-            tape.append((place, (source,), jacobian, parametric))
+        """The value at a place where a chain waits, which ends here."""
+        source, codes, parametric = waiting.pop(place)
+        value, jacobian = prf(codes, values[source])
+        values[place] = value
+        tape.append((place, source, jacobian, parametric))
         return value
 
     for (_, inputs, _, base), (steps, _, _) in zip(graph.pieces, programs, strict=True):
@@ -124,15 +123,16 @@ def view(graph: Graph) -> View | None:
                 else:
                     value, jacobian = prf(codes, values[source])
                     values[end] = value
-                    tape.append((end, (source,), jacobian, parametric))
+                    tape.append((end, source, jacobian, parametric))
                 continue
             places = tuple([base + i if i >= 0 else inputs[-i - 1] for i in operands])
             if op == "add":
                 total = 0
                 for place in places:
                     total += values[place] if place in values else settle(place)
-                values[end] = total % P
-                sums.append(values[end])
+                total %= P
+                values[end] = total
+                sums.append(total)
                 tape.append((end, places, 0, False))
             elif op == "input":
                 values[end] = prf(code("input", entered, codes), 0)[0]
@@ -141,14 +141,17 @@ def view(graph: Graph) -> View | None:
                 total = 0
                 factors = []
                 for side, place in enumerate(places):
-                    value, jacobian = prf(_FACTOR if op == "mul" else _SIDES[side], settle(place))
-                    tape.append((inner, (place,), jacobian, False))
+                    read = values[place] if place in values else settle(place)
+                    value, jacobian = prf(_FACTOR if op == "mul" else _SIDES[side], read)
+                    tape.append((inner, place, jacobian, False))
                     factors.append(inner)
                     inner -= 1
                     total += value
-                value, jacobian = prf(code(op), total % P)
-                values[end] = value
-                tape.append((end, tuple(factors), jacobian, False))
+                values[inner], jacobian = prf(code(op), total % P)
+                values[end] = values[inner]
+                tape.append((inner, tuple(factors), 0, False))
+                tape.append((end, inner, jacobian, False))
+                inner -= 1
 
     if len(set(sums)) < len(sums):  # one sum grouped in two ways: what reads both may be one operation
         return None
@@ -156,15 +159,18 @@ def view(graph: Graph) -> View | None:
     outputs = []
     for name, i in graph.outputs:
         name = name if len(graph.outputs) > 1 else ""
-        outputs.append((name, settle(i)))
+        outputs.append((name, values[i] if i in values else settle(i)))
         adjoints[i] = adjoints.get(i, 0) + output_adjoint(name)
     instances = []
-    for end, places, jacobian, parametric in reversed(tape):
-        adjoint = adjoints.get(end, 0) % P
-        if parametric:
-            instances.append((values[end], adjoint))
-        if jacobian:
-            adjoint = adjoint * jacobian % P
-        for place in places:
-            adjoints[place] = adjoints.get(place, 0) + adjoint
+    adjoint_of = adjoints.get
+    for end, read_s, jacobian, parametric in reversed(tape):
+        adjoint = adjoint_of(end, 0)
+        if type(read_s) is int:
+            adjoint %= P
+            if parametric:
+                instances.append((values[end], adjoint))
+            adjoints[read_s] = adjoint_of(read_s, 0) + adjoint * jacobian
+        else:
+            for place in read_s:  # type: ignore[union-attr]
+                adjoints[place] = adjoint_of(place, 0) + adjoint
     return View(tuple(outputs), instances)

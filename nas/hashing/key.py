@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from nas.hashing import chains
-from nas.hashing.field import code, pair
+from nas.hashing.field import code
 from nas.hashing.form import condensed, form_of, sweep, tie_breaks
 from nas.hashing.rules import Rules
 from search_spaces.graph import Graph
@@ -38,6 +38,6 @@ def _text(
         state.update(code("output", name))
         state.update(value.to_bytes(16, "little"))
     state.update(len(instances).to_bytes(8, "little"))
-    state.update(b"".join([pair(*instance) for instance in sorted(instances)]))
+    state.update(b"".join([(value << 127 | adjoint).to_bytes(32, "little") for value, adjoint in sorted(instances)]))
     state.update(ties)
     return f"{rules.text}:{state.hexdigest()}"
