@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import nas.cache
-from nas.cache import CacheError, EvaluationCache, NetworkId, Question
+from nas.cache import Answer, CacheError, EvaluationCache, NetworkId, Observation, Question
+from nas.cache.processes import started
+from nas.cache.tables import LONGEST_FORM, schema, unpacked
 from tests.conftest import ROOT
 
 QUESTION = Question("sgd@1", "digits-5f2c", {"steps": 300, "image_size": 64}, "ordinal")
@@ -233,7 +234,7 @@ def test_metrics_come_back_as_they_were(observed: list[dict[str, float]]) -> Non
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
 def test_mean_and_deviation_are_those_of_statistics(values: list[float]) -> None:
-    answer = nas.cache.Answer("full", tuple(nas.cache.Observation(n, {"x": v}, 1.0) for n, v in enumerate(values)))
+    answer = Answer("full", tuple(Observation(n, {"x": v}, 1.0) for n, v in enumerate(values)))
     assert answer.metrics["x"] == pytest.approx(statistics.fmean(values), abs=1e-9)
     assert answer.std["x"] == pytest.approx(statistics.stdev(values), abs=1e-6)
 
@@ -461,7 +462,7 @@ def test_a_process_number_that_was_given_again_owns_nothing(cache: EvaluationCac
 
 @pytest.mark.parametrize("pid", [0, -1, 2**62])
 def test_process_numbers_that_nobody_has(pid: int) -> None:
-    assert nas.cache._started(pid) is None
+    assert started(pid) is None
 
 
 # -- processes that die ----------------------------------------------------------------------------------------------
@@ -619,15 +620,15 @@ def test_a_transaction_that_another_came_into_is_done_again(cache: EvaluationCac
             raise exc.IntegrityError("INSERT", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
         return 5
 
-    assert cache._write(work) == 5
+    assert cache._database.write(work) == 5
     assert calls == [0, 1, 2]
 
 
 def test_a_transaction_whose_success_was_not_heard_of_may_be_done_again(
     cache: EvaluationCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = cache._write
-    monkeypatch.setattr(cache, "_write", lambda work: (once(work), once(work))[1])
+    once = cache._database.write
+    monkeypatch.setattr(cache._database, "write", lambda work: (once(work), once(work))[1])
     for form, value in (("abc", 0.25), ("abd", 0.5)):
         assert cache.evaluate(network(cache, form), QUESTION, gives(value)).metrics == {"map": value}
         cache.cost(form, "cpu@1", lambda: {"latency_ms": 1.0})
@@ -636,10 +637,10 @@ def test_a_transaction_whose_success_was_not_heard_of_may_be_done_again(
 
 
 def test_a_forked_process_opens_its_own(cache: EvaluationCache) -> None:
-    cache._pid += 1
+    cache._database.pid += 1
     with pytest.raises(CacheError, match="another process"):
         cache.summary()
-    cache._pid -= 1
+    cache._database.pid -= 1
 
 
 # -- files that are none ---------------------------------------------------------------------------------------------
@@ -722,10 +723,10 @@ def test_a_damaged_cache_says_so(tmp_path: Path) -> None:
 def test_a_form_that_unpacks_to_more_than_memory_is_refused() -> None:
     import zlib
 
-    packed = zlib.compress(b"0" * (nas.cache._LONGEST_FORM + 1))
+    packed = zlib.compress(b"0" * (LONGEST_FORM + 1))
     assert len(packed) < 100_000
     with pytest.raises(CacheError, match="damaged"):
-        nas.cache._unpacked(packed)
+        unpacked(packed)
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql", "mariadb", "mssql", "oracle"])
@@ -733,9 +734,9 @@ def test_the_tables_can_be_made_in_other_databases(dialect: str) -> None:
     import sqlalchemy as sa
     from sqlalchemy.schema import CreateIndex, CreateTable
 
-    schema = nas.cache._schema()
+    tables = schema()
     made = ""
-    for table in schema.metadata.sorted_tables:
+    for table in tables.metadata.sorted_tables:
         made += str(CreateTable(table).compile(dialect=sa.make_url(f"{dialect}://").get_dialect()()))
         for index in table.indexes:
             made += str(CreateIndex(index).compile(dialect=sa.make_url(f"{dialect}://").get_dialect()()))
@@ -745,7 +746,7 @@ def test_the_tables_can_be_made_in_other_databases(dialect: str) -> None:
         assert "DOUBLE" in made
     if dialect == "postgresql":
         assert "DOUBLE PRECISION" in made
-    for statement in (schema.by_alias, schema.live, schema.recorded):
+    for statement in (tables.by_alias, tables.live, tables.recorded):
         assert str(statement.compile(dialect=sa.make_url(f"{dialect}://").get_dialect()()))
 
 

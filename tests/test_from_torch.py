@@ -31,7 +31,20 @@ from tests.plain_mobiledet import (
 )
 from tests.random_programs import programs, run
 
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
+
+class Scale(nn.Module):
+    """LayerScale, its parameter in ``shape``."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.weight = nn.Parameter(torch.full((4,), 0.01))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight.view(self.shape)
+
+
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.LayerNorm, nn.modules.batchnorm._BatchNorm, Scale)
 
 
 class Calls(nn.Module):
@@ -194,8 +207,12 @@ def channel_shuffle(m: Any, x: Tensor) -> Tensor:
 
 
 IMAGE = (4, 8, 9)
+
+
 # name: (function, layers, input shape or shapes, operations of the graph behind its inputs)
 OPERATIONS: dict[str, tuple[Callable[..., Any], dict[str, nn.Module], Any, str]] = {
+    "layer scale": (lambda m, x: m.c(x), {"c": Scale(-1, 1, 1)}, IMAGE, "layer_scale"),
+    "layer scale with a batch axis": (lambda m, x: m.c(x), {"c": Scale(1, 4, 1, 1)}, IMAGE, "layer_scale"),
     "conv1d": (lambda m, x: m.c(x), {"c": nn.Conv1d(4, 6, 3, 2, 1, bias=False)}, (4, 9), "conv"),
     "conv3d": (lambda m, x: m.c(x), {"c": nn.Conv3d(4, 6, (1, 2, 3), groups=2)}, (4, 5, 6, 7), "conv"),
     "conv": (lambda m, x: m.c(x), {"c": nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 2), 2, 2)}, IMAGE, "conv"),
@@ -309,8 +326,11 @@ OPERATIONS: dict[str, tuple[Callable[..., Any], dict[str, nn.Module], Any, str]]
     ),
     "channel shuffle": (channel_shuffle, {}, IMAGE, "reshape permute reshape"),
     "slices": (
-        lambda m, x: [x[:, 1:, :-1], x.narrow(3, 2, 4), *x.chunk(3, 3), *x.split([1, 3], 1), x[:, -1], x.unbind(1)[2]],
-        {}, IMAGE, "slice slice slice slice slice slice slice slice reshape slice reshape",
+        lambda m, x: [x[:, 1:, :-1], *x.chunk(3, 3), *x.split([1, 3], 1), x[:, -1], x.unbind(1)[2]],
+        {}, IMAGE, "slice slice slice slice slice slice slice reshape slice reshape",
+    ),
+    "narrow": (
+        lambda m, x: [x.narrow(3, 2, 4), x.narrow(3, -2, 2), x.narrow(3, -3, 2)], {}, IMAGE, "slice slice slice",
     ),
     "identities": (
         lambda m, x: F.dropout(m.i(x).clone().contiguous(), 0.0, True).expand(-1, 4, 8, 9).to(torch.float32) * 1,

@@ -448,13 +448,13 @@ def test_modules_of_many_kinds_have_repeatable_keys(module: nn.Module, shape: tu
 
 
 def test_depthwise_convolutions_are_computed_as_torch_does() -> None:
-    from nas.probe import _depthwise
+    from nas.probe.watching import depthwise
 
     x, weight, bias = torch.randn(2, 6, 9, 7), torch.randn(6, 1, 3, 2), torch.randn(6)
     for stride, padding, dilation in ((1, 0, 1), ((2, 1), (1, 2), (2, 1)), (3, 2, 1)):
         named = {"input": x, "weight": weight, "bias": bias, "groups": 6}
         named |= {"stride": stride, "padding": padding, "dilation": dilation}
-        torch.testing.assert_close(_depthwise(named), F.conv2d(**named))
+        torch.testing.assert_close(depthwise(named), F.conv2d(**named))
 
 
 def test_integer_inputs_and_positions_of_nan_are_read() -> None:
@@ -467,14 +467,14 @@ def test_integer_inputs_and_positions_of_nan_are_read() -> None:
 
 
 def test_values_that_straddle_a_border_of_one_grid_stay_the_same() -> None:
-    from nas.probe import _key
+    from nas.probe.key import key_of
 
     for base in numpy.exp(numpy.arange(-3, 3) * 1e-6 + 1e-15):  # on the borders of the first grid, or nearly
-        x, y = (_key("test", (), [base * (1 + e), 2.0, 0.0, -1e-9]) for e in (-1e-14, 1e-14))
+        x, y = (key_of("test", (), [base * (1 + e), 2.0, 0.0, -1e-9]) for e in (-1e-14, 1e-14))
         assert same(x, y)
-    assert not same(_key("test", (), [1.0]), _key("test", (), [1.0 + 1e-5]))
-    assert not same(_key("test", (), [1.0]), _key("other", (), [1.0]))
-    assert _key("test", (), [1.0]).text.startswith("probe-1:")
+    assert not same(key_of("test", (), [1.0]), key_of("test", (), [1.0 + 1e-5]))
+    assert not same(key_of("test", (), [1.0]), key_of("other", (), [1.0]))
+    assert key_of("test", (), [1.0]).text.startswith("probe-1:")
 
 
 # -- callables --------------------------------------------------------------------------------------------------------
@@ -643,6 +643,18 @@ def test_keys_are_the_same_in_other_processes_with_other_seeds_and_thread_counts
         assert ran.returncode == 0, ran.stderr
         told.add(ran.stdout)
     assert len(told) == 1
+
+
+def test_the_time_of_an_optimizer_is_not_that_of_importing_it() -> None:
+    code = """
+import sys, torch
+from nas.probe import probe_optimizer
+known = ["torch._dynamo" in sys.modules]
+probe_optimizer(lambda p: known.append("torch._dynamo" in sys.modules) or torch.optim.SGD(p))
+print(known[0], known[1])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout.split() == ["False", "True"], ran.stdout + ran.stderr
 
 
 def test_importing_the_probe_is_left_to_who_needs_it() -> None:

@@ -1,0 +1,187 @@
+"""What is asked of the evaluation cache and what it answers: values, and the checks of what comes from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, Literal
+
+# full: answered from the cache; in_flight: by another's training that was waited for;
+# partial: some observations, fewer than asked for; miss: none
+Kind = Literal["full", "partial", "in_flight", "miss"]
+
+_LONGEST_TEXT = 10_000
+
+
+class CacheError(ValueError):
+    """A cache that cannot be opened, read or written, or something that it cannot hold."""
+
+
+def digest_of(*parts: str) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
+
+
+def checked_text(what: str, text: str) -> str:
+    if not isinstance(text, str) or not text or len(text) > _LONGEST_TEXT or "\0" in text:
+        raise CacheError(f"the {what} must be a text of 1 to {_LONGEST_TEXT} characters, not {text!r:.80}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CacheError(f"the {what} {text!r:.80} is no valid Unicode") from None
+    return text
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a network: questions are equal where their ``digest`` is.
+
+    ``evaluator`` and ``data`` name the training and the data with their versions or digests, ``fidelity`` is the scale
+    (JSON-able: steps, image size), ``seeds`` says how an observation's seed follows from its ordinal. Raises
+    ``CacheError`` for what is no text or not JSON-able.
+    """
+
+    evaluator: str = field(compare=False)
+    data: str = field(compare=False)
+    fidelity: Mapping[str, Any] = field(compare=False)
+    seeds: str = field(compare=False)
+    digest: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for what in ("evaluator", "data", "seeds"):
+            checked_text(what, getattr(self, what))
+        object.__setattr__(self, "fidelity", json.loads(self.fidelity_text))  # a copy that nobody else changes
+        digest = digest_of("question", self.evaluator, self.data, self.fidelity_text, self.seeds)
+        object.__setattr__(self, "digest", digest)
+
+    @property
+    def fidelity_text(self) -> str:
+        """The fidelity as JSON, the same for the same fidelity."""
+        try:
+            return json.dumps(dict(self.fidelity), sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise CacheError(f"the fidelity {self.fidelity!r:.200} is not JSON-able: {error}") from None
+
+
+@dataclass(frozen=True)
+class NetworkId:
+    """A stored network: the ``variant``-th of those whose functional key is ``key``. ``id`` follows from its form."""
+
+    key: str
+    variant: int
+    id: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one training gave, and how many seconds it took."""
+
+    ordinal: int
+    metrics: Mapping[str, float]
+    seconds: float
+    seed: int | None = None
+
+
+def observed(ordinal: int, metrics: Mapping[str, float], seconds: float, seed: int | None) -> Observation:
+    """An observation, checked."""
+    metrics = checked_metrics(metrics)
+    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 <= float(seconds) < math.inf:
+        raise CacheError(f"a training takes a finite number of seconds, 0 or more, not {seconds!r:.80}")
+    if seed is not None and (not isinstance(seed, int) or not -(2**63) <= seed < 2**63):
+        raise CacheError(f"a seed is a whole number of 64 bits, not {seed!r:.80}")
+    return Observation(ordinal, metrics, float(seconds), seed)
+
+
+def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(metrics, Mapping) or not metrics:
+        raise CacheError(f"metrics are numbers by name, at least one, not {metrics!r:.80}")
+    checked: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise CacheError(f"the metric {name!r:.80} must be a number, not {value!r:.80}")
+        try:
+            checked[checked_text("metric's name", name)] = float(value)
+        except OverflowError:
+            raise CacheError(f"the metric {name!r:.80} is larger than any float") from None
+    return checked
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a network under a question: its observations in order, forgotten ones left out."""
+
+    kind: Kind
+    observations: tuple[Observation, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.observations)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The mean of each metric over the observations that have it."""
+        return {name: _mean(values) for name, values in self._values().items()}
+
+    @property
+    def std(self) -> dict[str, float]:
+        """The sample standard deviation of each metric; none for a metric observed only once."""
+        return {name: _std(values) for name, values in self._values().items() if len(values) > 1}
+
+    @property
+    def seconds(self) -> float:
+        """The mean time of one training, 0 where nothing is known."""
+        return _mean([o.seconds for o in self.observations]) if self.observations else 0.0
+
+    def _values(self) -> dict[str, list[float]]:
+        values: dict[str, list[float]] = {}
+        for observation in self.observations:
+            for name, value in observation.metrics.items():
+                values.setdefault(name, []).append(value)
+        return values
+
+
+def _mean(values: list[float]) -> float:
+    if not all(map(math.isfinite, values)):
+        return sum(values) / len(values)  # infinite, or not a number
+    return math.fsum([v / len(values) for v in values])
+
+
+def _std(values: list[float]) -> float:
+    mean = _mean(values)
+    if not math.isfinite(mean):
+        return math.nan
+    return math.hypot(*[v - mean for v in values]) / math.sqrt(len(values) - 1)
+
+
+@dataclass(frozen=True)
+class QuestionSummary:
+    """What is stored for one question. ``seconds`` is the time of all its trainings, forgotten ones included."""
+
+    evaluator: str
+    data: str
+    fidelity: str
+    seeds: str
+    networks: int
+    observations: int
+    forgotten: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CacheSummary:
+    """What a cache holds. ``bytes`` is ``None`` where it is no local file; ``collisions`` are variants beyond the first
+    of a key, ``in_flight`` the claims whose owners live."""
+
+    where: str
+    questions: tuple[QuestionSummary, ...]
+    networks: int
+    collisions: int
+    observations: int
+    forgotten: int
+    seconds: float
+    in_flight: int
+    costs: int
+    bytes: int | None

@@ -1,0 +1,62 @@
+"""Keys of what was probed: digests of rounded numbers, and when two of them are equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy
+from numpy.typing import NDArray
+
+LABEL = "probe-1:"
+DIGITS = 1e6  # cells of a grid for each factor e: six significant digits
+TOLERANCE = 1e-7  # of two raw values of one key, relative to the larger
+
+
+class ProbeError(Exception):
+    """A thing that cannot be probed: it cannot be copied, fails, takes too long, or is not the same twice."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeKey:
+    """What a run gave. ``text`` and ``alternate`` are digests of ``values`` on two grids offset by half a cell.
+
+    Values that differ by rounding noise alone may straddle a border of one grid, not of both: look a key up under
+    either text and confirm with ``same``. Keys have no ``==``, for they are equal within a tolerance only.
+    """
+
+    text: str
+    alternate: str
+    values: tuple[float, ...]
+
+
+def same(x: ProbeKey, y: ProbeKey) -> bool:
+    """Whether two keys are equal: on either grid, and in the values behind it."""
+    return (x.text == y.text or x.alternate == y.alternate) and close(x.values, y.values)
+
+
+def close(x: Sequence[float], y: Sequence[float]) -> bool:
+    floor = 1e-9 * max(map(abs, (*x, *y)), default=0.0)
+    return len(x) == len(y) and all(
+        abs(a - b) <= max(TOLERANCE * max(abs(a), abs(b)), floor) for a, b in zip(x, y, strict=True)
+    )
+
+
+def digest_of(*parts: object) -> bytes:
+    return blake2b(repr(parts).encode(), digest_size=16).digest()
+
+
+def cells(values: Sequence[float], offset: float, digits: float = DIGITS) -> NDArray[numpy.int64]:
+    """Sign and rounded logarithm: cells of one relative width, without borders at powers of ten. ``(2, n)``."""
+    array = numpy.asarray(values, dtype=numpy.float64)
+    sizes = numpy.abs(array)
+    logs = numpy.log(numpy.where(sizes > 0, sizes, 1.0))
+    return numpy.stack([numpy.sign(array), numpy.floor(logs * digits + offset)]).astype("<i8")
+
+
+def key_of(kind: str, structure: object, values: Sequence[float]) -> ProbeKey:
+    def text(grid: str, offset: float) -> str:
+        return LABEL + digest_of(kind, structure, grid, cells(values, offset).tobytes()).hex()
+
+    return ProbeKey(text("a", 0.0), text("b", 0.5), tuple(values))
