@@ -80,6 +80,11 @@ class DetectionTraining:
         return "detection"
 
     @property
+    def task(self) -> str:
+        """What the networks are to do: searches put such a head on spaces that have another."""
+        return "detect"
+
+    @property
     def proxy(self) -> dict[str, Any]:
         """Options of the space to build a candidate with for training. Raises ``DataError``."""
         return {"image_size": self.image_size, "width": self.width, "num_classes": len(class_names(self.data))}

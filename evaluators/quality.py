@@ -45,7 +45,8 @@ class QualityEvaluator(Protocol):
     cannot train: asked once, of one network of the space, before a search begins. Plain data: sent to worker processes
     by value.
 
-    An evaluator may have more: ``quality``, the metric that searches maximise by default (else ``map``);
+    An evaluator may have more: ``quality``, the metric that searches maximise by default (else ``map``); ``task``, that
+    of the networks it trains (``search_spaces.tasks``), for spaces that have another;
     ``cache_identity()``, all that its results depend on but network and seed: ``evaluator`` with its version, ``data``
     with their digest, and ``fidelity``; ``evaluate_architecture(text, seed=)`` in place of ``evaluate``, where it
     knows networks by what they are called.

@@ -64,8 +64,16 @@ def _option_values(pairs: list[str], flag: str) -> dict[str, Any]:
 
 @app.command()
 def search(
-    space: Annotated[str, typer.Option(help="A name, package.module:function, ./file.py:function, or a YAML file.")],
     hw: Annotated[str, typer.Option(help="A hardware model's name, or its TOML file.")],
+    space: Annotated[
+        str | None, typer.Option(help="A name, package.module:function, ./file.py:function, or a YAML file.")
+    ] = None,
+    backbone_from: Annotated[
+        str | None, typer.Option(help="In place of --space: a space whose networks get the head of --task.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="classify, detect or segment; default: the space's own, or what the data need.")
+    ] = "",
     limit: Annotated[list[str], typer.Option(help="Hard limit, such as latency<=7ms; repeatable.")] = [],  # noqa: B006
     objective: Annotated[
         list[str],
@@ -111,10 +119,15 @@ def search(
     from nas.engine import search as run_search
     from nas.report import ProgressReporter
 
+    if (space is None) == (backbone_from is None):
+        raise ValueError("say what to search: --space mobiledet, or --backbone-from mobilenetv4 --task detect")
+    if backbone_from is not None and not task:
+        raise ValueError("--backbone-from needs --task: classify, detect or segment")
     with ProgressReporter(_console(stderr=True)) as reporter:
         result = run_search(
-            space,
+            space or backbone_from or "",
             hw,
+            task=task,
             limits=limit,
             objectives=objective,
             trials=trials,
@@ -456,6 +469,57 @@ def hash_(
             typer.echo(f"different: {differs}" if differs else "the same network")
     if differs:
         raise typer.Exit(1)
+
+
+@app.command()
+def baselines(
+    names: Annotated[list[str] | None, typer.Argument(help="Published networks; default: all.")] = None,
+    hw: Annotated[str | None, typer.Option(help="Predict their cost on this hardware.")] = None,
+    space: Annotated[str | None, typer.Option(help="Only the networks of this space.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the published networks: size, predicted latency, and the accuracy that was published, with its source."""
+    from nas.baselines import baselines as listed
+    from nas.baselines import baselines_table
+
+    frame = listed(hw, names or None, space)
+    if as_json:
+        typer.echo(frame.to_json(orient="records"))
+    else:
+        _console().print(baselines_table(frame), highlight=False)
+
+
+@app.command()
+def scale(
+    base: Annotated[str, typer.Option(help="What to scale: efficientnet_b0, tinynet, or package.module:function.")],
+    flops: Annotated[str, typer.Option(help="Multiply-adds to spend, such as 100M.")],
+    samples: Annotated[int, typer.Option(min=4, help="Random networks to evaluate.")] = 100,
+    score: Annotated[str, typer.Option(help="Zero-cost score that stands for quality.")] = "entropy",
+    seed: Annotated[int, typer.Option(help="One seed, one result.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the network's graph to this JSON file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Scale a network to a budget by the tiny formula (Model Rubik's Cube, arXiv 2010.14819).
+
+    What is evaluated here is a zero-cost score; with a training of your own, call nas.scaling.scale from Python.
+    """
+    from nas.objectives import Limit
+    from nas.scaling import scale as scaled
+    from search_spaces.catalog import import_object
+
+    named = import_object(base) if ":" in base else base
+    found = scaled(named, Limit.parse(f"macs<={flops}").bound, samples=samples, evaluator=score, seed=seed)
+    if out is not None:
+        out.write_text(found.graph.to_json(), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(found.to_document()))
+        return
+    typer.echo(
+        f"{found.base} at {found.target_macs / 1e6:.1f} M MACs: resolution x{found.resolution:g}"
+        f" (+-{found.resolution_std:.2f}), depth x{found.depth:g} (+-{found.depth_std:.2f}), width x{found.width:g}:"
+        f" {found.macs / 1e6:.1f} M MACs, {found.graph.params / 1e6:.2f} M parameters,"
+        f" input {'x'.join(map(str, found.graph.input_shape))}"
+    )
 
 
 def _open_cache(cache: str, directory: Path) -> Any:

@@ -42,6 +42,7 @@ from nas.store import Study
 from search_spaces.catalog import load_space, network_space, networks
 from search_spaces.graph import Graph
 from search_spaces.space import Genotype, GenotypeError, Space, SpaceError
+from search_spaces.tasks import space_for
 
 # A searcher that finds nothing new in this many draws has seen the space, or never will.
 _PATIENCE = 2000
@@ -81,6 +82,7 @@ class Settings:
     score: str = "entropy"
     searcher: str = "evolution"
     searcher_options: Mapping[str, Any] = field(default_factory=dict)
+    task: str = ""
     rules: str = DEFAULT
     evaluations: int = 1
     forget: float = 0.0
@@ -162,6 +164,8 @@ def _problem(
     if not trains and settings.score == "none":
         raise ValueError("nothing ranks the candidates: choose a score, or train some (train=12)")
     loaded = load_space(space, **settings.space_options)
+    if settings.task:
+        loaded = space_for(loaded, settings.task)
     if rule_set(settings.rules).bias_of_zero and loaded.accepts("zeros"):
         loaded = loaded.with_options(zeros="bias")  # what is hashed is what is trained
     loaded.check()
@@ -171,6 +175,10 @@ def _problem(
     proxy: dict[str, Any] = {}
     proxy_space = loaded
     if trains and evaluator is not None:
+        wanted = getattr(evaluator, "task", "")
+        chosen = settings.task or settings.space_options.get("task")
+        if wanted and not chosen and not _fits(evaluator, loaded):
+            return _problem(replace(settings, task=wanted), space, hw, evaluator)
         if "num_classes" in evaluator.proxy and not loaded.accepts("num_classes"):
             raise SpaceError(
                 f"space {loaded.name!r} takes no option 'num_classes', which training on {settings.data} needs; give"
@@ -200,6 +208,16 @@ def _problem(
     )
 
 
+def _fits(evaluator: QualityEvaluator, space: Space) -> bool:
+    """Whether the evaluator trains networks of this kind, as far as one of them shows."""
+    small = space.with_options(**{o: v for o, v in evaluator.proxy.items() if space.accepts(o)})
+    try:
+        evaluator.check(small.graph(small.sample(random.Random(0))))
+    except ValueError:
+        return False
+    return True
+
+
 def _fingerprint(problem: _Problem) -> str:
     """Eight hex digits that change with the settings, the version, and what the space and the hardware model do."""
     rng = random.Random(0)
@@ -227,6 +245,7 @@ def search(
     score: str = "entropy",
     searcher: str = "evolution",
     searcher_options: Mapping[str, Any] | None = None,
+    task: str = "",
     rules: str = DEFAULT,
     evaluations: int = 1,
     forget: float = 0.0,
@@ -247,6 +266,9 @@ def search(
     ``score="none"`` trains every candidate within the limits until ``train`` are trained. ``evaluator`` is a mapping
     of settings for the data's evaluator, or an evaluator of one's own. ``workers`` processes train side by side, one
     thread each (default: the machine's cores; 0: in this process); their number does not change the result.
+
+    ``task`` puts a head for ``classify``, ``detect`` or ``segment`` on the space's networks; by default they keep their
+    own, or get that of the data where these need another.
 
     Candidates that are one network under ``rules`` (``functional_hash``) are one candidate. What their training gave
     is kept in ``cache`` (a file, an SQLAlchemy URL or an ``EvaluationCache``; by default a file under ``directory``;
@@ -274,6 +296,7 @@ def search(
         score=score,
         searcher=searcher,
         searcher_options=dict(searcher_options or {}),
+        task=task,
         rules=rules,
         evaluations=evaluations,
         forget=forget,
@@ -727,7 +750,10 @@ class _Engine:
     # -- published networks ----------------------------------------------------------------------------------------
 
     def _reference_space(self, name: str, proxy: Mapping[str, Any]) -> tuple[Space, str]:
-        return network_space(name, **{**self.problem.settings.space_options, **self._deployed(), **proxy})
+        options = {**self.problem.settings.space_options, **self._deployed(), **proxy}
+        space, architecture = network_space(name, **options)
+        task = self.problem.settings.task
+        return (space_for(space, task) if task else space), architecture
 
     def _deployed(self) -> dict[str, Any]:
         return {o: v for o, v in self.problem.space.options.items() if o in ("num_classes", "image_size", "task")}

@@ -45,10 +45,55 @@ class NetworkRow:
 
 
 SPACES: dict[str, SpaceRow] = {
+    "efficientnet": SpaceRow(
+        "search_spaces.efficientnet:efficientnet",
+        "EfficientNet: inverted bottlenecks with squeeze-excite under compound scaling (arXiv 1905.11946)",
+        notation="search_spaces.efficientnet:NOTATION",
+    ),
+    "emo": SpaceRow(
+        "search_spaces.emo:emo",
+        "EMO: inverted residual blocks with attention in remote windows (arXiv 2301.01146)",
+        notation="search_spaces.emo:NOTATION",
+    ),
+    "emov2": SpaceRow(
+        "search_spaces.emo:emov2",
+        "EMOv2: inverted residual blocks with attention in remote and close windows (arXiv 2412.06674)",
+        notation="search_spaces.emo:NOTATION",
+    ),
+    "fbnet": SpaceRow(
+        "search_spaces.fbnet:fbnet",
+        "FBNet: one of nine inverted residual blocks for each of 22 layers (arXiv 1812.03443)",
+        notation="search_spaces.fbnet:NOTATION",
+    ),
+    "leyolo": SpaceRow(
+        "search_spaces.leyolo:leyolo",
+        "LeYOLO: inverted bottlenecks with an FPAN neck and an anchor-free DNiN head (arXiv 2406.14239)",
+        notation="search_spaces.leyolo:NOTATION",
+    ),
+    "mnasnet": SpaceRow(
+        "search_spaces.mnasnet:mnasnet",
+        "MnasNet: a convolution, kernel, squeeze-excite, skip, width and depth for each of 7 blocks (arXiv 1807.11626)",
+        notation="search_spaces.mnasnet:NOTATION",
+    ),
     "mobiledet": SpaceRow(
         "search_spaces.mobiledet:mobiledet",
         "MobileDets: inverted bottlenecks, fused and Tucker blocks with an SSDLite head (arXiv 2004.14525)",
         notation="search_spaces.mobiledet:NOTATION",
+    ),
+    "mobilenetv2": SpaceRow(
+        "search_spaces.mobilenetv2:mobilenetv2",
+        "MobileNetV2: widths, expansions and depths of the stages of inverted residuals (arXiv 1801.04381)",
+        notation="search_spaces.mobilenetv2:NOTATION",
+    ),
+    "mobilenetv3": SpaceRow(
+        "search_spaces.mobilenetv3:mobilenetv3",
+        "MobileNetV3: kernels, expansions, squeeze-excite and activations layer by layer (arXiv 1905.02244)",
+        notation="search_spaces.mobilenetv3:NOTATION",
+    ),
+    "mobilenetv4": SpaceRow(
+        "search_spaces.mobilenetv4:mobilenetv4",
+        "MobileNetV4: universal inverted bottlenecks, with hybrid=True also multi-query attention (arXiv 2404.10518)",
+        notation="search_spaces.mobilenetv4:NOTATION",
     ),
     "nasbench101": SpaceRow(
         "search_spaces.nasbench101:nasbench101",
@@ -60,14 +105,136 @@ SPACES: dict[str, SpaceRow] = {
         "NAS-Bench-201: a cell of 6 edges with 5 operations, for small images (arXiv 2001.00326)",
         notation="search_spaces.nasbench201:NOTATION",
     ),
+    "proxylessnas": SpaceRow(
+        "search_spaces.proxylessnas:proxylessnas",
+        "ProxylessNAS: inverted bottlenecks with a kernel and an expansion for every layer (arXiv 1812.00332)",
+        notation="search_spaces.proxylessnas:NOTATION",
+    ),
+    "tinynet": SpaceRow(
+        "search_spaces.tinynet:tinynet",
+        "TinyNet: multipliers of EfficientNet-B0's resolution, depth and width (arXiv 2010.14819)",
+    ),
 }
 
 _MOBILEDET_SOURCE = (
     "tensorflow/models research/object_detection/models/ssd_mobiledet_feature_extractor.py, in this space's notation"
 )
+_LEYOLO_CONFIGS = "LilianHollard/LeYOLO ultralytics/cfg/cfg"
 _SSD_CONFIGS = "tensorflow/models research/object_detection/samples/configs"
+_MOBILENETV4_SOURCE = "huggingface/pytorch-image-models timm/models/mobilenetv3.py, _gen_mobilenet_v4"
+_EMO_SOURCE = "zhangzjn/EMO model/emo.py"
+_EMOV2_SOURCE = "zhangzjn/EMOv2 model/lib_emo/emo2.py"
+# The two largest models have stages of their own size; a space of up to 6 M parameters need not.
+_EMOV2_LARGE = {
+    "depths": ((3, 5), (3, 8), (13, 20), (3, 7)),
+    "widths": ((64,), (128,), (320, 384), (448, 512)),
+}
+_EFFICIENTNET_BLOCKS = (
+    "r1_k3_s11_e1_i32_o16_se0.25,r2_k3_s22_e6_i16_o24_se0.25,r2_k5_s22_e6_i24_o40_se0.25,r3_k3_s22_e6_i40_o80_se0.25,"
+    "r3_k5_s11_e6_i80_o112_se0.25,r4_k5_s22_e6_i112_o192_se0.25,r1_k3_s11_e6_i192_o320_se0.25"
+)
+_TINYNET_SOURCE = "huawei-noah/Efficient-AI-Backbones tinynet_pytorch/eval.py"
+_FBNET_SOURCE = "facebookresearch/mobile-vision mobile_cv/arch/fbnet_v2/fbnet_modeldef_cls_fbnet.py"
+_TIMM_EFFICIENTNET = "huggingface/pytorch-image-models timm/models/efficientnet.py"
+_PROXYLESS_SOURCE = "tensorflow/models official/projects/tunas/modeling/mobile_models.py, from arXiv 1812.00332"
 
 NETWORKS: dict[str, NetworkRow] = {
+    "emo_1m": NetworkRow(
+        "emo",
+        "stem_dim=24 depths=2,2,8,3 embed_dims=32,48,80,168 exp_ratios=2,2.5,3,3.5"
+        " dw_kss=3,3,5,5 attention=none,none,remote,remote dim_heads=-,-,20,21",
+        _EMO_SOURCE,
+    ),
+    "emo_2m": NetworkRow(
+        "emo",
+        "stem_dim=24 depths=3,3,9,3 embed_dims=32,48,120,200 exp_ratios=2,2.5,3,3.5"
+        " dw_kss=3,3,5,5 attention=none,none,remote,remote dim_heads=-,-,20,20",
+        _EMO_SOURCE,
+    ),
+    "emo_5m": NetworkRow(
+        "emo",
+        "stem_dim=24 depths=3,3,9,3 embed_dims=48,72,160,288 exp_ratios=2,3,4,4"
+        " dw_kss=3,3,5,5 attention=none,none,remote,remote dim_heads=-,-,32,32",
+        _EMO_SOURCE,
+    ),
+    "emo_6m": NetworkRow(
+        "emo",
+        "stem_dim=24 depths=3,3,9,3 embed_dims=48,72,160,320 exp_ratios=2,3,4,5"
+        " dw_kss=3,3,5,5 attention=none,none,remote,remote dim_heads=-,-,20,32",
+        _EMO_SOURCE,
+    ),
+    "emov2_1m": NetworkRow(
+        "emov2",
+        "depths=2,2,8,3 embed_dims=32,48,80,180 exp_ratios=2,2.5,3,3.5"
+        " dw_kss=5,5,5,5 attention=none,none,hybrid,hybrid dim_heads=-,-,20,20",
+        _EMOV2_SOURCE,
+    ),
+    "emov2_20m": NetworkRow(
+        "emov2",
+        "depths=3,3,13,3 embed_dims=64,128,320,448 exp_ratios=2,3,4,4"
+        " dw_kss=5,5,5,5 attention=none,none,hybrid,hybrid dim_heads=-,-,32,32",
+        _EMOV2_SOURCE,
+        _EMOV2_LARGE,
+    ),
+    "emov2_2m": NetworkRow(
+        "emov2",
+        "depths=3,3,9,3 embed_dims=32,48,120,200 exp_ratios=2,2.5,3,3.5"
+        " dw_kss=5,5,5,5 attention=none,none,hybrid,hybrid dim_heads=-,-,20,20",
+        _EMOV2_SOURCE,
+    ),
+    "emov2_50m": NetworkRow(
+        "emov2",
+        "depths=5,8,20,7 embed_dims=64,128,384,512 exp_ratios=2,3,4,4"
+        " dw_kss=5,5,5,5 attention=none,none,hybrid,hybrid dim_heads=-,-,32,32",
+        _EMOV2_SOURCE,
+        _EMOV2_LARGE,
+    ),
+    "emov2_5m": NetworkRow(
+        "emov2",
+        "depths=3,3,9,3 embed_dims=48,72,160,288 exp_ratios=2,3,4,4"
+        " dw_kss=5,5,5,5 attention=none,none,hybrid,hybrid dim_heads=-,-,32,32",
+        _EMOV2_SOURCE,
+    ),
+    "fbnet_a": NetworkRow(
+        "fbnet",
+        "skip:k3_e3:k3_e1:skip:skip:k5_e6:k3_e3:k5_e1:k3_e3:k5_e6:k5_e3:k5_e1_g2:k5_e6:"
+        "k3_e6:k5_e1_g2:k5_e3:k3_e1_g2:k5_e6:k5_e6:k5_e3:k5_e6:k5_e6",
+        _FBNET_SOURCE,
+        {"feature_width": 1504},
+    ),
+    "fbnet_b": NetworkRow(
+        "fbnet",
+        "k3_e1:k3_e6:k5_e1:k3_e1:k3_e1:k5_e6:k5_e3:k3_e6:k5_e6:k5_e6:k5_e6:skip:k5_e3:"
+        "k5_e6:k3_e1:k5_e1:k5_e3:k5_e6:k5_e1:k5_e6:k5_e6:k3_e6",
+        _FBNET_SOURCE,
+    ),
+    "fbnet_c": NetworkRow(
+        "fbnet",
+        "k3_e1:k3_e6:skip:k3_e1:k3_e1:k5_e6:k5_e3:k5_e6:k3_e6:k5_e6:k5_e3:k5_e6:k5_e6:"
+        "k5_e6:k5_e6:k5_e6:k5_e3:k5_e6:k5_e6:k5_e6:k5_e6:k3_e6",
+        _FBNET_SOURCE,
+    ),
+    "mnasnet_a1": NetworkRow(
+        "mnasnet",
+        "ds_r1_k3_c16_noskip:ir_r2_k3_e6_c24:ir_r3_k5_e3_c40_se0.25:ir_r4_k3_e6_c80:"
+        "ir_r2_k3_e6_c112_se0.25:ir_r3_k5_e6_c160_se0.25:ir_r1_k3_e6_c320",
+        f"{_TIMM_EFFICIENTNET}, _gen_mnasnet_a1",
+        {"base_filters": (16, 24, 40, 80, 112, 160, 320)},
+    ),
+    "mnasnet_b1": NetworkRow(
+        "mnasnet",
+        "ds_r1_k3_c16_noskip:ir_r3_k3_e3_c24:ir_r3_k5_e3_c40:ir_r3_k5_e6_c80:"
+        "ir_r2_k3_e6_c96:ir_r4_k5_e6_c192:ir_r1_k3_e6_c320_noskip",
+        f"{_TIMM_EFFICIENTNET}, _gen_mnasnet_b1",
+        {"base_filters": (16, 24, 40, 80, 96, 192, 320)},
+    ),
+    "mnasnet_small": NetworkRow(
+        "mnasnet",
+        "ds_r1_k3_c8:ir_r1_k3_e3_c16:ir_r2_k3_e6_c16:ir_r4_k5_e6_c32_se0.25:"
+        "ir_r3_k3_e6_c32_se0.25:ir_r3_k5_e6_c88_se0.25:ir_r1_k3_e6_c144",
+        f"{_TIMM_EFFICIENTNET}, _gen_mnasnet_small",
+        {"stem_filters": 8, "base_filters": (8, 16, 16, 32, 32, 88, 144)},
+    ),
     "mobiledet_cpu": NetworkRow(
         "mobiledet",
         "0:0:0:0:12:12:12:0:2:0:0:0:1:3:2:1:0:2:2:2:2:2:2:3:1:1:0:1:2:2:5",
@@ -95,11 +262,44 @@ NETWORKS: dict[str, NetworkRow] = {
         {"target": "gpu", "base_filters": (32, 16, 32, 64, 128, 128, 128, 192, 192)},
     ),
     "densenet121": NetworkRow("search_spaces.classics:densenet121", "{}", "arXiv 1608.06993"),
+    "efficientnet_b0": NetworkRow(
+        "efficientnet",
+        _EFFICIENTNET_BLOCKS,
+        "tensorflow/tpu models/official/efficientnet/efficientnet_builder.py",
+    ),
     "efficientnet_edgetpu_s": NetworkRow(
         "search_spaces.classics:efficientnet_edgetpu_s", "{}", "tensorflow/tpu models/official/efficientnet/edgetpu"
     ),
+    "efficientnet_lite0": NetworkRow(
+        "efficientnet",
+        _EFFICIENTNET_BLOCKS,
+        "tensorflow/tpu models/official/efficientnet/lite/efficientnet_lite_builder.py",
+        {"lite": True},
+    ),
     "inception_v1": NetworkRow(
         "search_spaces.classics:inception_v1", "{}", "tensorflow/models research/slim/nets/inception_v1.py"
+    ),
+    "leyolo_large": NetworkRow(
+        "leyolo",
+        "1.33x16/32:k3e6,k3e3,k3e3/64:k5e3,k5e3,k5e3,k5e3,k5e3,k5e3/96:k5e9,k5e6,k5e6,k5e6,k5e6/4e2:32k3p4,64k5,96k5p4",
+        f"{_LEYOLO_CONFIGS}/leyololarge.yaml, in this space's notation",
+        {"image_size": 768, "taps": (2, 1, 0)},  # the layers that its Detect row names, the neck's last not among them
+    ),
+    "leyolo_medium": NetworkRow(
+        "leyolo",
+        "1.33x16/32:k3e6,k3e3,k3e3/64:k5e3,k5e3,k5e3,k5e3,k5e3,k5e3/96:k5e9,k5e6,k5e6,k5e6,k5e6/4e2:32k3p4,64k5,96k5p4",
+        f"{_LEYOLO_CONFIGS}/leyolomedium.yaml, in this space's notation",
+        {"taps": (2, 1, 0)},
+    ),
+    "leyolo_nano": NetworkRow(
+        "leyolo",
+        "1.0x16/32:k3e6,k3e3/64:k5e3,k5e3,k5e3,k5e3,k5e3/96:k5e9,k5e6,k5e6,k5e6/3e2:32k3p3,64k5,96k5p5",
+        f"{_LEYOLO_CONFIGS}/leyolonano.yaml, in this space's notation",
+    ),
+    "leyolo_small": NetworkRow(
+        "leyolo",
+        "1.33x16/32:k3e6,k3e3/64:k5e3,k5e3,k5e3,k5e3,k5e3/96:k5e9,k5e6,k5e6,k5e6/3e2:32k3p3,64k5,96k5p5",
+        f"{_LEYOLO_CONFIGS}/leyolosmall.yaml, in this space's notation",
     ),
     "mobilenet_edgetpu": NetworkRow(
         "search_spaces.classics:mobilenet_edgetpu",
@@ -116,6 +316,99 @@ NETWORKS: dict[str, NetworkRow] = {
     "mobilenet_v2_ssd": NetworkRow(
         "search_spaces.classics:mobilenet_v2_ssd", "{}", f"{_SSD_CONFIGS}/ssd_mobilenet_v2_quantized_300x300_coco"
     ),
+    "mobilenetv2": NetworkRow(
+        "mobilenetv2",
+        "32 1,16,1 6,24,2 6,32,3 6,64,4 6,96,3 6,160,3 6,320,1",
+        "arXiv 1801.04381, table 2",
+    ),
+    "mobilenetv3_large": NetworkRow(
+        "mobilenetv3",
+        "k3_RE:k3_e4_RE:k3_e3_RE:k5_e3_SE_RE:k5_e3_SE_RE:k5_e3_SE_RE:k3_e6_HS:k3_e2.5_HS:k3_e2.3_HS:k3_e2.3_HS:"
+        "k3_e6_SE_HS:k3_e6_SE_HS:k5_e6_SE_HS:k5_e6_SE_HS:k5_e6_SE_HS",
+        "arXiv 1905.02244, table 1",
+    ),
+    "mobilenetv3_small": NetworkRow(
+        "mobilenetv3",
+        "k3_SE_RE:k3_e4.5_RE:k3_e3.67_RE:k5_e4_SE_HS:k5_e6_SE_HS:k5_e6_SE_HS:"
+        "k5_e3_SE_HS:k5_e3_SE_HS:k5_e6_SE_HS:k5_e6_SE_HS:k5_e6_SE_HS",
+        "arXiv 1905.02244, table 2",
+        {"size": "small"},
+    ),
+    "mobilenetv4_conv_large": NetworkRow(
+        "mobilenetv4",
+        "stem_c24 | er_r1_k3_s2_e4_c48 | uir_r1_a3_k5_s2_e4_c96 uir_r1_a3_k3_s1_e4_c96 "
+        "| uir_r1_a3_k5_s2_e4_c192 uir_r3_a3_k3_s1_e4_c192 uir_r1_a3_k5_s1_e4_c192 uir_r5_a5_k3_s1_e4_c192 "
+        "uir_r1_a3_k0_s1_e4_c192 "
+        "| uir_r4_a5_k5_s2_e4_c512 uir_r1_a5_k0_s1_e4_c512 uir_r1_a5_k3_s1_e4_c512 uir_r2_a5_k0_s1_e4_c512 "
+        "uir_r1_a5_k3_s1_e4_c512 uir_r1_a5_k5_s1_e4_c512 uir_r3_a5_k0_s1_e4_c512 | cn_r1_k1_s1_c960",
+        _MOBILENETV4_SOURCE,
+        {"image_size": 384},
+    ),
+    "mobilenetv4_conv_medium": NetworkRow(
+        "mobilenetv4",
+        "stem_c32 | er_r1_k3_s2_e4_c48 | uir_r1_a3_k5_s2_e4_c80 uir_r1_a3_k3_s1_e2_c80 "
+        "| uir_r1_a3_k5_s2_e6_c160 uir_r2_a3_k3_s1_e4_c160 uir_r1_a3_k5_s1_e4_c160 uir_r1_a3_k3_s1_e4_c160 "
+        "uir_r1_a3_k0_s1_e4_c160 uir_r1_a0_k0_s1_e2_c160 uir_r1_a3_k0_s1_e4_c160 "
+        "| uir_r1_a5_k5_s2_e6_c256 uir_r1_a5_k5_s1_e4_c256 uir_r2_a3_k5_s1_e4_c256 uir_r1_a0_k0_s1_e4_c256 "
+        "uir_r1_a3_k0_s1_e4_c256 uir_r1_a3_k5_s1_e2_c256 uir_r1_a5_k5_s1_e4_c256 uir_r2_a0_k0_s1_e4_c256 "
+        "uir_r1_a5_k0_s1_e2_c256 | cn_r1_k1_s1_c960",
+        _MOBILENETV4_SOURCE,
+        {"image_size": 256},
+    ),
+    "mobilenetv4_conv_small": NetworkRow(
+        "mobilenetv4",
+        "stem_c32 | cn_r1_k3_s2_e1_c32 cn_r1_k1_s1_e1_c32 | cn_r1_k3_s2_e1_c96 cn_r1_k1_s1_e1_c64 "
+        "| uir_r1_a5_k5_s2_e3_c96 uir_r4_a0_k3_s1_e2_c96 uir_r1_a3_k0_s1_e4_c96 "
+        "| uir_r1_a3_k3_s2_e6_c128 uir_r1_a5_k5_s1_e4_c128 uir_r1_a0_k5_s1_e4_c128 uir_r1_a0_k5_s1_e3_c128 "
+        "uir_r2_a0_k3_s1_e4_c128 | cn_r1_k1_s1_c960",
+        _MOBILENETV4_SOURCE,
+        {"image_size": 224},
+    ),
+    "mobilenetv4_hybrid_large": NetworkRow(
+        "mobilenetv4",
+        "stem_c24 | er_r1_k3_s2_e4_c48 | uir_r1_a3_k5_s2_e4_c96 uir_r1_a3_k3_s1_e4_c96 "
+        "| uir_r1_a3_k5_s2_e4_c192 uir_r3_a3_k3_s1_e4_c192 uir_r1_a3_k5_s1_e4_c192 uir_r2_a5_k3_s1_e4_c192 "
+        "mqa_r1_k3_h8_s1_v2_d48_c192 uir_r1_a5_k3_s1_e4_c192 mqa_r1_k3_h8_s1_v2_d48_c192 "
+        "uir_r1_a5_k3_s1_e4_c192 mqa_r1_k3_h8_s1_v2_d48_c192 uir_r1_a5_k3_s1_e4_c192 "
+        "mqa_r1_k3_h8_s1_v2_d48_c192 uir_r1_a3_k0_s1_e4_c192 "
+        "| uir_r4_a5_k5_s2_e4_c512 uir_r1_a5_k0_s1_e4_c512 uir_r1_a5_k3_s1_e4_c512 uir_r2_a5_k0_s1_e4_c512 "
+        "uir_r1_a5_k3_s1_e4_c512 uir_r1_a5_k5_s1_e4_c512 mqa_r1_k3_h8_s1_d64_c512 uir_r1_a5_k0_s1_e4_c512 "
+        "mqa_r1_k3_h8_s1_d64_c512 uir_r1_a5_k0_s1_e4_c512 mqa_r1_k3_h8_s1_d64_c512 uir_r1_a5_k0_s1_e4_c512 "
+        "mqa_r1_k3_h8_s1_d64_c512 uir_r1_a5_k0_s1_e4_c512 | cn_r1_k1_s1_c960",
+        _MOBILENETV4_SOURCE,
+        {"image_size": 384, "hybrid": True, "act": "gelu"},
+    ),
+    "mobilenetv4_hybrid_medium": NetworkRow(
+        "mobilenetv4",
+        "stem_c32 | er_r1_k3_s2_e4_c48 | uir_r1_a3_k5_s2_e4_c80 uir_r1_a3_k3_s1_e2_c80 "
+        "| uir_r1_a3_k5_s2_e6_c160 uir_r1_a0_k0_s1_e2_c160 uir_r1_a3_k3_s1_e4_c160 uir_r1_a3_k5_s1_e4_c160 "
+        "mqa_r1_k3_h4_s1_v2_d64_c160 uir_r1_a3_k3_s1_e4_c160 mqa_r1_k3_h4_s1_v2_d64_c160 "
+        "uir_r1_a3_k0_s1_e4_c160 mqa_r1_k3_h4_s1_v2_d64_c160 uir_r1_a3_k3_s1_e4_c160 "
+        "mqa_r1_k3_h4_s1_v2_d64_c160 uir_r1_a3_k0_s1_e4_c160 "
+        "| uir_r1_a5_k5_s2_e6_c256 uir_r1_a5_k5_s1_e4_c256 uir_r2_a3_k5_s1_e4_c256 uir_r1_a0_k0_s1_e2_c256 "
+        "uir_r1_a3_k5_s1_e2_c256 uir_r1_a0_k0_s1_e2_c256 uir_r1_a0_k0_s1_e4_c256 mqa_r1_k3_h4_s1_d64_c256 "
+        "uir_r1_a3_k0_s1_e4_c256 mqa_r1_k3_h4_s1_d64_c256 uir_r1_a5_k5_s1_e4_c256 mqa_r1_k3_h4_s1_d64_c256 "
+        "uir_r1_a5_k0_s1_e4_c256 mqa_r1_k3_h4_s1_d64_c256 uir_r1_a5_k0_s1_e4_c256 | cn_r1_k1_s1_c960",
+        _MOBILENETV4_SOURCE,
+        {"image_size": 256, "hybrid": True},
+    ),
+    "proxyless_cpu": NetworkRow(
+        "proxylessnas",
+        "0:3:0:0:0:3:0:0:1:3:6:6:0:4:0:0:0:4:1:1:0:4",
+        _PROXYLESS_SOURCE,
+        {"filters": (40, 24, 32, 48, 88, 104, 216, 360, 1432)},
+    ),
+    "proxyless_gpu": NetworkRow(
+        "proxylessnas",
+        "0:1:6:6:6:2:6:6:0:5:6:6:1:4:6:0:1:5:5:5:4:5",
+        _PROXYLESS_SOURCE,
+        {"filters": (40, 24, 32, 56, 112, 128, 256, 432, 1728)},
+    ),
+    "proxyless_mobile": NetworkRow(
+        "proxylessnas",
+        "0:1:0:6:6:2:0:1:1:5:1:1:1:4:1:1:1:5:5:2:2:5",
+        _PROXYLESS_SOURCE,
+    ),
     "resnet50_v1": NetworkRow("search_spaces.classics:resnet50_v1", "{}", "arXiv 1512.03385"),
     "resnet50_v2": NetworkRow("search_spaces.classics:resnet50_v2", "{}", "arXiv 1603.05027, as Keras' ResNet50V2"),
     "resnet152_v2": NetworkRow("search_spaces.classics:resnet152_v2", "{}", "arXiv 1603.05027, as Keras' ResNet152V2"),
@@ -124,6 +417,11 @@ NETWORKS: dict[str, NetworkRow] = {
         "{}",
         f"{_SSD_CONFIGS}/ssdlite_mobilenet_edgetpu_320x320_coco",
     ),
+    "tinynet_a": NetworkRow("tinynet", '{"resolution": 0.86, "depth": 1.2, "width": 1.0}', _TINYNET_SOURCE),
+    "tinynet_b": NetworkRow("tinynet", '{"resolution": 0.84, "depth": 1.1, "width": 0.75}', _TINYNET_SOURCE),
+    "tinynet_c": NetworkRow("tinynet", '{"resolution": 0.825, "depth": 0.85, "width": 0.54}', _TINYNET_SOURCE),
+    "tinynet_d": NetworkRow("tinynet", '{"resolution": 0.68, "depth": 0.695, "width": 0.54}', _TINYNET_SOURCE),
+    "tinynet_e": NetworkRow("tinynet", '{"resolution": 0.475, "depth": 0.6, "width": 0.51}', _TINYNET_SOURCE),
 }
 
 

@@ -237,6 +237,7 @@ class Space:
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     notation: Notation | None = None
+    alike: Space | None = None  # one with the same choices that costs less to run: it is asked which there are
 
     def __post_init__(self) -> None:
         self.name = self.name or getattr(self.function, "__name__", "space")
@@ -276,7 +277,7 @@ class Space:
 
     def with_options(self, **options: Any) -> Space:
         """The same space with other options; genotypes stay valid where the options leave the choices alone."""
-        return Space(self.function, self.name, {**self.options, **options}, self.notation)
+        return Space(self.function, self.name, {**self.options, **options}, self.notation, self.alike)
 
     # -- running the function ------------------------------------------------------------------------------------
 
@@ -414,9 +415,18 @@ class Space:
 
     def check(self, seed: int = 0) -> None:
         """Run the function with every option of every choice at least once. Raises ``SpaceError``."""
-        _Explorer(self, seed).count(samples=32)
+        if self.alike is None:
+            _Explorer(self, seed).count(samples=32)
+            return
+        self.alike.check(seed)
+        rng = random.Random(seed)
+        for _ in range(8):
+            self.sample(rng)
 
     def _explore(self) -> tuple[int, tuple[str, ...]]:
+        if self._explored is None and self.alike is not None:
+            self._explored = self.alike._explore()
+            self._known.update(self.alike._known)
         if self._explored is None:
             explorer = _Explorer(self)
             total = explorer.count()
@@ -476,7 +486,8 @@ class Space:
         return genotype.to_json() if self.notation is None else self.notation.format(genotype, self._settings())
 
     def _settings(self) -> dict[str, Any]:
-        return {**{n: self.option(n) for n in self._accepted}, **self.options}
+        own = {**{n: self.option(n) for n in self._accepted}, **self.options}
+        return own if self.alike is None else {**self.alike._settings(), **own}
 
 
 class _Misjudged(Exception):

@@ -1,0 +1,309 @@
+"""The tiny formula: resolution, depth and width for a budget of multiply-adds (Han et al. 2020, arXiv 2010.14819).
+
+Networks with random multipliers are evaluated. On those that no other beats in quality and multiply-adds, Gaussian
+processes learn resolution and depth as functions of the multiply-adds; the width is what the budget then leaves. The
+paper computes it from ``C ~ r^2 d w^2``; here the built network decides, since stems, heads and rounding break that.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import ceil, exp, floor, isfinite, log
+from typing import TYPE_CHECKING, Any
+
+from evaluators.quality import EvaluationFailure, QualityEvaluator
+from evaluators.zero_cost import Score, make_score
+from nas.pareto import front
+from search_spaces.catalog import import_object, named_row
+from search_spaces.graph import Graph
+from search_spaces.ops import GraphError
+
+if TYPE_CHECKING:
+    import pandas
+
+Base = Callable[[float, float, float], Graph]
+"""From multipliers of resolution, depth and width to a network; all of them 1: the base network."""
+
+BASES: dict[str, str] = {
+    "efficientnet_b0": "search_spaces.efficientnet:scaled",  # EfficientNet's own rounding
+    "tinynet": "search_spaces.tinynet:scaled",  # EfficientNet-B0 under the paper's rounding
+}
+
+RANGE = (0.35, 1.4)  # of random multipliers
+ANY_WIDTH = (0.05, 8.0)
+WIDTH_STEPS = 1000  # a width is a whole number of thousandths
+_FEWEST = 3  # points on the frontier that make a trend
+_TRIES = 100  # draws for one sample within the budget
+
+
+class ScalingError(ValueError):
+    """A budget that cannot be reached, or samples that say too little; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One evaluated network. ``quality`` is ``None`` where the evaluation failed, for the ``reason`` given."""
+
+    resolution: float
+    depth: float
+    width: float
+    macs: int
+    quality: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What the formula says for ``target_macs``, and what it says it from.
+
+    ``resolution_std`` and ``depth_std`` are the Gaussian processes' own doubt; ``width`` is the largest whose network,
+    ``graph``, has no more than ``target_macs``.
+    """
+
+    base: str
+    base_macs: int
+    target_macs: float
+    samples: tuple[Sample, ...]
+    frontier: tuple[Sample, ...]
+    resolution: float
+    resolution_std: float
+    depth: float
+    depth_std: float
+    width: float
+    graph: Graph
+
+    @property
+    def macs(self) -> int:
+        return self.graph.macs
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row a sample: multipliers, MACs, their ratio to the base's, quality, whether on the frontier, reason."""
+        import pandas
+
+        best = set(self.frontier)
+        rows = [
+            {
+                "resolution": s.resolution,
+                "depth": s.depth,
+                "width": s.width,
+                "macs": s.macs,
+                "ratio": s.macs / self.base_macs,
+                "quality": s.quality,
+                "frontier": s in best,
+                "reason": s.reason,
+            }
+            for s in self.samples
+        ]
+        return pandas.DataFrame(rows)
+
+    def to_document(self) -> dict[str, Any]:
+        """The result as JSON-able data: the multipliers, what they cost, and the frontier; without the network."""
+        return {
+            "base": self.base,
+            "base_macs": self.base_macs,
+            "target_macs": self.target_macs,
+            "macs": self.macs,
+            "params": self.graph.params,
+            "resolution": self.resolution,
+            "resolution_std": self.resolution_std,
+            "depth": self.depth,
+            "depth_std": self.depth_std,
+            "width": self.width,
+            "samples": len(self.samples),
+            "frontier": [asdict(s) for s in self.frontier],
+        }
+
+
+def scale(
+    base: str | Base,
+    macs: float,
+    *,
+    samples: int = 100,
+    evaluator: str | Callable[[Graph], float] | Score | QualityEvaluator = "entropy",
+    known: Sequence[Sample] = (),
+    budget: tuple[float, float] = (0.03, 1.05),
+    resolutions: tuple[float, float] = RANGE,
+    depths: tuple[float, float] = RANGE,
+    widths: tuple[float, float] = RANGE,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Scaling:
+    """The multipliers of ``base`` for ``macs`` multiply-adds, and the network they make.
+
+    ``base`` is a name of ``BASES`` or a function of the multipliers of resolution, depth and width; ``options`` are
+    its keyword arguments, such as the number of classes. ``samples`` networks with multipliers within ``resolutions``,
+    ``depths`` and ``widths``, and between ``budget`` times the base's multiply-adds, are evaluated by ``evaluator``: a
+    zero-cost score or its name, a function of the network, or a training, which trains each sample as it is built;
+    more is better. A training that fails leaves its sample out. ``known`` are samples of an earlier call in place of
+    new ones, for another ``macs``: sampling does not depend on that. Resolution and depth stay within their ranges;
+    the width is whatever the budget then leaves.
+
+    Entropy, the default, grows with layers and counts no pixels, so the formula it gives is deep, wide and of low
+    resolution. It costs seconds and shows the procedure; the paper trains every sample.
+
+    Raises ``ScalingError``, ``UnknownName``, and ``GraphError`` where the base itself cannot be built.
+    """
+    name = base if isinstance(base, str) else getattr(base, "__name__", type(base).__name__)
+    build: Base = import_object(named_row("base", base, BASES)) if isinstance(base, str) else base
+    if options:
+        build = partial(build, **options)
+    for what, (low, high) in {
+        "budget": budget,
+        "resolutions": resolutions,
+        "depths": depths,
+        "widths": widths,
+    }.items():
+        if not 0 < low <= high < float("inf"):
+            raise ScalingError(f"{what} must be two numbers above 0, the lower first, not {low:g} and {high:g}")
+    whole = build(1.0, 1.0, 1.0)
+    if not budget[0] * whole.macs <= macs <= budget[1] * whole.macs:
+        raise ScalingError(
+            f"{macs:.4g} multiply-adds are {macs / whole.macs:.3g} of the base's {whole.macs:.4g}, and the samples are"
+            f" to cost {budget[0]:g} to {budget[1]:g} of it; choose a target among them, or another budget"
+        )
+    if known:
+        evaluated = tuple(known)
+    else:
+        quality = _quality(evaluator, whole, seed)
+        limits = (budget[0] * whole.macs, budget[1] * whole.macs)
+        drawn = _draw(build, samples, limits, (resolutions, depths, widths), random.Random(seed))
+        evaluated = tuple(_evaluated(multipliers, graph, quality) for multipliers, graph in drawn)
+    able = [(s, s.quality) for s in evaluated if s.quality is not None]
+    frontier = tuple(able[i][0] for i in front([(-quality, float(s.macs)) for s, quality in able]))
+    if len(frontier) < _FEWEST:
+        reasons = sorted({s.reason for s in evaluated if s.reason})
+        raise ScalingError(
+            f"{len(frontier)} of {len(evaluated)} samples are on the frontier of quality and multiply-adds, too few"
+            f" for a trend; take more samples{' (failures: ' + '; '.join(reasons[:3]) + ')' if reasons else ''}"
+        )
+    ratios = [s.macs / whole.macs for s in frontier]
+    at = macs / whole.macs
+    resolution, resolution_std = _predict(ratios, [s.resolution for s in frontier], at, seed)
+    depth, depth_std = _predict(ratios, [s.depth for s in frontier], at, seed)
+    resolution = round(min(max(resolution, resolutions[0]), resolutions[1]), 3)
+    depth = round(min(max(depth, depths[0]), depths[1]), 3)
+    width = width_for(build, macs, resolution=resolution, depth=depth)
+    return Scaling(
+        base=name,
+        base_macs=whole.macs,
+        target_macs=macs,
+        samples=evaluated,
+        frontier=frontier,
+        resolution=resolution,
+        resolution_std=resolution_std,
+        depth=depth,
+        depth_std=depth_std,
+        width=width,
+        graph=build(resolution, depth, width),
+    )
+
+
+def width_for(
+    base: Base, macs: float, *, resolution: float, depth: float, widths: tuple[float, float] = ANY_WIDTH
+) -> float:
+    """The largest width, to a thousandth, whose network has no more than ``macs`` multiply-adds: by bisection.
+
+    Where the base has many widths of one network, it is the last of them. Raises ``ScalingError`` where ``widths``
+    holds no such width, or ends before the multiply-adds are spent.
+    """
+
+    def cost(step: int) -> int:
+        return base(resolution, depth, step / WIDTH_STEPS).macs
+
+    low, high = ceil(round(widths[0] * WIDTH_STEPS, 6)), floor(round(widths[1] * WIDTH_STEPS, 6))
+    at = f"at resolution {resolution:g} and depth {depth:g}"
+    if (least := cost(low)) > macs:
+        raise ScalingError(
+            f"{macs:.4g} multiply-adds cannot be reached: {at} even width {widths[0]:g} has {least:.4g};"
+            " allow smaller resolutions or depths"
+        )
+    if (most := cost(high)) < macs:
+        raise ScalingError(
+            f"{macs:.4g} multiply-adds cannot be reached: {at} even width {widths[1]:g} has only {most:.4g};"
+            " allow larger resolutions or depths"
+        )
+    if most == macs:
+        return high / WIDTH_STEPS
+    while high - low > 1:  # cost(low) <= macs < cost(high)
+        middle = (low + high) // 2
+        if cost(middle) <= macs:
+            low = middle
+        else:
+            high = middle
+    return low / WIDTH_STEPS
+
+
+Multipliers = tuple[float, float, float]
+
+
+def _draw(
+    build: Base, count: int, limits: tuple[float, float], ranges: Sequence[tuple[float, float]], rng: random.Random
+) -> list[tuple[Multipliers, Graph]]:
+    """Random multipliers, uniform in the logarithm so that small networks are as many, that cost what they may."""
+    kept: list[tuple[Multipliers, Graph]] = []
+    for _ in range(_TRIES * count):
+        if len(kept) == count:
+            return kept
+        resolution, depth, width = [round(exp(rng.uniform(log(low), log(high))), 3) for low, high in ranges]
+        try:
+            graph = build(resolution, depth, width)
+        except GraphError:  # an image too small for its strides
+            continue
+        if limits[0] <= graph.macs <= limits[1]:
+            kept.append(((resolution, depth, width), graph))
+    if len(kept) < count:
+        raise ScalingError(
+            f"only {len(kept)} of {_TRIES * count} random networks cost {limits[0]:.4g} to {limits[1]:.4g}"
+            f" multiply-adds, {count} are needed; choose wider resolutions, depths, widths or budget"
+        )
+    return kept
+
+
+def _quality(
+    evaluator: str | Callable[[Graph], float] | Score | QualityEvaluator, whole: Graph, seed: int
+) -> Callable[[Graph], float]:
+    """Any evaluator as a function from network to quality; a training says of the base whether it can train it."""
+    given: Any = make_score(evaluator) if isinstance(evaluator, str) else evaluator
+    if hasattr(given, "evaluate"):
+        training: QualityEvaluator = given
+        metric: str = getattr(training, "quality", "map")
+        training.check(whole)
+        return lambda graph: training.evaluate(graph, seed=seed)[metric]
+    score: Callable[[Graph], float] = getattr(given, "score", given)
+    return score
+
+
+def _evaluated(multipliers: Multipliers, graph: Graph, quality: Callable[[Graph], float]) -> Sample:
+    try:
+        value = float(quality(graph))
+    except EvaluationFailure as failure:
+        return Sample(*multipliers, graph.macs, None, failure.code)
+    if not isfinite(value):
+        return Sample(*multipliers, graph.macs, None, "quality is not finite")
+    return Sample(*multipliers, graph.macs, value)
+
+
+def _predict(ratios: Sequence[float], values: Sequence[float], at: float, seed: int) -> tuple[float, float]:
+    """Mean and deviation at the ratio ``at`` of a Gaussian process through the frontier (the paper's eq. for r, d).
+
+    The length of its squared exponential and its noise, which the paper does not state, maximise the likelihood.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+
+    process = GaussianProcessRegressor(
+        RBF(0.5, (0.05, 10.0)) + WhiteKernel(0.1, (1e-5, 1e1)),
+        normalize_y=True,
+        n_restarts_optimizer=4,
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length or noise at its bound: no trend, or no noise
+        process.fit([[ratio] for ratio in ratios], list(values))
+    mean, std = process.predict([[at]], return_std=True)
+    return float(mean[0]), float(std[0])

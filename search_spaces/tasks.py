@@ -1,0 +1,114 @@
+"""Any backbone under any head: from a space of classifiers to one of detectors or of dense prediction, and back.
+
+A space that knows a task itself is asked for it. Of another, the classifier's own network is taken up to its features
+and a head put on: features are tensors through which everything flows, one for each size of map, the last before the
+map shrinks; where the next block begins by expanding, what it expands.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from search_spaces.builder import Builder, Tensor
+from search_spaces.graph import Graph
+from search_spaces.heads import classifier, ssdlite
+from search_spaces.multitask import segmentation_decoder
+from search_spaces.ops import GraphError
+from search_spaces.space import Choose, Space, SpaceError
+from search_spaces.split import separators
+
+Head = Callable[[Builder, list[Tensor], int], dict[str, Tensor]]
+
+
+def _classify(b: Builder, features: list[Tensor], num_classes: int) -> dict[str, Tensor]:
+    return {"logits": classifier(b, features[-1], num_classes)}
+
+
+def _detect(b: Builder, features: list[Tensor], num_classes: int) -> dict[str, Tensor]:
+    return ssdlite(b, features[-2:], num_classes=num_classes)
+
+
+def _segment(b: Builder, features: list[Tensor], num_classes: int) -> dict[str, Tensor]:
+    return {"segmentation": segmentation_decoder(b, features[-3:], num_classes)}
+
+
+HEADS: dict[str, tuple[Head, int]] = {"classify": (_classify, 1000), "detect": (_detect, 90), "segment": (_segment, 21)}
+"""Tasks: the head, from features finest first, and how many classes it has by default."""
+
+
+def features_of(graph: Graph) -> list[int]:
+    """Nodes of a classifier's graph that are its features, finest first: one for each size of map above one place.
+
+    Raises ``GraphError`` where everything flows through no map.
+    """
+    nodes = graph.nodes
+    through = [cut.node for cut in separators(graph)]
+    places = [i for i in through if len(nodes[i].shape) >= 3 and max(nodes[i].shape[1:]) > 1]
+    last: dict[tuple[int, ...], int] = {}
+    for i in places:
+        last[nodes[i].shape[1:]] = i
+    if not last:
+        raise GraphError("no map stands between the network's input and its output: it is no backbone")
+    features = sorted(last.values())
+    return [_before_expansion(graph, i, set(places)) for i in features[:-1]] + features[-1:]
+
+
+def _before_expansion(graph: Graph, place: int, among: set[int]) -> int:
+    """The tensor that a 1x1 convolution with its normalisation and activation widens to ``place``, or ``place``."""
+    nodes = graph.nodes
+    i = place
+    while nodes[i].op in ("act", "norm"):
+        i = nodes[i].inputs[0]
+    if nodes[i].op == "conv" and set(nodes[i].attr("kernel")) == {1}:
+        source = nodes[i].inputs[0]
+        narrower = nodes[source].shape[0] < nodes[place].shape[0]
+        if source in among and narrower and nodes[source].op != "input":
+            return source
+    return place
+
+
+def _under_head(choose: Choose, *, space: Space, task: str, num_classes: int | None = None, **options: Any) -> Graph:
+    head, classes = HEADS[task]
+    given = {**space.options, **options}
+    given.pop("num_classes", None)  # the head's, not the classifier's
+    graph = space.function(choose, **given)
+    places = features_of(graph)
+    builder = Builder()
+    made: dict[int, Tensor] = {}
+    for i, node in enumerate(graph.nodes[: places[-1] + 1]):
+        made[i] = builder.again(node, [made[j] for j in node.inputs])
+    return builder.build(head(builder, [made[i] for i in places], num_classes or classes))
+
+
+def space_for(space: Space, task: str, *, own_head: bool = True) -> Space:
+    """``space`` for a task, ``classify``, ``detect`` or ``segment``: its choices and notation, with that head.
+
+    ``own_head``: a space that has the task itself is used as it is. Raises ``SpaceError``.
+    """
+    if task not in HEADS:
+        raise SpaceError(f"no task {task!r}; there are {', '.join(HEADS)}")
+    if own_head and space.accepts("task"):
+        own = space.with_options(task=task)
+        try:
+            own.sample(random.Random(0))
+        except SpaceError:
+            pass
+        else:
+            return own
+    if space.accepts("task"):
+        space = space.with_options(task="classify")
+    graph = space.graph(space.sample(random.Random(0)))
+    if len(graph.outputs) > 1:
+        raise SpaceError(f"space {space.name!r} makes no classifier, whose backbone could go under another head")
+    under = partial(_under_head, space=space, task=task)
+    parameters = inspect.signature(space.function).parameters
+    taken = [p for n, p in parameters.items() if n not in ("num_classes", "task")]
+    classes = inspect.Parameter("num_classes", inspect.Parameter.KEYWORD_ONLY, default=HEADS[task][1])
+    ordered = sorted([*taken, classes], key=lambda p: p.kind)
+    under.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    options = {n: v for n, v in space.options.items() if n in parameters and n != "task"}
+    return Space(under, space.name, options, space.notation, alike=space)
