@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from hardware_models.catalog import load_hardware as load_hardware
     from hardware_models.cost import Cost as Cost
     from hardware_models.cost import HardwareModel as HardwareModel
+    from nas.cache import EvaluationCache as EvaluationCache
     from nas.candidate import Candidate as Candidate
     from nas.candidate import Measurement as Measurement
     from nas.engine import search as search
     from nas.hashing import functional_hash as functional_hash
+    from nas.hashing.same import same_network as same_network
     from nas.objectives import Limit as Limit
     from nas.objectives import Objective as Objective
     from nas.result import SearchResult as SearchResult
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from search_spaces.builder import block as block
     from search_spaces.catalog import load_network as load_network
     from search_spaces.catalog import load_space as load_space
+    from search_spaces.from_torch import graph_from_module as graph_from_module
     from search_spaces.graph import Graph as Graph
     from search_spaces.module import to_module as to_module
     from search_spaces.ops import GraphError as GraphError
@@ -42,6 +45,7 @@ _HOMES = {
     "Candidate": "nas.candidate",
     "Choose": "search_spaces.space",
     "Cost": "hardware_models.cost",
+    "EvaluationCache": "nas.cache",
     "Genotype": "search_spaces.space",
     "GenotypeError": "search_spaces.space",
     "Graph": "search_spaces.graph",
@@ -56,9 +60,11 @@ _HOMES = {
     "Tensor": "search_spaces.builder",
     "block": "search_spaces.builder",
     "functional_hash": "nas.hashing",
+    "graph_from_module": "search_spaces.from_torch",
     "load_hardware": "hardware_models.catalog",
     "load_network": "search_spaces.catalog",
     "load_space": "search_spaces.catalog",
+    "same_network": "nas.hashing.same",
     "search": "nas.engine",
     "to_module": "search_spaces.module",
 }

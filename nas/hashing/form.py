@@ -25,7 +25,7 @@ Terms = dict[int, int]
 Label = tuple[object, ...]
 
 # Operations f with f(cx) = c f(x) for every c > 0, where they have no bias
-_HOMOGENEOUS = ("conv", "linear", "reshape", "permute", "slice", "resize", "scale")
+_HOMOGENEOUS = ("conv", "linear", "layer_scale", "reshape", "permute", "slice", "resize", "scale")
 _HOMOGENEOUS_ACTIVATIONS = ("relu", "leaky_relu")
 # The work that telling look-alikes apart may take: vertices visited. Beyond it, comparing on a match has to do.
 _MOST_VISITS = 1_000_000
