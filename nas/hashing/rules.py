@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from search_spaces.catalog import unknown
 
@@ -54,6 +55,7 @@ RULES: dict[str, RuleRow] = {
 }
 
 
+@lru_cache(maxsize=64)
 def rule_set(name: str) -> Rules:
     """The rules of a name, or of several joined by ``+``, such as ``pool-linear+bn-scale``. Raises ``UnknownName``."""
     parts = sorted(set(name.split("+")))
