@@ -157,13 +157,33 @@ def detections(
 
     The best-scored (anchor, class) pairs go through non-maximum suppression within their class.
     """
-    scores, order = logits[..., 1:].sigmoid().flatten(1).topk(min(candidates, logits[0, :, 1:].numel()))
-    classes = logits.shape[-1] - 1
+    boxes, scores = decode(codes, anchors), logits[..., 1:].sigmoid()
+    return best_boxes(boxes, scores, image_size, min_score=min_score, max_iou=max_iou, candidates=candidates, most=most)
+
+
+def best_boxes(
+    boxes: Tensor,
+    scores: Tensor,
+    image_size: int,
+    *,
+    min_score: float,
+    max_iou: float | None,
+    candidates: int,
+    most: int,
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """As ``detections``, from boxes [N, A, 4] and scores [N, A, C] of at most ``candidates`` (box, class) pairs.
+
+    Without ``max_iou`` nothing is suppressed.
+    """
+    classes = scores.shape[-1]
+    scores, order = scores.flatten(1).topk(min(candidates, scores[0].numel()))
     labels = order % classes
-    boxes = decode(codes, anchors).clamp(0, image_size)
-    boxes = boxes.gather(1, (order // classes)[..., None].expand(-1, -1, 4))
-    keep = non_maximum_suppression(boxes + labels[..., None] * 2.0 * image_size, max_iou=max_iou)
-    keep &= (scores >= min_score) & (keep.cumsum(1) <= most)
+    boxes = boxes.clamp(0, image_size).gather(1, (order // classes)[..., None].expand(-1, -1, 4))
+    keep = torch.ones_like(labels, dtype=torch.bool)
+    if max_iou is not None:
+        keep = non_maximum_suppression(boxes + labels[..., None] * 2.0 * image_size, max_iou=max_iou)
+    keep &= scores >= min_score
+    keep &= keep.cumsum(1) <= most
     return [(b[k], s[k], c[k]) for b, s, c, k in zip(boxes, scores, labels, keep, strict=True)]
 
 

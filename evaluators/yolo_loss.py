@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.ssd import level_count, non_maximum_suppression
+from evaluators.ssd import best_boxes, level_count
 
 FIRST_STRIDE = 8
 
@@ -178,13 +178,7 @@ def detections(
     cost precision: with ``max_iou`` (YOLOv8's is 0.7) they go through non-maximum suppression within their class.
     """
     candidates = most if max_iou is None else 10 * most
-    classes = logits.shape[-1]
-    scores, order = logits.sigmoid().flatten(1).topk(min(candidates, logits[0].numel()))
-    labels = order % classes
-    boxes = decode(distances, middles, strides).clamp(0, image_size)
-    boxes = boxes.gather(1, (order // classes)[..., None].expand(-1, -1, 4))
-    keep = scores >= min_score
-    if max_iou is not None:
-        keep &= non_maximum_suppression(boxes + labels[..., None] * 2.0 * image_size, max_iou=max_iou)
-    keep &= keep.cumsum(1) <= most
-    return [(b[k], s[k], c[k]) for b, s, c, k in zip(boxes, scores, labels, keep, strict=True)]
+    boxes = decode(distances, middles, strides)
+    return best_boxes(
+        boxes, logits.sigmoid(), image_size, min_score=min_score, max_iou=max_iou, candidates=candidates, most=most
+    )

@@ -367,7 +367,7 @@ def hw_list(ctx: typer.Context, as_json: Json = False) -> None:
 
 @hw_app.command("predict")
 def hw_predict(
-    network: Annotated[str, typer.Argument(help="A published network, or a graph's JSON file.")],
+    network: Annotated[str, typer.Argument(help="A published network, a graph's JSON file, or SPACE=ARCHITECTURE.")],
     hw: Annotated[str, typer.Option(help="A hardware model's name, or its TOML file.")] = "edgetpu",
     layers: Annotated[bool, typer.Option(help="Every operation, not the total alone.")] = False,
     as_json: Json = False,
@@ -376,14 +376,8 @@ def hw_predict(
     from rich.table import Table
 
     from hardware_models.catalog import load_hardware
-    from search_spaces.catalog import load_network
-    from search_spaces.graph import Graph
 
-    path = Path(network)
-    if path.suffix == ".json" and not path.is_file():
-        raise ValueError(f"no file {network!r}")
-    graph = Graph.from_json(path.read_text(encoding="utf-8")) if path.suffix == ".json" else load_network(network)
-    cost = load_hardware(hw).estimate(graph)
+    cost = load_hardware(hw).estimate(_network(network))
     rows = cost.breakdown()
     if as_json:
         document = {"network": network, "source": cost.source, **cost.metrics()}

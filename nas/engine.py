@@ -28,7 +28,7 @@ from hardware_models.cost import HardwareModel
 from nas.cache import EvaluationCache
 from nas.candidate import Candidate, Measurement, Status
 from nas.evaluations import OFF, CachedTraining, averaged, open_cache, question_of, seed_of
-from nas.executors import Executor, InProcess, LocalWorkers, Trained, Training
+from nas.executors import Around, Executor, InProcess, LocalWorkers, Trained, Training, plainly
 from nas.expectation import LEAST_TRAINED, ExpectedQuality
 from nas.hashing import functional_hash
 from nas.hashing.canonical import canonical
@@ -166,8 +166,7 @@ def _problem(
     loaded = load_space(space, **settings.space_options)
     if settings.task:
         loaded = space_for(loaded, settings.task)
-    if rule_set(settings.rules).bias_of_zero and loaded.accepts("zeros"):
-        loaded = loaded.with_options(zeros="bias")  # what is hashed is what is trained
+    loaded = rule_set(settings.rules).written(loaded)  # what is hashed is what is trained
     loaded.check()
     hardware = load_hardware(hw)
     if trains and evaluator is None:
@@ -177,8 +176,10 @@ def _problem(
     if trains and evaluator is not None:
         wanted = getattr(evaluator, "task", "")
         chosen = settings.task or settings.space_options.get("task")
-        if wanted and not chosen and not _fits(evaluator, loaded):
-            return _problem(replace(settings, task=wanted), space, hw, evaluator)
+        if wanted and not chosen and _complaint(evaluator, _small(loaded, evaluator)) is not None:
+            settings = replace(settings, task=wanted)
+            loaded = space_for(loaded, wanted)
+            loaded.check()
         if "num_classes" in evaluator.proxy and not loaded.accepts("num_classes"):
             raise SpaceError(
                 f"space {loaded.name!r} takes no option 'num_classes', which training on {settings.data} needs; give"
@@ -187,14 +188,13 @@ def _problem(
         deploy = {o: v for o, v in evaluator.deploy.items() if o not in settings.space_options and loaded.accepts(o)}
         loaded = loaded.with_options(**deploy) if deploy else loaded
         proxy = {o: v for o, v in evaluator.proxy.items() if loaded.accepts(o)}
-        proxy_space = loaded.with_options(**proxy)
-        try:
-            evaluator.check(proxy_space.graph(proxy_space.sample(random.Random(0))))
-        except ValueError as error:
+        proxy_space = _small(loaded, evaluator)
+        complaint = _complaint(evaluator, proxy_space)
+        if complaint is not None:
             raise SpaceError(
-                f"space {loaded.name!r} cannot be trained on {settings.data}: {error}; or search by prediction alone"
-                " (--train 0)"
-            ) from None
+                f"space {loaded.name!r} cannot be trained on {settings.data}: {complaint}; or search by prediction"
+                " alone (--train 0)"
+            )
     return _Problem(
         settings=settings,
         space=loaded,
@@ -208,14 +208,18 @@ def _problem(
     )
 
 
-def _fits(evaluator: QualityEvaluator, space: Space) -> bool:
-    """Whether the evaluator trains networks of this kind, as far as one of them shows."""
-    small = space.with_options(**{o: v for o, v in evaluator.proxy.items() if space.accepts(o)})
+def _small(space: Space, evaluator: QualityEvaluator) -> Space:
+    """The space at the evaluator's proxy scale."""
+    return space.with_options(**{o: v for o, v in evaluator.proxy.items() if space.accepts(o)})
+
+
+def _complaint(evaluator: QualityEvaluator, space: Space) -> str | None:
+    """Why the evaluator cannot train networks of this kind, as far as one of them shows; ``None`` where it can."""
     try:
-        evaluator.check(small.graph(small.sample(random.Random(0))))
-    except ValueError:
-        return False
-    return True
+        evaluator.check(space.graph(space.sample(random.Random(0))))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _fingerprint(problem: _Problem) -> str:
@@ -436,10 +440,9 @@ class _Engine:
         self.executor = executor
         self.reporter = reporter
         self.shares = cache is not None
-        self.around: dict[str, Any] = {}
+        self.around: Around = plainly
         if cache is not None and problem.evaluator is not None:
-            question = question_of(problem.evaluator, problem.settings.seed)
-            self.around["around"] = CachedTraining(cache, question)
+            self.around = CachedTraining(cache, question_of(problem.evaluator, problem.settings.seed))
         known = study.known
         self.recorded = {c.key: c for c in known if not c.reference}
         self.recorded_references = {c.reference: c for c in known if c.reference}
@@ -688,7 +691,7 @@ class _Engine:
             yield place, candidate
         entries = list(trainings)
         answers = ChainMap({}, self._answers)
-        for at, trained in _before(self.executor.run(problem.evaluator, list(trainings.values()), **self.around)):
+        for at, trained in _before(self.executor.run(problem.evaluator, list(trainings.values()), self.around)):
             if trained is not None:
                 answers[entries[at]] = trained
             for place in [p for p, needed in waiting.items() if all(entry in answers for entry in needed)]:

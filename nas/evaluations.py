@@ -13,21 +13,13 @@ from typing import Any
 
 import nas
 from evaluators.quality import QualityEvaluator
-from nas.cache import EvaluationCache, NetworkId, Observation, Question
+from nas.cache import EvaluationCache, Question
 from nas.executors import Trained, Training
 from nas.hashing import functional_hash
 from nas.hashing.same import same_network
 from search_spaces.graph import Graph
 
 OFF = "off"
-
-
-class _Failed(Exception):
-    """Carries a training that broke off past the cache, which keeps no failures."""
-
-    def __init__(self, trained: Trained) -> None:
-        super().__init__(trained.message)
-        self.trained = trained
 
 
 def question_of(evaluator: QualityEvaluator, seed: int) -> Question:
@@ -89,44 +81,25 @@ class CachedTraining:
     question: Question
 
     def __call__(self, training: Training, train: Callable[[Training], Trained]) -> Trained:
-        graph = training.graph
-        trained_here: list[Trained] = []
-
-        def one() -> tuple[Mapping[str, float], float]:
-            trained = train(training)
-            if trained.failure:
-                raise _Failed(trained)
-            trained_here.append(trained)
-            return trained.metrics, trained.seconds
-
-        network = self.cache.network(functional_hash(graph), graph.digest, graph.to_json, _same_text)
-        try:
-            observation, waited = self._observation(network, training, one)
-        except _Failed as failed:
-            return failed.trained
-        if trained_here:
-            return trained_here[0]
-        kind = "in_flight" if waited else "full"
-        return Trained(dict(observation.metrics), observation.seconds, kind=kind)
-
-    def _observation(
-        self, network: NetworkId, training: Training, train: Callable[[], tuple[Mapping[str, float], float]]
-    ) -> tuple[Observation, bool]:
         """This training's outcome: kept, trained now, or waited for while another search trains it."""
+        graph = training.graph
+        network = self.cache.network(functional_hash(graph), graph.digest, graph.to_json, _same_text)
         waited = False
         while True:
             for observation in self.cache.ask(network, self.question).observations:
                 if observation.ordinal == training.ordinal:
-                    return observation, waited
+                    kind = "in_flight" if waited else "full"
+                    return Trained(dict(observation.metrics), observation.seconds, kind=kind)
             claim = self.cache.claim(network, self.question, training.ordinal)
             if claim is None:
                 waited = True
                 self.cache.wait(network, self.question, training.ordinal)
                 continue
             with claim:
-                metrics, seconds = train()
-                claim.done(metrics, seconds, training.seed)
-                return Observation(training.ordinal, metrics, seconds, training.seed), waited
+                trained = train(training)
+                if not trained.failure:  # the cache keeps no failures
+                    claim.done(trained.metrics, trained.seconds, training.seed)
+                return trained
 
 
 def _same_text(a: str, b: str) -> bool:

@@ -51,7 +51,8 @@ class Trained:
 Around = Callable[[Training, Callable[[Training], Trained]], Trained]
 
 
-def _just(training: Training, train: Callable[[Training], Trained]) -> Trained:
+def plainly(training: Training, train: Callable[[Training], Trained]) -> Trained:
+    """Nothing around a training."""
     return train(training)
 
 
@@ -63,7 +64,7 @@ class Executor(Protocol):
     """
 
     def run(
-        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = _just
+        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = plainly
     ) -> Iterator[tuple[int, Trained]]: ...
 
     def close(self) -> None: ...
@@ -87,7 +88,7 @@ class InProcess:
     """Trains in this very process, one after the other: for evaluators that cannot be sent to another."""
 
     def run(
-        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = _just
+        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = plainly
     ) -> Iterator[tuple[int, Trained]]:
         for place, training in enumerate(trainings):
             yield place, around(training, lambda t: train_one(evaluator, t.graph.to_json(), t.seed, t.architecture))
@@ -171,7 +172,7 @@ class LocalWorkers:
             )
 
     def run(
-        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = _just
+        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = plainly
     ) -> Iterator[tuple[int, Trained]]:
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         finished: queue.SimpleQueue[tuple[int, Trained | BaseException]] = queue.SimpleQueue()

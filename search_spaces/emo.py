@@ -9,6 +9,7 @@ normalisation writes and five for each of layer normalisation; maps at 224x224 u
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from search_spaces.blocks import squeeze_excite
@@ -139,7 +140,7 @@ def _mix_and_project(b: Builder, x: Tensor, out_channels: int, kernel: int, stri
     return b.layer_scale(y, LAYER_SCALE) if scaled else y
 
 
-def irmb(
+def _mobile_block(
     b: Builder,
     x: Tensor,
     out_channels: int,
@@ -150,46 +151,28 @@ def irmb(
     norm: str,
     act: str,
     attention: Attention = Attention(),
+    attend: Callable[[Builder, Tensor, int, str, Attention], Tensor],
+    scaled: bool,
 ) -> Tensor:
-    """Inverted residual mobile block (arXiv 2301.01146, sec. 2.3): attention weighs what is then expanded.
-
-    At stride 1 both its sums are there, and ``out_channels`` must be those of ``x``.
-    """
+    """``irmb`` and ``i2rmb``. At stride 1 both its sums are there, and ``out_channels`` must be those of ``x``."""
     y = b.norm(x, norm, eps=EPS)
     if attention.kind == "none":
         y = _expand(b, y, expanded, act)
     else:
-        y = _attend_then_expand(b, _padded(b, y, attention.window), expanded, act, attention)
+        y = attend(b, _padded(b, y, attention.window), expanded, act, attention)
         y = _cropped(b, y, x.shape[1:])
-    y = _mix_and_project(b, y, out_channels, kernel, stride, scaled=False)
+    y = _mix_and_project(b, y, out_channels, kernel, stride, scaled=scaled)
     return b.add(x, y) if stride == 1 else y
 
 
-def i2rmb(
-    b: Builder,
-    x: Tensor,
-    out_channels: int,
-    *,
-    expanded: int,
-    kernel: int,
-    stride: int,
-    norm: str,
-    act: str,
-    attention: Attention = Attention(),
-) -> Tensor:
-    """Improved inverted residual mobile block (arXiv 2412.06674): attention weighs what was expanded; LayerScale.
+irmb = partial(_mobile_block, attend=_attend_then_expand, scaled=False)
+"""Inverted residual mobile block (arXiv 2301.01146, sec. 2.3): attention weighs what is then expanded."""
 
-    Remote and close attention share queries, keys and values. At stride 1 both its sums are there, and
-    ``out_channels`` must be those of ``x``.
-    """
-    y = b.norm(x, norm, eps=EPS)
-    if attention.kind == "none":
-        y = _expand(b, y, expanded, act)
-    else:
-        y = _expand_then_attend(b, _padded(b, y, attention.window), expanded, act, attention)
-        y = _cropped(b, y, x.shape[1:])
-    y = _mix_and_project(b, y, out_channels, kernel, stride, scaled=True)
-    return b.add(x, y) if stride == 1 else y
+i2rmb = partial(_mobile_block, attend=_expand_then_attend, scaled=True)
+"""Improved inverted residual mobile block (arXiv 2412.06674): attention weighs what was expanded; LayerScale.
+
+Remote and close attention share queries, keys and values.
+"""
 
 
 @block

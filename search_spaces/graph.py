@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
@@ -201,13 +201,12 @@ class Fragment:
 _SHIFTED = ("norm", "conv", "linear")  # operations whose shift is left of a zero where a builder keeps it
 
 
-def _has_bias_of_zero(rows: list[Any]) -> bool:
-    """Whether a graph's JSON rows are of a builder that keeps the shift of a normalised zero."""
-    zeros = {i for i, row in enumerate(rows) if isinstance(row, Mapping) and row.get("op") == "zero"}
-    if not zeros:
-        return False
-    reading = [row.get("inputs") for row in rows if isinstance(row, Mapping) and row.get("op") in _SHIFTED]
-    return any(isinstance(i, int) and i in zeros for inputs in reading if isinstance(inputs, list) for i in inputs)
+def _zeros_policy(operations: Sequence[tuple[object, object]]) -> str:
+    """The ``zeros`` of the builder that made these (operation, inputs): ``bias`` where one shifts a zero."""
+    zeros = {i for i, (op, _) in enumerate(operations) if op == "zero"}
+    read = [inputs for op, inputs in operations if op in _SHIFTED and isinstance(inputs, list | tuple)]
+    shifted = any(isinstance(i, int) and i in zeros for inputs in read for i in inputs)
+    return "bias" if shifted else "absorb"
 
 
 class Piece(NamedTuple):
@@ -335,6 +334,11 @@ class Graph:
         """Shape of every named output, without the batch axis."""
         return {name: self.nodes[index].shape for name, index in self.outputs}
 
+    @property
+    def zeros(self) -> str:
+        """The ``zeros`` of the builder that made this graph, for one that is to make it again."""
+        return _zeros_policy([(node.op, node.inputs) for node in self.nodes])
+
     def _code(self) -> bytes:
         parts = []
         for fragment, inputs, _, base in self.pieces:
@@ -374,7 +378,8 @@ class Graph:
         nodes, outputs = document.get("nodes"), document.get("outputs")
         if not isinstance(nodes, list) or not isinstance(outputs, Mapping) or not outputs:
             raise GraphError("no graph: it needs a list `nodes` and an object `outputs`")
-        builder = Builder("bias" if _has_bias_of_zero(nodes) else "absorb")
+        rows = [(row.get("op"), row.get("inputs")) if isinstance(row, Mapping) else (None, None) for row in nodes]
+        builder = Builder(_zeros_policy(rows))
         tensors: list[Tensor] = []
         for place, row in enumerate(nodes):
             try:

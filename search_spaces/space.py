@@ -263,6 +263,7 @@ class Space:
         self._known: dict[str, tuple[Any, ...]] = {}
         self._last: tuple[Genotype | None, Graph | None] = (None, None)
         self._explored: tuple[int, tuple[str, ...]] | None = None
+        self._checked: set[int] = set()
 
     def accepts(self, option: str) -> bool:
         """Whether the function takes the keyword argument ``option``."""
@@ -416,7 +417,9 @@ class Space:
     def check(self, seed: int = 0) -> None:
         """Run the function with every option of every choice at least once. Raises ``SpaceError``."""
         if self.alike is None:
-            _Explorer(self, seed).count(samples=32)
+            if seed not in self._checked:
+                _Explorer(self, seed).count(samples=32)
+                self._checked.add(seed)
             return
         self.alike.check(seed)
         rng = random.Random(seed)

@@ -77,7 +77,7 @@ def _under_head(choose: Choose, *, space: Space, task: str, num_classes: int | N
     given.pop("num_classes", None)  # the head's, not the classifier's
     graph = space.function(choose, **given)
     places = features_of(graph)
-    builder = Builder()
+    builder = Builder(graph.zeros)
     made: dict[int, Tensor] = {}
     for i, node in enumerate(graph.nodes[: places[-1] + 1]):
         made[i] = builder.again(node, [made[j] for j in node.inputs])
@@ -99,7 +99,7 @@ def space_for(space: Space, task: str, *, own_head: bool = True) -> Space:
             pass
         else:
             return own
-    if space.accepts("task"):
+    if space.accepts("task") and space.option("task") != "classify":
         space = space.with_options(task="classify")
     graph = space.graph(space.sample(random.Random(0)))
     if len(graph.outputs) > 1:

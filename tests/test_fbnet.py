@@ -14,7 +14,7 @@ from search_spaces import fbnet
 from search_spaces.catalog import load_network, load_space, network_space
 from search_spaces.graph import Graph
 from search_spaces.space import Genotype, GenotypeError, Space, SpaceError
-from tests.test_mobilenets import (
+from tests.published_tables import (
     activations,
     check_pytorch_constants,
     check_same_outputs,

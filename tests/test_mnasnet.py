@@ -15,17 +15,17 @@ from search_spaces import mnasnet
 from search_spaces.catalog import load_network, load_space, network_space
 from search_spaces.graph import Graph
 from search_spaces.space import Genotype, GenotypeError, Space, SpaceError
-from tests.test_mobilenets import (
-    activations,
+from tests.published_tables import (
+    check_counts,
+    check_layers,
     check_pytorch_constants,
     check_same_outputs,
     check_samples,
     check_table,
     check_thousand,
     facts,
-    plain_conv,
-    tabled_activations,
 )
+from tests.test_mobilenets import plain_conv
 from tests.test_module import on_meta
 
 # Trainable parameters, running statistics, multiply-adds of convolutions and linear layers: timm 1.0.31, instantiated
@@ -39,23 +39,15 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", list(COUNTS))
 def test_counts_are_the_published_ones(name: str) -> None:
-    graph = load_network(name)
-    _, params, statistics, macs = COUNTS[name]
-    assert (graph.params, graph.variables - graph.params, graph.macs) == (params, statistics, macs)
-    assert graph.input_shape == (3, 224, 224)
-    assert graph.output_shapes == {"logits": (1000,)}
+    check_counts(name, COUNTS[name])
 
 
 @pytest.mark.parametrize("name", list(COUNTS))
 def test_every_layer_is_the_published_one(name: str, shared: Callable[[str], Path]) -> None:
-    fact_name, params, statistics, macs = COUNTS[name]
-    row = facts(shared)["architectures"][fact_name]
-    graph = load_network(name)
-    check_table(graph, row)
-    assert activations(graph) == tabled_activations(row, "sigmoid")
+    row = facts(shared)["architectures"][COUNTS[name][0]]
+    check_layers(name, COUNTS[name], row, "sigmoid")
     counted = row["counted"]
-    assert (counted["params_trainable"], counted["bn_moving_stats"], counted["macs"]) == (params, statistics, macs)
-    check_pytorch_constants(graph, counted["bn_eps"], counted["bn_momentum_pytorch"])
+    check_pytorch_constants(load_network(name), counted["bn_eps"], counted["bn_momentum_pytorch"])
 
 
 def test_b1_with_a_background_class_has_the_count_of_the_official_test(shared: Callable[[str], Path]) -> None:

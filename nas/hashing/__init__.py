@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.hashing.key import graph_key
-from nas.hashing.rules import DEFAULT, Rules, rule_set
+from nas.hashing.rules import DEFAULT, EXACT, Rules, rule_set
 from search_spaces.catalog import import_object, load_space
 from search_spaces.graph import Graph
 from search_spaces.ops import Shape
@@ -70,9 +70,7 @@ def _genotype_key(x: Any, space: Space, rules: Rules) -> str:
     if rules.notation:
         written: str = import_object(rules.notation)(genotype, space)
         return f"{rules.text}:{blake2b(written.encode(), digest_size=16).hexdigest()}"
-    if rules.bias_of_zero and space.accepts("zeros"):
-        space = space.with_options(zeros="bias")
-    return graph_key(space.graph(genotype), rules)
+    return graph_key(rules.written(space).graph(genotype), rules)
 
 
 def _shapes(inputs: Inputs) -> list[Shape]:
@@ -98,15 +96,15 @@ def _module_key(module: Any, inputs: Inputs | None, rules: Rules) -> str:
 def _probed(x: Any, rules: Rules) -> str:
     from nas import probe
 
-    if all(callable(getattr(x, part, None)) for part in ("setup", "predict", "learn")):
-        _no_rules(rules)
-        return probe.probe_program(x.setup, x.predict, x.learn).text
-    if not callable(x):
+    learns = all(callable(getattr(x, part, None)) for part in ("setup", "predict", "learn"))
+    if not learns and not callable(x):
         raise TypeError(
             "functional_hash takes a Graph, a genotype with its space, an nn.Module, a learning program or a callable,"
             f" not {type(x).__name__}"
         )
     _no_rules(rules)
+    if learns:
+        return probe.probe_program(x.setup, x.predict, x.learn).text
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, type) and issubclass(x, torch.optim.Optimizer):
         return probe.probe_optimizer(x).text
@@ -114,5 +112,5 @@ def _probed(x: Any, rules: Rules) -> str:
 
 
 def _no_rules(rules: Rules) -> None:
-    if rules.text != rule_set(DEFAULT).text:
+    if rules != EXACT:
         raise ValueError(f"rules {rules.text!r} are about graphs; what is probed by running it has none")

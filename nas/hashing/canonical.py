@@ -12,6 +12,7 @@ from nas.hashing.rules import EXACT
 from search_spaces.builder import Builder, Tensor
 from search_spaces.channels import free_region, readers_of
 from search_spaces.graph import Graph, Node
+from search_spaces.ops import Shape
 
 
 def canonical(graph: Graph) -> Graph:
@@ -21,12 +22,6 @@ def canonical(graph: Graph) -> Graph:
     bit. Sums share partial sums where one that is needed is part of another.
     """
     return _ordered(_regrouped(graph))
-
-
-def _builder(graph: Graph) -> Builder:
-    nodes = graph.nodes
-    shifted = [i for node in nodes if node.op in ("norm", "conv", "linear") for i in node.inputs]
-    return Builder("bias" if any(nodes[i].op == "zero" for i in shifted) else "absorb")
 
 
 # -- sums and concatenations -----------------------------------------------------------------------------------------
@@ -42,9 +37,8 @@ class _Expressions:
         self.nodes = graph.nodes
         self.all: list[_Expression] = []
         self.looks: list[bytes] = []
-        self.extents: list[tuple[int, ...]] = []  # shapes, for concatenations
+        self.shapes: list[Shape] = []
         self._known: dict[_Expression, int] = {}
-        self._node_looks = looks
         self.of: list[int] = []  # by node
         for place, node in enumerate(self.nodes):
             operands = tuple([self.of[i] for i in node.inputs])
@@ -55,12 +49,12 @@ class _Expressions:
             else:
                 self.of.append(self._add(("node", place, operands), looks[place], node.shape))
 
-    def _add(self, expression: _Expression, look: bytes, shape: tuple[int, ...]) -> int:
+    def _add(self, expression: _Expression, look: bytes, shape: Shape) -> int:
         if expression not in self._known:
             self._known[expression] = len(self.all)
             self.all.append(expression)
             self.looks.append(look)
-            self.extents.append(shape)
+            self.shapes.append(shape)
         return self._known[expression]
 
     def _concat(self, axis: int, operands: Sequence[int]) -> int:
@@ -69,8 +63,8 @@ class _Expressions:
             kind, of_axis, inner = self.all[i]
             flat.extend(inner if kind == "concat" and of_axis == axis else (i,))
         look = blake2b(b"".join([self.looks[i] for i in flat]), digest_size=16).digest()
-        first = self.extents[flat[0]]
-        extent = sum(self.extents[i][axis] for i in flat)
+        first = self.shapes[flat[0]]
+        extent = sum(self.shapes[i][axis] for i in flat)
         return self._add(("concat", axis, tuple(flat)), look, (*first[:axis], extent, *first[axis + 1 :]))
 
     def _sum(self, operands: Sequence[int]) -> int:
@@ -81,7 +75,7 @@ class _Expressions:
         for i in flat:
             kind, axis, inner = self.all[i]
             if kind == "concat":
-                alike.setdefault((axis, tuple([self.extents[j][axis] for j in inner])), []).append(i)
+                alike.setdefault((axis, tuple([self.shapes[j][axis] for j in inner])), []).append(i)
         for (axis, _), concats in alike.items():
             if len(concats) > 1:
                 parts = zip(*[self.all[i][2] for i in concats], strict=True)
@@ -89,7 +83,7 @@ class _Expressions:
                 left = [i for i in flat if i not in concats]
                 return self._sum([*left, joined]) if left else joined
         look = blake2b(b"".join(sorted([self.looks[i] for i in flat])), digest_size=16).digest()
-        return self._add(("sum", 0, tuple(sorted(flat))), look, self.extents[flat[0]])
+        return self._add(("sum", 0, tuple(sorted(flat))), look, self.shapes[flat[0]])
 
 
 def _regrouped(graph: Graph) -> Graph:
@@ -97,7 +91,7 @@ def _regrouped(graph: Graph) -> Graph:
     colours = settled_colours(former.form)
     expressions = _Expressions(graph, [_look(value, colours) for value in former.values])
     needed = _needed(expressions, [expressions.of[end] for _, end in graph.outputs])
-    builder = _builder(graph)
+    builder = Builder(graph.zeros)
     made: dict[int, Tensor] = {}
     for place, node in enumerate(graph.nodes):
         if node.op == "input":
@@ -139,7 +133,7 @@ def _add_up(
     left = Counter(terms[i])
     parts: list[Tensor] = []
     for other in sums:
-        if other != i and len(terms[other]) and terms[other].total() < terms[i].total():
+        if terms[other].total() < terms[i].total():
             while terms[other] <= left:
                 if other not in made:
                     made[other] = _add_up(builder, other, sums, terms, made)
@@ -189,7 +183,7 @@ def _ordered(graph: Graph) -> Graph:
         order = sorted(range(count), key=lambda p: [looks[nodes[place].inputs[p]] for place in concats])
         for place in concats:
             parts[place] = [nodes[place].inputs[p] for p in order]
-    builder = _builder(graph)
+    builder = Builder(graph.zeros)
     made: dict[int, Tensor] = {}
     for place in _depth_first(nodes, [end for _, end in sorted(graph.outputs)], looks):
         inputs = parts.get(place, nodes[place].inputs)

@@ -7,6 +7,7 @@ collisions could be made; BLAKE2b leaves n^2 / 2^128 for n values in all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -39,3 +40,28 @@ def output_adjoint(name: str) -> int:
 def pair(value: int, adjoint: int) -> bytes:
     """Two elements of the field as bytes."""
     return (value << 127 | adjoint).to_bytes(32, "little")
+
+
+def passes(
+    codes: Sequence[bytes], args: Sequence[Sequence[tuple[int, int]]], starts: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Values and adjoints of a graph's vertices, in topological order: forward once, back once.
+
+    ``args[v]`` are the vertices that ``v`` reads and how often; ``starts`` the adjoints before the way back.
+    """
+    values: list[int] = []
+    jacobians: list[int] = []
+    for what, read in zip(codes, args, strict=True):
+        total = 0
+        for arg, times in read:
+            total += values[arg] * times
+        value, jacobian = prf(what, total % P)
+        values.append(value)
+        jacobians.append(jacobian)
+    adjoints = list(starts)
+    for vertex in range(len(values) - 1, -1, -1):
+        adjoints[vertex] %= P
+        passed = adjoints[vertex] * jacobians[vertex] % P
+        for arg, times in args[vertex]:
+            adjoints[arg] += passed * times
+    return values, adjoints

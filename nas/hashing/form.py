@@ -15,11 +15,11 @@ from hashlib import blake2b
 from math import gcd
 from typing import NamedTuple
 
-from nas.hashing.field import P, code, output_adjoint, pair, prf
+from nas.hashing.field import P, code, output_adjoint, pair, passes, prf
 from nas.hashing.rules import Rules
 from search_spaces.channels import acts_by_place, is_dense
 from search_spaces.graph import Graph, Node
-from search_spaces.ops import OPS, Shape
+from search_spaces.ops import OPS
 
 Terms = dict[int, int]
 Label = tuple[object, ...]
@@ -42,14 +42,14 @@ Value = Terms | Blocks
 
 
 class Form:
-    """Vertices in topological order; the fields are lists with one entry a vertex, but for the last three.
+    """Vertices in topological order; the fields are lists with one entry a vertex, but for the last two.
 
     labels: what the operation is; for a chain of them, all. args: (vertex, how often). parametric: whether it has
     parameters of its own. joins: whether it is more than an operation on one tensor. places: the graph's node.
-    groups: vertices that one instance computes, block by block. outputs: terms by name. inputs: their shapes.
+    groups: vertices that one instance computes, block by block. outputs: terms by name.
     """
 
-    def __init__(self, inputs: tuple[Shape, ...]) -> None:
+    def __init__(self) -> None:
         self.labels: list[Label] = []
         self.codes: list[bytes] = []
         self.args: list[tuple[tuple[int, int], ...]] = []
@@ -58,7 +58,6 @@ class Form:
         self.places: list[int] = []
         self.groups: list[tuple[int, ...]] = []
         self.outputs: list[tuple[str, Terms, Label]] = []
-        self.inputs = inputs
 
     def add(self, label: Label, codes: bytes, terms: Terms, parametric: bool, joins: bool, place: int) -> int:
         self.labels.append(label)
@@ -95,7 +94,7 @@ class Former:
     def __init__(self, graph: Graph, rules: Rules) -> None:
         self.graph = graph
         self.rules = rules
-        self.form = Form(graph.input_shapes)
+        self.form = Form()
         self.values: list[Value] = []
         self._flat: set[int] = set()  # what normalised zeros give: a constant for each channel
         self._shared: dict[tuple[bytes, tuple[tuple[int, int], ...]], int] = {}
@@ -260,7 +259,7 @@ def condensed(form: Form) -> Form:
     """The form with every maximal chain of operations on one tensor, each the only reader of the last, as one."""
     readers = form.readers()
     grouped = {vertex for group in form.groups for vertex in group}
-    made = Form(form.inputs)
+    made = Form()
     place: dict[int, int] = {}
     held: dict[int, tuple[Label, bytes, tuple[tuple[int, int], ...], bool]] = {}
     for vertex, args in enumerate(form.args):
@@ -289,27 +288,16 @@ def condensed(form: Form) -> Form:
 
 def sweep(form: Form, colours: Sequence[bytes] | None = None) -> tuple[list[int], list[int], list[int]]:
     """Values and adjoints of all vertices, and values of the outputs: forward once, back once."""
-    values: list[int] = []
-    jacobians = []
-    for vertex, args in enumerate(form.args):
-        total = 0
-        for arg, times in args:
-            total += values[arg] * times
-        what = form.codes[vertex]
-        value, jacobian = prf(what + colours[vertex] if colours else what, total % P)
-        values.append(value)
-        jacobians.append(jacobian)
-    adjoints = [0] * len(values)
-    ends = []
-    for name, terms, zero in form.outputs:
-        ends.append(sum(values[a] * times for a, times in terms.items()) % P if terms else prf(code(*zero), 0)[0])
+    codes = [what + colour for what, colour in zip(form.codes, colours, strict=True)] if colours else form.codes
+    starts = [0] * len(codes)
+    for name, terms, _ in form.outputs:
         for arg, times in terms.items():
-            adjoints[arg] += times * output_adjoint(name)
-    for vertex in range(len(values) - 1, -1, -1):
-        adjoints[vertex] %= P
-        passed = adjoints[vertex] * jacobians[vertex] % P
-        for arg, times in form.args[vertex]:
-            adjoints[arg] += passed * times
+            starts[arg] += times * output_adjoint(name)
+    values, adjoints = passes(codes, form.args, starts)
+    ends = [
+        sum(values[a] * times for a, times in terms.items()) % P if terms else prf(code(*zero), 0)[0]
+        for _, terms, zero in form.outputs
+    ]
     return values, adjoints, ends
 
 

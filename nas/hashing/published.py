@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from nas.hashing.field import P, code, pair, prf
+from nas.hashing.field import code, pair, passes
 from search_spaces import nasbench101, nasbench201
 from search_spaces.space import Genotype, Space
 
@@ -45,23 +45,7 @@ def labelled_key(codes: Sequence[bytes], operands: Sequence[Sequence[int]]) -> b
     ``operands[v]`` are the vertices that ``v`` reads, each once. Isomorphic graphs have equal keys. The multiset of
     (value, adjoint) is what a network's key is made of, too, with every vertex an instance.
     """
-    values: list[int] = []
-    jacobians: list[int] = []
-    for what, read in zip(codes, operands, strict=True):
-        total = 0
-        for i in read:
-            total += values[i]
-        value, jacobian = prf(what, total % P)
-        values.append(value)
-        jacobians.append(jacobian)
-    adjoints = [0] * len(values)
-    adjoints[-1] = 1
-    looks = []
-    for vertex in range(len(values) - 1, -1, -1):
-        adjoint = adjoints[vertex] % P
-        looks.append(pair(values[vertex], adjoint))
-        passed = adjoint * jacobians[vertex] % P
-        for i in operands[vertex]:
-            adjoints[i] += passed
-    looks.sort()
+    args = [[(i, 1) for i in read] for read in operands]
+    values, adjoints = passes(codes, args, [*[0] * (len(codes) - 1), 1])
+    looks = sorted([pair(*both) for both in zip(values, adjoints, strict=True)])
     return blake2b(b"".join(looks), digest_size=16, person=b"nas-labelled-1").digest()

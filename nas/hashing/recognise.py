@@ -22,11 +22,9 @@ class Recogniser:
     def __init__(self, space: Space, rules: str, hash_of: Callable[[Graph], str] | None = None) -> None:
         self.seconds = 0.0
         self.collisions = 0
-        self._space = space
         self._name = rules
         self._rules = rule_set(rules)
-        if self._rules.bias_of_zero and space.accepts("zeros"):
-            self._space = space.with_options(zeros="bias")
+        self._space = self._rules.written(space)
         self._hash_of = hash_of
         self._names: dict[Genotype, str] = {}
         self._first: dict[str, Genotype] = {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from search_spaces.catalog import unknown
+from search_spaces.space import Space
 
 DEFAULT = "exact"
 
@@ -24,6 +25,10 @@ class Rules:
     bn_scale: bool = False
     bias_of_zero: bool = False
     notation: str = ""
+
+    def written(self, space: Space) -> Space:
+        """The space as it writes networks under these rules."""
+        return space.with_options(zeros="bias") if self.bias_of_zero and space.accepts("zeros") else space
 
 
 EXACT = Rules("exact-1")
