@@ -4,6 +4,8 @@ space: mobiledet            # a name, package.module:function, or ./file.py:func
 options: {image_size: 256, blocks: ibn+fused}
 fixed: {stem.width: 32}     # choices that are made already
 only: {block2.width: [16, 24]}
+
+A file with ``stages`` in place of ``space`` is a space by itself: ``yaml_stages``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +23,10 @@ from search_spaces.graph import Graph
 from search_spaces.space import Choose, Space, SpaceError
 
 T = TypeVar("T")
+LONGEST_FILE = 200_000
+MOST_VALUES = 20_000
+DEEPEST = 30
+_MERGE = "tag:yaml.org,2002:merge"
 _KEYS = ("space", "name", "options", "fixed", "only")
 
 
@@ -53,10 +60,13 @@ def _load(path: Path, options: Mapping[str, Any], above: tuple[Path, ...]) -> Sp
 
     if path.resolve() in above:
         raise SpaceError(f"the space file {str(path)!r} starts from itself")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
-        raise SpaceError(f"cannot read the space file {str(path)!r}: {error}") from None
+    document = _document(path)
+    if isinstance(document, dict) and "stages" in document:
+        from search_spaces.yaml_stages import stages_space
+
+        if "space" in document:
+            raise SpaceError(f"{path}: there is `space`, to narrow another space, or `stages`, but not both")
+        return stages_space(document, path, **options)
     if not isinstance(document, dict) or not isinstance(document.get("space"), str):
         raise SpaceError(f"{path}: expected a mapping with a text `space`, the name of the space it starts from")
     unknown = set(map(str, document)) - set(_KEYS)
@@ -79,6 +89,82 @@ def _load(path: Path, options: Mapping[str, Any], above: tuple[Path, ...]) -> Sp
 
     narrowed.__signature__ = inspect.signature(base.function)  # type: ignore[attr-defined]
     return Space(narrowed, str(document.get("name") or path.stem), dict(base.options))
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but keys are unique, and merged mappings (``<<``) stay small."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if (key.tag, key.value) in seen:
+                    raise _refused(f"the key {key.value!r} is there twice", key)
+                seen.add((key.tag, key.value))
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        merged = 0
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(each, yaml.MappingNode):
+                        self.flatten_mapping(each)
+                        merged += len(each.value)
+                    if merged > MOST_VALUES:
+                        raise _refused("too much is merged", node)
+        super().flatten_mapping(node)
+
+
+def _refused(text: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(problem=text, problem_mark=node.start_mark)
+
+
+def _document(path: Path) -> Any:
+    """What a YAML file holds, of a size that every later step can walk. Raises ``SpaceError``."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST_FILE + 1)
+        if len(text) > LONGEST_FILE:
+            raise ValueError(f"it has more than {LONGEST_FILE} characters")
+        document = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+        _check_size(document)
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        raise SpaceError(f"cannot read the space file {str(path)!r}: {_said(error)}") from None
+    return document
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a file, in a line."""
+    if isinstance(error, RecursionError):
+        return "it nests too deep"
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None)
+    text = f"{problem}, line {mark.line + 1}, column {mark.column + 1}" if mark and problem else str(error)
+    return " ".join(text.split())
+
+
+def _check_size(document: Any) -> None:
+    """ValueError for what is not a tree of plain values, or for one that is too large: aliases count anew."""
+    todo, count = [(document, 0)], 0
+    while todo:
+        value, depth = todo.pop()
+        count += 1
+        if count > MOST_VALUES or depth > DEEPEST:
+            raise ValueError(
+                f"it holds more than {MOST_VALUES} values or nests more than {DEEPEST} deep, aliases included"
+            )
+        if isinstance(value, dict):
+            todo.extend((part, depth + 1) for pair in value.items() for part in pair)
+        elif isinstance(value, list):
+            todo.extend((part, depth + 1) for part in value)
+        elif isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError("it holds a whole number beyond 64 bits")
+        elif isinstance(value, float) and not isfinite(value):
+            raise ValueError("it holds a number that is not finite")
+        elif value is not None and not isinstance(value, bool | int | float | str):
+            raise ValueError(f"it holds a {type(value).__name__}; there are numbers, texts, true, false and null")
 
 
 def _allowed(path: Path, document: Mapping[str, Any], base: Space) -> dict[str, tuple[Any, ...]]:
