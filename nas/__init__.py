@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from search_spaces.from_torch import graph_from_module as graph_from_module
     from search_spaces.graph import Graph as Graph
     from search_spaces.module import to_module as to_module
+    from search_spaces.opened import space_from as space_from
     from search_spaces.ops import GraphError as GraphError
     from search_spaces.space import Choose as Choose
     from search_spaces.space import Genotype as Genotype
@@ -66,6 +67,7 @@ _HOMES = {
     "load_space": "search_spaces.catalog",
     "same_network": "nas.hashing.same",
     "search": "nas.engine",
+    "space_from": "search_spaces.opened",
     "to_module": "search_spaces.module",
 }
 _MODULES = {"blocks": "search_spaces.blocks", "heads": "search_spaces.heads"}

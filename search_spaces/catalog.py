@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -515,12 +516,11 @@ def networks() -> dict[str, NetworkRow]:
 def load_space(space: str | Path | Callable[..., Graph] | Space, **options: Any) -> Space:
     """A space by name, as ``package.module:function``, ``./file.py:function``, a function, or a YAML file.
 
-    ``options`` are keyword arguments of the space's function. Raises ``UnknownName`` or ``SpaceError``.
+    What is named may be a ``Space`` too, or a function without parameters that returns one. ``options`` are keyword
+    arguments of the space's function. Raises ``UnknownName`` or ``SpaceError``.
     """
-    if isinstance(space, Space):
-        return space.with_options(**options) if options else space
-    if callable(space):
-        return Space(space, options=options)
+    if isinstance(space, Space) or callable(space):
+        return _as_space(space, "", options)
     text = str(space)
     if text.endswith((".yaml", ".yml")):
         from search_spaces.yaml_space import load_yaml_space
@@ -539,11 +539,25 @@ def load_space(space: str | Path | Callable[..., Graph] | Space, **options: Any)
         target = import_object(text)
     else:
         raise unknown("space", text, list(spaces()))
-    if isinstance(target, Space):
-        return target.with_options(**options) if options else target
-    if not callable(target):
+    if not isinstance(target, Space) and not callable(target):
         raise SpaceError(f"{text!r} is {type(target).__name__}, not a function that makes choices")
-    return Space(target, attribute, options)
+    return _as_space(target, attribute, options)
+
+
+def _as_space(target: Space | Callable[..., Any], name: str, options: dict[str, Any]) -> Space:
+    """A space, that of a function that makes choices, or what a function without parameters returns."""
+    if not isinstance(target, Space):
+        if inspect.signature(target).parameters:
+            return Space(target, name, options)
+        made = target()
+        if not isinstance(made, Space):
+            called = name or getattr(target, "__name__", "the function")
+            raise SpaceError(
+                f"{called}() returned {type(made).__name__}, not a Space; a function that makes choices must take"
+                " `choose` as its first argument"
+            )
+        target = made
+    return target.with_options(**options) if options else target
 
 
 def network_space(name: str, **options: Any) -> tuple[Space, str]:

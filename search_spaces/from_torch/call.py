@@ -18,9 +18,9 @@ from search_spaces.ops import Shape
 class Program:
     """What is known of an exported program. ``values`` holds what each of its nodes stands for."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, builder: Builder | None = None) -> None:
         self.module = module
-        self.b = Builder()
+        self.b = builder or Builder()
         self.batch: Any = None  # the extent of every input's first axis
         self.dtype: torch.dtype | None = None
         self.values: dict[fx.Node, Any] = {}

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from search_spaces.builder import Tensor
+from search_spaces.builder import Builder, Tensor
 from search_spaces.from_torch import elementwise, norms, shapes, weighted, windows
 from search_spaces.from_torch.call import Call, Operation, Program
 from search_spaces.from_torch.export import exported, input_shapes
@@ -32,7 +32,7 @@ def graph_from_module(module: nn.Module, inputs: Sequence[tuple[int, ...]] | tup
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"graph_from_module takes an nn.Module, not {type(module).__name__}")
-    return _Reader(module, exported(module, input_shapes(inputs))).graph()
+    return Reader(module, exported(module, input_shapes(inputs))).graph()
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -40,12 +40,12 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-class _Reader:
-    """Reads one exported program."""
+class Reader:
+    """Reads one exported program, onto ``builder`` where one is given."""
 
-    def __init__(self, module: nn.Module, exported: ExportedProgram) -> None:
+    def __init__(self, module: nn.Module, exported: ExportedProgram, builder: Builder | None = None) -> None:
         self.exported = exported
-        self.program = Program(module)
+        self.program = Program(module, builder)
         self.values = self.program.values
         self.itself = self.program.itself
         self.nodes = list(exported.graph.nodes)
@@ -115,7 +115,7 @@ class _Reader:
         if read is None or not isinstance(node.target, torch._ops.OpOverload):
             raise call.refusal(f"a graph has no such operation; {ADVICE}")
         try:
-            value = read(self.program.b, call)
+            value = self.value_of(read, call)
         except GraphError as error:
             raise call.refusal(str(error)) from None
         if isinstance(value, Tensor):
@@ -132,6 +132,10 @@ class _Reader:
             self.values[node] = value
             if may_be_view(node):
                 self.memory[node] = self._memory_of(node.args[0])
+
+    def value_of(self, read: Operation, call: Call) -> Any:
+        """What one operation of the program is on the builder."""
+        return read(self.program.b, call)
 
     def _memory_of(self, shown: Any) -> fx.Node:
         node: fx.Node = self.itself.get(shown, shown)
