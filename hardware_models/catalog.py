@@ -33,10 +33,44 @@ HARDWARE: dict[str, HardwareRow] = {
     "coral_usb": HardwareRow(
         "hardware_models.devices:coral_usb.toml", "the Coral USB Accelerator's Edge TPU at a desktop computer"
     ),
+    # learned from measurements by hardware_models/learn.py
+    "1080ti": HardwareRow("hardware_models.devices:1080ti.toml", "NVIDIA GTX 1080 Ti, batch 1"),
+    "1080ti_batch32": HardwareRow("hardware_models.devices:1080ti_batch32.toml", "NVIDIA GTX 1080 Ti, batch 32"),
+    "1080ti_batch256": HardwareRow("hardware_models.devices:1080ti_batch256.toml", "NVIDIA GTX 1080 Ti, batch 256"),
+    "2080ti": HardwareRow("hardware_models.devices:2080ti.toml", "NVIDIA RTX 2080 Ti, batch 1"),
+    "2080ti_batch32": HardwareRow("hardware_models.devices:2080ti_batch32.toml", "NVIDIA RTX 2080 Ti, batch 32"),
+    "2080ti_batch256": HardwareRow("hardware_models.devices:2080ti_batch256.toml", "NVIDIA RTX 2080 Ti, batch 256"),
+    "titanx": HardwareRow("hardware_models.devices:titanx.toml", "NVIDIA Titan X, batch 1"),
+    "titanx_batch32": HardwareRow("hardware_models.devices:titanx_batch32.toml", "NVIDIA Titan X, batch 32"),
+    "titanx_batch256": HardwareRow("hardware_models.devices:titanx_batch256.toml", "NVIDIA Titan X, batch 256"),
+    "titanxp": HardwareRow("hardware_models.devices:titanxp.toml", "NVIDIA Titan Xp, batch 1"),
+    "titanxp_batch32": HardwareRow("hardware_models.devices:titanxp_batch32.toml", "NVIDIA Titan Xp, batch 32"),
+    "titanxp_batch256": HardwareRow("hardware_models.devices:titanxp_batch256.toml", "NVIDIA Titan Xp, batch 256"),
+    "xeon_gold_6240": HardwareRow("hardware_models.devices:xeon_gold_6240.toml", "Intel Xeon Gold 6240"),
+    "xeon_silver_4114": HardwareRow("hardware_models.devices:xeon_silver_4114.toml", "Intel Xeon Silver 4114"),
+    "xeon_silver_4210r": HardwareRow("hardware_models.devices:xeon_silver_4210r.toml", "Intel Xeon Silver 4210R"),
+    "essential_ph_1": HardwareRow("hardware_models.devices:essential_ph_1.toml", "Essential PH-1 phone"),
+    "samsung_a50": HardwareRow("hardware_models.devices:samsung_a50.toml", "Samsung Galaxy A50 phone"),
+    "samsung_s7": HardwareRow("hardware_models.devices:samsung_s7.toml", "Samsung Galaxy S7 phone"),
+    "pixel3_cpu": HardwareRow("hardware_models.devices:pixel3_cpu.toml", "Pixel 3 phone, CPU"),
+    "zcu102": HardwareRow("hardware_models.devices:zcu102.toml", "ZCU102 FPGA with DPU"),
+    "vck190": HardwareRow("hardware_models.devices:vck190.toml", "VCK190 FPGA with DPU"),
+    "a100": HardwareRow("hardware_models.devices:a100.toml", "NVIDIA A100, throughput"),
+    "rtx3090": HardwareRow("hardware_models.devices:rtx3090.toml", "NVIDIA RTX 3090, throughput"),
+    "tpuv2": HardwareRow("hardware_models.devices:tpuv2.toml", "Google TPU v2, throughput"),
+    "tpuv3": HardwareRow("hardware_models.devices:tpuv3.toml", "Google TPU v3, throughput"),
+    "jetson_nano": HardwareRow("hardware_models.devices:jetson_nano.toml", "NVIDIA Jetson Nano, TensorRT"),
+    "pi5": HardwareRow("hardware_models.devices:pi5.toml", "Raspberry Pi 5, LiteRT, one thread"),
+    "pi5_onnx": HardwareRow("hardware_models.devices:pi5_onnx.toml", "Raspberry Pi 5, ONNX Runtime, one thread"),
+    "pi5_torch": HardwareRow("hardware_models.devices:pi5_torch.toml", "Raspberry Pi 5, PyTorch Mobile, one thread"),
 }
 
 # How a device file of each kind becomes a model: the name of a function of (table, name)
-KINDS: dict[str, str] = {"analytic": "hardware_models.analytic:analytic_model"}
+KINDS: dict[str, str] = {
+    "analytic": "hardware_models.analytic:analytic_model",
+    "learned": "hardware_models.learned:learned_model",
+    "transferred": "hardware_models.transferred:transferred_model",
+}
 
 
 def hardware() -> dict[str, HardwareRow]:

@@ -43,7 +43,8 @@ class Cost:
 
     ``latency_low_ms`` to ``latency_high_ms`` holds the measured latency with probability ``coverage``, by the model's
     error on networks that it was not fitted to. ``guessed_ops`` are operation kinds that the model has no rule for
-    and prices by a guess, ``fallback_ops`` those that the device leaves to its host.
+    and prices by a guess, ``fallback_ops`` those that the device leaves to its host, ``unsupported_ops`` those that it
+    cannot run at all: a search treats such a network as over a limit.
     """
 
     latency_ms: float
@@ -56,6 +57,7 @@ class Cost:
     guessed_ops: tuple[str, ...] = ()
     fallback_ops: tuple[str, ...] = ()
     details: Details | None = field(default=None, repr=False, compare=False)
+    unsupported_ops: tuple[str, ...] = ()
 
     @cached_property
     def peak_memory_kib(self) -> float | None:

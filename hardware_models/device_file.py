@@ -72,12 +72,31 @@ class Table:
         value = self._get(key, default, wanted)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise self.wrong(key, wanted)
-        if value and not _SMALLEST <= abs(value) <= _LARGEST:
+        if value and value is not default and not _SMALLEST <= abs(value) <= _LARGEST:
             raise self.wrong(key, f"{wanted} (and a sensible one: 0, or {_SMALLEST:g} to {_LARGEST:g})")
         too_small = (above is not None and value <= above) or (minimum is not None and value < minimum)
         if too_small or (maximum is not None and value > maximum):
             raise self.wrong(key, wanted)
         return float(value)
+
+    def numbers(self, key: str, count: int | None = None) -> tuple[float, ...]:
+        """A list of numbers, ``count`` of them where that is given."""
+        wanted = "a list of numbers" if count is None else f"a list of {count} numbers"
+        value = self._get(key, _MISSING, wanted)
+        if not isinstance(value, list) or (count is not None and len(value) != count):
+            raise self.wrong(key, wanted)
+        for v in value:
+            if not isinstance(v, int | float) or isinstance(v, bool) or not abs(v) <= _LARGEST:
+                raise self.wrong(key, wanted)
+        return tuple([float(v) for v in value])
+
+    def about(self) -> None:
+        """Pass over what is there for the reader of the file: texts, and how it was measured."""
+        for key in ("about", "source", "precision", "runtime"):
+            if key in self._values:
+                self.text(key)
+        if "batch" in self._values:
+            self.whole("batch")
 
     def optional_number(self, key: str) -> float | None:
         """A number above 0, or ``None`` where the key is not there."""

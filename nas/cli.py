@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from nas.cli_parts import Json, console, network_of
+from nas.hardware_commands import hw_app
+
 if TYPE_CHECKING:
     from nas.result import SearchResult
 
@@ -20,13 +23,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 spaces_app = typer.Typer(help="List the search spaces, or look at one.", no_args_is_help=False)
-hw_app = typer.Typer(help="List the hardware models, look at one, or predict a network's cost.", no_args_is_help=False)
 cache_app = typer.Typer(help="The evaluation cache: what searches have trained, kept for later ones.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
 app.add_typer(spaces_app, name="spaces", invoke_without_command=True)
 app.add_typer(hw_app, name="hw", invoke_without_command=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
 Directory = Annotated[Path, typer.Option(help="Folder of the studies.", envvar="NAS_RUNS")]
 Storage = Annotated[str | None, typer.Option(help="Optuna storage URL; default: a journal file under --directory.")]
 Cache = Annotated[
@@ -37,12 +38,6 @@ Cache = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Training processes; default: one a core; 0: none.")]
-
-
-def _console(stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    return Console(stderr=stderr, width=None if sys.stdout.isatty() else 120)
 
 
 def _option_values(pairs: list[str], flag: str) -> dict[str, Any]:
@@ -72,14 +67,23 @@ def search(
         str | None, typer.Option(help="In place of --space: a space whose networks get the head of --task.")
     ] = None,
     task: Annotated[
-        str, typer.Option(help="classify, detect or segment; default: the space's own, or what the data need.")
+        str, typer.Option(help="classify, detect or segment; default: the space's own, if the data can train it.")
     ] = "",
     limit: Annotated[list[str], typer.Option(help="Hard limit, such as latency<=7ms; repeatable.")] = [],  # noqa: B006
     objective: Annotated[
         list[str],
-        typer.Option(help="Metric, such as latency, map, params, macs:min; repeatable. Default: latency, map."),
+        typer.Option(
+            help="Metric, such as latency, accuracy, map, miou, macs:min; repeatable."
+            " Default: latency, and the quality of the task."
+        ),
     ] = [],  # noqa: B006
-    data: Annotated[str, typer.Option(help="digits (built in), voc:PATH, coco:PATH or table:CSV.")] = "digits",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="To classify: digits (built in), folder:PATH; to detect: digits, voc:PATH, coco:PATH; to segment:"
+            " digits, voc:PATH; looked up: table:CSV."
+        ),
+    ] = "digits",
     trials: Annotated[int, typer.Option(min=1, help="Distinct candidates to cost and score.")] = 1000,
     train: Annotated[int, typer.Option(min=0, help="How many of them to train; 0: none.")] = 12,
     score: Annotated[
@@ -123,7 +127,7 @@ def search(
         raise ValueError("say what to search: --space mobiledet, or --backbone-from mobilenetv4 --task detect")
     if backbone_from is not None and not task:
         raise ValueError("--backbone-from needs --task: classify, detect or segment")
-    with ProgressReporter(_console(stderr=True)) as reporter:
+    with ProgressReporter(console(stderr=True)) as reporter:
         result = run_search(
             space or backbone_from or "",
             hw,
@@ -167,13 +171,13 @@ def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(document))
         return
-    console = _console()
-    console.print(front_table(result))
+    screen = console()
+    screen.print(front_table(result))
     for line in (*architecture_lines(result.front), "", *summary_lines(result)):
-        console.print(line, highlight=False, markup=False)
-    console.print(f"Picture: {picture}   table: {table}", highlight=False, markup=False)
+        screen.print(line, highlight=False, markup=False)
+    screen.print(f"Picture: {picture}   table: {table}", highlight=False, markup=False)
     where = f" --storage {storage}" if storage else ""
-    console.print(f"Next: nas dashboard {result.study}{where}", style="bold", highlight=False, markup=False)
+    screen.print(f"Next: nas dashboard {result.study}{where}", style="bold", highlight=False, markup=False)
 
 
 def _storage_of(study: str, storage: str | None, directory: Path) -> tuple[str | Path, str]:
@@ -208,7 +212,7 @@ def resume(
 
     where, guess = _storage_of(study, storage, directory)
     name, document = load_document(where, guess if isinstance(where, str) else None)
-    with ProgressReporter(_console(stderr=True)) as reporter:
+    with ProgressReporter(console(stderr=True)) as reporter:
         result = run(
             Settings.from_document(document),
             study=name,
@@ -247,9 +251,9 @@ def show(
             json.dumps({"study": study, "settings": document, "candidates": [c.to_document() for c in candidates]})
         )
         return
-    console = _console()
+    screen = console()
     for part in study_tables(study, candidates, document):
-        console.print(part, highlight=False, markup=False)
+        screen.print(part, highlight=False, markup=False)
 
 
 def _show_network(name: str, hw: str | None, as_json: bool) -> None:
@@ -292,7 +296,7 @@ def _show_network(name: str, hw: str | None, as_json: bool) -> None:
     for metric, value in figures.items():
         table.add_row(heading(metric), figure(metric, float(value)))
     table.add_row("key", functional_hash(graph))
-    _console().print(table, highlight=False, markup=False)
+    console().print(table, highlight=False, markup=False)
 
 
 @spaces_app.callback(invoke_without_command=True)
@@ -314,117 +318,59 @@ def spaces(ctx: typer.Context, as_json: Json = False) -> None:
         members = [n for n, r in networks().items() if r.space == name]
         listed += members
         table.add_row(name, row.summary, ", ".join(members))
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     others = [n for n in networks() if n not in listed]
     if others:
-        console.print("Other published networks: " + ", ".join(others), highlight=False, markup=False)
-    console.print("Your own: nas search --space ./my_space.py:my_space ...", highlight=False, markup=False)
+        screen.print("Other published networks: " + ", ".join(others), highlight=False, markup=False)
+    screen.print("Your own: nas search --space ./my_space.py:my_space ...", highlight=False, markup=False)
 
 
 @spaces_app.command("show")
 def spaces_show(
     space: Annotated[str, typer.Argument(help="A space, in any form that --space takes.")],
     option: Annotated[list[str], typer.Option("--set", help="Option of the space; repeatable.")] = [],  # noqa: B006
+    hw: Annotated[str | None, typer.Option(help="Predict latency too: a hardware model, or its TOML file.")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Random networks to look at; 0: show the choices alone.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the random networks and of the picture's.")] = 0,
+    picture: Annotated[Path | None, typer.Option(help="Draw one network into this PNG, SVG or PDF file.")] = None,
+    network: Annotated[
+        str, typer.Option(help="What to draw: a published network or an architecture; default: a random one.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Show a space's choices, their options, and how many networks there are."""
-    from rich.table import Table
-
-    from search_spaces.catalog import load_space
-
-    loaded = load_space(space, **_option_values(option, "--set"))
-    decisions = loaded.decisions()
-    size = loaded.size()
-    if as_json:
-        typer.echo(json.dumps({"space": loaded.name, "size": size, "decisions": decisions}))
-        return
-    table = Table("choice", "options", title=f"{loaded.name}: {size:.3g} genotypes", title_justify="left")
-    for name, options in decisions.items():
-        table.add_row(name, ", ".join(map(str, options)))
-    _console().print(table, highlight=False, markup=False)
-
-
-@hw_app.callback(invoke_without_command=True)
-def hw_list(ctx: typer.Context, as_json: Json = False) -> None:
-    """List the hardware models."""
-    if ctx.invoked_subcommand:
-        return
-    from rich.table import Table
-
-    from hardware_models.catalog import hardware
-
-    rows = {name: row.summary for name, row in hardware().items()}
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    table = Table("hardware", "what it is")
-    for name, text in rows.items():
-        table.add_row(name, text)
-    _console().print(table)
-    _console().print("Your own: --hw ./my_chip.toml", highlight=False, markup=False)
-
-
-@hw_app.command("predict")
-def hw_predict(
-    network: Annotated[str, typer.Argument(help="A published network, a graph's JSON file, or SPACE=ARCHITECTURE.")],
-    hw: Annotated[str, typer.Option(help="A hardware model's name, or its TOML file.")] = "edgetpu",
-    layers: Annotated[bool, typer.Option(help="Every operation, not the total alone.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Predict what a network costs on a device."""
-    from rich.table import Table
+    """Show a space's choices by stage, how many networks there are, and how far their figures reach."""
+    from time import perf_counter
 
     from hardware_models.catalog import load_hardware
+    from nas import space_tables, space_view
+    from search_spaces.catalog import load_space
 
-    cost = load_hardware(hw).estimate(_network(network))
-    rows = cost.breakdown()
+    begin = perf_counter()
+    loaded = load_space(space, **_option_values(option, "--set"))
+    model = None if hw is None else load_hardware(hw)
+    if picture is None and network:
+        raise ValueError("--network says what --picture draws: name a file too, such as --picture network.png")
+    if picture is not None:
+        from nas.drawing import draw_graph
+
+        title, graph = space_view.chosen_network(loaded, network, seed)
+        draw_graph(graph, picture, title)
+    found = space_view.ranges(loaded, model, samples=samples, seed=seed) if samples else None
+    published = space_view.references(loaded, model)
+    device = None if model is None else model.name
     if as_json:
-        document = {"network": network, "source": cost.source, **cost.metrics()}
-        document |= {"latency_interval_ms": [cost.latency_low_ms, cost.latency_high_ms]}
-        document |= {"guessed_ops": list(cost.guessed_ops), "fallback_ops": list(cost.fallback_ops)}
-        typer.echo(json.dumps(document | ({"layers": [r._asdict() for r in rows]} if layers else {})))
+        shown = space_tables.document(loaded, found, published, device)
+        typer.echo(json.dumps(shown | {"picture": picture and str(picture)}, default=str))
         return
-    console = _console()
-    if layers:
-        table = Table("node", "operation", "shape", "MACs", "latency (ms)", "bound by")
-        for r in rows:
-            table.add_row(
-                "" if r.index is None else str(r.index),
-                r.op,
-                "x".join(map(str, r.shape)),
-                f"{r.macs:,}",
-                f"{r.latency_ms:.4f}",
-                r.bound,
-            )
-        console.print(table)
-    interval = ""
-    if cost.latency_low_ms is not None and cost.latency_high_ms is not None:
-        interval = f" ({cost.latency_low_ms:.2f} to {cost.latency_high_ms:.2f})"
-    console.print(
-        f"{network} on {hw}: {cost.latency_ms:.2f} ms{interval}, {cost.source}", highlight=False, markup=False
-    )
-    if cost.fallback_ops:
-        console.print(f"Run on the host's CPU: {', '.join(cost.fallback_ops)}", highlight=False, markup=False)
-    if cost.guessed_ops:
-        console.print(f"Priced by a guess: {', '.join(cost.guessed_ops)}", highlight=False, markup=False)
-
-
-def _network(text: str) -> Any:
-    """A graph: of a published network, a JSON file, or ``SPACE=ARCHITECTURE``. Raises ``ValueError``."""
-    from search_spaces.catalog import load_network, load_space, networks
-    from search_spaces.graph import Graph
-
-    path = Path(text)
-    if text not in networks() and path.suffix == ".json":
-        if not path.is_file():
-            raise ValueError(f"no file {text!r}")
-        return Graph.from_json(path.read_text(encoding="utf-8"))
-    space, equals, architecture = text.partition("=")
-    if equals and text not in networks():
-        loaded = load_space(space)
-        return loaded.graph(loaded.parse(architecture))
-    return load_network(text)
+    screen = console()
+    screen.print(space_tables.stages_table(loaded, found), highlight=False, markup=False)
+    if found is not None:
+        screen.print(space_tables.ranges_table(found, published, device), highlight=False, markup=False)
+    elif published:
+        screen.print("Published networks: " + ", ".join(r.name for r in published), highlight=False, markup=False)
+    told = f"Nothing was trained; {perf_counter() - begin:.1f} s." + (f" Picture: {picture}" if picture else "")
+    screen.print(told, highlight=False, markup=False)
 
 
 @app.command("hash")
@@ -448,7 +394,7 @@ def hash_(
 
     if len(networks) > 2:
         raise ValueError(f"nas hash takes one or two networks, not {len(networks)}")
-    graphs = [_network(text) for text in networks]
+    graphs = [network_of(text) for text in networks]
     keys = [functional_hash(graph, rules=rules) for graph in graphs]
     differs = difference(graphs[0], graphs[1], rule_set(rules)) if len(graphs) == 2 else ""
     if as_json:
@@ -480,7 +426,7 @@ def baselines(
     if as_json:
         typer.echo(frame.to_json(orient="records"))
     else:
-        _console().print(baselines_table(frame), highlight=False)
+        console().print(baselines_table(frame), highlight=False)
 
 
 @app.command()
@@ -549,10 +495,10 @@ def cache_show(cache: Cache = "", directory: Directory = Path("nas-runs"), as_js
             str(row.observations),
             f"{row.seconds:.0f}",
         )
-    console = _console()
-    console.print(table, highlight=False, markup=False)
+    screen = console()
+    screen.print(table, highlight=False, markup=False)
     size = "" if summary.bytes is None else f", {summary.bytes / 1024:.0f} KiB"
-    console.print(
+    screen.print(
         f"{summary.networks} networks, {summary.observations} trainings of {summary.seconds:.0f} s in all,"
         f" {summary.in_flight} in flight, {summary.collisions} keys that met{size}",
         highlight=False,
@@ -616,10 +562,10 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([c._asdict() for c in checks]))
     else:
-        console = _console()
+        screen = console()
         for check in checks:
             mark = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}[check.state]
-            console.print(f"{mark:<14} {check.what}: {check.text}", highlight=False)
+            screen.print(f"{mark:<14} {check.what}: {check.text}", highlight=False)
     if any(c.state == "bad" for c in checks):
         raise typer.Exit(1)
 

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from hardware_models.cost import Cost
 from nas.candidate import Candidate
 from nas.objectives import METRICS, Limit, Objective
 from nas.result import SearchResult, Tally, pareto_front
@@ -227,6 +228,31 @@ def plot_front(result: SearchResult, path: Path) -> None:
     axes.set_title(result.study + (f"\n{caption}" if caption else ""), fontsize=8)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=7, loc="best")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure_.savefig(path)
+    pyplot.close(figure_)
+
+
+def plot_layers(cost: Cost, title: str, path: Path) -> None:
+    """A picture of what every operation of a network takes, in order, coloured by what bounds it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in cost.breakdown() if row.latency_ms > 0]
+    bounds = dict.fromkeys(row.bound for row in rows)
+    figure_, axes = pyplot.subplots(figsize=(9, max(2.5, 0.16 * len(rows) + 1)), dpi=120, layout="constrained")
+    for bound in bounds:
+        places = [i for i, row in enumerate(rows) if row.bound == bound]
+        axes.barh(places, [rows[i].latency_ms for i in places], label=bound)
+    names = [f"{row.op} {'x'.join(map(str, row.shape))}" for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=6)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("predicted latency (ms)")
+    axes.set_title(f"{title}: {cost.latency_ms:.2f} ms, {cost.source}", fontsize=9)
+    axes.legend(fontsize=7, loc="lower right")
+    axes.grid(axis="x", alpha=0.25)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure_.savefig(path)
     pyplot.close(figure_)

@@ -1,0 +1,212 @@
+"""``nas hw``: the hardware models, what they predict, how good they are, and one of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas.cli_parts import Json, console, network_of
+
+hw_app = typer.Typer(help="List the hardware models, look at one, predict, calibrate, check.", no_args_is_help=False)
+
+_ERRORS = {"rows": "networks", "spearman": "Spearman", "mape_percent": "MAPE %", "within_10_percent": "within 10 %"}
+
+
+@hw_app.callback(invoke_without_command=True)
+def hw(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the hardware models."""
+    if not ctx.invoked_subcommand:
+        hw_list(as_json)
+
+
+@hw_app.command("list")
+def hw_list(as_json: Json = False) -> None:
+    """List the hardware models, with their errors on networks that were left out of the fit."""
+    from rich.table import Table
+
+    from hardware_models.catalog import hardware
+    from hardware_models.facts import facts_of
+
+    rows = {name: facts_of(name) for name in hardware()}
+    if as_json:
+        typer.echo(json.dumps({name: {**facts, "what": hardware()[name].summary} for name, facts in rows.items()}))
+        return
+    table = Table("hardware", "what it is", "kind", *_ERRORS.values(), "energy")
+    for name, facts in rows.items():
+        error = facts["error"]
+        figures = [f"{error[key]:g}" if key in error else "" for key in _ERRORS]
+        energy = "yes" if "energy_error" in facts else ""
+        table.add_row(name, hardware()[name].summary, facts["kind"], *figures, energy)
+    screen = console()
+    screen.print(table)
+    screen.print("Errors are those on networks left out of the fit. Your own: nas hw calibrate", highlight=False)
+
+
+@hw_app.command("show")
+def hw_show(
+    name: Annotated[str, typer.Argument(help="A hardware model's name, or its TOML file.")], as_json: Json = False
+) -> None:
+    """Show what a hardware model rests on and how far it is off."""
+    from rich.table import Table
+
+    from hardware_models.facts import facts_of
+
+    facts = facts_of(name)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table(title=name, title_justify="left", show_header=False)
+    for key, value in facts.items():
+        text = ", ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        table.add_row(key.replace("_", " "), text)
+    console().print(table, highlight=False, markup=False)
+
+
+@hw_app.command("predict")
+def hw_predict(
+    network: Annotated[str, typer.Argument(help="A published network, a graph's JSON file, or SPACE=ARCHITECTURE.")],
+    hw: Annotated[str, typer.Option(help="A hardware model's name, or its TOML file.")] = "edgetpu",
+    layers: Annotated[bool, typer.Option(help="Every operation, not the total alone.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the time of every operation into this PNG or SVG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict what a network costs on a device."""
+    from hardware_models.catalog import load_hardware
+
+    cost = load_hardware(hw).estimate(network_of(network))
+    if plot is not None:
+        from nas.report import plot_layers
+
+        plot_layers(cost, f"{network} on {hw}", plot)
+    if as_json:
+        document = {"network": network, "source": cost.source, **cost.metrics()}
+        document |= {"latency_interval_ms": [cost.latency_low_ms, cost.latency_high_ms], "coverage": cost.coverage}
+        document |= {"guessed_ops": list(cost.guessed_ops), "fallback_ops": list(cost.fallback_ops)}
+        document |= {"unsupported_ops": list(cost.unsupported_ops)}
+        rows = [r._asdict() for r in cost.breakdown()] if layers else None
+        typer.echo(json.dumps(document | ({"layers": rows} if layers else {})))
+        return
+    screen = console()
+    if layers:
+        screen.print(_layers_table(cost))
+    screen.print(_total(network, hw, cost), highlight=False, markup=False)
+    remarks = (
+        ("Run on the host's CPU", cost.fallback_ops),
+        ("Priced by a guess", cost.guessed_ops),
+        ("Cannot run there", cost.unsupported_ops),
+    )
+    for told, kinds in remarks:
+        if kinds:
+            screen.print(f"{told}: {', '.join(kinds)}", highlight=False, markup=False)
+    if plot is not None:
+        screen.print(f"Picture: {plot}", highlight=False, markup=False)
+
+
+def _total(network: str, hw: str, cost: Any) -> str:
+    interval = ""
+    if cost.latency_low_ms is not None:
+        interval = f" ({cost.latency_low_ms:.2f} to {cost.latency_high_ms:.2f}, {cost.coverage:.0%} of networks)"
+    energy = f", {cost.energy_mj:.2f} mJ" if cost.energy_mj is not None else ""
+    return f"{network} on {hw}: {cost.latency_ms:.2f} ms{interval}{energy}, {cost.source}"
+
+
+def _layers_table(cost: Any) -> Any:
+    from rich.table import Table
+
+    table = Table("node", "operation", "shape", "MACs", "latency (ms)", "bound by")
+    for r in cost.breakdown():
+        index = "" if r.index is None else str(r.index)
+        table.add_row(index, r.op, "x".join(map(str, r.shape)), f"{r.macs:,}", f"{r.latency_ms:.4f}", r.bound)
+    return table
+
+
+@hw_app.command("calibrate")
+def hw_calibrate(
+    measurements: Annotated[
+        Path | None, typer.Argument(help="CSV: space,architecture,latency_ms or network,latency_ms.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The device file to write, for --hw.")] = Path("mine.toml"),
+    suggest: Annotated[Path | None, typer.Option(help="Write the networks to measure into this CSV instead.")] = None,
+    space: Annotated[str | None, typer.Option(help="With --suggest: the space they come from.")] = None,
+    samples: Annotated[int, typer.Option(min=4, help="With --suggest: how many.")] = 30,
+    about: Annotated[str, typer.Option(help="What the device is, in a line.")] = "",
+    seed: Annotated[int, typer.Option(help="Of the networks that are drawn.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a device file from a few measurements; --suggest says which networks tell most.
+
+    What the known devices have in common is transferred, so that ten measurements go a long way.
+    """
+    target = suggest or out
+    if target.exists() and not force:
+        raise ValueError(
+            f"{str(target)!r} is there already; name another with --{'suggest' if suggest else 'out'}, or say --force"
+        )
+    if suggest is not None:
+        _suggest(suggest, space, samples, seed, as_json)
+        return
+    if measurements is None:
+        raise ValueError(
+            "say what was measured: a CSV file; which networks to measure, --suggest FILE --space SPACE tells"
+        )
+    from hardware_models.calibrate import calibrate
+    from hardware_models.measured_csv import read_measured
+
+    made = calibrate(read_measured(measurements), out.stem, about=about, seed=seed)
+    out.write_text(made.text, encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps({"file": str(out), "kind": made.kind, "measured": made.measured, "error": made.errors}))
+        return
+    e = made.errors
+    typer.echo(
+        f"{out}: {made.kind}, {int(e['rows'])} networks in {made.measured}. Those left out of the fit: Spearman"
+        f" {e['spearman']:.3f}, MAPE {e['mape_percent']:.1f} %, {e['within_10_percent']:.0%} within 10 %."
+    )
+    typer.echo(f"Next: nas search --space {space or 'mobiledet'} --hw {out}")
+
+
+def _suggest(to: Path, space: str | None, samples: int, seed: int, as_json: bool) -> None:
+    import csv
+
+    from hardware_models.calibrate import suggest
+    from search_spaces.catalog import load_space
+
+    if space is None:
+        raise ValueError("--suggest needs --space: the space whose networks will be measured")
+    loaded = load_space(space)
+    chosen = [loaded.format(genotype) for genotype in suggest(loaded, samples, seed=seed)]
+    with to.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["space", "architecture", "latency_ms"])
+        writer.writerows([space, text, ""] for text in chosen)
+    if as_json:
+        typer.echo(json.dumps({"file": str(to), "architectures": chosen}))
+    else:
+        typer.echo(f"{to}: {len(chosen)} networks; fill in latency_ms, then: nas hw calibrate {to} --out mine.toml")
+
+
+@hw_app.command("check")
+def hw_check(
+    device: Annotated[str, typer.Argument(help="A hardware model's name, or its TOML file.")],
+    against: Annotated[Path, typer.Option(help="CSV: space,architecture,latency_ms or network,latency_ms.")],
+    as_json: Json = False,
+) -> None:
+    """Compare a hardware model with measurements: rank correlations, errors, how many its intervals hold."""
+    from rich.table import Table
+
+    from hardware_models.calibrate import check
+    from hardware_models.catalog import load_hardware
+    from hardware_models.measured_csv import read_measured
+
+    found = check(load_hardware(device), read_measured(against))
+    if as_json:
+        typer.echo(json.dumps({"device": device, "against": str(against), **found}))
+        return
+    table = Table(title=f"{device} against {against}", title_justify="left", show_header=False)
+    for name, value in found.items():
+        table.add_row(name.replace("_", " "), f"{value:g}")
+    console().print(table, highlight=False, markup=False)
