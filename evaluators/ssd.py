@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-ANCHORS_FIRST_LEVEL = 3
-ANCHORS_OTHER_LEVELS = 6
+ANCHORS_FIRST_LEVEL = (3, 4, 6)
+ANCHORS_OTHER_LEVELS = (4, 6)
+"""How many anchors a place may have: 4 or 6 in the paper (section 3.1), and 3 in the API's reduced lowest level."""
 CODE_SCALE = (10.0, 10.0, 5.0, 5.0)
 ASPECT_RATIOS = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)
 
@@ -26,28 +27,54 @@ def level_count(outputs: Mapping[str, object]) -> int:
     levels = len(outputs) // 2
     wanted = {f"{kind}{level}" for level in range(levels) for kind in ("box", "class")}
     if not levels or set(outputs) != wanted:
-        raise ValueError(f"no SSD head: outputs are {sorted(outputs)}, not box0, class0, box1, class1, ...")
+        raise ValueError(f"no detection head: outputs are {sorted(outputs)}, not box0, class0, box1, class1, ...")
     return levels
 
 
+def anchor_counts(shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+    """Anchors at each place of each level of a head, from the shapes (channels first) of its outputs.
+
+    ValueError where ``anchors`` makes no such number.
+    """
+    counts = tuple(shapes[f"box{level}"][0] // 4 for level in range(level_count(shapes)))
+    for level, count in enumerate(counts):
+        if shapes[f"box{level}"][0] % 4 or count not in (ANCHORS_FIRST_LEVEL if level == 0 else ANCHORS_OTHER_LEVELS):
+            known = ANCHORS_OTHER_LEVELS if level else ANCHORS_FIRST_LEVEL
+            raise ValueError(
+                f"box{level} has {shapes[f'box{level}'][0]} channels, 4 for each anchor at a place; anchors are known"
+                f" for {' or '.join(str(4 * number) for number in known)}"
+            )
+    return counts
+
+
 def anchors(
-    feature_sizes: Sequence[tuple[int, int]], image_size: int, *, min_scale: float = 0.2, max_scale: float = 0.95
+    feature_sizes: Sequence[tuple[int, int]],
+    image_size: int,
+    *,
+    counts: Sequence[int] | None = None,
+    min_scale: float = 0.2,
+    max_scale: float = 0.95,
 ) -> Tensor:
     """Anchors [A, 4] in pixels, ordered by level, row, column, shape; they may reach over the image's edge.
 
-    Scales are shares of the image's side, spaced evenly from the first level to the last (SSD, section 2.2). The
-    first level has a square at half of min_scale and the ratios 2 and 1/2 at min_scale; every other level has
-    ``ASPECT_RATIOS`` at its scale and a square at the geometric mean with the next scale (1 after the last).
+    Scales are shares of the image's side, spaced evenly from the first level to the last (SSD, section 2.2).
+    ``counts`` are the anchors at each place of each level, by default 3 on the first level and 6 on all others. Of 3,
+    there is a square at half of min_scale and the ratios 2 and 1/2 at min_scale; of 6, ``ASPECT_RATIOS`` at the level's
+    scale and a square at the geometric mean with the next scale (1 after the last); of 4, the same without the ratios
+    3 and 1/3. ValueError for other counts.
     """
     levels = len(feature_sizes)
+    if counts is None:
+        counts = (ANCHORS_FIRST_LEVEL[0],) + (ANCHORS_OTHER_LEVELS[-1],) * (levels - 1)
+    anchor_counts({f"{kind}{i}": (4 * count,) for i, count in enumerate(counts) for kind in ("box", "class")})
     steps = [min_scale + (max_scale - min_scale) * level / max(1, levels - 1) for level in range(levels)]
     scales = [*steps, 1.0]
     parts: list[npt.NDArray[np.float64]] = []
-    for level, (height, width) in enumerate(feature_sizes):
-        if level == 0:
+    for level, ((height, width), count) in enumerate(zip(feature_sizes, counts, strict=True)):
+        if count == 3:
             shapes = [(min_scale / 2, 1.0), (min_scale, 2.0), (min_scale, 0.5)]
         else:
-            shapes = [(scales[level], ratio) for ratio in ASPECT_RATIOS]
+            shapes = [(scales[level], ratio) for ratio in ASPECT_RATIOS[: count - 1]]
             shapes.append((math.sqrt(scales[level] * scales[level + 1]), 1.0))
         half = np.array([[scale * math.sqrt(ratio), scale / math.sqrt(ratio)] for scale, ratio in shapes]) / 2
         y, x = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")

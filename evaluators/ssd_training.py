@@ -1,145 +1,92 @@
-"""Trains any network with an SSD head on detection data, and measures its mAP."""
+"""How a network with an SSD head learns to detect, and what it finds."""
 
 from __future__ import annotations
 
-import math
-import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from evaluators import ssd
-from evaluators.coco_map import coco_map
-from evaluators.detection_data import DetectionData, Split
-from evaluators.muon import Muon
-from evaluators.quality import Diverged, OutOfTime
+from evaluators.detection_data import Split
+from evaluators.recipe import set_predictors
+from evaluators.training import IMAGES_AT_ONCE, Loss
+from search_spaces.module import GraphModule
 
+CLASS_BIAS = -4.6
+"""First bias of the class scores, a sigmoid of 0.01: keeps the first loss sane (arXiv 1708.02002, section 4.1)."""
 FOCAL_GAMMA = 0.0
 """Focusing of the class loss; 0 leaves the alpha-balanced cross entropy (arXiv 1708.02002, eq. 3).
 
 SSDLite was published with 2, which all but mutes a class score once it is half right. In 400,000 steps that is made
 up for; in the 100 of this proxy it halves mAP.
 """
-WARM_UP = 0.2
-STATISTICS_BATCHES = 8
-IMAGES_AT_ONCE = 32
+LOSS = "alpha-balanced cross entropy and smooth L1 on matched anchors"
 
 
-def train_detector(
-    module: nn.Module,
-    data: DetectionData,
-    *,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    min_anchor_scale: float,
-    match_iou: float,
-    horizontal_flip: bool,
-    seed: int,
-    time_limit_s: float = math.inf,
-) -> float:
-    """Train any network with an SSD head (see ``ssd``) in place; the mean loss over the last tenth of the steps.
+def ssd_mismatch(shapes: Mapping[str, Sequence[int]], image_size: int, classes: int) -> str | None:
+    """Why outputs of these shapes are no SSD head that scores so many classes; ``None`` where they are."""
+    try:
+        counts = ssd.anchor_counts(shapes)
+    except ValueError as error:
+        return str(error)
+    for level, count in enumerate(counts):
+        found, depth = shapes[f"class{level}"][0], count * (classes + 1)
+        if found != depth:
+            return f"class{level} has {found} channels, not {depth}; use num_classes={classes}"
+    return None
 
-    Muon with a linear warm-up and a linear way down. At the end the batch statistics are estimated anew: so few
-    steps leave the running ones behind. Raises ``Diverged``, ``OutOfTime``.
-    """
-    started = time.monotonic()
-    count, classes = len(data.train), len(data.class_names)
-    anchors = ssd.anchors(feature_sizes(module, data.image_size), data.image_size, min_scale=min_anchor_scale)
-    sides = [
-        _targets(data.train, anchors, match_iou, data.image_size, side) for side in (False, True)[: 1 + horizontal_flip]
-    ]
-    codes, labels = (torch.stack(parts) for parts in zip(*sides, strict=True))
-    rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(count) for _ in range(math.ceil(steps * batch_size / count))])
-    optimizer = Muon(module, learning_rate=learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _slope(step / steps))
-    losses: list[float] = []
-    module.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for step in range(steps):
-            if time.monotonic() - started > time_limit_s:
-                raise OutOfTime(f"{step} of {steps} steps took the {time_limit_s:g} s that training may take")
-            chosen = order[step * batch_size : (step + 1) * batch_size]
-            flipped = rng.random(batch_size) < 0.5 if horizontal_flip else np.zeros(batch_size, np.bool_)
-            images = data.train.images[chosen]
-            images[flipped] = images[flipped, :, :, ::-1]
+
+@dataclass(frozen=True, eq=False)
+class SsdHead:
+    """An SSD head with its anchors [A, 4]; see ``ssd`` for the outputs that it stands for."""
+
+    anchors: Tensor
+    image_size: int
+    num_classes: int
+    match_iou: float
+
+    def start(self, module: GraphModule) -> None:
+        """Set every anchor at its own place with the score of ``CLASS_BIAS``."""
+        set_predictors(module, lambda name: CLASS_BIAS if name.startswith("class") else 0.0)
+
+    def loss(self, split: Split, *, horizontal_flip: bool) -> Loss:
+        """The loss of a batch of these images; the targets are made at once."""
+        sides = [
+            _targets(split, self.anchors, self.match_iou, self.image_size, side)
+            for side in (False, True)[: 1 + horizontal_flip]
+        ]
+        codes, labels = (torch.stack(parts) for parts in zip(*sides, strict=True))
+
+        def batch_loss(outputs: Any, chosen: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
             side = torch.from_numpy(flipped.astype(np.int64))
-            found, scores = ssd.flatten(module(_network_input(images)), classes)
-            loss = ssd.loss(found, scores, codes[side, chosen], labels[side, chosen], gamma=FOCAL_GAMMA)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise Diverged(
-                    f"the loss is {losses[-1]} at step {step + 1} of {steps}; a lower learning rate may help"
-                )
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-        estimate_statistics(module, data.train, rng)
-    return float(np.mean(losses[-max(1, steps // 10) :]))
+            found, scores = ssd.flatten(outputs, self.num_classes)
+            return ssd.loss(found, scores, codes[side, chosen], labels[side, chosen], gamma=FOCAL_GAMMA)
+
+        return batch_loss
+
+    def detections(self, outputs: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes, scores and labels of each image, as ``ssd.detections`` gives them."""
+        return ssd.detections(*ssd.flatten(outputs, self.num_classes), self.anchors, self.image_size)
 
 
-def _slope(done: float) -> float:
-    """The learning rate's factor when this share of the steps is done."""
-    return 0.1 + 0.9 * done / WARM_UP if done < WARM_UP else (1 - done) / (1 - WARM_UP)
-
-
-def validate_detector(module: nn.Module, data: DetectionData, *, min_anchor_scale: float) -> dict[str, float]:
-    """``map`` and ``map50`` on the validation images. Raises ``Diverged`` when the network's answers are not finite."""
-    split, size, classes = data.validation, data.image_size, len(data.class_names)
-    anchors = ssd.anchors(feature_sizes(module, size), size, min_scale=min_anchor_scale)
-    found = []
-    module.eval()
-    with torch.no_grad():
-        for first in range(0, len(split), IMAGES_AT_ONCE):
-            codes, scores = ssd.flatten(module(_network_input(split.images[first : first + IMAGES_AT_ONCE])), classes)
-            if not (codes.isfinite().all() and scores.isfinite().all()):
-                raise Diverged("the trained network's outputs are not finite; a lower learning rate may help")
-            found += ssd.detections(codes, scores, anchors, size)
-    return coco_map(
-        [(boxes.numpy(), scores.numpy(), labels.numpy()) for boxes, scores, labels in found],
-        list(zip(split.boxes, split.labels, strict=True)),
-        classes,
-    )
-
-
-def feature_sizes(module: nn.Module, image_size: int) -> list[tuple[int, int]]:
-    """Height and width of every level of the head, found by a run on an empty image."""
-    was_training = module.training
-    module.eval()
-    with torch.no_grad():
-        outputs = module(torch.zeros(1, 3, image_size, image_size))
-    module.train(was_training)
-    if not isinstance(outputs, dict):
-        raise ValueError("no SSD head: the network returns one tensor, not a dict of box0, class0, box1, class1, ...")
-    return [tuple(outputs[f"box{level}"].shape[2:]) for level in range(ssd.level_count(outputs))]
-
-
-def estimate_statistics(module: nn.Module, split: Split, rng: np.random.Generator) -> None:
-    """Replace batch normalisation's running statistics by means over some batches (arXiv 2105.07576, section 3)."""
-    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    momenta = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.reset_running_stats()
-        layer.momentum = None
-    module.train()
-    with torch.no_grad():
-        for _ in range(STATISTICS_BATCHES if norms else 0):
-            chosen = rng.choice(len(split), IMAGES_AT_ONCE, replace=len(split) < IMAGES_AT_ONCE)
-            module(_network_input(split.images[chosen]))
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
-
-
-def _network_input(images: npt.NDArray[np.uint8]) -> Tensor:
-    """Pixels 0..255 as -1..1, laid out with channels last, which convolutions on a CPU like best."""
-    pixels = torch.from_numpy(np.array(images)).to(torch.float32, memory_format=torch.channels_last)
-    return pixels.div_(127.5).sub_(1)
+def ssd_head(
+    shapes: Mapping[str, Sequence[int]],
+    image_size: int,
+    num_classes: int,
+    *,
+    min_anchor_scale: float = 0.2,
+    match_iou: float = 0.5,
+) -> SsdHead:
+    """The head of outputs with these shapes, whose anchors are as many as they have channels for."""
+    counts = ssd.anchor_counts(shapes)
+    sizes = [(shapes[f"box{level}"][1], shapes[f"box{level}"][2]) for level in range(len(counts))]
+    anchors = ssd.anchors(sizes, image_size, counts=counts, min_scale=min_anchor_scale)
+    return SsdHead(anchors, image_size, num_classes, match_iou)
 
 
 def _targets(split: Split, anchors: Tensor, match_iou: float, size: int, flipped: bool) -> tuple[Tensor, Tensor]:

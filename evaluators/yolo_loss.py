@@ -171,13 +171,15 @@ def detections(
     min_score: float = 1e-3,
     most: int = 100,
     max_iou: float | None = None,
+    candidates: int = 300,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most ``most``.
 
     The best-scored (point, class) pairs as they are. This training rewards several points for one box, whose doubles
-    cost precision: with ``max_iou`` (YOLOv8's is 0.7) they go through non-maximum suppression within their class.
+    cost precision: with ``max_iou`` (YOLOv8's is 0.7) the best ``candidates`` pairs go through non-maximum suppression
+    within their class.
     """
-    candidates = most if max_iou is None else 10 * most
+    candidates = most if max_iou is None else candidates
     boxes = decode(distances, middles, strides)
     return best_boxes(
         boxes, logits.sigmoid(), image_size, min_score=min_score, max_iou=max_iou, candidates=candidates, most=most

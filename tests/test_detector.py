@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,22 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators import detector, ssd, ssd_training
-from evaluators.detector import (
-    CLASS_BIAS,
-    DetectionTraining,
-    detection_training,
-    initialise,
-    residual_norms,
-)
+from evaluators import detector, ssd, ssd_training, yolo_training
+from evaluators.detector import DetectionTraining, detection_training, head_kind, measure
 from evaluators.quality import DataError, Diverged, OutOfMemory, OutOfTime
-from evaluators.ssd_training import estimate_statistics, feature_sizes, train_detector
+from evaluators.recipe import residual_norms
+from evaluators.ssd_training import CLASS_BIAS
+from evaluators.training import estimate_statistics, network_input, train
 from search_spaces.blocks import conv_norm_act, inverted_bottleneck
 from search_spaces.builder import Builder
-from search_spaces.catalog import network_space
+from search_spaces.catalog import load_space, network_space
 from search_spaces.graph import Graph
 from search_spaces.heads import ssdlite
-from search_spaces.module import to_module
+from search_spaces.leyolo import dnin
 
 SMALL = DetectionTraining(image_size=48, steps=12, batch_size=8, max_train_images=96, max_val_images=32)
 
@@ -49,6 +46,19 @@ def small_detector(image_size: int = 48, num_classes: int = 10) -> Graph:
     for _ in range(2):
         x = inverted_bottleneck(b, x, 48, expanded=96, residual=True)
     return b.build(ssdlite(b, [x], num_classes=num_classes, extra_widths=(64, 64, 64, 64)))
+
+
+def small_yolo(image_size: int = 64, num_classes: int = 10) -> Graph:
+    """Convolutions, with idle biases, to the strides 8, 16 and 32, then the head of LeYOLO."""
+    b = Builder()
+    x = conv_norm_act(b, b.input((3, image_size, image_size)), 16, 3, 2)
+    x = conv_norm_act(b, x, 24, 3, 2)
+    features = []
+    for width in (32, 48, 48):
+        x = b.act(b.norm(b.conv(x, width, 3, 2, padding=1, bias=True)), "silu")
+        x = inverted_bottleneck(b, x, width, expanded=2 * width, residual=True)
+        features.append(x)
+    return b.build(dnin(b, features, num_classes=num_classes))
 
 
 # -- the value -------------------------------------------------------------------------------------------------------
@@ -78,12 +88,36 @@ def test_graphs_that_are_no_detector_for_the_data_are_refused() -> None:
     b = Builder()
     x = conv_norm_act(b, b.input((3, 48, 48)), 8, 3, 2)
     for graph, message in (
-        (b.build({"logits": x}), "no SSD head"),
+        (b.build({"logits": x}), "no detection head"),
         (small_detector(64), r"takes \(3, 64, 64\), the data are \(3, 48, 48\); use image_size=48"),
-        (small_detector(num_classes=9), "class0 has 30 channels, not 33; use num_classes=10"),
+        (small_detector(num_classes=9), "as SSD, class0 has 30 channels, not 33; use num_classes=10"),
     ):
         with pytest.raises(ValueError, match=message):
             SMALL.evaluate(graph, seed=0)
+
+
+def test_a_head_is_known_by_its_shapes() -> None:
+    kinds = {graph: head_kind(graph.output_shapes, 64, 10).loss for graph in (small_detector(64), small_yolo(64))}
+    assert list(kinds.values()) == [ssd_training.LOSS, yolo_training.LOSS]
+    assert all(loss in SMALL.describe() for loss in kinds.values())
+    space = load_space("emo", task="detect", image_size=64, num_classes=10)
+    emo = space.graph(space.sample(random.Random(0)))
+    assert head_kind(emo.output_shapes, 64, 10).loss == ssd_training.LOSS
+    levels = len(emo.outputs) // 2
+    places = [int(emo.output_shapes[f"box{i}"][1]) for i in range(levels)]
+    head = ssd_training.ssd_head(emo.output_shapes, 64, 10)
+    assert len(head.anchors) == 6 * sum(side * side for side in places)
+
+
+def test_a_yolo_head_for_other_data_is_refused() -> None:
+    good = dict(small_yolo(64).output_shapes)
+    for wrong, message in (
+        ({"class1": (9, 4, 4)}, "as YOLO, class1 has 9 channels, not 10; use num_classes=10"),
+        ({"box2": (32, 2, 2)}, "as YOLO, box2 has 32 channels; it must have 4 times as many as there are bins"),
+        ({"box1": (64, 8, 8)}, "as YOLO, box1 has 8 x 8 places, not the 4 x 4 of stride 16"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            head_kind({**good, **wrong}, 64, 10)
 
 
 # -- starting point --------------------------------------------------------------------------------------------------
@@ -93,8 +127,7 @@ def test_residual_branches_start_at_zero_and_predictors_at_the_prior() -> None:
     graph = small_detector()
     ends = residual_norms(graph)
     assert len(ends) == 2
-    module = to_module(graph, 0)
-    initialise(module)
+    module, _ = SMALL._start(graph, 0)
     for index, layer in module.layers.items():
         if graph.nodes[int(index)].op == "norm":
             assert (not torch.any(torch.as_tensor(layer.weight))) == (int(index) in ends)
@@ -114,22 +147,20 @@ def test_only_the_branch_of_a_sum_counts_as_residual() -> None:
     assert len(residual_norms(space.graph(space.parse(architecture)))) == 15
 
 
-def test_levels_are_found_by_running() -> None:
-    module = to_module(small_detector(), 0)
-    assert feature_sizes(module, 48) == [(6, 6), (3, 3), (2, 2), (1, 1)]
-    assert module.training
-    with pytest.raises(ValueError, match="returns one tensor"):
-        feature_sizes(torch.nn.Conv2d(3, 4, 3), 48)
-
-
-def test_batch_statistics_are_those_of_the_data() -> None:
-    norm = torch.nn.BatchNorm2d(3, momentum=0.01)
-    split = SMALL.load().train
-    estimate_statistics(norm, split, np.random.default_rng(0))
-    assert norm.momentum == 0.01
-    pixels = torch.from_numpy(split.images / 127.5 - 1).float()
-    torch.testing.assert_close(norm.running_mean, pixels.mean((0, 2, 3)), rtol=0, atol=0.03)
-    torch.testing.assert_close(norm.running_var, pixels.var((0, 2, 3)), rtol=0.1, atol=0)
+def test_yolo_scores_start_at_few_objects_an_image_and_distances_flat() -> None:
+    graph = small_yolo(64)
+    module, _ = detection_training("digits", image_size=64)._start(graph, 0)
+    module.eval()
+    outputs = module(torch.rand(2, 3, 64, 64))
+    for level, side in enumerate((8, 4, 2)):
+        assert not outputs[f"box{level}"].any()
+        expected = torch.full((2, 10, side, side), 5 / 10 / side**2)
+        torch.testing.assert_close(outputs[f"class{level}"].exp(), expected)
+    assert not any(
+        layer.bias is not None
+        for layer in module.layers.values()
+        if isinstance(layer, torch.nn.Conv2d) and layer.weight.any()
+    )
 
 
 # -- training --------------------------------------------------------------------------------------------------------
@@ -173,31 +204,34 @@ def test_flips_carry_the_boxes_along() -> None:
         assert torch.cdist(expected, mirrored).min(1).values.max() < 1e-3
 
 
-def test_training_takes_any_module_with_an_ssd_head() -> None:
-    class Head(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = torch.nn.Sequential(
-                torch.nn.Conv2d(3, 8, 3, 8, bias=False), torch.nn.BatchNorm2d(8), torch.nn.ReLU()
-            )
-            self.box, self.score = torch.nn.Conv2d(8, 12, 1), torch.nn.Conv2d(8, 33, 1)
-
-        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-            x = self.body(x)
-            return {"box0": self.box(x), "class0": self.score(x)}
-
-    loss = train_detector(
-        Head(),
-        SMALL.load(),
-        steps=3,
-        batch_size=4,
-        learning_rate=0.1,
-        min_anchor_scale=0.4,
-        match_iou=0.4,
-        horizontal_flip=True,
-        seed=0,
+def test_a_yolo_network_fits_eight_images() -> None:
+    """They are validated on: of one data set the two splits are the same eight images."""
+    training = DetectionTraining(image_size=64, steps=40, batch_size=8, max_train_images=8, max_val_images=8)
+    data = training.load()
+    same = replace(data, validation=data.train)
+    graph = small_yolo(64)
+    module, head = training._start(graph, 0)
+    estimate_statistics(module, data.train.images, np.random.default_rng(0))
+    before = measure(module, head, same)
+    loss = head.loss(data.train, horizontal_flip=False)
+    none = np.zeros(8, np.bool_)
+    first = loss(module(network_input(data.train.images)), np.arange(8), none).item()
+    last = train(
+        module, data.train.images, loss, steps=40, batch_size=8, learning_rate=0.8, horizontal_flip=False, seed=0
     )
-    assert np.isfinite(loss)
+    after = measure(module, head, same)
+    assert last < 0.2 * first
+    assert before["map"] < 0.02
+    assert after["map"] > 0.7
+
+
+def test_leyolo_is_trained_by_the_evaluator() -> None:
+    training = replace(SMALL, image_size=64, width=0.25, steps=2, horizontal_flip=True)
+    space = load_space("leyolo", **training.proxy)
+    graph = space.graph(space.sample(random.Random(0)))
+    first, second = (training.evaluate(graph, seed=1) for _ in range(2))
+    assert first == second
+    assert set(first) == {"map", "map50", "final_loss"}
 
 
 # -- planned failures ------------------------------------------------------------------------------------------------
@@ -214,7 +248,7 @@ def test_answers_that_are_no_numbers_are_diverged(monkeypatch: pytest.MonkeyPatc
             torch.nn.init.constant_(parameter, float("nan"))
         return 1.0
 
-    monkeypatch.setattr(detector, "train_detector", spoil)
+    monkeypatch.setattr(detector, "train", spoil)
     with pytest.raises(Diverged, match="outputs are not finite"):
         SMALL.evaluate(small_detector(), seed=0)
 
@@ -225,7 +259,7 @@ def test_the_time_limit_ends_training() -> None:
 
 
 def test_too_large_a_network_is_refused_before_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "train_detector", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(detector, "train", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(OutOfMemory, match=r"estimated at 1\d\d MiB, over the limit of 64 MiB"):
         replace(SMALL, memory_limit_mib=64).evaluate(small_detector(), seed=0)
 
@@ -245,7 +279,7 @@ def test_only_failures_of_memory_are_planned(
     def fail(*_: object, **__: object) -> float:
         raise error
 
-    monkeypatch.setattr(detector, "train_detector", fail)
+    monkeypatch.setattr(detector, "train", fail)
     with pytest.raises(expected):
         SMALL.evaluate(small_detector(), seed=0)
 

@@ -70,8 +70,33 @@ def test_order_is_row_column_shape_as_in_the_flattened_maps() -> None:
 
 @pytest.mark.parametrize("names", [[], ["logits"], ["box0", "class0", "box2", "class2"], ["box0", "class1"]])
 def test_other_outputs_are_no_head(names: list[str]) -> None:
-    with pytest.raises(ValueError, match="no SSD head"):
+    with pytest.raises(ValueError, match="no detection head"):
         ssd.level_count(dict.fromkeys(names))
+
+
+def test_the_paper_s_counts_leave_out_the_longest_ratios() -> None:
+    """Six default boxes have the ratios 1, 2, 1/2, 3, 1/3 and a second square; four do without 3 and 1/3."""
+    anchors = ssd.anchors([(2, 2), (1, 1), (1, 1)], 100, counts=(6, 4, 6), min_scale=0.2, max_scale=0.8)
+    assert len(anchors) == 4 * 6 + 4 + 6
+    width, height = (anchors[:, 2:] - anchors[:, :2]).unbind(-1)
+    ratios, side = width / height, (width * height).sqrt()
+    six, four = [1, 2, 1 / 2, 3, 1 / 3, 1], [1, 2, 1 / 2, 1]
+    assert ratios.tolist() == pytest.approx([*six * 4, *four, *six])
+    expected = [*[20.0] * 5, math.sqrt(20 * 50)] * 4 + [50.0] * 3 + [math.sqrt(50 * 80)]
+    assert side.tolist() == pytest.approx([*expected, *[80.0] * 5, math.sqrt(80 * 100)])
+
+
+def test_counts_are_read_from_the_head_s_shapes() -> None:
+    def shapes(*counts: int) -> dict[str, tuple[int, int, int]]:
+        return {f"{kind}{i}": (4 * n, 1, 1) for i, n in enumerate(counts) for kind in ("box", "class")}
+
+    for counts in ((3, 6, 6), (6, 6), (4, 6, 6, 4), (3,)):
+        assert ssd.anchor_counts(shapes(*counts)) == counts
+    for counts, message in (((6, 3), "box1 has 12 channels.* for 16 or 24"), ((5,), "box0 has 20.* 12 or 16 or 24")):
+        with pytest.raises(ValueError, match=message):
+            ssd.anchor_counts(shapes(*counts))
+        with pytest.raises(ValueError, match=message):
+            ssd.anchors([(1, 1)] * len(counts), 32, counts=counts)
 
 
 # -- coding ----------------------------------------------------------------------------------------------------------

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 
 import numpy
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
 from evaluators import yolo_loss as yolo
 from evaluators.coco_map import coco_map
+from evaluators.yolo_training import mirrored
 from search_spaces.catalog import load_space
 from search_spaces.module import to_module
 
 BINS = 16
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def one_hot(reach: list[int]) -> Tensor:
@@ -210,6 +220,32 @@ def test_a_perfect_prediction_costs_nothing() -> None:
     distances = torch.stack([one_hot(reach) for reach in reaches])[None]
     made = yolo.loss(distances, logits, middles, strides, truth, torch.tensor([[1]]))
     assert float(made.total) == pytest.approx(0, abs=1e-5)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20)
+def test_a_mirrored_image_with_mirrored_boxes_costs_the_same(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(8, 8), (4, 4), (2, 2)]
+    middles, strides = yolo.points(sizes)
+    outputs = {}
+    for level, (height, width) in enumerate(sizes):
+        outputs[f"box{level}"] = 3 * torch.randn(2, 4 * BINS, height, width, generator=generator)
+        outputs[f"class{level}"] = torch.randn(2, 3, height, width, generator=generator)
+    seen = {name: maps.flip(-1) for name, maps in outputs.items()}
+    for level in range(3):  # left and right change places too
+        sides = seen[f"box{level}"].chunk(4, 1)
+        seen[f"box{level}"] = torch.cat([sides[side] for side in (2, 1, 0, 3)], 1)
+    corner = torch.randint(0, 40, (2, 5, 2), generator=generator).float()
+    boxes = torch.cat([corner, corner + torch.randint(4, 24, (2, 5, 2), generator=generator)], -1)
+    boxes[1, 3:] = 0
+    classes = torch.randint(3, (2, 5), generator=generator)
+    other = mirrored(boxes, 64)
+    assert torch.equal(mirrored(other, 64), boxes)
+    assert ((other[..., 2:] - other[..., :2]) == (boxes[..., 2:] - boxes[..., :2])).all()
+    plain = yolo.loss(*yolo.flatten(outputs), middles, strides, boxes, classes)
+    turned = yolo.loss(*yolo.flatten(seen), middles, strides, other, classes)
+    torch.testing.assert_close(torch.stack(list(turned)), torch.stack(list(plain)), rtol=1e-4, atol=1e-5)
 
 
 def test_without_boxes_only_scores_are_pushed_down() -> None:

@@ -1,0 +1,198 @@
+"""What all trainings from scratch share: their settings, the limit on their memory, and where networks start."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from evaluators.quality import OutOfMemory
+from search_spaces.graph import FLOAT_BYTES, Graph
+from search_spaces.module import GraphModule
+
+ACTIVATION_COPIES = 2.0
+PARAMETER_COPIES = 8.0
+WORK_MIB = 100.0
+"""Memory that training takes: so often the graph's activations and parameters, and a rest; from measured peaks."""
+
+_TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
+
+
+class Data(Protocol):
+    """A data set in memory; ``digest`` is a hash of all that training on it depends on."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """The settings that every training has, checked as they come in: ``ValueError`` says which one is wrong.
+
+    Subclasses are frozen dataclasses of plain settings (str, int, bool, float). width: the factor on the candidate's
+    widths. learning_rate: that of ``Muon``'s orthogonal steps at its highest. data_seed: draws the data or the subset.
+    memory_limit_mib: candidates estimated above are refused.
+    """
+
+    data: str = "digits"
+    image_size: int = 96
+    width: float = 0.5
+    steps: int = 100
+    batch_size: int = 16
+    learning_rate: float = 0.8
+    horizontal_flip: bool = False
+    max_train_images: int = 1600
+    max_val_images: int = 256
+    data_seed: int = 0
+    time_limit_s: float = 300.0
+    memory_limit_mib: float = 4096.0
+
+    version: ClassVar[int] = 1
+    """Rises when the same settings come to give other results; part of ``cache_identity``."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            expected = _TYPES[str(field.type)]
+            value = getattr(self, field.name)
+            if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
+                raise ValueError(f"{field.name} is {value!r}; it must be of type {field.type}")
+        self.require_least(steps=1, batch_size=2, max_train_images=1, max_val_images=1, data_seed=0)
+        self.require_positive("width", "learning_rate", "time_limit_s", "memory_limit_mib")
+
+    def require_least(self, **least: int) -> None:
+        """ValueError unless each of these settings has at least that value."""
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {low} at least")
+
+    def require_positive(self, *names: str) -> None:
+        """ValueError unless each of these settings is above 0."""
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be above 0")
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """In one word, what is trained."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Of the data. Raises ``DataError``."""
+
+    @abstractmethod
+    def load(self) -> Data:
+        """The data set, loaded once a process. Raises ``DataError``."""
+
+    @property
+    def proxy(self) -> dict[str, Any]:
+        """Options of the space to build a candidate with for training. Raises ``DataError``."""
+        return {"image_size": self.image_size, "width": self.width, "num_classes": self.num_classes}
+
+    @property
+    def deploy(self) -> dict[str, Any]:
+        """Options that the data ask of the network itself: none of digits, which only stand in for the user's own.
+
+        Raises ``DataError``.
+        """
+        return {} if self.data == "digits" else {"num_classes": self.num_classes}
+
+    def describe(self) -> str:
+        """The proxy scale in words."""
+        return (
+            f"{self.data}, {self.image_size} px, width x{self.width:g}, {self.steps} steps of {self.batch_size} images"
+            f" from at most {self.max_train_images}, measured on at most {self.max_val_images}"
+        )
+
+    def cache_identity(self) -> dict[str, Any]:
+        """What a stored result depends on: this training, all of the data, and the scale. Raises ``DataError``."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        apart = ("data", "time_limit_s", "memory_limit_mib")
+        return {
+            "evaluator": f"{self.name}/{self.version}",
+            "data": self.load().digest,
+            "fidelity": {name: value for name, value in settings.items() if name not in apart},
+        }
+
+    def refuse_large(self, graph: Graph) -> None:
+        """``OutOfMemory`` when training the network is estimated above ``memory_limit_mib``."""
+        activations = self.batch_size * sum(math.prod(node.shape) for node in graph.nodes)
+        elements = ACTIVATION_COPIES * activations + PARAMETER_COPIES * graph.params
+        mib = elements * FLOAT_BYTES / 2**20 + WORK_MIB
+        if mib > self.memory_limit_mib:
+            raise OutOfMemory(
+                f"training is estimated at {mib:.0f} MiB, over the limit of {self.memory_limit_mib:g} MiB; "
+                "a smaller batch_size, image_size or width needs less"
+            )
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn what an allocator says when memory runs out into ``OutOfMemory``."""
+    try:
+        yield
+    except MemoryError:
+        raise OutOfMemory("memory ran out in training; a smaller batch_size, image_size or width needs less") from None
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise OutOfMemory(f"memory ran out in training: {str(error).splitlines()[0]}") from None
+
+
+def zero_residual_branches(module: GraphModule) -> None:
+    """Start every residual branch at zero.
+
+    A network whose branches add nothing at first learns as a shallow one does (arXiv 1706.02677, section 5.1), which
+    is what makes a hundred steps enough.
+    """
+    with torch.no_grad():
+        for index in residual_norms(module.graph):
+            layer = module.layers[str(index)]
+            if isinstance(layer, _BatchNorm):
+                layer.weight.zero_()
+
+
+def drop_idle_biases(module: GraphModule) -> None:
+    """Take the bias from every convolution whose result goes to normalisations alone, which take it out again.
+
+    What the network can compute stays the same; ``Muon`` knows the weights whose scale does not matter by that they
+    have no bias.
+    """
+    nodes = module.graph.nodes
+    readers: dict[int, set[str]] = {index: {"output"} for _, index in module.graph.outputs}
+    for node in nodes:
+        for index in node.inputs:
+            readers.setdefault(index, set()).add(node.op)
+    for name, layer in module.layers.items():
+        if nodes[int(name)].op == "conv" and readers.get(int(name)) == {"norm"}:
+            layer.register_parameter("bias", None)
+
+
+def set_predictors(module: GraphModule, bias: Callable[[str], float]) -> None:
+    """Let every output that is a convolution with a bias start constant: weights 0, the bias by the output's name."""
+    with torch.no_grad():
+        for name, index in module.graph.outputs:
+            predictor = dict(module.layers.items()).get(str(index))
+            if isinstance(predictor, nn.Conv2d) and predictor.bias is not None:
+                predictor.weight.zero_()
+                predictor.bias.fill_(bias(name))
+
+
+def residual_norms(graph: Graph) -> list[int]:
+    """The normalisations that end a residual branch: operands of a sum that another operand of it leads to."""
+    sums = [node.inputs for node in graph.nodes if node.op == "add"]
+    summed = {i for operands in sums for i in operands}
+    before: list[frozenset[int]] = []  # per node, the summed nodes that lead to it
+    for node in graph.nodes:
+        before.append(frozenset().union(*(before[i] | ({i} & summed) for i in node.inputs)))
+    return sorted(
+        {i for operands in sums for i in operands if graph.nodes[i].op == "norm" and not before[i].isdisjoint(operands)}
+    )

@@ -1,0 +1,229 @@
+"""Training of any network on any loss: order, mirrors, statistics, limits; and the settings all trainings have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from evaluators.quality import Diverged, OutOfMemory, OutOfTime
+from evaluators.recipe import Recipe, drop_idle_biases
+from evaluators.training import IMAGES_AT_ONCE, answers, estimate_statistics, network_input, train
+from search_spaces.builder import Builder
+from search_spaces.graph import Graph
+from search_spaces.module import to_module
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def brightness_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 1)
+    )
+
+
+class Recorder:
+    """A loss that keeps what it was called with: how far the answer is from the brightness of the image's left."""
+
+    def __init__(self) -> None:
+        self.chosen: list[int] = []
+        self.flipped: list[bool] = []
+
+    def __call__(self, outputs: Any, chosen: Any, flipped: Any) -> Tensor:
+        self.chosen += chosen.tolist()
+        self.flipped += flipped.tolist()
+        wanted = torch.from_numpy(IMAGES[chosen][:, :, :, :4].mean((1, 2, 3)) / 127.5 - 1).float()
+        return functional.mse_loss(outputs[:, 0], wanted)
+
+
+def run(module: nn.Module, loss: Any, **changes: Any) -> float:
+    settings: dict[str, Any] = {
+        "steps": 10,
+        "batch_size": 8,
+        "learning_rate": 0.02,
+        "horizontal_flip": False,
+        "seed": 0,
+    }
+    return train(module, IMAGES, loss, **{**settings, **changes})
+
+
+def test_every_image_is_seen_once_before_any_is_seen_again() -> None:
+    loss = Recorder()
+    run(brightness_net(), loss, steps=10)
+    assert len(loss.chosen) == 80
+    assert sorted(loss.chosen[:40]) == sorted(loss.chosen[40:]) == list(range(40))
+    assert loss.chosen[:40] != loss.chosen[40:]
+    assert not any(loss.flipped)
+
+
+def test_the_loss_is_told_which_images_the_network_saw_in_a_mirror() -> None:
+    seen: list[Tensor] = []
+
+    class Watch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = brightness_net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training and torch.is_grad_enabled():
+                seen.append(x.clone())
+            answer: Tensor = self.inner(x)
+            return answer
+
+    loss = Recorder()
+    before = IMAGES.copy()
+    run(Watch(), loss, horizontal_flip=True)
+    assert 20 < sum(loss.flipped) < 60
+    for pixels, number, flipped in zip(torch.cat(seen), loss.chosen, loss.flipped, strict=True):
+        plain = network_input(IMAGES[number : number + 1])[0]
+        assert torch.equal(pixels, plain.flip(-1) if flipped else plain)
+    assert np.array_equal(IMAGES, before)
+
+
+def test_the_loss_falls_and_the_mean_of_the_last_tenth_is_told() -> None:
+    losses: list[float] = []
+    inner = Recorder()
+
+    def loss(*arguments: Any) -> Tensor:
+        value = inner(*arguments)
+        losses.append(value.item())
+        return value
+
+    told = run(brightness_net(), loss, steps=60)
+    assert told == pytest.approx(np.mean(losses[-6:]))
+    assert told < 0.5 * np.mean(losses[:6])
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -> None:
+    nets = [brightness_net() for _ in range(3)]
+    state = torch.get_rng_state()
+    first, second, other = (run(net, Recorder(), seed=seed) for net, seed in zip(nets, (3, 3, 4), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first == second != other
+    assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
+
+
+def test_pixels_come_as_minus_one_to_one() -> None:
+    pixels = network_input(np.array([[[[0, 255]], [[51, 204]], [[0, 0]]]], np.uint8))
+    torch.testing.assert_close(pixels[0, :2, 0], torch.tensor([[-1.0, 1.0], [-0.6, 0.6]]))
+
+
+def test_batch_statistics_are_those_of_the_data() -> None:
+    norm = nn.BatchNorm2d(3, momentum=0.01)
+    estimate_statistics(norm, IMAGES, np.random.default_rng(0))
+    assert norm.momentum == 0.01
+    pixels = network_input(IMAGES)
+    torch.testing.assert_close(norm.running_mean, pixels.mean((0, 2, 3)), rtol=0, atol=0.03)
+    torch.testing.assert_close(norm.running_var, pixels.var((0, 2, 3)), rtol=0.1, atol=0)
+
+
+def test_answers_cover_all_images_without_gradients() -> None:
+    net = brightness_net()
+    parts = []
+    for chunk, outputs in answers(net, IMAGES):
+        assert torch.is_grad_enabled()  # the one who reads is not made to go without
+        assert not outputs.requires_grad
+        assert chunk.stop - chunk.start == len(outputs) <= IMAGES_AT_ONCE
+        parts.append(outputs)
+    assert not net.training
+    torch.testing.assert_close(torch.cat(parts), net(network_input(IMAGES)).detach())
+    nn.init.constant_(net[4].bias, float("nan"))  # type: ignore[index]
+    with pytest.raises(Diverged, match="outputs are not finite"):
+        next(answers(net, IMAGES))
+
+
+def test_planned_failures() -> None:
+    with pytest.raises(Diverged, match="the loss is nan at step 1 of 10"):
+        run(brightness_net(), lambda outputs, *_: outputs.sum() * float("nan"))
+    with pytest.raises(OutOfTime, match=r"of 10 steps took the 1e-09 s"):
+        run(brightness_net(), Recorder(), time_limit_s=1e-9)
+
+
+# -- idle biases -----------------------------------------------------------------------------------------------------
+
+
+def test_only_biases_that_a_normalisation_takes_out_are_dropped() -> None:
+    b = Builder()
+    x = b.input((3, 8, 8))
+    hidden = b.act(b.norm(b.conv(x, 4, 3, bias=True)), "silu")
+    shared = b.conv(hidden, 4, 1, bias=True)  # read by a normalisation and by an output
+    graph = b.build({"y": b.conv(b.norm(shared), 2, 1, bias=True), "shared": shared})
+    plain, dropped = (to_module(graph, 0).train() for _ in range(2))
+    drop_idle_biases(dropped)
+    biases = [layer.bias is not None for layer in dropped.layers.values() if isinstance(layer, nn.Conv2d)]
+    assert biases == [False, True, True]
+    pixels = torch.rand(4, 3, 8, 8)
+    for name, answer in plain(pixels).items():
+        torch.testing.assert_close(dropped(pixels)[name], answer, rtol=1e-4, atol=1e-5)
+
+
+# -- settings --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Digest:
+    digest: str
+
+
+@dataclass(frozen=True)
+class ExampleTraining(Recipe):
+    smoothing: float = 0.1
+    version: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_positive("smoothing")
+
+    @property
+    def name(self) -> str:
+        return "example"
+
+    @property
+    def num_classes(self) -> int:
+        return 7
+
+    def load(self) -> Digest:
+        return Digest("abc")
+
+
+def test_subclasses_add_settings_and_checks() -> None:
+    training = ExampleTraining(data="folder", steps=5, smoothing=1)
+    assert training.proxy == {"image_size": 96, "width": 0.5, "num_classes": 7}
+    assert training.deploy == {"num_classes": 7}
+    assert ExampleTraining().deploy == {}
+    wrong: dict[str, Any] = {"smoothing": 0.0, "steps": True, "width": "1", "batch_size": 1, "data_seed": -1}
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be"):
+            ExampleTraining(**{name: value})
+
+
+def test_limits_are_no_part_of_what_a_result_depends_on() -> None:
+    first, second = ExampleTraining(), ExampleTraining(time_limit_s=1, memory_limit_mib=1)
+    assert first.cache_identity() == second.cache_identity() != ExampleTraining(smoothing=0.2).cache_identity()
+    assert first.cache_identity()["evaluator"] == "example/3"
+    assert first.cache_identity()["data"] == "abc"
+
+
+def test_memory_is_estimated_from_activations_and_parameters() -> None:
+    def graph(side: int) -> Graph:
+        b = Builder()
+        return b.build({"y": b.conv(b.input((3, side, side)), 64, 3, padding=1)})
+
+    ExampleTraining(memory_limit_mib=150).refuse_large(graph(32))
+    with pytest.raises(OutOfMemory, match=r"estimated at \d+ MiB, over the limit of 150 MiB"):
+        ExampleTraining(memory_limit_mib=150).refuse_large(graph(128))
