@@ -1,0 +1,107 @@
+"""Memory that training a network on the device takes: what the backward pass needs, parameters, gradients, optimiser.
+
+``full`` counts what automatic differentiation keeps: the inputs of convolutions, linear layers, normalisations and of
+activations whose slope depends on them. ``mobiletl`` is MobileTL (arXiv 2212.03246, section 3): normalisations inside a
+residual block train their shift alone and keep nothing, activations keep a bit an element, and only the last blocks are
+trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+
+from search_spaces.graph import FLOAT_BYTES, Graph, Node
+
+# What the slope of an activation is computed from: its result, or its operand
+_FROM_RESULT = ("relu", "sigmoid", "tanh")
+SCHEMES = ("full", "mobiletl")
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes of one training step. ``activations`` grow with the batch, the others do not."""
+
+    activations: int
+    parameters: int
+    gradients: int
+    optimiser: int
+
+    @property
+    def kib(self) -> float:
+        """All of it."""
+        return (self.activations + self.parameters + self.gradients + self.optimiser) / 1024
+
+
+def training_memory(
+    graph: Graph, *, batch: int = 1, scheme: str = "full", trained_share: float = 1.0, optimiser_copies: int = 1
+) -> TrainingMemory:
+    """What a step of training takes in float32.
+
+    ``trained_share``: the last nodes by this share of the network's multiply-adds are trained, what is before them is
+    frozen and keeps nothing. ``optimiser_copies``: numbers kept for every trained one, 1 with momentum, 2 with Adam.
+    Raises ``ValueError``.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"no scheme {scheme!r} of training memory; there are {', '.join(SCHEMES)}")
+    if batch < 1 or optimiser_copies < 0 or not 0 < trained_share <= 1:
+        raise ValueError("batch must be 1 at least, optimiser_copies 0, and trained_share above 0 and at most 1")
+    first = _first_trained(graph, trained_share)
+    kept: dict[int, int] = {}  # bits of each tensor, by node: a tensor that two operations need is kept once
+    trained = 0
+    inner = _inner_norms(graph) if scheme == "mobiletl" else frozenset()
+    for place, (node, figures) in enumerate(zip(graph.nodes, graph.figures(), strict=True)):
+        if place < first:
+            continue
+        shifts_only = place in inner
+        trained += node.shape[0] if shifts_only else figures.params
+        for i, bits in _needed(node, place, scheme, shifts_only):
+            kept[i] = max(kept.get(i, 0), bits)
+    elements = {i: prod(graph.nodes[i].shape) for i in kept}
+    activations = sum(ceil(batch * elements[i] * bits / 8) for i, bits in kept.items())
+    numbers = trained * FLOAT_BYTES
+    return TrainingMemory(activations, graph.params * FLOAT_BYTES, numbers, optimiser_copies * numbers)
+
+
+def training_memory_kib(graph: Graph) -> float:
+    """The metric: one image, everything trained, with momentum."""
+    return training_memory(graph).kib
+
+
+def _first_trained(graph: Graph, share: float) -> int:
+    if share == 1:
+        return 0
+    left = share * graph.macs
+    figures = graph.figures()
+    for place in range(len(figures) - 1, -1, -1):
+        left -= figures[place].macs
+        if left < 0:
+            return place + 1
+    return 0
+
+
+def _needed(node: Node, place: int, scheme: str, shifts_only: bool) -> list[tuple[int, int]]:
+    """The tensors that a node's backward pass needs, with the bits an element of each."""
+    whole = 8 * FLOAT_BYTES
+    if node.op in ("conv", "linear", "layer_scale"):
+        return [(node.inputs[0], whole)]
+    if node.op == "norm":
+        return [] if shifts_only else [(node.inputs[0], whole)]
+    if node.op == "act":
+        if scheme == "mobiletl":
+            return [(place, 1)]
+        return [(place if node.attrs[0] in _FROM_RESULT else node.inputs[0], whole)]
+    if node.op in ("mul", "matmul"):
+        return [(i, whole) for i in node.inputs]
+    if node.op == "softmax":
+        return [(place, whole)]
+    if node.op in ("pool", "global_pool") and node.attrs[0] == "max":
+        return [(place, whole)]  # which place of the window each came from
+    return []
+
+
+def _inner_norms(graph: Graph) -> frozenset[int]:
+    """Normalisations before an activation: those inside a block, which MobileTL trains the shift of alone."""
+    return frozenset(
+        node.inputs[0] for node in graph.nodes if node.op == "act" and graph.nodes[node.inputs[0]].op == "norm"
+    )
