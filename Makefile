@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEARCH_OPTIONS ?=
 
-.PHONY: search test slow lint docs clean
+.PHONY: search test slow lint docs clean sshd
 
 search: $(VENV)/installed
 	$(BIN)/nas search --space mobiledet --hw edgetpu $(SEARCH_OPTIONS)
 
-test: $(VENV)/installed-test lint docs
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-test sshd lint docs
+	$(BIN)/python -m pytest -n auto
+
+# The tests of measuring over SSH start a server of their own
+sshd:
+	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y openssh-server >/dev/null; } || \
+	  echo "no sshd: the tests that need it will be skipped"
 
 slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow

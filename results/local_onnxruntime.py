@@ -1,0 +1,70 @@
+"""100 random MobileDets on this processor's ONNX Runtime: a model from 30 of them, chosen to inform, checked on 70.
+
+    python results/local_onnxruntime.py [ADDRESS] [IMAGE_SIZE]      # onnxruntime?threads=1, 320
+
+Measures into results/local_onnxruntime.csv, which also says on which processor. The order of the measurements is
+random, so that drift of the clock falls on both parts alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import platform
+import random
+import sys
+from pathlib import Path
+
+import numpy
+
+from evaluators.runners.catalog import open_device
+from hardware_models.calibrate import calibrate, check
+from hardware_models.calibration import informative, known_devices, make_pool
+from hardware_models.catalog import model_from_text
+from hardware_models.measured_csv import Entry
+from search_spaces.catalog import load_space
+
+NETWORKS, FITTED = 100, 30
+OUT = Path(__file__).with_suffix(".csv")
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main(address: str = "onnxruntime?threads=1", image_size: str = "320") -> None:
+    space, rng = load_space("mobiledet", image_size=int(image_size)), random.Random(100)
+    genotypes = list(dict.fromkeys(space.sample(rng) for _ in range(NETWORKS + 5)))[:NETWORKS]
+    graphs = [space.graph(genotype) for genotype in genotypes]
+    device = open_device(address)
+    measured: dict[int, float] = {}
+    with OUT.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["space", "options", "architecture", "latency_ms", "std_ms", "device", "processor"])
+        for number, place in enumerate(rng.sample(range(NETWORKS), NETWORKS)):
+            found = device.measure(graphs[place])
+            measured[place] = found.latency_ms
+            text = space.format(genotypes[place])
+            figures = [f"{found.latency_ms:.4f}", f"{found.std_ms:.4f}", address, processor()]
+            writer.writerow([space.name, f"image_size={image_size}", text, *figures])
+            if number % 20 == 0:
+                print(number, found.latency_ms, *found.warnings, flush=True)
+    device.close()
+    pool = make_pool(graphs, known_devices())
+    chosen = informative(pool, FITTED)
+    entries = [Entry("", g, measured[i], space, genotypes[i]) for i, g in enumerate(graphs)]
+    others = [entry for i, entry in enumerate(entries) if i not in set(chosen)]
+    made = calibrate([entries[i] for i in chosen], "local")
+    print("chosen to inform:", made.kind, check(model_from_text(made.text, "local", "made here"), others))
+    again = []
+    for seed in range(20):
+        drawn = random.Random(seed).sample(range(NETWORKS), FITTED)
+        made = calibrate([entries[i] for i in drawn], "local")
+        rest = [entry for i, entry in enumerate(entries) if i not in set(drawn)]
+        again.append(check(model_from_text(made.text, "local", "made here"), rest))
+    mean = {key: round(float(numpy.mean([row[key] for row in again])), 4) for key in again[0]}
+    print("drawn at random, mean of 20 draws:", mean)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
