@@ -57,14 +57,14 @@ def read_annotations(text: str, seed: int) -> Annotations:
     return READERS[kind](root.resolve(), seed)
 
 
-def _random_split(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]:
+def random_split(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]:
     """Four fifths and one fifth of the items, each in the order given."""
     held_out = set(np.random.default_rng([seed, 3]).permutation(len(items))[: max(1, len(items) // 5)].tolist())
     first = [item for index, item in enumerate(items) if index not in held_out]
     return first, [item for index, item in enumerate(items) if index in held_out]
 
 
-def _inside(folder: Path, name: object, source: str) -> Path:
+def inside(folder: Path, name: object, source: str) -> Path:
     """``folder / name``, refused when it leaves the folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise DataError(f"{source}: {name!r} is no file name; correct it")
@@ -97,9 +97,9 @@ def _voc(root: Path, seed: int) -> Annotations:
             raise DataError(f"{root}: no folder {part} in it; a VOC data set has Annotations and JPEGImages")
     lists = [root / "ImageSets" / "Main" / f"{part}.txt" for part in ("train", "val")]
     if all(path.is_file() for path in lists):
-        train, validation = (_voc_names(path) for path in lists)
+        train, validation = (voc_names(path) for path in lists)
     else:
-        train, validation = _random_split(sorted(path.stem for path in (root / "Annotations").glob("*.xml")), seed)
+        train, validation = random_split(sorted(path.stem for path in (root / "Annotations").glob("*.xml")), seed)
     if shared := set(train) & set(validation):
         raise DataError(f"{root}: {min(shared)} is in train.txt and in val.txt; each image belongs to one of them")
     if not train or not validation:
@@ -109,7 +109,8 @@ def _voc(root: Path, seed: int) -> Annotations:
     return Annotations(tuple(classes), records[0], records[1])
 
 
-def _voc_names(path: Path) -> list[str]:
+def voc_names(path: Path) -> list[str]:
+    """The names in a list of VOC's ImageSets. Raises ``DataError``."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -120,7 +121,7 @@ def _voc_names(path: Path) -> list[str]:
 def _voc_record(root: Path, name: str) -> Record:
     if Path(name).name != name:
         raise DataError(f"{root}: image name {name!r} is a path; list names without folders")
-    annotation = _inside(root, f"Annotations/{name}.xml", str(root))
+    annotation = inside(root, f"Annotations/{name}.xml", str(root))
     tree = _parse_xml(annotation)
     boxes: list[tuple[float, float, float, float]] = []
     classes: list[str] = []
@@ -136,7 +137,7 @@ def _voc_record(root: Path, name: str) -> Record:
             boxes.append((x1, y1, x2, y2))
             classes.append(label)
     for suffix in IMAGE_SUFFIXES:
-        image = _inside(root, f"JPEGImages/{name}{suffix}", str(root))
+        image = inside(root, f"JPEGImages/{name}{suffix}", str(root))
         if image.is_file():
             return Record(image, np.array(boxes, np.float64), tuple(classes))
     raise DataError(f"{root / 'JPEGImages'}: no image {name}{IMAGE_SUFFIXES[0]}, which {annotation.name} describes")
@@ -183,7 +184,7 @@ def _coco(root: Path, seed: int) -> Annotations:
     classes, records = _coco_records(root, candidates[0])
     if len(records) < 2:
         raise DataError(f"{candidates[0]}: {len(records)} images; a split needs two at least")
-    first, second = _random_split(records, seed)
+    first, second = random_split(records, seed)
     return Annotations(tuple(classes.values()), first, second)
 
 
@@ -237,7 +238,7 @@ def _coco_records(root: Path, path: Path) -> tuple[dict[int, str], list[Record]]
 
 def _coco_image(root: Path, folders: Sequence[Path], name: object, source: str) -> Path:
     for folder in folders:
-        path = _inside(root, str(folder.relative_to(root) / name) if isinstance(name, str) else name, source)
+        path = inside(root, str(folder.relative_to(root) / name) if isinstance(name, str) else name, source)
         if path.is_file():
             return path
     raise DataError(f"{source}: no file {name!r} in {root} or its image folders; add it or take it out")

@@ -19,6 +19,7 @@ import xxhash
 from PIL import Image, UnidentifiedImageError
 
 from evaluators.annotated_folders import Record, read_annotations
+from evaluators.drawn_digits import DIGITS, draw_scenes
 from evaluators.quality import DataError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -55,9 +56,6 @@ class DetectionData:
     digest: str
 
 
-DIGITS = tuple("0123456789")
-
-
 def load_detection_data(
     text: str, *, image_size: int, seed: int, max_train_images: int = 2048, max_val_images: int = 256
 ) -> DetectionData:
@@ -72,7 +70,8 @@ def load_detection_data(
         raise DataError(f"at least one image a split, not {max_train_images} to train and {max_val_images} to validate")
     if text == "digits":
         names = DIGITS
-        train, validation = _digits(image_size, seed, max_train_images, max_val_images)
+        drawn = draw_scenes(image_size, seed, max_train_images, max_val_images)
+        train, validation = (_frozen_split(scenes.images, scenes.boxes, scenes.labels) for scenes in drawn)
     else:
         folder = read_annotations(text, seed)
         names = folder.class_names
@@ -111,81 +110,6 @@ def _frozen_split(
     return Split(images, tuple(boxes), tuple(labels))
 
 
-# -- digits ---------------------------------------------------------------------------------------------------------
-
-
-def _digits(size: int, seed: int, train_images: int, val_images: int) -> tuple[Split, Split]:
-    """Handwritten digits of scikit-learn on noisy canvases; training and validation share no handwriting."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    order = np.random.default_rng([seed, 0]).permutation(len(bunch.target))
-    held_out = len(order) // 5
-    return (
-        _draw(bunch, order[held_out:], size, train_images, np.random.default_rng([seed, 1, 0])),
-        _draw(bunch, order[:held_out], size, val_images, np.random.default_rng([seed, 1, 1])),
-    )
-
-
-DIGITS_AN_IMAGE = (3, 6)
-DIGIT_HEIGHT = (0.3, 0.5)
-"""Smallest and largest height of a drawn digit, as a share of the image's side."""
-
-
-def _draw(bunch: Any, source: npt.NDArray[np.int64], size: int, count: int, rng: np.random.Generator) -> Split:
-    images = np.empty((count, 3, size, size), np.uint8)
-    all_boxes: list[npt.NDArray[np.float32]] = []
-    all_labels: list[npt.NDArray[np.int64]] = []
-    for number in range(count):
-        canvas = np.full((3, size, size), 0.0, np.float32) + rng.uniform(10, 110, (3, 1, 1))
-        canvas += np.linspace(-1, 1, size) * rng.uniform(-30, 30)
-        canvas += np.linspace(-1, 1, size)[:, None] * rng.uniform(-30, 30)
-        boxes: list[tuple[int, int, int, int]] = []
-        labels: list[int] = []
-        for _ in range(rng.integers(DIGITS_AN_IMAGE[0], DIGITS_AN_IMAGE[1] + 1)):
-            which = int(rng.choice(source))
-            ink = _scaled_ink(bunch.images[which], rng.uniform(*DIGIT_HEIGHT) * size)
-            height, width = ink.shape
-            place = _free_place(size, height, width, boxes, rng)
-            colour = rng.uniform(150, 255, (3, 1, 1))
-            if place is None:
-                continue
-            x, y = place
-            patch = canvas[:, y : y + height, x : x + width]
-            patch += (colour - patch) * ink
-            boxes.append((x, y, x + width, y + height))
-            labels.append(int(bunch.target[which]))
-        canvas += rng.normal(0, rng.uniform(0, 12), canvas.shape)
-        images[number] = canvas.clip(0, 255).astype(np.uint8)
-        all_boxes.append(np.array(boxes, np.float32).reshape(-1, 4))
-        all_labels.append(np.array(labels, np.int64))
-    return _frozen_split(images, all_boxes, all_labels)
-
-
-def _scaled_ink(digit: npt.NDArray[np.float64], height: float) -> npt.NDArray[np.float32]:
-    """Opacity 0..1 of a digit cropped to its ink and scaled to the height in pixels."""
-    rows, columns = np.nonzero(digit.max(1) > 4)[0], np.nonzero(digit.max(0) > 4)[0]
-    ink = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32) / 16
-    shape = max(2, round(height * ink.shape[1] / ink.shape[0])), max(2, round(height))
-    return np.asarray(Image.fromarray(ink).resize(shape, Image.Resampling.BILINEAR))
-
-
-def _free_place(
-    size: int, height: int, width: int, taken: list[tuple[int, int, int, int]], rng: np.random.Generator
-) -> tuple[int, int] | None:
-    """A corner x, y where the box covers at most a tenth of any other; None when 20 draws find none."""
-    for _ in range(20):
-        x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
-        overlaps = (
-            max(0, min(x + width, x2) - max(x, x1)) * max(0, min(y + height, y2) - max(y, y1))
-            <= 0.1 * min(width * height, (x2 - x1) * (y2 - y1))
-            for x1, y1, x2, y2 in taken
-        )
-        if all(overlaps):
-            return x, y
-    return None
-
-
 # -- folders --------------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +125,7 @@ def _decode(records: list[Record], class_names: Sequence[str], size: int) -> Spl
     all_boxes: list[npt.NDArray[np.float32]] = []
     all_labels: list[npt.NDArray[np.int64]] = []
     for number, record in enumerate(records):
-        images[number], width, height = _read_image(record.image, size)
+        images[number], width, height = read_image(record.image, size)
         boxes = record.boxes.reshape(-1, 4) / [width, height, width, height]
         boxes = boxes.clip(0, 1) * size
         usable = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
@@ -210,7 +134,7 @@ def _decode(records: list[Record], class_names: Sequence[str], size: int) -> Spl
     return _frozen_split(images, all_boxes, all_labels)
 
 
-def _read_image(path: Path, size: int) -> tuple[npt.NDArray[np.uint8], int, int]:
+def read_image(path: Path, size: int) -> tuple[npt.NDArray[np.uint8], int, int]:
     """The image as [3, S, S], and its width and height before the resize."""
     try:
         with warnings.catch_warnings():

@@ -40,6 +40,25 @@ HEADS: dict[str, tuple[Head, int]] = {"classify": (_classify, 1000), "detect": (
 """Tasks: the head, from features finest first, and how many classes it has by default."""
 
 
+def task_of(space: Space) -> str:
+    """What a space's networks do: ``classify``, ``detect``, ``segment``, or ``""`` where their outputs do not say.
+
+    The space's option ``task`` says so, or else the outputs of one of its networks: ``box0`` and ``class0`` are a
+    detector's, one row of scores a classifier's, one map of scores called ``segmentation`` a segmenter's. Raises
+    ``SpaceError``.
+    """
+    said = space.option("task")
+    if said in HEADS:
+        return str(said)
+    shapes = space.graph(space.sample(random.Random(0))).output_shapes
+    if {"box0", "class0"} <= set(shapes):
+        return "detect"
+    if len(shapes) > 1:
+        return ""
+    ((name, shape),) = shapes.items()
+    return "classify" if len(shape) == 1 else "segment" if name == "segmentation" and len(shape) == 3 else ""
+
+
 def features_of(graph: Graph) -> list[int]:
     """Nodes of a classifier's graph that are its features, finest first: one for each size of map above one place.
 

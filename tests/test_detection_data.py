@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluators import annotated_folders, detection_data
+from evaluators import annotated_folders, detection_data, drawn_digits
 from evaluators.detection_data import DetectionData, Split, class_names, load_detection_data
 from evaluators.quality import DataError
 
@@ -56,19 +56,19 @@ def test_digits_keep_to_the_contract_and_are_read_only() -> None:
     counts = np.bincount(np.concatenate(data.train.labels), minlength=10)
     assert counts.min() > 0
     heights = np.concatenate([b[:, 3] - b[:, 1] for b in data.train.boxes]) / 96
-    low, high = detection_data.DIGIT_HEIGHT
+    low, high = drawn_digits.SCENE_HEIGHT
     assert low - 0.01 < heights.min() <= heights.max() < high + 0.01
 
 
 def test_digits_of_validation_are_in_no_training_image(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = []
-    draw = detection_data._draw
+    draw = drawn_digits._scenes
 
-    def spy(bunch: Any, source: Any, *rest: Any) -> Split:
+    def spy(bunch: Any, source: Any, *rest: Any) -> drawn_digits.Scenes:
         sources.append(set(source.tolist()))
         return draw(bunch, source, *rest)
 
-    monkeypatch.setattr(detection_data, "_draw", spy)
+    monkeypatch.setattr(drawn_digits, "_scenes", spy)
     load("digits", max_train_images=2, max_val_images=2)
     train, validation = sources
     assert not train & validation

@@ -18,7 +18,6 @@ from search_spaces.graph import Graph
 from search_spaces.leyolo import scaled
 from search_spaces.module import to_module
 from search_spaces.space import GenotypeError, Space, SpaceError
-from tests.test_module import agree, on_meta
 
 # Parameters with the 16 fixed weights of the expectation over distances, MACs of convolutions and normalised elements
 # at the published size, of the layers that the configuration lists: an independent count.
@@ -337,47 +336,6 @@ def tiny() -> Space:
         expansions=(2,),
         width_multiples=(1.0,),
     )
-
-
-def test_random_networks_are_their_modules() -> None:
-    space, rng = load_space("leyolo", image_size=64, width=0.5, num_classes=5), random.Random(0)
-    for _ in range(30):
-        graph = space.graph(space.sample(rng))
-        agree(graph, on_meta(graph), "meta")
-
-
-def test_random_networks_learn() -> None:
-    space, rng = load_space("leyolo", image_size=64, width=0.25, num_classes=3), random.Random(1)
-    for _ in range(2):
-        module = to_module(space.graph(space.sample(rng))).train()
-        sum(values.square().mean() for values in module(torch.rand(2, 3, 64, 64)).values()).backward()
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
-
-
-@pytest.mark.slow
-def test_a_thousand_networks_at_full_size_are_their_modules() -> None:
-    space, rng = load_space("leyolo"), random.Random(0)
-    for _ in range(1000):
-        genotype = space.sample(rng)
-        graph = space.graph(genotype)
-        assert space.parse(space.format(genotype)) == genotype
-        agree(graph, on_meta(graph), "meta")
-
-
-def test_genotypes_round_trip_and_mutate_by_one_decision() -> None:
-    space, rng = load_space("leyolo", image_size=64), random.Random(0)
-    for _ in range(30):
-        genotype = space.sample(rng)
-        assert type(genotype).from_json(genotype.to_json()) == genotype
-        assert space.parse(genotype.to_json()) == genotype
-        assert space.parse(space.format(genotype)) == genotype
-        assert space.decode(space.encode(genotype)) == genotype
-        child = space.mutate(genotype, rng)
-        changed = [name for name in genotype if name in child and child[name] != genotype[name]]
-        opened = child.keys() ^ genotype.keys()
-        assert len(changed) == 1
-        assert not opened or changed[0].endswith(".layers")
-        assert all(name.startswith(changed[0].removesuffix("layers")) for name in opened)
 
 
 def test_size_is_the_number_of_genotypes() -> None:

@@ -175,19 +175,6 @@ def test_published_strings_round_trip(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"task": "classify"}, {"blocks": "ibn"}, {"blocks": "ibn+fused", "expansions": [3, 6]}, {"target": "cpu"}],
-    ids=str,
-)
-def test_strings_of_random_genotypes_round_trip(options: dict[str, Any]) -> None:
-    space, rng = load_space("mobiledet", image_size=64, **options), random.Random(0)
-    for _ in range(50):
-        genotype = space.sample(rng)
-        assert space.parse(space.format(genotype)) == genotype
-        assert space.decode(space.encode(genotype)) == genotype
-
-
-@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "has 31 numbers joined by ':', this one 1"),

@@ -236,9 +236,7 @@ def test_cells_written_and_read_again_are_the_same_networks(decisions: dict[str,
     assert format_cell(again, {}) == text
     assert parse_cell(format_cell(again, {}), {}) == again
     assert SMALL.graph(again) == SMALL.graph(decisions)
-    genotype = SMALL.parse(text)
-    assert dict(genotype) == again
-    assert SMALL.decode(SMALL.encode(genotype)) == genotype
+    assert dict(SMALL.parse(text)) == again
 
 
 # -- the published hash ------------------------------------------------------------------------------------------------

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 import nas
-from search_spaces.catalog import spaces
+from evaluators.classifier import ClassificationTraining
+from evaluators.detector import DetectionTraining
+from evaluators.quality import DATA, DataError, DataRow, EvaluatorRow, make_evaluator, quality_of, task_served
+from evaluators.segmenter import SegmentationTraining
+from nas.engine import Settings, run
+from nas.objectives import METRICS
+from search_spaces import catalog
+from search_spaces.catalog import UnknownName, spaces
 from search_spaces.space import SpaceError
-from search_spaces.tasks import HEADS, features_of, space_for
+from search_spaces.tasks import HEADS, features_of, space_for, task_of
+from tests.fakes import small_space
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
 
 CLASSIFIERS = [name for name in spaces() if name != "leyolo"]
 
@@ -63,19 +81,159 @@ def test_what_is_no_backbone_is_said() -> None:
         space_for(nas.load_space("leyolo"), "classify")
 
 
-def test_a_search_puts_the_head_on_that_its_task_or_its_data_need(tmp_path: Path) -> None:
-    classified = nas.search("mobiledet", "edgetpu", task="classify", trials=15, train=0, directory=tmp_path)
-    assert set(classified.front[0].graph.output_shapes) == {"logits"}
-    evaluator = {"steps": 2, "max_train_images": 32, "max_val_images": 8, "image_size": 64, "width": 0.25}
-    detected = nas.search(
-        "mobilenetv2",
+@pytest.mark.parametrize(
+    ("space", "options", "task"),
+    [
+        ("mobilenetv4", {}, "classify"),
+        ("nasbench201", {}, "classify"),
+        ("mobiledet", {}, "detect"),
+        ("mobiledet", {"task": "classify"}, "classify"),
+        ("mobilenetv2", {"task": "detect"}, "detect"),
+        ("leyolo", {}, "detect"),
+    ],
+)
+def test_a_space_says_its_task(space: str, options: dict[str, str], task: str) -> None:
+    assert task_of(nas.load_space(space, **options)) == task
+
+
+@pytest.mark.parametrize("task", HEADS)
+def test_a_space_under_a_head_has_its_task(task: str) -> None:
+    assert task_of(space_for(nas.load_space("nasbench201"), task)) == task
+
+
+def test_outputs_that_say_nothing_have_no_task() -> None:
+    def two(choose: nas.Choose) -> nas.Graph:
+        b = nas.Builder()
+        x = b.conv(b.input((3, 8, 8)), choose.one_of("width", (8, 16)), 3)
+        return b.build({"a": x, "b": b.act(x, "relu")})
+
+    assert task_of(nas.load_space(two)) == ""
+    assert task_of(nas.load_space(small_space)) == "classify"
+
+
+# -- which evaluator serves which data and task -----------------------------------------------------------------------
+
+
+def test_data_have_an_evaluator_for_each_task() -> None:
+    assert [quality_of("digits", task) for task in ("", *HEADS)] == ["map", "accuracy", "map", "miou"]
+    assert quality_of("voc:x", "segment") == "miou"
+    assert quality_of("table:x") == quality_of("table:x", "classify") == "accuracy"
+    assert isinstance(make_evaluator("digits"), DetectionTraining)
+    classified = make_evaluator("digits", "classify", steps=3)
+    assert isinstance(classified, ClassificationTraining)
+    assert classified.steps == 3
+    assert isinstance(make_evaluator("voc:x", "segment"), SegmentationTraining)
+    assert isinstance(make_evaluator("folder:x"), ClassificationTraining)
+    with pytest.raises(DataError, match="--data coco cannot train networks to classify, only to detect"):
+        make_evaluator("coco:x", "classify")
+    with pytest.raises(DataError, match="--data folder needs a folder"):
+        make_evaluator("folder")
+    for kind, row in DATA.items():
+        for task, served in row.evaluators.items():
+            assert METRICS[served.quality].origin == "quality", (kind, task)
+
+
+def test_a_space_keeps_its_task_where_the_data_can_train_it() -> None:
+    assert task_served("digits", "classify") == "classify"
+    assert task_served("coco:x", "classify") == ""
+    assert task_served("digits", "") == ""
+
+
+def test_an_installed_package_adds_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        name = "dots"
+        value = "dots_package:ROW"
+
+        def load(self) -> DataRow:
+            return DataRow({"classify": EvaluatorRow("evaluators.classifier:classification_training", "accuracy")})
+
+    monkeypatch.setattr(catalog, "entry_points", lambda group: [Point()] if group == "nas.data" else [])
+    assert quality_of("dots") == "accuracy"
+    with pytest.raises(UnknownName, match="did you mean 'dots'"):
+        quality_of("dost")
+
+
+def test_detection_is_cached_under_the_name_that_it_always_had() -> None:
+    identity = DetectionTraining(max_train_images=2, max_val_images=2).cache_identity()
+    assert identity["evaluator"] == "detection/1"
+
+
+TINY = {
+    "classify": {"steps": 2, "max_train_images": 32, "max_val_images": 8, "image_size": 32, "width": 0.25},
+    "detect": {"steps": 2, "max_train_images": 32, "max_val_images": 8, "image_size": 64, "width": 0.25},
+    "segment": {"steps": 2, "max_train_images": 32, "max_val_images": 8, "image_size": 48, "width": 0.25},
+}
+
+
+@pytest.mark.parametrize(
+    ("space", "asked", "trained", "output"),
+    [
+        ("mobilenetv2", "", "classify", "logits"),
+        ("mobiledet", "", "detect", "box0"),
+        ("mobilenetv2", "detect", "detect", "box0"),
+        ("mobiledet", "classify", "classify", "logits"),
+        ("mobilenetv4", "segment", "segment", "segmentation"),
+        ("nasbench201", "", "classify", "logits"),
+    ],
+)
+def test_a_search_trains_the_task_asked_for_or_the_space_s_own(
+    tmp_path: Path, space: str, asked: str, trained: str, output: str
+) -> None:
+    result = nas.search(
+        space,
         "edgetpu",
-        trials=15,
+        task=asked,
+        trials=6,
         train=1,
-        evaluator=evaluator,
+        evaluator=TINY[trained],
         references=False,
         workers=0,
         directory=tmp_path,
     )
-    assert "box0" in detected.front[0].graph.output_shapes
-    assert detected.tally.misses == 1
+    assert output in result.front[0].graph.output_shapes
+    quality = quality_of("digits", trained)
+    assert [o.metric for o in result.objectives] == ["latency_ms", quality]
+    assert 0 <= result.front[0].metrics[quality] <= 1
+    assert result.front[0].measurements[quality].source == "trained:digits"
+    assert result.tally.misses == 1
+
+
+def test_data_without_the_space_s_task_get_their_own_head(tmp_path: Path, shared: Callable[[str], Path]) -> None:
+    result = nas.search(
+        "mobilenetv2",
+        "edgetpu",
+        data=f"voc:{shared('data/bccd_detection')}",
+        trials=6,
+        train=1,
+        evaluator=TINY["detect"],
+        references=False,
+        workers=0,
+        directory=tmp_path,
+    )
+    assert "box0" in result.front[0].graph.output_shapes
+    assert "map" in result.front[0].metrics
+
+
+def test_a_resumed_search_trains_the_same_task(tmp_path: Path) -> None:
+    arguments = {"trials": 6, "train": 1, "evaluator": TINY["classify"], "references": False, "workers": 0}
+    first = nas.search("mobilenetv2", "edgetpu", directory=tmp_path, **arguments)  # type: ignore[arg-type]
+    again = run(Settings.from_document(first.settings), study=first.study, workers=0, directory=tmp_path)
+    assert again.tally.resumed == 1
+    assert [c.to_document() for c in again.candidates] == [c.to_document() for c in first.candidates]
+
+
+def test_a_task_without_training_is_no_matter_of_the_data(tmp_path: Path) -> None:
+    classified = nas.search("mobiledet", "edgetpu", task="classify", trials=15, train=0, directory=tmp_path)
+    assert set(classified.front[0].graph.output_shapes) == {"logits"}
+    with pytest.raises(DataError, match="cannot train networks to draw"):
+        nas.search("mobiledet", "edgetpu", task="draw", trials=5, train=1, directory=tmp_path)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_every_classifier_space_builds_at_the_scale_of_the_training(name: str, task: str) -> None:
+    evaluator = make_evaluator("digits", task)
+    space = space_for(nas.load_space(name), task)
+    space = space.with_options(**{o: v for o, v in evaluator.proxy.items() if space.accepts(o)})
+    for seed in range(3):
+        evaluator.check(space.graph(space.sample(random.Random(seed))))
