@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 from hardware_models.calibration import LEAST_FOR_RATES, informative, known_devices, make_pool, own_rates, transfer
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file import HardwareError
-from hardware_models.learn import number, rates_text
+from hardware_models.learn import number, quoted, rates_text
 from hardware_models.learning import scores
-from hardware_models.measured_csv import READINGS, Entry, graph_of, readings
+from hardware_models.measured_csv import READINGS, Entry, graph_of, read_as, readings
 from hardware_models.transferred import Mixture
 from search_spaces.catalog import load_network, networks
 from search_spaces.graph import Graph
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Floats = numpy.typing.NDArray[numpy.float64]
 
+LEAST = 4
 POOL = 200
 """Random networks of each measured space that latencies are standardised over."""
 
@@ -46,8 +48,17 @@ def background(entries: Sequence[Entry], reading: str, seed: int = 0) -> list[Gr
     rng, graphs = random.Random(seed), []
     for space in spaces.values():
         drawn = [space.sample(rng) for _ in range(POOL)]
-        graphs += [graph_of(space, g, space.graph(g), reading) for g in drawn]
+        graphs += [read_as(space, g, space.graph(g), reading) for g in drawn]
     return graphs
+
+
+def distinct(entries: Sequence[Entry]) -> list[Entry]:
+    """Every network once, with the median of its latencies: what is held out must not be in the fit."""
+    latencies: dict[str, list[float]] = {}
+    for entry in entries:
+        latencies.setdefault(entry.name, []).append(entry.latency_ms)
+    first = {e.name: e for e in reversed(entries)}
+    return [replace(first[name], latency_ms=median(values)) for name, values in latencies.items()]
 
 
 def calibrate(entries: Sequence[Entry], name: str, *, about: str = "", seed: int = 0) -> Calibrated:
@@ -58,14 +69,17 @@ def calibrate(entries: Sequence[Entry], name: str, *, about: str = "", seed: int
     """
     import numpy
 
-    if len(entries) < 4:
-        raise HardwareError(f"a calibration needs 4 measured networks at least, not {len(entries)}; ten do well")
+    entries = distinct(entries)
+    if len(entries) < LEAST:
+        raise HardwareError(
+            f"a calibration needs {LEAST} different measured networks at least, not {len(entries)}; ten do well"
+        )
     measured = numpy.array([e.latency_ms for e in entries])
     if measured.max() == measured.min():
         raise HardwareError("all networks took equally long: measure smaller and larger ones")
     best: tuple[float, Calibrated] | None = None
     for reading in readings(entries):
-        graphs = [graph_of(e.space, e.genotype, e.graph, reading) for e in entries]
+        graphs = [graph_of(e, reading) for e in entries]
         for candidate in _candidates(graphs, background(entries, reading, seed), measured, name, about, reading):
             if best is None or candidate[0] < best[0]:
                 best = candidate
@@ -100,12 +114,11 @@ def _miss(predicted: Floats, measured: Floats) -> float:
 
 
 def _head(kind: str, name: str, about: str, reading: str) -> list[str]:
-    quoted = (about or f"{name}, calibrated").replace("\\", "\\\\").replace('"', '\\"')
     return [
         "# Made by nas hw calibrate; the errors are those on networks left out.",
         f'kind = "{kind}"',
         "version = 1",
-        f'about = "{quoted}"',
+        f"about = {quoted(about or f'{name}, calibrated')}",
         f'measured = "{reading}"',
     ]
 
@@ -121,7 +134,8 @@ def transferred_text(
     """The device file of a mixture."""
     lines = [*_head("transferred", name, about, reading), "", "# The devices it rests on, with their versions"]
     lines += ["[devices]", *(f'"{m.name}" = {getattr(m, "version", 1)}' for m in models)]
-    lines += ["", "[latency]", f"intercept = [{mixture.intercept:.8g}]", "", "[latency.error]"]
+    lines += ["", "[latency]", f"intercept = [{mixture.intercept:.8g}]"]
+    lines += [f"largest_gmacs = {number(mixture.largest_gmacs)}", "", "[latency.error]"]
     lines += [f"factor = {number(mixture.factor or 1)}", f"coverage = {mixture.coverage}"]
     lines += [f"{key} = {value:g}" for key, value in errors.items()]
     lines += ["", "# Powers of the latencies on those devices", "[latency.devices]"]
@@ -149,7 +163,7 @@ def check(model: HardwareModel, entries: Sequence[Entry]) -> dict[str, float]:
     import numpy
 
     reading = getattr(model, "reading", READINGS[0])
-    costs = [model.estimate(graph_of(e.space, e.genotype, e.graph, reading)) for e in entries]
+    costs = [model.estimate(graph_of(e, reading)) for e in entries]
     measured = numpy.array([e.latency_ms for e in entries])
     found = scores(numpy.array([c.latency_ms for c in costs]), measured)
     if all(c.latency_low_ms is not None for c in costs):

@@ -1,9 +1,10 @@
 """A device file from a few measurements: transfer from known devices, or rates of its own where those are better.
 
 The transfer is a Gaussian process over networks (Rasmussen and Williams, Gaussian Processes for Machine Learning, eq.
-2.25) on the logarithm of the latency: its mean is the mean of the known devices, each standardised over a pool of
-networks, and its covariance is linear in how the known devices differ from that mean and in counts of operations. What
-it leaves is judged by leave-one-out residuals (eq. 5.12), which also give the interval.
+2.25) on the logarithm of the latency: its mean is a weighted mean of the known devices, each standardised over a pool
+of networks, and its covariance is linear in how the known devices differ from that mean and in counts of operations.
+Known devices weigh by how well each alone explains the measurements. Every network is predicted once by a transfer
+without it: these residuals give the errors and the interval.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from math import ceil, exp
 from typing import TYPE_CHECKING, Any
 
 from hardware_models.catalog import hardware, load_hardware
-from hardware_models.learned import LearnedModel
+from hardware_models.learned import LearnedModel, Rates
 from hardware_models.learning import COVERAGE, Operations, Stiffness, design, fit, held_out, interval_factor, to_rates
 from hardware_models.operation import FEATURES
 from hardware_models.transferred import Mixture, Signals
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 DIFFERENCES, COUNTS, SCATTER = 1.0, 0.3, 0.1
 """Variances of the process, in units of the known devices' spread over the pool: of what tells devices apart, of
 counts, and of a measurement. Chosen on NAS-Bench-201's and FBNet's devices, each left out in turn."""
+EVIDENCE, _SURE = 0.5, 0.02
+"""The power of the likelihood by which known devices weigh, and the share of the variance that none explains."""
+MOST_REFITS = 50
 LEAST_FOR_RATES = 25
 _LEVEL = 9.0  # the variance of the level: known from the measurements alone
 
@@ -45,6 +49,7 @@ class Pool:
     scales: Floats
     count_mean: Floats
     count_std: Floats
+    gmacs: Floats  # [networks]
 
 
 def known_devices() -> list[LearnedModel]:
@@ -64,7 +69,15 @@ def make_pool(graphs: Sequence[Graph], models: Sequence[LearnedModel] | None = N
     kinds = tuple(sorted({o.kind for g in graphs for o in counter.of(g)}))
     signals = Signals(models, kinds)
     matrix = numpy.array([signals.of(g)[0] for g in graphs])
-    logs, counts = numpy.log(matrix[:, : len(models)]), matrix[:, len(models) :]
+    return pool_of(signals, matrix, numpy.array([g.macs / 1e9 for g in graphs]))
+
+
+def pool_of(signals: Signals, matrix: Floats, gmacs: Floats) -> Pool:
+    """The pool of networks whose signals are known: ``matrix`` [networks, signals], as ``Signals.of`` gives."""
+    import numpy
+
+    known = len(signals.models)
+    logs, counts = numpy.log(matrix[:, :known]), matrix[:, known:]
     scales = counts.mean(0)
     scales[scales == 0] = 1.0
     lengths = numpy.log1p(counts / scales)
@@ -73,21 +86,21 @@ def make_pool(graphs: Sequence[Graph], models: Sequence[LearnedModel] | None = N
     log_std = logs.std(0)
     log_std[log_std < 1e-9] = numpy.inf
     log_mean, count_mean = logs.mean(0), lengths.mean(0)
-    standard = (logs - log_mean) / log_std
-    return Pool(signals, standard, (lengths - count_mean) / count_std, log_mean, log_std, scales, count_mean, count_std)
+    standard, spread = (logs - log_mean) / log_std, (lengths - count_mean) / count_std
+    return Pool(signals, standard, spread, log_mean, log_std, scales, count_mean, count_std, gmacs)
 
 
 def informative(pool: Pool, count: int, taken: Sequence[int] = ()) -> list[int]:
     """Which networks of a pool to measure: each the one that takes most variance from all, given those before.
 
-    Greedy reduction of the total posterior variance (Krause et al. 2008, section 3, with the trace).
+    Greedy reduction of the total posterior variance (Krause et al. 2008, section 3, with the trace). ``taken`` are
+    measured already.
     """
     import numpy
 
-    mean, rest = _parts(pool.logs)
-    covariance = DIFFERENCES * rest @ rest.T + numpy.outer(mean, mean) + COUNTS * pool.counts @ pool.counts.T + 0.3
+    covariance = prior_covariance(pool)
     chosen: list[int] = []
-    for number in [*taken, *[-1] * min(count, len(mean))]:
+    for number in [*taken, *[-1] * min(count, len(covariance) - len(taken))]:
         gain = (covariance**2).sum(0) / (numpy.diag(covariance) + SCATTER)
         gain[[*taken, *chosen]] = -1.0
         best = number if number >= 0 else int(gain.argmax())
@@ -98,15 +111,40 @@ def informative(pool: Pool, count: int, taken: Sequence[int] = ()) -> list[int]:
     return chosen
 
 
-def _parts(logs: Floats) -> tuple[Floats, Floats]:
-    """The mean of the devices, and how each differs from it, of unit length."""
-    mean = logs.mean(1)
-    return mean, (logs - mean[:, None]) / logs.shape[1] ** 0.5
+def prior_covariance(pool: Pool) -> Floats:
+    """What is expected of a device of which nothing was measured [networks, networks]."""
+    import numpy
+
+    mean, rest = _parts(pool.logs, numpy.full(pool.logs.shape[1], 1 / pool.logs.shape[1]))
+    known: Floats = DIFFERENCES * rest @ rest.T + numpy.outer(mean, mean) + COUNTS * pool.counts @ pool.counts.T
+    return known + 0.3  # the level
+
+
+def _parts(logs: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """The weighted mean of the devices, and how each differs from it, by the root of its weight."""
+    mean = logs @ weights
+    return mean, (logs - mean[:, None]) * weights**0.5
+
+
+def relevance(logs: Floats, target: Floats) -> Floats:
+    """How much known devices weigh, in sum 1, by the likelihood of ``target`` [networks] as a line in each alone.
+
+    ``logs``: the devices' standardised logarithms [networks, devices].
+    """
+    import numpy
+
+    x, y = logs - logs.mean(0), target - target.mean()
+    slopes = numpy.maximum(0.0, y @ x) / numpy.maximum((x**2).sum(0), 1e-12)
+    left = ((y[:, None] - x * slopes) ** 2).sum(0) + _SURE * (y**2).sum()
+    logs_of = -EVIDENCE * len(y) / 2 * numpy.log(numpy.maximum(left, 1e-300))
+    likelihoods = numpy.exp(logs_of - logs_of.max())
+    weights: Floats = likelihoods / likelihoods.sum()
+    return weights
 
 
 @dataclass(frozen=True, eq=False)
 class Transferred:
-    """A mixture, and its leave-one-out predictions of the measured networks."""
+    """A mixture, and predictions of the measured networks in ms, each by a transfer without it."""
 
     mixture: Mixture
     held_out: Floats
@@ -116,42 +154,58 @@ def transfer(pool: Pool, chosen: Sequence[int], measured: Floats) -> Transferred
     """The mixture from the latencies [ms] of the chosen networks of a pool. Raises ``ValueError``."""
     import numpy
 
-    chosen = list(chosen)
-    if len(chosen) < 2 or not (measured > 0).all():
-        raise ValueError("a calibration needs two measured networks at least, and latencies above 0")
-    mean, rest = _parts(pool.logs)
-    logs = numpy.log(measured)
-    slope = _slope(mean[chosen], logs)
-    level, centre = logs.mean(), mean[chosen].mean()
-    target = (logs - level) / slope - (mean[chosen] - centre)
-    counts, differences = pool.counts[chosen], rest[chosen]
-    covariance = DIFFERENCES * differences @ differences.T + COUNTS * counts @ counts.T + _LEVEL
-    inverse = numpy.linalg.inv(covariance + SCATTER * numpy.eye(len(chosen)))
-    weights = inverse @ target
-    left = slope * weights / numpy.diag(inverse)  # measured less predicted, each left out
-    # The same as one linear function of log latencies and log counts
-    devices = len(pool.log_mean)
-    by_device = numpy.full(devices, 1 / devices)
-    push = DIFFERENCES * differences.T @ weights / devices**0.5
-    by_device = by_device + push - push.mean()
-    by_count = COUNTS * counts.T @ weights
-    intercept = level + slope * (_LEVEL * weights.sum() - centre)
-    w = slope * by_device / pool.log_std
-    v = slope * by_count / pool.count_std
+    places = numpy.array(chosen)
+    if len(places) < 3 or not (measured > 0).all():
+        raise ValueError("a calibration needs three measured networks at least, and latencies above 0")
+    target = numpy.log(measured)
+    left = target - _left_out(pool, places, target)
+    intercept, by_device, by_count = _solve(pool, places, target)
+    w, v = by_device / pool.log_std, by_count / pool.count_std
     intercept -= float(w @ pool.log_mean + v @ pool.count_mean)
     width = len(FEATURES)
     pairs = [(float(a), float(b)) for a, b in zip(v, pool.scales, strict=True)]
     mixture = Mixture(
-        float(intercept),
+        intercept,
         {m.name: float(x) for m, x in zip(pool.signals.models, w, strict=True)},
         {kind: tuple(pairs[i * width : (i + 1) * width]) for i, kind in enumerate(pool.signals.kinds)},
         _factor(left),
-        COVERAGE,
+        round(min(COVERAGE, len(places) / (len(places) + 1)), 4),  # what so few residuals can promise
+        float(pool.gmacs[places].max()),
     )
-    return Transferred(mixture, numpy.exp(logs - left))
+    return Transferred(mixture, numpy.exp(target - left))
+
+
+def _left_out(pool: Pool, places: Any, target: Floats) -> Floats:
+    """Every network's logarithm as predicted without it; without one of ``MOST_REFITS`` groups where there are more."""
+    import numpy
+
+    group = numpy.random.default_rng(0).permutation(len(places)) % MOST_REFITS
+    found = numpy.zeros(len(places))
+    for number in range(int(group.max()) + 1):
+        inside = group == number
+        intercept, by_device, by_count = _solve(pool, places[~inside], target[~inside])
+        found[inside] = intercept + pool.logs[places[inside]] @ by_device + pool.counts[places[inside]] @ by_count
+    return found
+
+
+def _solve(pool: Pool, places: Any, target: Floats) -> tuple[float, Floats, Floats]:
+    """The posterior mean as a linear function of standardised signals: intercept, by device, by count."""
+    import numpy
+
+    weights = relevance(pool.logs[places], target)
+    mean, differences = _parts(pool.logs[places], weights)
+    counts = pool.counts[places]
+    slope, level, centre = _slope(mean, target), float(target.mean()), float(mean.mean())
+    rest = (target - level) / slope - (mean - centre)
+    covariance = DIFFERENCES * differences @ differences.T + COUNTS * counts @ counts.T + _LEVEL
+    dual = numpy.linalg.solve(covariance + SCATTER * numpy.eye(len(places)), rest)
+    by_device = weights + DIFFERENCES * weights**0.5 * (differences.T @ dual)
+    intercept = level + slope * (_LEVEL * float(dual.sum()) - centre)
+    return intercept, slope * by_device, slope * COUNTS * counts.T @ dual
 
 
 def _slope(mean: Floats, logs: Floats) -> float:
+    """The device's spread in units of the mean's, by least squares; above 0, so that the order is kept."""
     import numpy
 
     spread = float(((mean - mean.mean()) ** 2).sum())
@@ -169,7 +223,7 @@ def _factor(left: Floats) -> float:
     return exp(float(ratios[place - 1]))
 
 
-def own_rates(graphs: Sequence[Graph], measured: Floats) -> tuple[Any, Floats]:
+def own_rates(graphs: Sequence[Graph], measured: Floats) -> tuple[Rates, Floats]:
     """Rates of the device's own from its measurements, with held-out predictions of these."""
     stiffness = Stiffness(0.05, 0.1)
     counter = Operations()

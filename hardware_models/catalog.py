@@ -33,7 +33,47 @@ HARDWARE: dict[str, HardwareRow] = {
     "coral_usb": HardwareRow(
         "hardware_models.devices:coral_usb.toml", "the Coral USB Accelerator's Edge TPU at a desktop computer"
     ),
+    "pixel6_edgetpu": HardwareRow("hardware_models.devices:pixel6_edgetpu.toml", "the Edge TPU of a Pixel 6"),
+    # of few published latencies by hardware_models/few.py
+    "coral_desktop_cpu": HardwareRow(
+        "hardware_models.devices:coral_desktop_cpu.toml", "the desktop processor of Coral's benchmarks, int8"
+    ),
+    "coral_devboard_cpu": HardwareRow(
+        "hardware_models.devices:coral_devboard_cpu.toml", "the Coral Dev Board's Cortex-A53, int8"
+    ),
+    "jetson_nano_pytorch": HardwareRow(
+        "hardware_models.devices:jetson_nano_pytorch.toml", "NVIDIA Jetson Nano, PyTorch, float16"
+    ),
+    "jetson_nano_tensorrt": HardwareRow(
+        "hardware_models.devices:jetson_nano_tensorrt.toml", "NVIDIA Jetson Nano, TensorRT, float16"
+    ),
+    "pixel1_cpu": HardwareRow("hardware_models.devices:pixel1_cpu.toml", "Pixel 1 phone, CPU, one thread"),
+    "pixel2_cpu": HardwareRow("hardware_models.devices:pixel2_cpu.toml", "Pixel 2 phone, CPU, one thread"),
+    "pixel3_cpu_1thread": HardwareRow(
+        "hardware_models.devices:pixel3_cpu_1thread.toml", "Pixel 3 phone, CPU, one thread"
+    ),
+    "pixel3_cpu4": HardwareRow("hardware_models.devices:pixel3_cpu4.toml", "Pixel 3 phone, CPU, four threads"),
+    "pixel3_cpu4_int8": HardwareRow(
+        "hardware_models.devices:pixel3_cpu4_int8.toml", "Pixel 3 phone, CPU, four threads, int8"
+    ),
+    "pixel3_gpu": HardwareRow("hardware_models.devices:pixel3_gpu.toml", "Pixel 3 phone, GPU"),
+    "pixel3_nnapi": HardwareRow("hardware_models.devices:pixel3_nnapi.toml", "Pixel 3 phone, NNAPI"),
+    "pixel3_nnapi_int8": HardwareRow("hardware_models.devices:pixel3_nnapi_int8.toml", "Pixel 3 phone, NNAPI, int8"),
+    "pixel4_dsp": HardwareRow("hardware_models.devices:pixel4_dsp.toml", "the Hexagon DSP of a Pixel 4, int8"),
+    "pixel6_cpu": HardwareRow("hardware_models.devices:pixel6_cpu.toml", "Pixel 6 phone, CPU, one thread, int8"),
+    "pixel8_edgetpu": HardwareRow("hardware_models.devices:pixel8_edgetpu.toml", "the Edge TPU of a Pixel 8"),
+    "s23_cpu": HardwareRow("hardware_models.devices:s23_cpu.toml", "Samsung Galaxy S23 phone, CPU, one thread, int8"),
+    "v100_fp16": HardwareRow("hardware_models.devices:v100_fp16.toml", "NVIDIA V100, TensorRT, float16"),
+    "v100_fp32": HardwareRow("hardware_models.devices:v100_fp32.toml", "NVIDIA V100, TensorRT, float32"),
+    "v100_int8": HardwareRow("hardware_models.devices:v100_int8.toml", "NVIDIA V100, TensorRT, int8"),
+    "xavier_pytorch": HardwareRow(
+        "hardware_models.devices:xavier_pytorch.toml", "NVIDIA Jetson AGX Xavier, PyTorch, float16"
+    ),
+    "xavier_tensorrt": HardwareRow(
+        "hardware_models.devices:xavier_tensorrt.toml", "NVIDIA Jetson AGX Xavier, TensorRT, float16"
+    ),
     # learned from measurements by hardware_models/learn.py
+    "note10": HardwareRow("hardware_models.devices:note10.toml", "Samsung Galaxy Note10 phone, CPU: a sum of blocks"),
     "1080ti": HardwareRow("hardware_models.devices:1080ti.toml", "NVIDIA GTX 1080 Ti, batch 1"),
     "1080ti_batch32": HardwareRow("hardware_models.devices:1080ti_batch32.toml", "NVIDIA GTX 1080 Ti, batch 32"),
     "1080ti_batch256": HardwareRow("hardware_models.devices:1080ti_batch256.toml", "NVIDIA GTX 1080 Ti, batch 256"),
@@ -63,12 +103,24 @@ HARDWARE: dict[str, HardwareRow] = {
     "pi5": HardwareRow("hardware_models.devices:pi5.toml", "Raspberry Pi 5, LiteRT, one thread"),
     "pi5_onnx": HardwareRow("hardware_models.devices:pi5_onnx.toml", "Raspberry Pi 5, ONNX Runtime, one thread"),
     "pi5_torch": HardwareRow("hardware_models.devices:pi5_torch.toml", "Raspberry Pi 5, PyTorch Mobile, one thread"),
+    # calibrated on measurements by results/h200_latency.py
+    "h200": HardwareRow("hardware_models.devices:h200.toml", "NVIDIA H200, float16, batch 1"),
+    "h200_batch32": HardwareRow("hardware_models.devices:h200_batch32.toml", "NVIDIA H200, float16, batch 32"),
+    # learned by results/ethos_u.py from what Arm's compiler estimates
+    "ethos_u55_32": HardwareRow("hardware_models.devices:ethos_u55_32.toml", "Arm Ethos-U55-32, by Arm's compiler"),
+    "ethos_u55_64": HardwareRow("hardware_models.devices:ethos_u55_64.toml", "Arm Ethos-U55-64, by Arm's compiler"),
+    "ethos_u55_128": HardwareRow("hardware_models.devices:ethos_u55_128.toml", "Arm Ethos-U55-128, by Arm's compiler"),
+    "ethos_u55_256": HardwareRow("hardware_models.devices:ethos_u55_256.toml", "Arm Ethos-U55-256, by Arm's compiler"),
+    "ethos_u65_256": HardwareRow("hardware_models.devices:ethos_u65_256.toml", "Arm Ethos-U65-256, by Arm's compiler"),
+    "ethos_u65_512": HardwareRow("hardware_models.devices:ethos_u65_512.toml", "Arm Ethos-U65-512, by Arm's compiler"),
 }
 
 # How a device file of each kind becomes a model: the name of a function of (table, name)
 KINDS: dict[str, str] = {
     "analytic": "hardware_models.analytic:analytic_model",
+    "few_rows": "hardware_models.few_rows:few_rows_model",
     "learned": "hardware_models.learned:learned_model",
+    "mac_array": "hardware_models.mac_array_model:mac_array_model",
     "transferred": "hardware_models.transferred:transferred_model",
 }
 

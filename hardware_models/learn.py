@@ -8,15 +8,27 @@ Without names, all of them. A device file says which rows it rests on and how fa
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardware_models.datasets import READERS, SOURCES, Measured, Source
 from hardware_models.learned import Rates
-from hardware_models.learning import Operations, Stiffness, design, fit, held_out, interval_factor, scores, to_rates
+from hardware_models.learning import (
+    Operations,
+    Stiffness,
+    design,
+    fit,
+    fresh_coverage,
+    held_out,
+    interval_factor,
+    scores,
+    to_rates,
+)
 from search_spaces.catalog import import_object, named_row
 
 if TYPE_CHECKING:
@@ -55,7 +67,9 @@ def learn_rates(rows: Sequence[tuple[Measured, float]], stiffness: Stiffness) ->
     left_out = held_out(matrix, measured, stiffness, groups=names)
     found = fit(matrix, measured, stiffness)
     factor = interval_factor(left_out, measured)
-    return Learned(to_rates(found, matrix, factor), scores(left_out, measured), names, measured, left_out)
+    errors = scores(left_out, measured)
+    errors["interval_coverage"] = round(fresh_coverage(matrix, measured, stiffness, groups=names), 4)
+    return Learned(to_rates(found, matrix, factor), errors, names, measured, left_out)
 
 
 def _figures(source: Source, folder: Path, column_of: dict[str, str], most: int) -> list[tuple[Measured, float]]:
@@ -80,41 +94,55 @@ def learn(source: Source, folder: Path, most: int = MOST_ROWS) -> dict[str, Lear
 
 
 def number(value: float) -> str:
-    return f"{value:.5g}"
+    """A number as device files write it; what is too small for them is 0."""
+    return f"{value:.5g}" if abs(value) >= 1e-9 else "0"
+
+
+def quoted(text: str) -> str:
+    """A text as TOML writes it, in one line."""
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    return json.dumps(line, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def toml_text(source: Source, found: dict[str, Learned], version: int = 1) -> str:
     """The device file."""
     lines = [
-        f"# {source.about}",
+        f"# {' '.join(source.about.split())}",
         "# Written by hardware_models/learn.py; errors are those on networks left out of the fit (5 folds).",
         'kind = "learned"',
         f"version = {version}",
-        f'about = "{source.about}"',
-        f'source = "{source.source}"',
+        f"about = {quoted(source.about)}",
+        f"source = {quoted(source.source)}",
         f'measured = "{source.measured}"',
-        f"batch = {source.batch}",
-        f'precision = "{source.precision}"',
         f"bytes_per_element = {source.bytes_per_element}",
     ]
-    lines += [f'runtime = "{source.runtime}"'] if source.runtime else []
+    lines += [f"batch = {source.batch}"] if source.batch else []
+    lines += [f"precision = {quoted(source.precision)}"] if source.precision else []
+    lines += [f"runtime = {quoted(source.runtime)}"] if source.runtime else []
     for figure, learned in found.items():
         lines += rates_text(figure, learned.rates, learned.errors)
     return "\n".join(lines) + "\n"
 
 
-def rates_text(figure: str, rates: Rates, errors: dict[str, float]) -> list[str]:
+def rates_text(figure: str, rates: Rates, errors: Mapping[str, float]) -> list[str]:
+    """The tables ``[latency]`` or ``[energy]`` of a device file, as lines."""
     unit = "ms" if figure == "latency" else "mJ"
     lines = ["", f"[{figure}]", f"base = {number(rates.base)}  # {unit} an inference"]
-    lines += [f"largest_gmacs = {number(rates.largest_gmacs)}  # of any network that was measured", ""]
-    lines += [f"[{figure}.error]", f"factor = {number(rates.factor or 1)}", f"coverage = {rates.coverage or 0.9}"]
-    lines += [f"{name} = {value:g}" for name, value in errors.items()]
+    if rates.largest_gmacs < inf:
+        lines += [f"largest_gmacs = {number(rates.largest_gmacs)}  # of any network that was measured"]
+    lines += [""]
+    if rates.factor is not None:
+        lines += [f"[{figure}.error]", f"factor = {number(rates.factor)}", f"coverage = {rates.coverage}"]
+        lines += [f"{name} = {value:g}" for name, value in errors.items()]
     lines += [
         "",
         f"# {unit} for each operation, thousand million multiply-adds, million elements moved, million weights",
     ]
     lines += [f"[{figure}.kinds]"]
     lines += [f'"{kind}" = [{", ".join(map(number, values))}]' for kind, values in rates.kinds.items()]
+    if rates.constant:
+        lines += ["", "# Operations that each measured network had as many of: their rates are a guess"]
+        lines += [f"[{figure}.constant]", *(f'"{kind}" = {count}' for kind, count in rates.constant.items())]
     if rates.corrections:
         lines += ["", "# How much more than its kind says one operation costs, as a share", f"[{figure}.corrections]"]
         lines += [f'"{text}" = {value:.3f}' for text, value in rates.corrections.items()]

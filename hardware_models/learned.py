@@ -10,9 +10,10 @@ on GPUs that launch kernels from one stream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import inf, log2
+from difflib import get_close_matches
+from math import exp, inf, log, log2
 from statistics import median
 from typing import Any
 
@@ -25,6 +26,8 @@ from search_spaces.graph import Fragment, Graph, remember
 PARTS = 10**9  # a figure is summed in whole billionths, so that its sum does not depend on the order
 METRICS = {"latency": "latency_ms", "energy": "energy_mj"}
 CONVOLUTIONS = ("conv:regular", "conv:pointwise", "conv:depthwise", "conv:grouped")
+_DENSE = ("conv:pointwise", "conv:regular", "linear", "matmul")  # sums over all channels
+_WIDEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class Rates:
     """How one figure, latency in ms or energy in mJ, adds up.
 
     ``kinds``: a rate for each of ``FEATURES`` by kind of operation. ``corrections``: by an operation's text, the share
-    by which it costs more than its kind says. ``factor``: the ratio between a prediction and either end of its
-    interval, which holds a share ``coverage`` of measured networks. ``largest_gmacs``: of any measured network.
+    by which it costs more than its kind says. ``constant``: kinds that every measured network had equally many
+    operations of, with their number; their rates are a guess. ``factor``: the ratio between a prediction and either end
+    of its interval, which holds a share ``coverage`` of measured networks. ``largest_gmacs``: of any measured network.
     """
 
     base: float
@@ -42,6 +46,7 @@ class Rates:
     factor: float | None = None
     coverage: float | None = None
     largest_gmacs: float = inf
+    constant: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, kind: str) -> tuple[float, ...]:
         """The rates of a kind; those of its like where it was not measured."""
@@ -49,10 +54,7 @@ class Rates:
 
     def interval_factor(self, gmacs: float, guessed: int) -> float | None:
         """The interval of a network: wider by a half for each kind that is guessed, and beyond what was measured."""
-        if self.factor is None:
-            return None
-        wider = 1 + 0.5 * guessed + (log2(gmacs / self.largest_gmacs) if gmacs > self.largest_gmacs else 0.0)
-        return min(float(self.factor**wider), 100.0)
+        return None if self.factor is None else widened(self.factor, gmacs / self.largest_gmacs, guessed)
 
     def price(self, operation: Operation) -> float:
         """The cost of one operation."""
@@ -61,27 +63,42 @@ class Rates:
         return price * (1 + self.corrections.get(operation.text, 0.0))
 
 
-def guess_for(kind: str, kinds: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
-    """Rates of a kind that was not measured, from those of its like.
+def widened(factor: float, size: float, guessed: int) -> float:
+    """The factor of an interval, to a power: a half more for each guessed kind, one more for each doubling in size.
 
-    The dearest of each rate among convolutions for a convolution, and among kinds of the same operation for others;
-    where there is none, the median of all that are no convolutions.
+    ``size``: multiply-adds of the network by those of the largest that was measured.
     """
+    power = 1 + 0.5 * guessed + (log2(size) if size > 1 else 0.0)
+    return max(factor, min(exp(min(power * log(factor), 700.0)), _WIDEST))
+
+
+def guess_for(kind: str, kinds: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
+    """Rates of a kind that was not measured, from those of its like: the dearest of each rate.
+
+    Dense operations (regular and 1x1 convolutions, linear layers, matrix products) are alike, as are all convolutions,
+    and kinds of the same operation. Where none of these costs anything: the median of each rate among light kinds that
+    have it, and at last the dearest of all.
+    """
+    others = {k: rates for k, rates in kinds.items() if k != kind and any(rates)}
     family = kind.partition(":")[0]
-    heavy = ("conv", "linear", "matmul")
-    alike = [r for k, r in kinds.items() if k.partition(":")[0] == family]
-    if not alike and family in heavy:
-        alike = [r for k, r in kinds.items() if k.startswith("conv:pointwise")] or list(kinds.values())
-    if alike:
-        return tuple(max(column) for column in zip(*alike, strict=True))
-    light = [r for k, r in kinds.items() if k.partition(":")[0] not in heavy] or list(kinds.values())
-    return tuple(median(column) for column in zip(*light, strict=True)) or (0.0,) * len(FEATURES)
+    alike = [r for k, r in others.items() if kind.startswith(_DENSE) and k.startswith(_DENSE)]
+    if not alike:
+        alike = [r for k, r in others.items() if k.partition(":")[0] == family]
+    if not alike and family not in ("conv", "linear", "matmul"):
+        light = [r for k, r in others.items() if not k.startswith((*_DENSE, "conv"))]
+        if light:
+            return tuple(median([rate for rate in column if rate] or [0.0]) for column in zip(*light, strict=True))
+    alike = alike or list(others.values()) or [(0.0,) * len(FEATURES)]
+    return tuple(max(column) for column in zip(*alike, strict=True))
 
 
 def read_rates(table: Table) -> Rates:
     """The table ``[latency]`` or ``[energy]`` of a device file. Raises ``HardwareError``."""
     kinds, corrections = table.table("kinds"), table.optional_table("corrections")
-    error = table.optional_table("error")
+    error, constant = table.optional_table("error"), table.optional_table("constant")
+    known_kinds(table, kinds.names())
+    if not kinds.names():
+        raise table.wrong("kinds", "a table of one kind of operation at least")
     rates = Rates(
         base=table.number("base", minimum=0),
         kinds={kind: _rates(kinds, kind) for kind in kinds.names()},
@@ -89,17 +106,24 @@ def read_rates(table: Table) -> Rates:
         factor=None if error is None else error.number("factor", minimum=1),
         coverage=None if error is None else error.number("coverage", maximum=0.999),
         largest_gmacs=table.number("largest_gmacs", default=inf),
+        constant={} if constant is None else {kind: constant.whole(kind, minimum=0) for kind in constant.names()},
     )
-    known = operation_kinds() | set(CONVOLUTIONS)
-    for kind in rates.kinds:
-        if kind not in known and not kind.startswith(CONVOLUTIONS):
-            raise HardwareError(f"{table.where}: no kind of operation {kind!r}; known: {', '.join(sorted(known))}")
+    known_kinds(table, rates.constant)
     if error is not None:
         for name in error.names():  # for the reader of the file
             error.number(name, minimum=-1)
-        error.finish()
     table.finish()
     return rates
+
+
+def known_kinds(table: Table, kinds: Iterable[str]) -> None:
+    """Raise ``HardwareError`` for a kind that no operation has."""
+    known = (operation_kinds() - {"conv", "conv:3d"}) | set(CONVOLUTIONS)
+    for kind in kinds:
+        if kind.removesuffix(":3d") not in known:
+            close = get_close_matches(kind, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+            raise HardwareError(f"{table.where}: no kind of operation {kind!r}; {hint}")
 
 
 def _rates(table: Table, key: str) -> tuple[float, ...]:
@@ -118,13 +142,12 @@ def learned_model(table: Table, name: str) -> LearnedModel:
     if energy is not None:
         rates["energy"] = read_rates(energy)
     bytes_each = table.number("bytes_per_element", default=1.0)
-    model = LearnedModel(name, version, rates, reading=reading, bytes_per_element=bytes_each)
-    unsupported = table.optional_table("unsupported")
-    if unsupported is not None:
-        model.unsupported = {kind: unsupported.text(kind) for kind in unsupported.names()}
+    cannot = table.optional_table("unsupported")
+    unsupported = {} if cannot is None else {kind: cannot.text(kind) for kind in cannot.names()}
+    known_kinds(table, unsupported)
     table.about()
     table.finish()
-    return model
+    return LearnedModel(name, version, rates, reading=reading, bytes_per_element=bytes_each, unsupported=unsupported)
 
 
 def read_reading(table: Table) -> str:
@@ -136,18 +159,23 @@ def read_reading(table: Table) -> str:
 
 
 class _Price:
-    """What one fragment costs: whole billionths of each figure, and kinds that were guessed or cannot run."""
+    """What one fragment costs, in whole billionths, and kinds of its operations that need a word."""
 
-    __slots__ = ("guessed", "parts", "unsupported")
+    __slots__ = ("constant", "energy", "guessed", "latency", "unsupported")
 
-    def __init__(self, parts: tuple[int, ...], guessed: tuple[str, ...], unsupported: tuple[str, ...]) -> None:
-        self.parts = parts
-        self.guessed = guessed
-        self.unsupported = unsupported
+    def __init__(self) -> None:
+        self.latency = 0
+        self.energy = 0
+        self.guessed: tuple[str, ...] = ()
+        self.unsupported: tuple[str, ...] = ()
+        self.constant: tuple[str, ...] = ()  # one for each operation
 
 
 class LearnedModel:
-    """Prices graphs by rates that were learned from one device. Remembers what each fragment costs."""
+    """Prices graphs by rates that were learned from one device. Remembers what each fragment costs.
+
+    ``unsupported``: kinds of operations that the device cannot run, each with the reason.
+    """
 
     def __init__(
         self,
@@ -157,13 +185,14 @@ class LearnedModel:
         *,
         reading: str = "normal form",
         bytes_per_element: float = 1.0,
+        unsupported: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.rates = dict(rates)
         self.reading = reading
         self.bytes_per_element = bytes_per_element
-        self.unsupported: dict[str, str] = {}
+        self.unsupported = dict(unsupported or {})
         self._prices: dict[Fragment, _Price] = {}
 
     def __repr__(self) -> str:
@@ -173,63 +202,57 @@ class LearnedModel:
         return {**self.__dict__, "_prices": {}}
 
     def estimate(self, graph: Graph) -> Cost:
-        """The cost of one inference at the batch that was measured, of one image."""
-        latency = self.rates["latency"]
-        energy = self.rates.get("energy")
-        latency_parts = round(latency.base * PARTS)
+        """The cost of one inference, at the batch that was measured."""
+        rates, energy = self.rates["latency"], self.rates.get("energy")
+        latency_parts = round(rates.base * PARTS)
         energy_parts = round(energy.base * PARTS) if energy else 0
         guessed: tuple[str, ...] = ()
         unsupported: tuple[str, ...] = ()
+        constant: tuple[str, ...] = ()
         params = macs = 0
         prices = self._prices
         for fragment, _, _, _ in graph.pieces:
-            price = prices.get(fragment)
-            if price is None:
-                price = self._price(fragment)
-            latency_parts += price.parts[0]
-            if energy:
-                energy_parts += price.parts[1]
+            price = prices.get(fragment) or self._price(fragment)
+            latency_parts += price.latency
+            energy_parts += price.energy
             params += fragment.params
             macs += fragment.macs
-            guessed += price.guessed
-            unsupported += price.unsupported
+            if price.guessed:
+                guessed += price.guessed
+            if price.constant:
+                constant += price.constant
+            if price.unsupported:
+                unsupported += price.unsupported
         latency_ms = latency_parts / PARTS
-        guessed = tuple(sorted(set(guessed))) if guessed else guessed
-        factor = latency.interval_factor(macs / 1e9, len(guessed))
+        told = {kind for kind, number in rates.constant.items() if constant.count(kind) > number}.union(guessed)
+        factor = rates.interval_factor(macs / 1e9, len(told))
         return Cost(
             latency_ms,
             f"predicted:{self.name}@{self.version}",
             None if factor is None else latency_ms / factor,
             None if factor is None else latency_ms * factor,
-            latency.coverage,
+            rates.coverage,
             energy_parts / PARTS if energy else None,
             params * self.bytes_per_element / 1024,
-            guessed,
+            tuple(sorted(told)),
             (),
             LearnedDetails(self, graph),
-            tuple(sorted(set(unsupported))) if unsupported else unsupported,
+            tuple(sorted(set(unsupported))),
         )
 
-    def latency_parts(self, fragment: Fragment) -> int:
-        """What a fragment adds to the latency, in whole billionths of a millisecond."""
-        price = self._prices.get(fragment) or self._price(fragment)
-        return price.parts[0]
-
     def _price(self, fragment: Fragment) -> _Price:
-        rates = tuple(self.rates.values())
-        parts = [0] * len(rates)
-        guessed, unsupported = set(), set()
+        rates, energy = self.rates["latency"], self.rates.get("energy")
+        price, kinds = _Price(), []
         for node, figures in zip(fragment.nodes, fragment.node_figures(), strict=True):
             operation = operation_of(node, figures, fragment.operand_shapes(node))
             if operation is None:
                 continue
-            for place, rate in enumerate(rates):
-                parts[place] += round(rate.price(operation) * PARTS)
-            if operation.kind not in rates[0].kinds:
-                guessed.add(operation.kind)
-            if operation.kind in self.unsupported:
-                unsupported.add(operation.kind)
-        price = _Price(tuple(parts), tuple(sorted(guessed)), tuple(sorted(unsupported)))
+            price.latency += round(rates.price(operation) * PARTS)
+            price.energy += round(energy.price(operation) * PARTS) if energy else 0
+            kinds.append(operation.kind)
+        price.guessed = tuple(sorted({k for k in kinds if any(k not in r.kinds for r in self.rates.values())}))
+        price.unsupported = tuple(sorted(self.unsupported.keys() & set(kinds)))
+        price.constant = tuple([k for k in kinds if k in rates.constant])
         remember(self._prices, fragment, price)
         return price
 

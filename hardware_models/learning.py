@@ -27,6 +27,7 @@ COVERAGE = 0.9
 FOLDS = 5
 LEAST_CORRECTION = 0.002
 """Corrections below a fifth of a per cent are left out of the file."""
+_RIDGE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,16 @@ def fit(design: Design, measured: Floats, stiffness: Stiffness = Stiffness()) ->
     if not len(measured) or not (measured > 0).all():
         raise ValueError("a fit needs measurements, all above 0")
     weight = 1 / measured
-    columns = numpy.column_stack([numpy.ones(len(measured)), design.counts @ design.rows])
-    scale = columns.max(0)
+    relative = numpy.column_stack([numpy.ones(len(measured)), design.counts @ design.rows]) * weight[:, None]
+    scale = numpy.sqrt((relative**2).sum(0))
     scale[scale == 0] = inf
     for kind in design.constant():
         first = 1 + design.kinds.index(kind) * len(FEATURES)
         scale[first : first + len(FEATURES)] = inf
-    relative = columns * weight[:, None] / scale
     # A little ridge decides between columns that these networks do not tell apart
-    ridge = numpy.eye(relative.shape[1]) * 1e-3
+    ridge = numpy.eye(relative.shape[1]) * _RIDGE
     found, _ = nnls(
-        numpy.vstack([relative, ridge]), numpy.concatenate([numpy.ones(len(measured)), numpy.zeros(len(ridge))])
+        numpy.vstack([relative / scale, ridge]), numpy.concatenate([numpy.ones(len(measured)), numpy.zeros(len(ridge))])
     )
     found = found / scale
     base, rates = float(found[0]), found[1:]
@@ -163,18 +163,45 @@ def held_out(
     """Predictions [networks] of every network by a fit without its fold; equal ``groups`` stay in one fold."""
     import numpy
 
-    keys = list(range(len(measured))) if groups is None else list(groups)
-    order = list(dict.fromkeys(keys))
-    numpy.random.default_rng(0).shuffle(order)
-    folds = min(FOLDS if len(order) > 40 else len(order), len(order))
-    fold = numpy.array([{key: i % folds for i, key in enumerate(order)}[k] for k in keys])
+    fold = _folds(len(measured), groups)
     predicted = numpy.zeros(len(measured))
-    for number in range(folds):
+    for number in range(fold.max() + 1):
         inside = numpy.flatnonzero(fold == number)
         outside = numpy.flatnonzero(fold != number)
         if len(outside):
             predicted[inside] = fit(design.of(outside), measured[outside], stiffness).predict(design.of(inside))
     return predicted
+
+
+def _folds(rows: int, groups: Sequence[Any] | None) -> numpy.typing.NDArray[numpy.intp]:
+    """The fold of every row: five of them, or one a group where there are few."""
+    import numpy
+
+    keys = list(range(rows)) if groups is None else list(groups)
+    order = list(dict.fromkeys(keys))
+    numpy.random.default_rng(0).shuffle(order)
+    folds = FOLDS if len(order) > 40 else len(order)
+    place = {key: i % folds for i, key in enumerate(order)}
+    return numpy.array([place[key] for key in keys])
+
+
+def fresh_coverage(
+    design: Design, measured: Floats, stiffness: Stiffness = Stiffness(), *, groups: Sequence[Any] | None = None
+) -> float:
+    """The share of a fifth of the networks that lie in the interval of a fit to the others.
+
+    Those others alone give the fit, its folds and its interval, so that this says what the interval is worth.
+    """
+    import numpy
+
+    fold = _folds(len(measured), groups)
+    inside, outside = numpy.flatnonzero(fold == 0), numpy.flatnonzero(fold != 0)
+    known, figures = design.of(outside), measured[outside]
+    keys = None if groups is None else [groups[int(i)] for i in outside]
+    factor = interval_factor(held_out(known, figures, stiffness, groups=keys), figures)
+    predicted = fit(known, figures, stiffness).predict(design.of(inside))
+    off = numpy.abs(numpy.log(numpy.maximum(predicted, 1e-12) / measured[inside]))
+    return float((off <= numpy.log(factor)).mean())
 
 
 def interval_factor(predicted: Floats, measured: Floats, coverage: float = COVERAGE) -> float:
@@ -187,16 +214,18 @@ def interval_factor(predicted: Floats, measured: Floats, coverage: float = COVER
 
 
 def scores(predicted: Floats, measured: Floats) -> dict[str, float]:
-    """How good predictions are: rank correlations, and errors in per cent of the measured."""
+    """How good predictions are: rank correlations, where there are any, and errors in per cent of the measured."""
     import numpy
     from scipy.stats import kendalltau, spearmanr
 
     off = numpy.abs(predicted / measured - 1)
-    many = len(measured) > 2
+    ranks: dict[str, float] = {}
+    if len(measured) > 2 and numpy.ptp(predicted) > 0 and numpy.ptp(measured) > 0:
+        ranks["spearman"] = round(float(spearmanr(predicted, measured).statistic), 4)
+        ranks["kendall"] = round(float(kendalltau(predicted, measured).statistic), 4)
     return {
         "rows": len(measured),
-        "spearman": round(float(spearmanr(predicted, measured).statistic), 4) if many else 0.0,
-        "kendall": round(float(kendalltau(predicted, measured).statistic), 4) if many else 0.0,
+        **ranks,
         "mape_percent": round(100 * float(off.mean()), 2),
         "within_5_percent": round(float((off <= 0.05).mean()), 4),
         "within_10_percent": round(float((off <= 0.1).mean()), 4),
@@ -214,12 +243,14 @@ def to_rates(found: Fitted, design: Design, factor: float | None = None) -> Rate
         for operation, c in zip(design.operations, found.corrections, strict=True)
         if abs(c) >= LEAST_CORRECTION
     }
-    guesses = {kind: guess_for(kind, kinds) for kind in design.constant()}
-    base = found.base
-    for kind, rates in guesses.items():
-        base, kinds[kind] = _share_of_base(base, rates, design, kind)
-    largest = float((design.counts @ design.rows)[:, FEATURES.index("gmacs") :: width].sum(1).max())
-    return Rates(base, kinds, corrections, factor, None if factor is None else COVERAGE, largest)
+    base, constant = found.base, design.constant()
+    varied = {kind: rates for kind, rates in kinds.items() if kind not in constant}
+    for kind in constant:
+        base, kinds[kind] = _share_of_base(base, guess_for(kind, varied), design, kind)
+    columns = design.counts @ design.rows
+    numbers = {kind: round(float(columns[0, width * design.kinds.index(kind)])) for kind in constant}
+    largest = float(columns[:, FEATURES.index("gmacs") :: width].sum(1).max())
+    return Rates(base, kinds, corrections, factor, None if factor is None else COVERAGE, largest, numbers)
 
 
 def _share_of_base(base: float, rates: tuple[float, ...], design: Design, kind: str) -> tuple[float, tuple[float, ...]]:

@@ -8,7 +8,7 @@ An architecture is in any form that its space reads; a network is a published on
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from hardware_models.device_file import HardwareError
-from search_spaces.catalog import import_object, load_network, load_space
+from search_spaces.catalog import import_object, load_network, load_space, spaces, unknown
 from search_spaces.graph import Graph
 from search_spaces.space import Genotype, Space
 
@@ -47,79 +47,94 @@ class Subject(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _space(name: str, options: tuple[tuple[str, Any], ...]) -> Space:
-    return load_space(name, **dict(options))
+def _space(name: str, options: str) -> Space:
+    try:
+        return load_space(name, **_options(options))
+    except TypeError as error:
+        raise ValueError(f"the options {options!r} do not fit the space {name!r}: {error}") from None
 
 
-def _options(text: str) -> tuple[tuple[str, Any], ...]:
-    pairs = []
-    for part in filter(None, (p.strip() for p in (text or "").split(";"))):
+def _options(text: str) -> dict[str, Any]:
+    pairs = {}
+    for part in filter(None, (p.strip() for p in text.split(";"))):
         name, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"options are written as name=value;name=value, not {part!r}")
-        pairs.append((name.strip(), yaml.safe_load(value)))
-    return tuple(pairs)
+        pairs[name.strip()] = yaml.safe_load(value)
+    return pairs
 
 
-def _published(text: str) -> Graph:
+def published(text: str) -> Graph:
+    """A published network by name, behind ``@`` its image size where that is another. Raises ``ValueError``."""
     name, at, size = text.partition("@")
     if at and not size.isdecimal():
         raise ValueError(f"{text!r}: behind @ stands an image size, such as {name}@224")
     return load_network(name, **({"image_size": int(size)} if at else {}))
 
 
-def _subject(line: Mapping[str, str]) -> Subject:
-    if line.get("network"):
-        return Subject(_published(line["network"]), None, None)
-    if not line.get("space") or not line.get("architecture"):
+def _subject(line: Mapping[str, str | None], code: Collection[str]) -> Subject:
+    network, name, architecture = (line.get(column) or "" for column in ("network", "space", "architecture"))
+    if network:
+        return Subject(published(network), None, None)
+    if not name or not architecture:
         raise ValueError("it has neither a network nor a space and an architecture")
-    space = _space(line["space"], _options(line.get("options", "")))
-    genotype = space.parse(line["architecture"])
+    # A file of measurements must not choose what code is run
+    if name not in spaces() and not name.endswith((".yaml", ".yml")) and name not in code:
+        if ":" in name or name.endswith(".py"):
+            raise ValueError(f"the space {name!r} is code; name it with --space too, so that it may be run")
+        raise unknown("space", name, list(spaces()))
+    space = _space(name, line.get("options") or "")
+    genotype = space.parse(architecture)
     return Subject(space.graph(genotype), space, genotype)
 
 
-def read_measured(path: Path) -> list[Entry]:
-    """The lines of the file. Raises ``HardwareError`` with the line's number."""
+def read_measured(path: Path, code: Collection[str] = ()) -> list[Entry]:
+    """The lines of the file. Raises ``HardwareError`` with the line's number.
+
+    ``code``: spaces as ``file.py:function`` or ``module:function`` that lines may name; no others are imported.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            lines = [(reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HardwareError(f"cannot read the measurements {str(path)!r}: {error}") from None
     if not lines:
         raise HardwareError(f"{path}: no measurements; its columns are space, architecture and latency_ms")
-    return [_entry(line, f"{path}:{number}") for number, line in enumerate(lines, start=2)]
+    return [_entry(line, f"{path}:{number}", code) for number, line in lines]
 
 
-def _entry(line: Mapping[str, str], where: str) -> Entry:
+def _entry(line: Mapping[str, str | None], where: str, code: Collection[str]) -> Entry:
+    if "latency_ms" not in line:
+        raise HardwareError(f"{where}: there is no column latency_ms; there are {', '.join(filter(None, line))}")
     try:
-        latency_ms = float(line["latency_ms"])
-    except KeyError:
-        raise HardwareError(f"{where}: there is no column latency_ms") from None
-    except (TypeError, ValueError):
+        latency_ms = float(line["latency_ms"] or "")
+    except ValueError:
         raise HardwareError(f"{where}: latency_ms must be a number, not {line['latency_ms']!r}") from None
     if not isfinite(latency_ms) or latency_ms <= 0:
         raise HardwareError(f"{where}: latency_ms must be above 0, not {line['latency_ms']}")
     try:
-        graph, space, genotype = _subject(line)
+        graph, space, genotype = _subject(line, code)
     except (ValueError, yaml.YAMLError) as error:
-        raise HardwareError(f"{where}: {error}") from None
+        raise HardwareError(f"{where}: {' '.join(str(error).split())}") from None
     name = line.get("network") or f"{line.get('space')}={line.get('architecture')}"
     return Entry(name, graph, latency_ms, space, genotype)
 
 
 def readings(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """How the networks may have been run: ``as written`` too where all come from spaces that know what that is."""
-    known = all(e.space is not None and e.space.name in AS_WRITTEN for e in entries)
+    """How the networks may have been run: ``as written`` too where one's space knows what that is."""
+    known = any(e.space is not None and e.space.name in AS_WRITTEN for e in entries)
     return READINGS if known else READINGS[:1]
 
 
-def graph_of(space: Space | None, genotype: Genotype | None, graph: Graph, reading: str) -> Graph:
-    """A network's graph under a reading. Raises ``HardwareError`` where its space does not know that."""
-    if reading == "normal form":
+def graph_of(entry: Entry, reading: str) -> Graph:
+    """A network's graph under a reading; in normal form where its space's networks run as they are."""
+    return read_as(entry.space, entry.genotype, entry.graph, reading)
+
+
+def read_as(space: Space | None, genotype: Genotype | None, graph: Graph, reading: str) -> Graph:
+    """The same for a network of which nothing was measured."""
+    if reading == "normal form" or space is None or genotype is None or space.name not in AS_WRITTEN:
         return graph
-    if space is None or genotype is None or space.name not in AS_WRITTEN:
-        raise HardwareError(
-            "this device was measured on networks run as written, which this network's space does not know"
-        )
     made: Callable[..., Graph] = import_object(AS_WRITTEN[space.name])
     return made(genotype, **space.options)

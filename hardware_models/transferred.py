@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp
+from math import exp, inf
 from typing import TYPE_CHECKING, Any
 
 from hardware_models.cost import Cost, NodeCost
 from hardware_models.device_file import HardwareError, Table
-from hardware_models.learned import PARTS, LearnedModel, read_reading
-from hardware_models.operation import FEATURES, operation_of
-from search_spaces.graph import Fragment, Graph, remember
+from hardware_models.learned import PARTS, LearnedModel, known_kinds, read_reading, widened
+from hardware_models.operation import FEATURES, Operation, operation_of
+from search_spaces.catalog import unknown
+from search_spaces.graph import MEMO_LIMIT, Fragment, Graph, remember
 
 if TYPE_CHECKING:
     import numpy
@@ -31,119 +32,164 @@ class Signals:
     """What known devices say of graphs, and what these count: exact sums, remembered by fragment."""
 
     def __init__(self, models: Sequence[LearnedModel], kinds: Sequence[str]) -> None:
+        import numpy
+
         self.models = tuple(models)
         self.kinds = tuple(kinds)
         self._first = {kind: len(models) + i * len(FEATURES) for i, kind in enumerate(self.kinds)}
         self._length = len(models) + len(self.kinds) * len(FEATURES)
-        self._seen: dict[Fragment, tuple[Any, frozenset[str]]] = {}
+        self._base = numpy.array([model.rates["latency"].base + LEAST_MS for model in self.models])
+        self._units = numpy.array([PARTS] * len(models) + list(_WHOLE) * len(self.kinds), dtype=numpy.float64)
+        self._forget()
+
+    def _forget(self) -> None:
+        import numpy
+
+        self._operations: dict[Operation, Any] = {}
+        self._place: dict[Fragment, int] = {}
+        self._table = numpy.zeros((256, self._length), dtype=numpy.int64)  # a row a fragment
+        self._other: list[frozenset[str]] = []  # kinds that are not counted, a set a fragment
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_seen": {}}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_operations", "_place", "_table", "_other")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     def of(self, graph: Graph) -> tuple[numpy.typing.NDArray[numpy.float64], frozenset[str]]:
         """Latencies in ms on every known device, then counts by kind; and kinds that are not counted.
 
         Latencies are a microsecond more, so that none is 0.
         """
+        if len(self._place) >= MEMO_LIMIT:
+            self._forget()
+        place = self._place
+        rows = []
+        for fragment, _, _, _ in graph.pieces:
+            row = place.get(fragment)
+            rows.append(self._look(fragment) if row is None else row)
+        signal = self._table.take(rows, 0).sum(0) / self._units
+        signal[: len(self.models)] += self._base
+        other = self._other
+        return signal, frozenset[str]().union(*[other[row] for row in rows if other[row]])
+
+    def _look(self, fragment: Fragment) -> int:
         import numpy
 
-        total = numpy.zeros(self._length, dtype=numpy.int64)
-        other: frozenset[str] = frozenset()
-        for piece in graph.pieces:
-            known = self._seen.get(piece.fragment)
-            if known is None:
-                known = self._look(piece.fragment)
-            total += known[0]
-            if known[1]:
-                other |= known[1]
-        signal = total.astype(numpy.float64)
-        signal[: len(self.models)] /= PARTS
-        signal[: len(self.models)] += [model.rates["latency"].base + LEAST_MS for model in self.models]
-        signal[len(self.models) :] /= _WHOLE * len(self.kinds)
-        return signal, other
-
-    def _look(self, fragment: Fragment) -> tuple[Any, frozenset[str]]:
-        import numpy
-
-        found = numpy.zeros(self._length, dtype=numpy.int64)
+        row = len(self._place)
+        if row == len(self._table):
+            self._table = numpy.concatenate([self._table, numpy.zeros_like(self._table)])
         other = set()
-        for place, model in enumerate(self.models):
-            found[place] = model.latency_parts(fragment)
         for node, figures in zip(fragment.nodes, fragment.node_figures(), strict=True):
             operation = operation_of(node, figures, fragment.operand_shapes(node))
             if operation is None:
                 continue
-            first = self._first.get(operation.kind)
-            if first is None:
+            if operation.kind not in self._first:
                 other.add(operation.kind)
-                continue
-            for i, (count, whole) in enumerate(zip(operation.counts, _WHOLE, strict=True)):
-                found[first + i] += round(count * whole)
-        known = found, frozenset(other)
-        remember(self._seen, fragment, known)
-        return known
+            known = self._operations.get(operation)
+            if known is None:
+                known = self._signal(operation)
+                remember(self._operations, operation, known)
+            self._table[row] += known
+        self._place[fragment] = row
+        self._other.append(frozenset(other))
+        return row
+
+    def _signal(self, operation: Operation) -> Any:
+        import numpy
+
+        found = [round(model.rates["latency"].price(operation) * PARTS) for model in self.models]
+        found += [0] * (self._length - len(found))
+        first = self._first.get(operation.kind)
+        if first is not None:
+            found[first : first + len(FEATURES)] = [
+                round(count * whole) for count, whole in zip(operation.counts, _WHOLE, strict=True)
+            ]
+        return numpy.array(found, dtype=numpy.int64)
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """The numbers of the formula above. ``devices`` by name, ``counts`` by kind: (v_k, s_k) for each of FEATURES."""
+    """The numbers of the formula above. ``devices`` by name, ``counts`` by kind: (v_k, s_k) for each of FEATURES.
+
+    ``factor`` and ``coverage`` are those of ``Rates``; ``largest_gmacs`` is that of any measured network.
+    """
 
     intercept: float
     devices: Mapping[str, float]
     counts: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     factor: float | None = None
     coverage: float | None = None
+    largest_gmacs: float = inf
 
 
 def transferred_model(table: Table, name: str) -> TransferredModel:
     """The model of a device file of kind ``transferred``. Raises ``HardwareError``."""
-    from hardware_models.catalog import load_hardware
-
     table.text("kind")
     version, reading = table.whole("version"), read_reading(table)
     bytes_each = table.number("bytes_per_element", default=1.0)
-    latency = table.table("latency")
-    weights, versions = latency.table("devices"), table.table("devices")
-    counts, scales = latency.optional_table("counts"), latency.optional_table("scales")
-    error = latency.optional_table("error")
-    devices = {device: _any_number(weights, device) for device in weights.names()}
-    pairs: dict[str, tuple[tuple[float, float], ...]] = {}
-    for kind in counts.names() if counts and scales else ():
-        assert counts is not None
-        assert scales is not None
-        pairs[kind] = tuple(zip(counts.numbers(kind, len(FEATURES)), scales.numbers(kind, len(FEATURES)), strict=True))
-        if min(scale for _, scale in pairs[kind]) <= 0:
-            raise scales.wrong(kind, f"{len(FEATURES)} numbers above 0")
-    models = []
-    for device in devices:
-        model = load_hardware(device)
-        if not isinstance(model, LearnedModel):
-            raise HardwareError(f"{table.where}: {device!r} is no learned device")
-        if model.version != versions.whole(device):
-            raise HardwareError(
-                f"{table.where}: it rests on {device}@{versions.whole(device)}, and here is {device}@{model.version};"
-                " calibrate it again"
-            )
-        models.append(model)
-    mixture = Mixture(
-        latency.numbers("intercept", 1)[0],
-        devices,
-        pairs,
-        None if error is None else error.number("factor", minimum=1),
-        None if error is None else error.number("coverage", maximum=0.999),
-    )
-    if error is not None:
-        for key in error.names():
-            error.number(key, minimum=-1)
-        error.finish()
+    latency, versions = table.table("latency"), table.table("devices")
+    mixture = _read_mixture(latency)
+    models = [_known_device(device, versions) for device in mixture.devices]
+    for part in (versions, latency):
+        part.finish()
     table.about()
-    latency.finish()
     table.finish()
     return TransferredModel(name, version, mixture, models, reading=reading, bytes_per_element=bytes_each)
 
 
-def _any_number(table: Table, key: str) -> float:
-    return table.numbers(key, 1)[0]
+def _read_mixture(latency: Table) -> Mixture:
+    weights, error = latency.table("devices"), latency.optional_table("error")
+    devices = {device: weights.numbers(device, 1)[0] for device in weights.names()}
+    if not devices:
+        raise latency.wrong("devices", "a table of one device at least")
+    if error is not None:
+        for key in error.names():  # for the reader of the file
+            error.number(key, minimum=-1)
+    return Mixture(
+        latency.numbers("intercept", 1)[0],
+        devices,
+        _read_counts(latency),
+        None if error is None else error.number("factor", minimum=1),
+        None if error is None else error.number("coverage", maximum=0.999),
+        latency.number("largest_gmacs", default=inf),
+    )
+
+
+def _read_counts(latency: Table) -> dict[str, tuple[tuple[float, float], ...]]:
+    if "counts" not in latency.names() and "scales" not in latency.names():
+        return {}
+    counts, scales = latency.table("counts"), latency.table("scales")
+    known_kinds(latency, counts.names())
+    pairs = {}
+    for kind in counts.names():
+        divisors = scales.numbers(kind, len(FEATURES))
+        if min(divisors) <= 0:
+            raise scales.wrong(kind, f"{len(FEATURES)} numbers above 0")
+        pairs[kind] = tuple(zip(counts.numbers(kind, len(FEATURES)), divisors, strict=True))
+    scales.finish()
+    return pairs
+
+
+def _known_device(device: str, versions: Table) -> LearnedModel:
+    from hardware_models.catalog import hardware, load_hardware
+    from hardware_models.facts import facts_of
+
+    if device not in hardware():
+        raise HardwareError(f"{versions.where}: {unknown('hardware', device, list(hardware()))}")
+    version = versions.whole(device)
+    facts = facts_of(device)
+    if facts["kind"] != "learned":
+        raise HardwareError(f"{versions.where}: {device!r} is no learned device; name one that is")
+    if facts["version"] != version:
+        raise HardwareError(
+            f"{versions.where}: it rests on {device}@{version}, and here is {device}@{facts['version']};"
+            " calibrate it again"
+        )
+    model = load_hardware(device)
+    assert isinstance(model, LearnedModel)
+    return model
 
 
 class TransferredModel:
@@ -176,7 +222,7 @@ class TransferredModel:
         return f"<TransferredModel {self.name}@{self.version}>"
 
     def estimate(self, graph: Graph) -> Cost:
-        """The cost of one inference as it was measured."""
+        """The cost of one inference, at the batch that was measured."""
         import numpy
 
         signal, other = self.signals.of(graph)
@@ -184,8 +230,10 @@ class TransferredModel:
         log_ms = self.mixture.intercept + float(self._devices @ numpy.log(signal[:known]))
         if len(self._counts):
             log_ms += float(self._counts @ numpy.log1p(signal[known:] / self._scales))
-        latency_ms = exp(min(log_ms, 60.0))
+        latency_ms = exp(max(-30.0, min(log_ms, 60.0)))
         factor = self.mixture.factor
+        if factor is not None:
+            factor = widened(factor, graph.macs / 1e9 / self.mixture.largest_gmacs, len(other))
         return Cost(
             latency_ms,
             f"predicted:{self.name}@{self.version}",

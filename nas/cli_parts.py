@@ -19,8 +19,12 @@ def console(stderr: bool = False) -> Any:
 
 
 def network_of(text: str) -> Any:
-    """A graph: of a published network, a JSON file, or ``SPACE=ARCHITECTURE``. Raises ``ValueError``."""
-    from search_spaces.catalog import load_network, load_space, networks
+    """A graph: of a published network, a JSON file, or ``SPACE=ARCHITECTURE``. Raises ``ValueError``.
+
+    A published network may have its image size behind it, as in ``mobilenetv2@192``.
+    """
+    from hardware_models.measured_csv import published
+    from search_spaces.catalog import load_space, networks
     from search_spaces.graph import Graph
 
     path = Path(text)
@@ -32,4 +36,4 @@ def network_of(text: str) -> Any:
     if equals and text not in networks():
         loaded = load_space(space)
         return loaded.graph(loaded.parse(architecture))
-    return load_network(text)
+    return published(text)

@@ -130,7 +130,10 @@ def hw_calibrate(
     ] = None,
     out: Annotated[Path, typer.Option(help="The device file to write, for --hw.")] = Path("mine.toml"),
     suggest: Annotated[Path | None, typer.Option(help="Write the networks to measure into this CSV instead.")] = None,
-    space: Annotated[str | None, typer.Option(help="With --suggest: the space they come from.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="With --suggest: the space they come from. Else a FILE.py:NAME that the CSV may name."),
+    ] = None,
     samples: Annotated[int, typer.Option(min=4, help="With --suggest: how many.")] = 30,
     about: Annotated[str, typer.Option(help="What the device is, in a line.")] = "",
     seed: Annotated[int, typer.Option(help="Of the networks that are drawn.")] = 0,
@@ -156,21 +159,25 @@ def hw_calibrate(
     from hardware_models.calibrate import calibrate
     from hardware_models.measured_csv import read_measured
 
-    made = calibrate(read_measured(measurements), out.stem, about=about, seed=seed)
-    out.write_text(made.text, encoding="utf-8")
+    entries = read_measured(measurements, [space] if space else [])
+    made = calibrate(entries, out.stem, about=about, seed=seed)
+    _write(out, made.text)
     if as_json:
         typer.echo(json.dumps({"file": str(out), "kind": made.kind, "measured": made.measured, "error": made.errors}))
         return
     e = made.errors
+    ranks = f"Spearman {e['spearman']:.3f}, " if "spearman" in e else ""
     typer.echo(
-        f"{out}: {made.kind}, {int(e['rows'])} networks in {made.measured}. Those left out of the fit: Spearman"
-        f" {e['spearman']:.3f}, MAPE {e['mape_percent']:.1f} %, {e['within_10_percent']:.0%} within 10 %."
+        f"{out}: {made.kind}, {int(e['rows'])} networks, {made.measured}. Each left out of the fit: {ranks}MAPE"
+        f" {e['mape_percent']:.1f} %, {e['within_10_percent']:.0%} within 10 %."
     )
-    typer.echo(f"Next: nas search --space {space or 'mobiledet'} --hw {out}")
+    spaces = [e.space.name for e in entries if e.space is not None]
+    typer.echo(f"Next: nas search --space {space or (spaces or ['mobiledet'])[0]} --hw {_as_path(out)}")
 
 
 def _suggest(to: Path, space: str | None, samples: int, seed: int, as_json: bool) -> None:
     import csv
+    import io
 
     from hardware_models.calibrate import suggest
     from search_spaces.catalog import load_space
@@ -179,20 +186,33 @@ def _suggest(to: Path, space: str | None, samples: int, seed: int, as_json: bool
         raise ValueError("--suggest needs --space: the space whose networks will be measured")
     loaded = load_space(space)
     chosen = [loaded.format(genotype) for genotype in suggest(loaded, samples, seed=seed)]
-    with to.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["space", "architecture", "latency_ms"])
-        writer.writerows([space, text, ""] for text in chosen)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["space", "architecture", "latency_ms"])
+    writer.writerows([space, architecture, ""] for architecture in chosen)
+    _write(to, text.getvalue())
     if as_json:
         typer.echo(json.dumps({"file": str(to), "architectures": chosen}))
     else:
         typer.echo(f"{to}: {len(chosen)} networks; fill in latency_ms, then: nas hw calibrate {to} --out mine.toml")
 
 
+def _as_path(out: Path) -> str:
+    return str(out) if out.parent != Path() else f"./{out}"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot write {str(path)!r}: {error.strerror}") from None
+
+
 @hw_app.command("check")
 def hw_check(
     device: Annotated[str, typer.Argument(help="A hardware model's name, or its TOML file.")],
     against: Annotated[Path, typer.Option(help="CSV: space,architecture,latency_ms or network,latency_ms.")],
+    space: Annotated[str | None, typer.Option(help="A FILE.py:NAME that the CSV may name as a space.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare a hardware model with measurements: rank correlations, errors, how many its intervals hold."""
@@ -202,7 +222,7 @@ def hw_check(
     from hardware_models.catalog import load_hardware
     from hardware_models.measured_csv import read_measured
 
-    found = check(load_hardware(device), read_measured(against))
+    found = check(load_hardware(device), read_measured(against, [space] if space else []))
     if as_json:
         typer.echo(json.dumps({"device": device, "against": str(against), **found}))
         return

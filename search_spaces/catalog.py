@@ -134,6 +134,10 @@ _EFFICIENTNET_BLOCKS = (
     "r1_k3_s11_e1_i32_o16_se0.25,r2_k3_s22_e6_i16_o24_se0.25,r2_k5_s22_e6_i24_o40_se0.25,r3_k3_s22_e6_i40_o80_se0.25,"
     "r3_k5_s11_e6_i80_o112_se0.25,r4_k5_s22_e6_i112_o192_se0.25,r1_k3_s11_e6_i192_o320_se0.25"
 )
+_EFFICIENTNET_EDGETPU_SOURCE = "tensorflow/tpu models/official/efficientnet/edgetpu"
+_EFFICIENTNET_LITE_SOURCE = "tensorflow/tpu models/official/efficientnet/lite/efficientnet_lite_builder.py"
+_EDGETPU_V2_SOURCE = "tensorflow/models official/projects/edgetpu/vision/modeling/mobilenet_edgetpu_v2_model_blocks.py"
+_SLIM_NETS = "tensorflow/models research/slim/nets"
 _TINYNET_SOURCE = "huawei-noah/Efficient-AI-Backbones tinynet_pytorch/eval.py"
 _FBNET_SOURCE = "facebookresearch/mobile-vision mobile_cv/arch/fbnet_v2/fbnet_modeldef_cls_fbnet.py"
 _TIMM_EFFICIENTNET = "huggingface/pytorch-image-models timm/models/efficientnet.py"
@@ -262,14 +266,10 @@ NETWORKS: dict[str, NetworkRow] = {
         # not known. These contain it.
         {"target": "gpu", "base_filters": (32, 16, 32, 64, 128, 128, 128, 192, 192)},
     ),
-    "densenet121": NetworkRow("search_spaces.classics:densenet121", "{}", "arXiv 1608.06993"),
     "efficientnet_b0": NetworkRow(
         "efficientnet",
         _EFFICIENTNET_BLOCKS,
         "tensorflow/tpu models/official/efficientnet/efficientnet_builder.py",
-    ),
-    "efficientnet_edgetpu_s": NetworkRow(
-        "search_spaces.classics:efficientnet_edgetpu_s", "{}", "tensorflow/tpu models/official/efficientnet/edgetpu"
     ),
     "efficientnet_lite0": NetworkRow(
         "efficientnet",
@@ -411,8 +411,6 @@ NETWORKS: dict[str, NetworkRow] = {
         _PROXYLESS_SOURCE,
     ),
     "resnet50_v1": NetworkRow("search_spaces.classics:resnet50_v1", "{}", "arXiv 1512.03385"),
-    "resnet50_v2": NetworkRow("search_spaces.classics:resnet50_v2", "{}", "arXiv 1603.05027, as Keras' ResNet50V2"),
-    "resnet152_v2": NetworkRow("search_spaces.classics:resnet152_v2", "{}", "arXiv 1603.05027, as Keras' ResNet152V2"),
     "ssdlite_mobilenet_edgetpu": NetworkRow(
         "search_spaces.classics:ssdlite_mobilenet_edgetpu",
         "{}",
@@ -423,6 +421,151 @@ NETWORKS: dict[str, NetworkRow] = {
     "tinynet_c": NetworkRow("tinynet", '{"resolution": 0.825, "depth": 0.85, "width": 0.54}', _TINYNET_SOURCE),
     "tinynet_d": NetworkRow("tinynet", '{"resolution": 0.68, "depth": 0.695, "width": 0.54}', _TINYNET_SOURCE),
     "tinynet_e": NetworkRow("tinynet", '{"resolution": 0.475, "depth": 0.6, "width": 0.51}', _TINYNET_SOURCE),
+    # networks without choices, as their authors or the named libraries have them
+    "alexnet": NetworkRow("search_spaces.classics_plain:alexnet", "{}", "arXiv 1404.5997, as torchvision"),
+    "densenet121": NetworkRow("search_spaces.classics_densenet:densenet", "{}", "arXiv 1608.06993", {"depth": 121}),
+    "densenet161": NetworkRow("search_spaces.classics_densenet:densenet", "{}", "arXiv 1608.06993", {"depth": 161}),
+    "densenet169": NetworkRow("search_spaces.classics_densenet:densenet", "{}", "arXiv 1608.06993", {"depth": 169}),
+    "densenet201": NetworkRow("search_spaces.classics_densenet:densenet", "{}", "arXiv 1608.06993", {"depth": 201}),
+    "efficientnet_edgetpu_s": NetworkRow(
+        "search_spaces.classics:efficientnet_edgetpu", "{}", _EFFICIENTNET_EDGETPU_SOURCE
+    ),
+    "efficientnet_edgetpu_m": NetworkRow(
+        "search_spaces.classics:efficientnet_edgetpu",
+        "{}",
+        _EFFICIENTNET_EDGETPU_SOURCE,
+        {"depth": 1.1, "image_size": 240},
+    ),
+    "efficientnet_edgetpu_l": NetworkRow(
+        "search_spaces.classics:efficientnet_edgetpu",
+        "{}",
+        _EFFICIENTNET_EDGETPU_SOURCE,
+        {"width": 1.2, "depth": 1.4, "image_size": 300},
+    ),
+    "inception_v2": NetworkRow("search_spaces.classics_inception:inception_v2", "{}", f"{_SLIM_NETS}/inception_v2.py"),
+    "inception_v3": NetworkRow("search_spaces.classics_inception:inception_v3", "{}", f"{_SLIM_NETS}/inception_v3.py"),
+    "inception_v4": NetworkRow("search_spaces.classics_inception:inception_v4", "{}", f"{_SLIM_NETS}/inception_v4.py"),
+    "inception_resnet_v2": NetworkRow(
+        "search_spaces.classics_inception:inception_resnet_v2", "{}", f"{_SLIM_NETS}/inception_resnet_v2.py"
+    ),
+    "mobilenet_edgetpu_v2_tiny": NetworkRow(
+        "search_spaces.classics_edgetpu:mobilenet_edgetpu_v2", "{}", _EDGETPU_V2_SOURCE, {"size": "tiny"}
+    ),
+    "mobilenet_edgetpu_v2_xs": NetworkRow(
+        "search_spaces.classics_edgetpu:mobilenet_edgetpu_v2", "{}", _EDGETPU_V2_SOURCE, {"size": "xs"}
+    ),
+    "mobilenet_edgetpu_v2_s": NetworkRow(
+        "search_spaces.classics_edgetpu:mobilenet_edgetpu_v2", "{}", _EDGETPU_V2_SOURCE, {"size": "s"}
+    ),
+    "mobilenet_edgetpu_v2_m": NetworkRow(
+        "search_spaces.classics_edgetpu:mobilenet_edgetpu_v2", "{}", _EDGETPU_V2_SOURCE, {"size": "m"}
+    ),
+    "mobilenet_edgetpu_v2_l": NetworkRow(
+        "search_spaces.classics_edgetpu:mobilenet_edgetpu_v2", "{}", _EDGETPU_V2_SOURCE, {"size": "l"}
+    ),
+    "mobilenetv3_large_minimal": NetworkRow(
+        "search_spaces.classics_mobilenetv3:mobilenet_v3_minimalistic",
+        "{}",
+        f"{_SLIM_NETS}/mobilenet/mobilenet_v3.py",
+        {"size": "large"},
+    ),
+    "mobilenetv3_small_minimal": NetworkRow(
+        "search_spaces.classics_mobilenetv3:mobilenet_v3_minimalistic",
+        "{}",
+        f"{_SLIM_NETS}/mobilenet/mobilenet_v3.py",
+        {"size": "small"},
+    ),
+    "nasnet_large": NetworkRow(
+        "search_spaces.classics_nasnet:nasnet",
+        "{}",
+        "arXiv 1707.07012, as Keras' NASNetLarge",
+        {"size": "large", "image_size": 331},
+    ),
+    "nasnet_mobile": NetworkRow(
+        "search_spaces.classics_nasnet:nasnet", "{}", "arXiv 1707.07012, as Keras' NASNetMobile"
+    ),
+    "resnet18": NetworkRow(
+        "search_spaces.classics_resnet:resnet", "{}", "arXiv 1512.03385, as torchvision", {"depth": 18}
+    ),
+    "resnet34": NetworkRow(
+        "search_spaces.classics_resnet:resnet", "{}", "arXiv 1512.03385, as torchvision", {"depth": 34}
+    ),
+    "resnet50": NetworkRow(
+        "search_spaces.classics_resnet:resnet", "{}", "arXiv 1512.03385, as torchvision", {"depth": 50}
+    ),
+    "resnet101": NetworkRow(
+        "search_spaces.classics_resnet:resnet", "{}", "arXiv 1512.03385, as torchvision", {"depth": 101}
+    ),
+    "resnet152": NetworkRow(
+        "search_spaces.classics_resnet:resnet", "{}", "arXiv 1512.03385, as torchvision", {"depth": 152}
+    ),
+    "resnet50_v2": NetworkRow(
+        "search_spaces.classics_resnet:resnet_v2", "{}", "arXiv 1603.05027, as Keras' ResNet50V2", {"depth": 50}
+    ),
+    "resnet101_v2": NetworkRow(
+        "search_spaces.classics_resnet:resnet_v2", "{}", "arXiv 1603.05027, as Keras' ResNet101V2", {"depth": 101}
+    ),
+    "resnet152_v2": NetworkRow(
+        "search_spaces.classics_resnet:resnet_v2", "{}", "arXiv 1603.05027, as Keras' ResNet152V2", {"depth": 152}
+    ),
+    "shufflenet_v2_x0_5": NetworkRow(
+        "search_spaces.classics_plain:shufflenet_v2", "{}", "arXiv 1807.11164, as torchvision", {"width": "x0.5"}
+    ),
+    "shufflenet_v2_x1_0": NetworkRow(
+        "search_spaces.classics_plain:shufflenet_v2", "{}", "arXiv 1807.11164, as torchvision", {"width": "x1.0"}
+    ),
+    "shufflenet_v2_x1_5": NetworkRow(
+        "search_spaces.classics_plain:shufflenet_v2", "{}", "arXiv 1807.11164, as torchvision", {"width": "x1.5"}
+    ),
+    "shufflenet_v2_x2_0": NetworkRow(
+        "search_spaces.classics_plain:shufflenet_v2", "{}", "arXiv 1807.11164, as torchvision", {"width": "x2.0"}
+    ),
+    "squeezenet1_0": NetworkRow(
+        "search_spaces.classics_plain:squeezenet", "{}", "arXiv 1602.07360, as torchvision", {"version": "1.0"}
+    ),
+    "squeezenet1_1": NetworkRow(
+        "search_spaces.classics_plain:squeezenet", "{}", "arXiv 1602.07360, as torchvision", {"version": "1.1"}
+    ),
+    "vgg11": NetworkRow("search_spaces.classics_plain:vgg", "{}", "arXiv 1409.1556, as torchvision", {"depth": 11}),
+    "vgg11_bn": NetworkRow(
+        "search_spaces.classics_plain:vgg", "{}", "arXiv 1409.1556, as torchvision", {"depth": 11, "batch_norm": True}
+    ),
+    "vgg13": NetworkRow("search_spaces.classics_plain:vgg", "{}", "arXiv 1409.1556, as torchvision", {"depth": 13}),
+    "vgg13_bn": NetworkRow(
+        "search_spaces.classics_plain:vgg", "{}", "arXiv 1409.1556, as torchvision", {"depth": 13, "batch_norm": True}
+    ),
+    "vgg16": NetworkRow("search_spaces.classics_plain:vgg", "{}", "arXiv 1409.1556, as torchvision", {"depth": 16}),
+    "vgg16_bn": NetworkRow(
+        "search_spaces.classics_plain:vgg", "{}", "arXiv 1409.1556, as torchvision", {"depth": 16, "batch_norm": True}
+    ),
+    "vgg19": NetworkRow("search_spaces.classics_plain:vgg", "{}", "arXiv 1409.1556, as torchvision", {"depth": 19}),
+    "vgg19_bn": NetworkRow(
+        "search_spaces.classics_plain:vgg", "{}", "arXiv 1409.1556, as torchvision", {"depth": 19, "batch_norm": True}
+    ),
+    "efficientnet_lite1": NetworkRow(
+        "efficientnet",
+        _EFFICIENTNET_BLOCKS,
+        _EFFICIENTNET_LITE_SOURCE,
+        {"lite": True, "width": 1.0, "depth": 1.1, "image_size": 240},
+    ),
+    "efficientnet_lite2": NetworkRow(
+        "efficientnet",
+        _EFFICIENTNET_BLOCKS,
+        _EFFICIENTNET_LITE_SOURCE,
+        {"lite": True, "width": 1.1, "depth": 1.2, "image_size": 260},
+    ),
+    "efficientnet_lite3": NetworkRow(
+        "efficientnet",
+        _EFFICIENTNET_BLOCKS,
+        _EFFICIENTNET_LITE_SOURCE,
+        {"lite": True, "width": 1.2, "depth": 1.4, "image_size": 280},
+    ),
+    "efficientnet_lite4": NetworkRow(
+        "efficientnet",
+        _EFFICIENTNET_BLOCKS,
+        _EFFICIENTNET_LITE_SOURCE,
+        {"lite": True, "width": 1.4, "depth": 1.8, "image_size": 300},
+    ),
 }
 
 

@@ -1,12 +1,14 @@
 """Published networks without choices, as the fixed points that latency tables are made of.
 
-Each is a space with one member: ``f(choose, *, image_size, num_classes) -> Graph`` asks ``choose`` for nothing. What
-decides their cost is exact (shapes, strides, widths, biases); their normalisation constants are TensorFlow's.
+Each is a space with one member: ``f(choose, *, image_size, num_classes) -> Graph`` asks ``choose`` for nothing. Shapes,
+strides, widths, biases, padding and the constants of normalisation are those of the code that each names: TensorFlow's
+SAME padding for the MobileNets, EfficientNets and Inception, zeros on both sides for the ResNets and DenseNet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from search_spaces.blocks import (
     Norm,
@@ -20,12 +22,26 @@ from search_spaces.graph import Graph
 from search_spaces.heads import SSDLITE_EXTRA_WIDTHS, classifier, ssdlite, ssdlite_anchor_counts
 from search_spaces.space import Choose
 
-NORM = Norm(eps=1e-3, momentum=0.01)
+# One minus the decay of moving averages: tensorflow/models research/slim/nets (mobilenet_v1.py and inception_utils.py
+# 0.9997, mobilenet/mobilenet.py 0.997), tensorflow/tpu efficientnet_builder.py 0.99, and the detectors' own files 0.97.
+SLIM = Norm(eps=1e-3, momentum=0.0003)
+SLIM_MOBILENET = Norm(eps=1e-3, momentum=0.003)
+TPU = Norm(eps=1e-3, momentum=0.01)
+DETECTION = Norm(eps=1e-3, momentum=0.03)
+KERAS = Norm(eps=1.001e-5, momentum=0.01)
+TORCH = Norm(eps=1e-5, momentum=0.1)
 
 
-def _start(image_size: int) -> tuple[Builder, Tensor]:
+def start(image_size: int) -> tuple[Builder, Tensor]:
+    """A builder and its input: three channels of ``image_size`` squared."""
     b = Builder()
     return b, b.input((3, image_size, image_size))
+
+
+def _scaled(width: int, multiplier: float) -> int:
+    """A width under a depth multiplier: a multiple of 8, at least 8, no more than a tenth below the product."""
+    rounded = max(8, int(width * multiplier + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * width * multiplier else rounded + 8
 
 
 # -- MobileNets ------------------------------------------------------------------------------------------------------
@@ -38,22 +54,22 @@ _MOBILENET_V1 = (
 )
 
 
-def _mobilenet_v1_features(b: Builder, x: Tensor) -> tuple[Tensor, Tensor]:
+def _mobilenet_v1_features(b: Builder, x: Tensor, norm: Norm, multiplier: float = 1.0) -> tuple[Tensor, Tensor]:
     """The last features at stride 16 and at stride 32."""
-    x = conv_norm_act(b, x, 32, 3, 2, norm=NORM)
+    x = conv_norm_act(b, x, max(8, int(32 * multiplier)), 3, 2, norm=norm)
     tap = x
     for width, stride in _MOBILENET_V1:
         if stride == 2:
             tap = x
-        x = depthwise_norm_act(b, x, 3, stride, norm=NORM)
-        x = conv_norm_act(b, x, width, norm=NORM)
+        x = depthwise_norm_act(b, x, 3, stride, norm=norm)
+        x = conv_norm_act(b, x, max(8, int(width * multiplier)), norm=norm)
     return tap, x
 
 
-def mobilenet_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
-    """MobileNetV1 1.0 (arXiv 1704.04861, table 1)."""
-    b, x = _start(image_size)
-    return b.build({"logits": classifier(b, _mobilenet_v1_features(b, x)[1], num_classes)})
+def mobilenet_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
+    """MobileNetV1 (arXiv 1704.04861, table 1); ``width`` is its multiplier of every width."""
+    b, x = start(image_size)
+    return b.build({"logits": classifier(b, _mobilenet_v1_features(b, x, SLIM, width)[1], num_classes)})
 
 
 # (expansion, width, layers, stride) of the stages behind the stem (arXiv 1801.04381, table 2)
@@ -63,26 +79,31 @@ _MOBILENET_V2 = (
 )
 
 
-def _mobilenet_v2_features(b: Builder, x: Tensor) -> tuple[Tensor, Tensor]:
+def _mobilenet_v2_features(b: Builder, x: Tensor, norm: Norm, multiplier: float = 1.0) -> tuple[Tensor, Tensor]:
     """The expansion inside the first block at stride 32, which detectors tap at stride 16, and the last features."""
-    x = conv_norm_act(b, x, 32, 3, 2, norm=NORM)
+    x = conv_norm_act(b, x, _scaled(32, multiplier), 3, 2, norm=norm)
     tap = x
-    for expansion, width, layers, stride in _MOBILENET_V2:
+    for expansion, base_width, layers, stride in _MOBILENET_V2:
+        width = _scaled(base_width, multiplier)
         for layer in range(layers):
             first_stride = stride if layer == 0 else 1
             if first_stride == 2:
-                tap = x = conv_norm_act(b, x, x.channels * expansion, norm=NORM)
-                x = inverted_bottleneck(b, x, width, expanded=None, stride=2, norm=NORM)
+                tap = x = conv_norm_act(b, x, x.channels * expansion, norm=norm)
+                x = inverted_bottleneck(b, x, width, expanded=None, stride=2, norm=norm)
             else:
                 expanded = None if expansion == 1 else x.channels * expansion
-                x = inverted_bottleneck(b, x, width, expanded=expanded, residual=layer > 0, norm=NORM)
-    return tap, conv_norm_act(b, x, 1280, norm=NORM)
+                residual = stride == 1 and x.channels == width if layer == 0 else True
+                x = inverted_bottleneck(b, x, width, expanded=expanded, residual=residual, norm=norm)
+    return tap, conv_norm_act(b, x, _scaled(1280, max(1.0, multiplier)), norm=norm)
 
 
-def mobilenet_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
-    """MobileNetV2 1.0 (arXiv 1801.04381)."""
-    b, x = _start(image_size)
-    return b.build({"logits": classifier(b, _mobilenet_v2_features(b, x)[1], num_classes)})
+def mobilenet_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
+    """MobileNetV2 (arXiv 1801.04381).
+
+    ``width`` is the published depth multiplier; below 1 it leaves the last convolution at 1280, as there.
+    """
+    b, x = start(image_size)
+    return b.build({"logits": classifier(b, _mobilenet_v2_features(b, x, SLIM_MOBILENET, width)[1], num_classes)})
 
 
 # (kind, kernel, expansion of the first layer and of the others, width, layers, stride)
@@ -96,16 +117,11 @@ _MOBILENET_EDGETPU = (
 )
 
 
-def _scaled(width: int, multiplier: float) -> int:
-    """A width under a depth multiplier: a multiple of 8, at least 8, no more than a tenth below the product."""
-    rounded = max(8, int(width * multiplier + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * width * multiplier else rounded + 8
-
-
-def _mobilenet_edgetpu_features(b: Builder, x: Tensor, multiplier: float) -> tuple[Tensor, Tensor]:
+def _mobilenet_edgetpu_features(b: Builder, x: Tensor, multiplier: float, norm: Norm) -> tuple[Tensor, Tensor]:
     """The expansion inside the first block at stride 32, which detectors tap at stride 16, and the last block."""
-    x = conv_norm_act(b, x, _scaled(32, multiplier), 3, 2, act="relu", norm=NORM)
-    x = tap = conv_norm_act(b, x, _scaled(16, multiplier), act="relu", norm=NORM)
+    x = conv_norm_act(b, x, _scaled(32, multiplier), 3, 2, act="relu", norm=norm)
+    # Its first block would expand by 1: only the projection is left of it, and the activation.
+    x = tap = conv_norm_act(b, x, _scaled(16, multiplier), act="relu", norm=norm)
     for kind, kernel, expansion, rest, base_width, layers, stride in _MOBILENET_EDGETPU:
         width = _scaled(base_width, multiplier)
         for layer in range(layers):
@@ -120,15 +136,15 @@ def _mobilenet_edgetpu_features(b: Builder, x: Tensor, multiplier: float) -> tup
                     stride=1 if layer else stride,
                     act="relu",
                     residual=layer > 0,
-                    norm=NORM,
+                    norm=norm,
                 )
             elif layer == 0:
-                x = conv_norm_act(b, x, expanded, act="relu", norm=NORM)
+                x = conv_norm_act(b, x, expanded, act="relu", norm=norm)
                 tap = x if stride == 2 else tap
-                x = inverted_bottleneck(b, x, width, expanded=None, kernel=kernel, stride=stride, act="relu", norm=NORM)
+                x = inverted_bottleneck(b, x, width, expanded=None, kernel=kernel, stride=stride, act="relu", norm=norm)
             else:
                 x = inverted_bottleneck(
-                    b, x, width, expanded=expanded, kernel=kernel, act="relu", residual=True, norm=NORM
+                    b, x, width, expanded=expanded, kernel=kernel, act="relu", residual=True, norm=norm
                 )
     return tap, x
 
@@ -136,40 +152,51 @@ def _mobilenet_edgetpu_features(b: Builder, x: Tensor, multiplier: float) -> tup
 def mobilenet_edgetpu(choose: Choose, *, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
     """MobileNet-EdgeTPU (tensorflow/models research/slim/nets/mobilenet/mobilenet_v3.py, ``V3_EDGETPU``).
 
+    The first block is a projection with a ReLU, as in timm's ``mobilenet_edgetpu_100``; slim's code leaves that out.
     ``width`` is the published depth multiplier; below 1 it leaves the last convolution at 1280, as there.
     """
-    b, x = _start(image_size)
+    b, x = start(image_size)
     last = _scaled(1280, max(1.0, width))
-    x = conv_norm_act(b, _mobilenet_edgetpu_features(b, x, width)[1], last, act="relu", norm=NORM)
+    x = conv_norm_act(
+        b, _mobilenet_edgetpu_features(b, x, width, SLIM_MOBILENET)[1], last, act="relu", norm=SLIM_MOBILENET
+    )
     return b.build({"logits": classifier(b, x, num_classes)})
 
 
 # (kind, kernel, expansion, width, layers, stride)
-_EFFICIENTNET_EDGETPU_S = (
-    *(("fused", 3, 3, 24, 1, 1), ("fused", 3, 8, 32, 2, 2), ("fused", 3, 8, 48, 4, 2)),
+_EFFICIENTNET_EDGETPU = (
+    *(("fused", 3, 4, 24, 1, 1), ("fused", 3, 8, 32, 2, 2), ("fused", 3, 8, 48, 4, 2)),
     *(("ibn", 5, 8, 96, 5, 2), ("ibn", 5, 8, 144, 4, 1), ("ibn", 5, 8, 192, 2, 2)),
 )
 
 
-def efficientnet_edgetpu_s(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
-    """EfficientNet-EdgeTPU-S (tensorflow/tpu models/official/efficientnet/edgetpu, as timm's ``efficientnet_es``)."""
-    b, x = _start(image_size)
-    x = conv_norm_act(b, x, 32, 3, 2, act="relu", norm=NORM)
-    for kind, kernel, expansion, width, layers, stride in _EFFICIENTNET_EDGETPU_S:
+def efficientnet_edgetpu(
+    choose: Choose, *, image_size: int = 224, num_classes: int = 1000, width: float = 1.0, depth: float = 1.0
+) -> Graph:
+    """EfficientNet-EdgeTPU (tensorflow/tpu models/official/efficientnet/edgetpu, as timm's ``efficientnet_es``).
+
+    ``width`` and ``depth`` are compound scaling: 1 and 1 at 224 for S, 1 and 1.1 at 240 for M, 1.2 and 1.4 at 300 for
+    L. The first block expands a width of 24, not the stem's 32, as there.
+    """
+    b, x = start(image_size)
+    x = conv_norm_act(b, x, _scaled(32, width), 3, 2, act="relu", norm=TPU)
+    for number, (kind, kernel, expansion, base_width, layers, stride) in enumerate(_EFFICIENTNET_EDGETPU):
         make = fused_inverted_bottleneck if kind == "fused" else inverted_bottleneck
-        for layer in range(layers):
+        for layer in range(ceil(layers * depth)):
+            # The first block stands alone, without a residual, whatever the depth repeats
+            before = x.channels if number or layer else _scaled(24, width)
             x = make(
                 b,
                 x,
-                width,
-                expanded=x.channels * expansion,
+                _scaled(base_width, width),
+                expanded=before * expansion,
                 kernel=kernel,
                 stride=1 if layer else stride,
                 act="relu",
-                residual=layer > 0,
-                norm=NORM,
+                residual=layer > 0 and number > 0,
+                norm=TPU,
             )
-    x = conv_norm_act(b, x, 1280, act="relu", norm=NORM)
+    x = conv_norm_act(b, x, _scaled(1280, width), act="relu", norm=TPU)
     return b.build({"logits": classifier(b, x, num_classes)})
 
 
@@ -177,20 +204,20 @@ def efficientnet_edgetpu_s(choose: Choose, *, image_size: int = 224, num_classes
 
 
 @block
-def _ssd_levels(b: Builder, x: Tensor, extra_widths: tuple[int, ...]) -> tuple[Tensor, ...]:
+def _ssd_levels(b: Builder, x: Tensor, extra_widths: tuple[int, ...], norm: Norm) -> tuple[Tensor, ...]:
     levels = []
     for width in extra_widths:
         if max(x.shape[1:]) == 1:
             break
-        x = conv_norm_act(b, x, width // 2, norm=NORM)
-        x = conv_norm_act(b, x, width, 3, 2, norm=NORM)
+        x = conv_norm_act(b, x, width // 2, norm=norm)
+        x = conv_norm_act(b, x, width, 3, 2, norm=norm)
         levels.append(x)
     return tuple(levels)
 
 
-def _ssd(b: Builder, features: Sequence[Tensor], num_classes: int) -> dict[str, Tensor]:
+def _ssd(b: Builder, features: Sequence[Tensor], num_classes: int, norm: Norm) -> dict[str, Tensor]:
     """The SSD head of the quantised samples: full 3x3 convolutions between levels, 1x1 predictors with bias."""
-    levels = [*features, *_ssd_levels(b, features[-1], SSDLITE_EXTRA_WIDTHS)]
+    levels = [*features, *_ssd_levels(b, features[-1], SSDLITE_EXTRA_WIDTHS, norm)]
     outputs = {}
     for i, (level, anchors) in enumerate(zip(levels, ssdlite_anchor_counts(len(levels)), strict=True)):
         outputs[f"box{i}"] = b.conv(level, anchors * 4, bias=True)
@@ -203,8 +230,8 @@ def mobilenet_v1_ssd(choose: Choose, *, image_size: int = 300, num_classes: int 
 
     Post-processing (box decoding, sigmoid, non-maximum suppression) is no part of the graph.
     """
-    b, x = _start(image_size)
-    return b.build(_ssd(b, _mobilenet_v1_features(b, x), num_classes))
+    b, x = start(image_size)
+    return b.build(_ssd(b, _mobilenet_v1_features(b, x, DETECTION), num_classes, DETECTION))
 
 
 def mobilenet_v2_ssd(choose: Choose, *, image_size: int = 300, num_classes: int = 90) -> Graph:
@@ -212,14 +239,14 @@ def mobilenet_v2_ssd(choose: Choose, *, image_size: int = 300, num_classes: int 
 
     Post-processing (box decoding, sigmoid, non-maximum suppression) is no part of the graph.
     """
-    b, x = _start(image_size)
-    return b.build(_ssd(b, _mobilenet_v2_features(b, x), num_classes))
+    b, x = start(image_size)
+    return b.build(_ssd(b, _mobilenet_v2_features(b, x, SLIM), num_classes, SLIM))
 
 
 def ssdlite_mobilenet_edgetpu(choose: Choose, *, image_size: int = 320, num_classes: int = 90) -> Graph:
     """SSDLite on MobileNet-EdgeTPU (tensorflow/models ... ssdlite_mobilenet_edgetpu_320x320_coco.config)."""
-    b, x = _start(image_size)
-    return b.build(ssdlite(b, _mobilenet_edgetpu_features(b, x, 1.0), num_classes=num_classes))
+    b, x = start(image_size)
+    return b.build(ssdlite(b, _mobilenet_edgetpu_features(b, x, 1.0, DETECTION), num_classes=num_classes))
 
 
 # -- networks of the data centre -------------------------------------------------------------------------------------
@@ -230,10 +257,10 @@ def _inception(b: Builder, x: Tensor, widths: tuple[int, int, int, int, int, int
     """Inception block: 1x1; 1x1, 3x3; 1x1, 3x3 (the paper's 5x5); max pooling, 1x1."""
     one, reduce_a, a, reduce_b, c, pooled = widths
     branches = (
-        conv_norm_act(b, x, one, act="relu", norm=NORM),
-        conv_norm_act(b, conv_norm_act(b, x, reduce_a, act="relu", norm=NORM), a, 3, act="relu", norm=NORM),
-        conv_norm_act(b, conv_norm_act(b, x, reduce_b, act="relu", norm=NORM), c, 3, act="relu", norm=NORM),
-        conv_norm_act(b, b.pool(x, "max", 3), pooled, act="relu", norm=NORM),
+        conv_norm_act(b, x, one, act="relu", norm=SLIM),
+        conv_norm_act(b, conv_norm_act(b, x, reduce_a, act="relu", norm=SLIM), a, 3, act="relu", norm=SLIM),
+        conv_norm_act(b, conv_norm_act(b, x, reduce_b, act="relu", norm=SLIM), c, 3, act="relu", norm=SLIM),
+        conv_norm_act(b, b.pool(x, "max", 3), pooled, act="relu", norm=SLIM),
     )
     return b.concat(branches)
 
@@ -256,11 +283,14 @@ _INCEPTION_V1: tuple[tuple[int, tuple[tuple[int, int, int, int, int, int], ...]]
 
 
 def inception_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
-    """Inception v1 with batch normalisation (tensorflow/models research/slim/nets/inception_v1.py)."""
-    b, x = _start(image_size)
-    x = conv_norm_act(b, x, 64, 7, 2, act="relu", norm=NORM)
-    x = conv_norm_act(b, b.pool(x, "max", 3, 2), 64, act="relu", norm=NORM)
-    x = conv_norm_act(b, x, 192, 3, act="relu", norm=NORM)
+    """Inception v1 with batch normalisation (tensorflow/models research/slim/nets/inception_v1.py).
+
+    Normalisation has a scale as well as a shift, as torchvision's GoogLeNet; slim leaves the scale out.
+    """
+    b, x = start(image_size)
+    x = conv_norm_act(b, x, 64, 7, 2, act="relu", norm=SLIM)
+    x = conv_norm_act(b, b.pool(x, "max", 3, 2), 64, act="relu", norm=SLIM)
+    x = conv_norm_act(b, x, 192, 3, act="relu", norm=SLIM)
     for kernel, widths in _INCEPTION_V1:
         x = b.pool(x, "max", kernel, 2)
         for row in widths:
@@ -268,64 +298,34 @@ def inception_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 10
     return b.build({"logits": classifier(b, x, num_classes)})
 
 
+def conv_norm(b: Builder, x: Tensor, width: int, kernel: int, stride: int, act: str, norm: Norm) -> Tensor:
+    """Convolution padded with half its kernel on every side, normalisation, activation."""
+    y = b.conv(x, width, kernel, stride, padding=kernel // 2)
+    return b.act(b.norm(y, eps=norm.eps, momentum=norm.momentum), act)
+
+
 @block
 def _bottleneck_v1(b: Builder, x: Tensor, width: int, stride: int, shortcut: bool) -> Tensor:
-    y = conv_norm_act(b, x, width, 1, stride, act="relu", norm=NORM)
-    y = conv_norm_act(b, y, width, 3, act="relu", norm=NORM)
-    y = conv_norm_act(b, y, 4 * width, act="identity", norm=NORM)
-    kept = conv_norm_act(b, x, 4 * width, 1, stride, act="identity", norm=NORM) if shortcut else x
+    y = conv_norm(b, x, width, 1, stride, "relu", TORCH)
+    y = conv_norm(b, y, width, 3, 1, "relu", TORCH)
+    y = conv_norm(b, y, 4 * width, 1, 1, "identity", TORCH)
+    kept = conv_norm(b, x, 4 * width, 1, stride, "identity", TORCH) if shortcut else x
     return b.act(b.add(kept, y), "relu")
 
 
 def resnet50_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
-    """ResNet-50 (arXiv 1512.03385): as there, a stage's stride is in its first 1x1 convolution."""
-    b, x = _start(image_size)
-    x = b.pool(conv_norm_act(b, x, 64, 7, 2, act="relu", norm=NORM), "max", 3, 2)
+    """ResNet-50 (arXiv 1512.03385): as there, a stage's stride is in its first 1x1 convolution.
+
+    Padding and constants are torchvision's, which has the strides in the 3x3 convolutions.
+    """
+    b, x = start(image_size)
+    x = b.pool(conv_norm(b, x, 64, 7, 2, "relu", TORCH), "max", 3, 2, padding=1)
     for stage, blocks in enumerate((3, 4, 6, 3)):
         for layer in range(blocks):
             x = _bottleneck_v1(b, x, 64 << stage, 2 if stage and not layer else 1, layer == 0)
     return b.build({"logits": classifier(b, x, num_classes)})
 
 
-def _norm_relu(b: Builder, x: Tensor) -> Tensor:
-    return b.act(b.norm(x, eps=NORM.eps, momentum=NORM.momentum), "relu")
-
-
-def _bottleneck_v2(b: Builder, x: Tensor, width: int, stride: int, shortcut: bool) -> Tensor:
-    before = _norm_relu(b, x)
-    kept = b.conv(before, 4 * width, 1, stride, bias=True) if shortcut else b.pool(x, "max", 1, stride)
-    y = conv_norm_act(b, before, width, act="relu", norm=NORM)
-    y = conv_norm_act(b, y, width, 3, stride, act="relu", norm=NORM)
-    return b.add(kept, b.conv(y, 4 * width, bias=True))
-
-
-def _resnet_v2(blocks: Sequence[int], image_size: int, num_classes: int) -> Graph:
-    b, x = _start(image_size)
-    x = b.pool(b.conv(x, 64, 7, 2, bias=True), "max", 3, 2)
-    for stage, layers in enumerate(blocks):
-        for layer in range(layers):
-            x = _bottleneck_v2(b, x, 64 << stage, 2 if stage < 3 and layer == layers - 1 else 1, layer == 0)
-    return b.build({"logits": classifier(b, _norm_relu(b, x), num_classes)})
-
-
-def resnet50_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
-    """ResNet-50 with activations first (arXiv 1603.05027), as Keras' ``ResNet50V2``: strides end a stage."""
-    return _resnet_v2((3, 4, 6, 3), image_size, num_classes)
-
-
-def resnet152_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
-    """ResNet-152 with activations first (arXiv 1603.05027), as Keras' ``ResNet152V2``: strides end a stage."""
-    return _resnet_v2((3, 8, 36, 3), image_size, num_classes)
-
-
-def densenet121(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
-    """DenseNet-121 (arXiv 1608.06993, table 1)."""
-    b, x = _start(image_size)
-    x = b.pool(conv_norm_act(b, x, 64, 7, 2, act="relu", norm=NORM), "max", 3, 2)
-    for stage, layers in enumerate((6, 12, 24, 16)):
-        if stage:
-            x = b.pool(b.conv(_norm_relu(b, x), x.channels // 2), "avg", 2, 2)
-        for _ in range(layers):
-            y = conv_norm_act(b, _norm_relu(b, x), 128, act="relu", norm=NORM)
-            x = b.concat([x, b.conv(y, 32, 3)])
-    return b.build({"logits": classifier(b, _norm_relu(b, x), num_classes)})
+def norm_relu(b: Builder, x: Tensor, norm: Norm) -> Tensor:
+    """Normalisation and ReLU."""
+    return b.act(b.norm(x, eps=norm.eps, momentum=norm.momentum), "relu")

@@ -71,8 +71,8 @@ def _conv_norm_act(
 
 def _channel_shuffle(b: Builder, x: Tensor, groups: int) -> Tensor:
     channels, height, size = x.shape
-    y = b.reshape(x, (groups, channels // groups, height * size))
-    return b.reshape(b.permute(y, (1, 0, 2)), x.shape)
+    y = b.reshape(x, (groups, channels // groups, height, size))
+    return b.reshape(b.permute(y, (1, 0, 2, 3)), x.shape)
 
 
 @block

@@ -6,6 +6,7 @@ import csv
 import os
 import pickle
 import random
+import re
 import tomllib
 from pathlib import Path
 
@@ -345,8 +346,13 @@ def test_every_named_device_loads_and_states_its_sources(name: str) -> None:
     assert cost.source == f"predicted:{model.name}@1"
     assert cost.latency_low_ms is not None
     assert cost.latency_high_ms is not None
-    assert 0.5 * cost.latency_ms < cost.latency_low_ms < cost.latency_ms < cost.latency_high_ms < 2 * cost.latency_ms
-    facts = device_path(name).read_text(encoding="utf-8").split("[operations.passes]")[0].split("[array]")[1]
+    assert 0 < cost.latency_low_ms < cost.latency_ms < cost.latency_high_ms
+    text = device_path(name).read_text(encoding="utf-8")
+    if 'kind = "analytic"' not in text:
+        assert re.search(r'^source = ".{20,}"$', text, flags=re.MULTILINE)
+        return
+    assert 0.5 * cost.latency_ms < cost.latency_low_ms < cost.latency_high_ms < 2 * cost.latency_ms
+    facts = text.split("[operations.passes]")[0].split("[array]")[1]
     for line in facts.splitlines():
         if " = " in line and line.split(" = ")[1][0].isdigit():
             assert " # " in line, f"{name}: no source beside {line!r}"
@@ -402,7 +408,7 @@ def test_names_that_are_not_there_are_explained(tmp_path: Path) -> None:
         ('"act:hswish"', '"add"', r"operations: 'add' is both in passes and in host; leave one"),
         ('["relu", "relu6"]', '["rellu"]', r"operations: no activation 'rellu'; did you mean 'relu'"),
         ('["relu", "relu6"]', "7", r"operations\.fused_activations must be a list of texts, not 7"),
-        ('kind = "analytic"', 'kind = "quantum"', r"kind must be one of 'analytic', not 'quantum'"),
+        ('kind = "analytic"', 'kind = "quantum"', r"kind must be one of 'analytic', .*, not 'quantum'"),
         ('kind = "analytic"', "", r"kind is missing"),
         ("[array]", "[array", r"x\.toml: not valid TOML"),
     ],

@@ -7,7 +7,7 @@ project; a folder holds them as their READMEs describe.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from search_spaces.graph import Graph
@@ -27,7 +27,8 @@ class Source:
 
     ``readers``: data sets by their row in ``READERS``, each with the column that holds the latency in ms (a rate in
     images per second where it starts with ``per_second:``). ``energy``: that of the energy in mJ, of the first reader.
-    ``measured``: whether networks were run in normal form or as written.
+    ``measured``: whether networks were run in normal form or as written. ``batch`` 0 and ``precision`` empty: the
+    source does not say.
     """
 
     about: str
@@ -41,7 +42,6 @@ class Source:
     scatter: float = 0.02
     spread: float = 0.3
     bytes_per_element: int = 4
-    options: Mapping[str, float] = field(default_factory=dict)
 
 
 READERS: dict[str, str] = {
@@ -51,6 +51,12 @@ READERS: dict[str, str] = {
     "nasbench201": "hardware_models.datasets.nasbench201:read",
     "nasbench201 as written": "hardware_models.datasets.nasbench201:read_as_written",
     "nasbench201 on pi5": "hardware_models.datasets.nasbench201:read_pi5",
+    "note10": "hardware_models.datasets.note10:read",
+    "pixel1 blocks": "hardware_models.datasets.pixel1:read",
+    "pixel1 operations": "hardware_models.datasets.pixel1:read_profile",
+    "v100 fp16": "hardware_models.datasets.v100:read_fp16",
+    "v100 fp32": "hardware_models.datasets.v100:read_fp32",
+    "v100 int8": "hardware_models.datasets.v100:read_int8",
 }
 
 _HELP = "HELP (arXiv 2106.08630), HayeonLee/HELP @ 45f70eb9, MIT"
@@ -89,15 +95,35 @@ SOURCES: dict[str, Source] = {
     "pixel3_cpu": Source(
         "Pixel 3 phone, CPU: a sum of measured blocks", _HW, {"nasbench201": "pixel3", "fbnet": "pixel3"}, scatter=0.05
     ),
-    "zcu102": Source("ZCU102 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_zcu102"}, precision="int8"),
-    "vck190": Source("VCK190 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_vck190"}, precision="int8"),
-    "a100": Source("NVIDIA A100, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_a100"}),
-    "rtx3090": Source("NVIDIA RTX 3090, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_3090"}),
-    "tpuv2": Source("Google TPU v2, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_tpuv2"}),
+    "note10": Source(
+        "Samsung Galaxy Note10 phone, CPU: single blocks and layers",
+        "Once-for-All (arXiv 1908.09791), mit-han-lab/once-for-all @ 698a5c10, MIT",
+        {"note10": "note10"},
+        runtime="TensorFlow Lite",
+        scatter=0.05,
+        spread=0.0,
+    ),
+    "zcu102": Source(
+        "ZCU102 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_zcu102"}, precision="int8", bytes_per_element=1
+    ),
+    "vck190": Source(
+        "VCK190 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_vck190"}, precision="int8", bytes_per_element=1
+    ),
+    "a100": Source(
+        "NVIDIA A100, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_a100"}, batch=0, precision=""
+    ),
+    "rtx3090": Source(
+        "NVIDIA RTX 3090, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_3090"}, batch=0, precision=""
+    ),
+    "tpuv2": Source(
+        "Google TPU v2, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_tpuv2"}, batch=0, precision=""
+    ),
     "tpuv3": Source(
         "Google TPU v3, throughput, which the host limits at the top",
         _ACCEL,
         {"accel_nasbench": "per_second:throughput_tpuv3"},
+        batch=0,
+        precision="",
         scatter=0.05,
     ),
     "jetson_nano": Source(

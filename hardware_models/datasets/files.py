@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ def read_csv(path: Path, text: Sequence[str] = ()) -> pandas.DataFrame:
 
     try:
         return pandas.read_csv(path, dtype=dict.fromkeys(text, str))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise HardwareError(f"cannot read the measurements {str(path)!r}: {error}") from None
 
 
