@@ -37,6 +37,9 @@ Cache = Annotated[
         envvar="NAS_CACHE",
     ),
 ]
+Baselines = Annotated[
+    bool, typer.Option("--baselines", help="Put the published networks of the task beside the front, as predicted.")
+]
 Workers = Annotated[int | None, typer.Option(min=0, help="Training processes; default: one a core; 0: none.")]
 
 
@@ -59,7 +62,9 @@ def _option_values(pairs: list[str], flag: str) -> dict[str, Any]:
 
 @app.command()
 def search(
-    hw: Annotated[str, typer.Option(help="A hardware model's name, or its TOML file.")],
+    hw: Annotated[
+        str, typer.Option(help="A hardware model's name, or its TOML file; several joined by commas: their worst case.")
+    ],
     space: Annotated[
         str | None, typer.Option(help="A name, package.module:function, ./file.py:function, or a YAML file.")
     ] = None,
@@ -69,7 +74,9 @@ def search(
     task: Annotated[
         str, typer.Option(help="classify, detect or segment; default: the space's own, if the data can train it.")
     ] = "",
-    limit: Annotated[list[str], typer.Option(help="Hard limit, such as latency<=7ms; repeatable.")] = [],  # noqa: B006
+    limit: Annotated[
+        list[str], typer.Option(help="Hard limit, such as latency<=7ms or latency@pixel3_cpu<=60ms; repeatable.")
+    ] = [],  # noqa: B006
     objective: Annotated[
         list[str],
         typer.Option(
@@ -91,6 +98,15 @@ def search(
     ] = "entropy",
     searcher: Annotated[str, typer.Option(help="evolution or random.")] = "evolution",
     seed: Annotated[int, typer.Option(help="One seed, one result.")] = 0,
+    verify: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many of the best candidates to measure on --device; default: 8 with it, else 0."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Real device, such as onnxruntime?threads=1; of several --hw, NAME=DEVICE says which it is."),
+    ] = None,
+    baselines: Baselines = False,
     references: Annotated[bool, typer.Option(help="Train the space's published networks beside the search.")] = True,
     option: Annotated[
         list[str], typer.Option("--set", help="Option of the space, such as image_size=256; repeatable.")
@@ -146,6 +162,9 @@ def search(
             forget=forget,
             references=references,
             seed=seed,
+            verify=verify,
+            device=device,
+            baselines=baselines,
             space_options=_option_values(option, "--set"),
             study=study,
             storage=storage,
@@ -158,7 +177,7 @@ def search(
 
 
 def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
-    from nas.report import architecture_lines, front_table, plot_front, summary_lines
+    from nas.report import architecture_lines, front_table, plot_front, summary_lines, tables_beside
 
     result.directory.mkdir(parents=True, exist_ok=True)
     picture = result.directory / "front.png"
@@ -172,7 +191,8 @@ def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
         typer.echo(json.dumps(document))
         return
     screen = console()
-    screen.print(front_table(result))
+    for part in (front_table(result), *tables_beside(result)):
+        screen.print(part)
     for line in (*architecture_lines(result.front), "", *summary_lines(result)):
         screen.print(line, highlight=False, markup=False)
     screen.print(f"Picture: {picture}   table: {table}", highlight=False, markup=False)
@@ -203,6 +223,7 @@ def resume(
     cache: Cache = "",
     directory: Directory = Path("nas-runs"),
     workers: Workers = None,
+    baselines: Baselines = False,
     as_json: Json = False,
 ) -> None:
     """Go on with a search that was stopped; of a finished one, show the result again."""
@@ -220,6 +241,7 @@ def resume(
             cache=cache,
             directory=where.parent.parent if isinstance(where, Path) else directory,
             workers=workers,
+            baselines=baselines,
             reporter=reporter,
         )
     _present(result, storage, as_json)

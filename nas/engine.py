@@ -14,19 +14,23 @@ import os
 import random
 import time
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import nas
-from evaluators.quality import QualityEvaluator, make_evaluator, quality_of
+from evaluators.quality import QualityEvaluator, make_evaluator, quality_of, task_served
+from evaluators.runners.interface import Device
 from evaluators.zero_cost import Score, make_score
-from hardware_models.catalog import load_hardware
 from hardware_models.cost import HardwareModel
+from nas.baselines_beside import baseline_rows
 from nas.cache import EvaluationCache
 from nas.candidate import Candidate, Measurement, Status
+from nas.correction import Corrected
+from nas.device_metrics import counted, predicted
 from nas.evaluations import OFF, CachedTraining, averaged, open_cache, question_of, seed_of
 from nas.executors import Around, Executor, InProcess, LocalWorkers, Trained, Training, plainly
 from nas.expectation import LEAST_TRAINED, ExpectedQuality
@@ -34,20 +38,37 @@ from nas.hashing import functional_hash
 from nas.hashing.canonical import canonical
 from nas.hashing.recognise import Recogniser
 from nas.hashing.rules import DEFAULT, rule_set
-from nas.objectives import METRICS, Limit, Objective, parse_limits, parse_objectives
+from nas.objectives import METRICS, Limit, Objective, metric_row, parse_limits, parse_objectives
 from nas.pareto import spread
 from nas.result import SearchResult, Tally
 from nas.searchers import Outcome, Searcher, make_searcher
+from nas.several_devices import CostOnSeveral, Hardware, check_devices, hardware_text, labels_of, load_devices
 from nas.store import Study
+from nas.verification import (
+    DEFAULT_COUNT,
+    GivenDevice,
+    Kept,
+    Verification,
+    VerificationError,
+    correctable,
+    device_and_label,
+    device_text,
+    opened_device,
+)
 from search_spaces.catalog import load_space, network_space, networks
 from search_spaces.graph import Graph
 from search_spaces.space import Genotype, GenotypeError, Space, SpaceError
-from search_spaces.tasks import space_for
+from search_spaces.tasks import space_for, task_of
 
 # A searcher that finds nothing new in this many draws has seen the space, or never will.
 _PATIENCE = 2000
 # Candidates trained between two tellings where every one is trained; the same however many workers there are.
 _ROUND = 4
+# Outcomes that a searcher starts anew from, after a measurement has changed all predictions.
+_PARENTS = 64
+
+
+_Measuring = tuple[Device, Corrected, str]
 
 
 class Reporter(Protocol):
@@ -90,10 +111,14 @@ class Settings:
     train: int = 12
     references: bool = True
     seed: int = 0
+    verify: int = 0
+    device: str = ""
 
     def to_document(self) -> dict[str, Any]:
-        """JSON-able data; tuples become lists."""
+        """JSON-able data; tuples become lists. What measures is left out where nothing is measured."""
         document: dict[str, Any] = json.loads(json.dumps(self.__dict__))
+        if not self.verify:
+            del document["verify"], document["device"]
         return document
 
     @classmethod
@@ -119,21 +144,34 @@ class _Problem:
     proxy: dict[str, Any]
     proxy_space: Space
 
-    def judged(self, graph: Graph) -> tuple[dict[str, Measurement], float]:
-        """What is counted and predicted of a network, and how far it breaks the hard limits."""
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The metrics that limits and objectives name."""
+        return (*(limit.metric for limit in self.limits), *(o.metric for o in self.objectives))
+
+    def judged(self, graph: Graph) -> tuple[dict[str, Measurement], tuple[str, ...]]:
+        """What is counted and predicted of a network, and the operations that the hardware cannot run."""
         cost = self.hardware.estimate(graph)
-        counted = {
-            name: Measurement(float(getattr(graph, name)), "counted")
-            for name, metric in METRICS.items()
-            if metric.origin == "graph"
-        }
-        predicted = {n: Measurement(v, cost.source) for n, v in cost.metrics().items() if n in METRICS}
-        for name in (*(limit.metric for limit in self.limits), *(o.metric for o in self.objectives)):
-            if METRICS[name].origin == "hardware" and name not in predicted:
+        measurements = {**predicted(cost, self.named), **counted(graph, self.named)}
+        for name in self.named:
+            if metric_row(name).origin == "hardware" and name not in measurements:
                 raise ValueError(f"hardware {self.hardware.name!r} does not say {name}; choose another metric")
-        measurements = {**predicted, **counted}
-        values = {name: m.value for name, m in measurements.items()}
-        return measurements, sum(limit.excess(values) for limit in self.limits)
+        return measurements, cost.unsupported_ops
+
+    def verdict(self, values: Mapping[str, float], unsupported: Sequence[str], refused: str = "") -> tuple[float, str]:
+        """How far a network is from being allowed, and why; 0 and nothing where it breaks no hard limit.
+
+        Each operation that the hardware cannot run counts as much as a limit passed twice over, so that searches
+        move away from it; ``refused`` is why a real device does not take the network.
+        """
+        broken = [(limit, excess) for limit in self.limits if (excess := limit.excess(values)) > 0]
+        reasons = [f"{limit.metric} is {values[limit.metric]:.4g}, limit {limit}" for limit, _ in broken]
+        if unsupported:
+            where = "" if labels_of(self.hardware) else f" on {self.hardware.name}"
+            reasons.append(f"cannot run {', '.join(unsupported)}{where}")
+        if refused:
+            reasons.append(refused)
+        return sum(excess for _, excess in broken) + len(unsupported) + bool(refused), "; ".join(reasons)
 
     def losses(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """One loss an objective; the zero-cost score stands in for a quality that is not known yet."""
@@ -149,7 +187,7 @@ class _Problem:
 def _problem(
     settings: Settings,
     space: str | Path | Callable[..., Graph] | Space,
-    hw: str | Path | HardwareModel,
+    hw: Hardware,
     evaluator: QualityEvaluator | None,
 ) -> _Problem:
     trains = settings.train > 0
@@ -164,13 +202,14 @@ def _problem(
     if not trains and settings.score == "none":
         raise ValueError("nothing ranks the candidates: choose a score, or train some (train=12)")
     loaded = load_space(space, **settings.space_options)
+    if trains and evaluator is None:
+        task = _trained_task(loaded, settings.data, settings.task)
+        evaluator = make_evaluator(settings.data, task, **settings.evaluator)
     if settings.task:
         loaded = space_for(loaded, settings.task)
     loaded = rule_set(settings.rules).written(loaded)  # what is hashed is what is trained
     loaded.check()
-    hardware = load_hardware(hw)
-    if trains and evaluator is None:
-        evaluator = make_evaluator(settings.data, **settings.evaluator)
+    hardware = load_devices(hw)
     proxy: dict[str, Any] = {}
     proxy_space = loaded
     if trains and evaluator is not None:
@@ -195,7 +234,7 @@ def _problem(
                 f"space {loaded.name!r} cannot be trained on {settings.data}: {complaint}; or search by prediction"
                 " alone (--train 0)"
             )
-    return _Problem(
+    problem = _Problem(
         settings=settings,
         space=loaded,
         hardware=hardware,
@@ -206,6 +245,13 @@ def _problem(
         proxy=proxy,
         proxy_space=proxy_space,
     )
+    check_devices(problem.named, hardware)
+    return problem
+
+
+def _trained_task(space: Space, data: str, asked: str) -> str:
+    """The task asked for; else the space's own, where the data can train it; else ``""``, the data's default."""
+    return asked or task_served(data, task_of(space))
 
 
 def _small(space: Space, evaluator: QualityEvaluator) -> Space:
@@ -222,23 +268,30 @@ def _complaint(evaluator: QualityEvaluator, space: Space) -> str | None:
     return None
 
 
-def _fingerprint(problem: _Problem) -> str:
-    """Eight hex digits that change with the settings, the version, and what the space and the hardware model do."""
+def _fingerprint(problem: _Problem, measuring: _Measuring | None) -> str:
+    """Eight hex digits that change with the settings, the version, and what the space and the hardware model do.
+
+    And with the name of a device that is an object, of which the settings have no text.
+    """
     rng = random.Random(0)
     space = problem.space
     behaviour: list[Any] = [nas.__version__, problem.settings.to_document(), space.name]
     for _ in range(4):
         genotype = space.sample(rng)
         graph = space.graph(genotype)
-        behaviour += [dict(genotype), functional_hash(graph), problem.hardware.estimate(graph).latency_ms]
+        cost = problem.hardware.estimate(graph)
+        behaviour += [dict(genotype), functional_hash(graph), cost.latency_ms]
+        behaviour += [one.latency_ms for one in cost.devices.values()] if isinstance(cost, CostOnSeveral) else []
     if problem.evaluator is not None:
         behaviour += [problem.evaluator.describe(), problem.proxy]
+    if measuring is not None and not problem.settings.device:
+        behaviour.append(measuring[0].name)
     return hashlib.blake2b(json.dumps(behaviour, default=str).encode(), digest_size=4).hexdigest()
 
 
 def search(
     space: str | Path | Callable[..., Graph] | Space = "mobiledet",
-    hw: str | Path | HardwareModel = "edgetpu",
+    hw: Hardware = "edgetpu",
     *,
     limits: Mapping[str, float] | Sequence[str | Limit] | None = None,
     objectives: Sequence[str | Objective] | None = None,
@@ -255,6 +308,9 @@ def search(
     forget: float = 0.0,
     references: bool = True,
     seed: int = 0,
+    verify: int | None = None,
+    device: GivenDevice | None = None,
+    baselines: bool = False,
     space_options: Mapping[str, Any] | None = None,
     study: str | None = None,
     storage: str | Path | None = None,
@@ -266,19 +322,31 @@ def search(
     """Search ``space`` for networks that are good and fit ``hw``; the result holds their Pareto front.
 
     ``trials`` distinct candidates are costed and scored; the ``train`` most promising are trained on ``data``
-    (``digits``, ``voc:PATH``, ``coco:PATH``). ``limits`` are hard: ``{"latency_ms": 7.0}`` or ``["latency<=7ms"]``.
-    ``score="none"`` trains every candidate within the limits until ``train`` are trained. ``evaluator`` is a mapping
-    of settings for the data's evaluator, or an evaluator of one's own. ``workers`` processes train side by side, one
-    thread each (default: the machine's cores; 0: in this process); their number does not change the result.
+    (``digits``, ``folder:PATH``, ``voc:PATH``, ``coco:PATH``). ``limits`` are hard: ``{"latency_ms": 7.0}`` or
+    ``["latency<=7ms"]``. ``score="none"`` trains every candidate within the limits until ``train`` are trained.
+    ``evaluator`` is a mapping of settings for the data's evaluator, or an evaluator of one's own. ``workers`` processes
+    train side by side, one thread each (default: the machine's cores; 0: in this process); their number does not
+    change the result.
 
-    ``task`` puts a head for ``classify``, ``detect`` or ``segment`` on the space's networks; by default they keep their
-    own, or get that of the data where these need another.
+    ``task`` puts a head for ``classify``, ``detect`` or ``segment`` on the space's networks, which are then trained for
+    it. By default they keep their own where the data can train it (``digits`` can train all three), or get the first
+    one of the data.
 
     Candidates that are one network under ``rules`` (``functional_hash``) are one candidate. What their training gave
     is kept in ``cache`` (a file, an SQLAlchemy URL or an ``EvaluationCache``; by default a file under ``directory``;
     ``None``: nothing is kept nor shared) and serves later searches. A network is trained up to ``evaluations`` times,
     with a seed each time, and its quality is their mean: at once, or with ``score="none"`` once each time that it is
     met; then ``forget`` is the probability that a network that was met often enough is trained anew.
+
+    ``hw`` may be several, as a list or ``"pixel3_cpu,samsung_s7"``: then ``latency`` is that of the slowest for each
+    network, and ``latency@pixel3_cpu`` one device's own, in limits and objectives. A network with operations that a
+    device cannot run is over a limit.
+
+    ``device`` is a real one: an address for ``open_device``, or an object with its ``measure``; ``{name: device}`` says
+    which of several ``hw`` it stands for. While searching, the best ``verify`` candidates (default 8) are measured on
+    it, and later candidates judged by the prediction that these correct. Then the same seed no longer gives the same
+    result, for a device does not answer twice alike. ``baselines=True`` puts the published networks of the task beside
+    the front, as they are predicted on ``hw``.
 
     Every finished candidate goes once into an Optuna study: ``storage`` is any Optuna URL, by default a journal file
     under ``directory``. Calling again with the same arguments goes on where a stopped search was, or returns its
@@ -288,10 +356,17 @@ def search(
     ``StudyError``, ``DataError``) for settings that make no sense, before anything is evaluated.
     """
     own_evaluator = evaluator if evaluator is not None and not isinstance(evaluator, Mapping) else None
-    quality = quality_of(data) if own_evaluator is None else getattr(own_evaluator, "quality", "map")
+    loaded = space
+    if own_evaluator is not None:
+        quality = getattr(own_evaluator, "quality", "map")
+    elif train > 0:
+        loaded = load_space(space, **(space_options or {}))
+        quality = quality_of(data, _trained_task(loaded, data, task))
+    else:
+        quality = quality_of(data)
     settings = Settings(
         space=space if isinstance(space, str) else str(space) if isinstance(space, Path) else "",
-        hw=hw if isinstance(hw, str) else str(hw) if isinstance(hw, Path) else "",
+        hw=hardware_text(hw),
         space_options=dict(space_options or {}),
         limits=tuple(str(limit) for limit in parse_limits(limits)),
         objectives=tuple(f"{o.metric}:{o.direction}" for o in parse_objectives(objectives, train > 0, quality)),
@@ -308,12 +383,16 @@ def search(
         train=train,
         references=references,
         seed=seed,
+        verify=(0 if device is None else DEFAULT_COUNT) if verify is None else verify,
+        device=device_text(device),
     )
     return run(
         settings,
-        space=space,
+        space=loaded,
         hw=hw,
         evaluator=own_evaluator,
+        device=device,
+        baselines=baselines,
         study=study,
         storage=storage,
         cache=cache,
@@ -327,8 +406,10 @@ def run(
     settings: Settings,
     *,
     space: str | Path | Callable[..., Graph] | Space | None = None,
-    hw: str | Path | HardwareModel | None = None,
+    hw: Hardware | None = None,
     evaluator: QualityEvaluator | None = None,
+    device: GivenDevice | None = None,
+    baselines: bool = False,
     study: str | None = None,
     storage: str | Path | None = None,
     cache: str | Path | EvaluationCache | None = "",
@@ -344,13 +425,15 @@ def run(
             )
     started = time.monotonic()
     problem = _problem(settings, space or settings.space, hw or settings.hw, evaluator)
+    measuring = _measuring(problem, device)
     recogniser = Recogniser(problem.space, settings.rules)
     searcher = _searcher(problem, recogniser, random.Random(settings.seed))
-    fingerprint = _fingerprint(problem)
+    fingerprint = _fingerprint(problem, measuring)
     name = study or f"{problem.space.name}-{problem.hardware.name}-{fingerprint}"
     home = Path(directory) / name
+    where = storage or home / "study.journal"
     record = Study.open(
-        storage or home / "study.journal",
+        where,
         name,
         problem.objectives,
         problem.limits,
@@ -361,8 +444,15 @@ def run(
     executor: Executor = InProcess() if here else LocalWorkers(workers or os.cpu_count() or 1)
     trains = problem.evaluator is not None
     kept, opened = open_cache(cache if trains else OFF, Path(directory))
-    with closing(executor), closing(kept) if kept is not None and opened else nullcontext():
-        engine = _Engine(problem, searcher, recogniser, record, executor, kept, reporter or Silent())
+    checks = None
+    if measuring is not None:
+        checks = Verification(*measuring, Kept.open(where, name), seed=settings.seed)
+    with (
+        closing(executor),
+        closing(kept) if kept is not None and opened else nullcontext(),
+        closing(checks) if checks is not None else nullcontext(),
+    ):
+        engine = _Engine(problem, searcher, recogniser, record, executor, kept, checks, reporter or Silent())
         engine.run()
         tally = replace(
             engine.tally,
@@ -382,7 +472,23 @@ def run(
         references=tuple(engine.references),
         proxy=problem.evaluator.describe() if problem.evaluator else "",
         tally=tally,
+        verified=() if checks is None else tuple(checks.verified.values()),
+        baselines=baseline_rows(problem.space, problem.hardware) if baselines else (),
     )
+
+
+def _measuring(problem: _Problem, device: GivenDevice | None) -> _Measuring | None:
+    """The device that measures, the hardware model that learns from it, and of which latency; ``None`` for none."""
+    settings = problem.settings
+    if settings.verify < 0:
+        raise VerificationError(f"verify must be at least 0, not {settings.verify}")
+    if not settings.verify:
+        return None
+    if device is None and not settings.device:
+        raise VerificationError("verify needs a real device: --device onnxruntime; from Python, device=")
+    real, label = device_and_label(device or settings.device)
+    problem.hardware, model, metric = correctable(problem.hardware, label)
+    return opened_device(real), model, metric
 
 
 def _searcher(problem: _Problem, recogniser: Recogniser, rng: random.Random, known: Sequence[Outcome] = ()) -> Searcher:
@@ -431,6 +537,7 @@ class _Engine:
         study: Study,
         executor: Executor,
         cache: EvaluationCache | None,
+        checks: Verification | None,
         reporter: Reporter,
     ) -> None:
         self.problem = problem
@@ -438,6 +545,7 @@ class _Engine:
         self.recogniser = recogniser
         self.study = study
         self.executor = executor
+        self.checks = checks
         self.reporter = reporter
         self.shares = cache is not None
         self.around: Around = plainly
@@ -465,19 +573,28 @@ class _Engine:
         settings = problem.settings
         if problem.score is None:
             self._train_all()
+            self._verify(self.candidates.values(), settings.verify)
             return
         if problem.evaluator is None:
-            self._score(settings.trials, settings.trials)
+            for place, (trials, measured) in enumerate(_rounds(settings.trials, settings.verify)):
+                if place:
+                    self._start_anew(place)
+                self._score(len(self.candidates) + trials, trials)
+                self._verify(self.candidates.values(), measured)
+            self._record_unchosen()
             return
         references = self._published() if settings.references else []
-        for place, (trials, train) in enumerate(_rounds(settings.trials, settings.train)):
+        rounds = _rounds(settings.trials, settings.train)
+        measured = settings.verify // (len(rounds) + 1)
+        for place, (trials, train) in enumerate(rounds):
             if place:
                 self._learn(place)
             found = self._score(len(self.candidates) + trials, trials)
-            feasible = [c for c in found if c.status == "scored"]
+            self._verify(found, measured)
+            feasible = [c for c in [self.candidates[f.key] for f in found] if c.status == "scored"]
             chosen = [feasible[i] for i in spread([self.outcomes[c.key].losses for c in feasible], train)]
             keys = {c.key for c in chosen}
-            for candidate in feasible:
+            for candidate in feasible if self.checks is None else ():
                 if candidate.key not in keys:
                     self._record(candidate)
             queue = chosen if place else [*references, *chosen]
@@ -488,6 +605,67 @@ class _Engine:
             for _, candidate in self._trained([_Request(candidate, whole) for candidate in queue]):
                 self._record(candidate)
         self.references.sort(key=lambda c: -c.number)
+        self._verify(self.candidates.values(), settings.verify - len(rounds) * measured)
+        self._record_unchosen()
+
+    # -- measuring -----------------------------------------------------------------------------------------------
+
+    def _verify(self, pool: Iterable[Candidate], count: int) -> None:
+        """Measure the best of a pool, correct the prediction by what that tells, and judge every candidate anew."""
+        checks = self.checks
+        if checks is None or count < 1:
+            return
+        finished = "trained" if any(c.status == "trained" for c in pool) else "scored"
+        able = [c for c in pool if c.status == finished and c.key not in checks.verified]
+        chosen = [able[i] for i in spread([self._losses_of(c) for c in able], count)]
+        self.reporter.phase("measuring", len(chosen))
+        for candidate in chosen:
+            said = checks.measure(candidate, candidate.graph)
+            self.reporter.advance(said.failure or f"{said.measured_ms:.3g} ms, predicted {said.predicted_ms:.3g}")
+        checks.learn()
+        for key, candidate in self.candidates.items():
+            self.candidates[key] = anew = self._judged_anew(candidate, checks)
+            self.outcomes[key] = Outcome(anew.genotype, self._losses_of(anew), anew.excess)
+        self.references = [self._judged_anew(reference, checks) for reference in self.references]
+        self.tally.infeasible = sum(c.status == "infeasible" for c in self.candidates.values())
+
+    def _record_unchosen(self) -> None:
+        """Trials never change: where measurements change predictions, all but trained candidates are written last."""
+        if self.checks is not None:
+            for candidate in list(self.candidates.values()):
+                self._record(candidate)
+
+    def _losses_of(self, candidate: Candidate) -> tuple[float, ...]:
+        """By the trained quality where there is one, else by the expected one."""
+        if candidate.status == "trained":
+            return self.problem.losses(candidate.metrics)
+        return self._expected_losses(candidate)
+
+    def _judged_anew(self, candidate: Candidate, checks: Verification) -> Candidate:
+        """A candidate by the prediction as it is corrected now, and by what was measured of it."""
+        fresh, unsupported = self.problem.judged(candidate.graph)
+        measurements = checks.added(candidate.key, {**candidate.measurements, **fresh})
+        values = checks.known(candidate.key, {name: m.value for name, m in measurements.items()})
+        excess, reason = self.problem.verdict(values, unsupported, checks.refused(candidate.key))
+        status = candidate.status
+        if candidate.reference or status == "failed":
+            return replace(candidate, measurements=measurements, excess=excess)
+        if excess > 0:
+            status = "infeasible"
+        elif status == "infeasible":
+            status = "trained" if any(m.source.startswith("trained:") for m in measurements.values()) else "scored"
+        return replace(candidate, measurements=measurements, excess=excess, status=status, reason=reason)
+
+    def _start_anew(self, place: int) -> None:
+        """Start the searcher again from the best by the corrected prediction; the best last, to stay the longest."""
+        able = [o for o in self.outcomes.values() if o.excess == 0]
+        best = [able[i] for i in spread([o.losses for o in able], _PARENTS)]
+        if not best:
+            best = sorted(self.outcomes.values(), key=lambda o: o.excess)[:_PARENTS]
+        rng = random.Random(f"{self.problem.settings.seed}:{place}")
+        self.searcher = _searcher(self.problem, self.recogniser, rng, best[::-1])
+
+    # -- scoring -------------------------------------------------------------------------------------------------
 
     def _learn(self, place: int) -> None:
         """Start the searcher anew from what was trained, and expect of new candidates what resembles them gave."""
@@ -521,7 +699,7 @@ class _Engine:
             if candidate is None:
                 continue
             found.append(candidate)
-            if candidate.status == "infeasible" or self.problem.evaluator is None:
+            if self.checks is None and (candidate.status == "infeasible" or self.problem.evaluator is None):
                 self._record(candidate)
             if candidate.status != "infeasible":
                 best = max(best, candidate.metrics["score"])
@@ -570,15 +748,11 @@ class _Engine:
     def _judge(self, genotype: Genotype, graph: Graph, key: str) -> tuple[Candidate, Outcome]:
         """Predicted cost, limits and zero-cost score of a new candidate."""
         problem = self.problem
-        measurements, excess = problem.judged(graph)
+        measurements, unsupported = problem.judged(graph)
+        excess, reason = problem.verdict({name: m.value for name, m in measurements.items()}, unsupported)
         self.tally.scored += 1
-        status: Status = "scored"
-        reason = ""
-        if excess > 0:
-            status = "infeasible"
-            values = {limit.metric: measurements[limit.metric].value for limit in problem.limits}
-            broken = [limit for limit in problem.limits if limit.excess(values) > 0]
-            reason = "; ".join(f"{limit.metric} is {values[limit.metric]:.4g}, limit {limit}" for limit in broken)
+        self.tally.unsupported += bool(unsupported)
+        status: Status = "infeasible" if excess > 0 else "scored"
         if problem.score is not None:
             measurements["score"] = Measurement(self._scored(graph, genotype), f"score:{problem.score.name}")
         candidate = Candidate(
@@ -770,7 +944,8 @@ class _Engine:
             space, architecture = self._reference_space(name, {})
             genotype = space.parse(architecture)
             graph = space.graph(genotype)
-            measurements, excess = problem.judged(graph)
+            measurements, unsupported = problem.judged(graph)
+            excess, _ = problem.verdict({name: m.value for name, m in measurements.items()}, unsupported)
             found.append(
                 Candidate(
                     number=-1 - place,

@@ -21,12 +21,14 @@ class Metric:
     """One figure of a candidate: which way is better, its unit, and where it comes from.
 
     ``origin``: ``graph`` is counted, ``hardware`` predicted, ``score`` a zero-cost score, ``quality`` trained.
+    ``function``, as ``module:function`` of a graph, counts what is worked out only where a search names it.
     """
 
     direction: Direction
     unit: str
     origin: Literal["graph", "hardware", "score", "quality"]
     label: str
+    function: str = ""
 
 
 METRICS: dict[str, Metric] = {
@@ -34,14 +36,23 @@ METRICS: dict[str, Metric] = {
     "energy_mj": Metric("minimize", "mJ", "hardware", "energy"),
     "weights_kib": Metric("minimize", "KiB", "hardware", "weights"),
     "peak_memory_kib": Metric("minimize", "KiB", "hardware", "peak memory"),
+    "fallback_ops": Metric("minimize", "", "hardware", "kinds of operations left to the host"),
+    "guessed_ops": Metric("minimize", "", "hardware", "kinds of operations priced by a guess"),
     "macs": Metric("minimize", "", "graph", "MACs"),
     "params": Metric("minimize", "", "graph", "parameters"),
     "variables": Metric("minimize", "", "graph", "variables"),
     "peak_activation_bytes": Metric("minimize", "B", "graph", "peak activations (float32)"),
+    "training_memory_kib": Metric(
+        "minimize", "KiB", "graph", "training memory", "hardware_models.training_memory:training_memory_kib"
+    ),
+    "cut_bytes": Metric("minimize", "B", "graph", "bytes across the cut", "nas.device_metrics:cut_bytes"),
     "score": Metric("maximize", "", "score", "zero-cost score"),
     "map": Metric("maximize", "", "quality", "mAP@[.5:.95]"),
     "map50": Metric("maximize", "", "quality", "mAP@.5"),
     "accuracy": Metric("maximize", "", "quality", "accuracy"),
+    "top5": Metric("maximize", "", "quality", "top-5 accuracy"),
+    "miou": Metric("maximize", "", "quality", "mIoU"),
+    "pixel_accuracy": Metric("maximize", "", "quality", "pixel accuracy"),
 }
 _ALIASES = {
     "latency": "latency_ms",
@@ -49,10 +60,15 @@ _ALIASES = {
     "weights": "weights_kib",
     "peak_memory": "peak_memory_kib",
     "memory": "peak_memory_kib",
+    "training_memory": "training_memory_kib",
     "parameters": "params",
     "mAP": "map",
     "mAP50": "map50",
+    "top1": "accuracy",
+    "mIoU": "miou",
 }
+# Metrics of which a search may allow none at all
+_MAY_BE_ZERO = ("fallback_ops", "guessed_ops")
 # How much of a metric's own unit one of the written units is
 _UNITS: dict[str, dict[str, float]] = {
     "ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
@@ -64,16 +80,27 @@ _UNITS: dict[str, dict[str, float]] = {
 
 
 def metric_name(text: str) -> str:
-    """The metric that a user's word means. Raises ``UnknownName`` with a suggestion."""
-    name = _ALIASES.get(text, text)
+    """The metric that a user's word means, with its device where it names one: ``latency@pixel3_cpu``.
+
+    Raises ``UnknownName`` with a suggestion, and ``ObjectiveError`` for a device that makes no difference.
+    """
+    word, at, device = text.partition("@")
+    name = _ALIASES.get(word, word)
     if name not in METRICS:
-        raise unknown("metric", text, [*METRICS, *_ALIASES])
-    return name
+        raise unknown("metric", word, [*METRICS, *_ALIASES])
+    if at and METRICS[name].origin != "hardware":
+        raise ObjectiveError(f"{word} is the same on every device; say it without @{device}")
+    return f"{name}@{device}" if at else name
+
+
+def metric_row(name: str) -> Metric:
+    """The row of a metric, of one device or of all."""
+    return METRICS[name.partition("@")[0]]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric to minimise or maximise."""
+    """A metric to minimise or maximise; ``latency_ms@pixel3_cpu`` is that of one of several devices."""
 
     metric: str
     direction: Direction
@@ -84,7 +111,7 @@ class Objective:
         name, _, way = text.partition(":")
         metric = metric_name(name.strip())
         ways: dict[str, Direction] = {
-            "": METRICS[metric].direction,
+            "": metric_row(metric).direction,
             "min": "minimize",
             "minimize": "minimize",
             "max": "maximize",
@@ -110,14 +137,14 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """``latency<=7ms``, ``params<=5M``, ``peak_memory<=512KiB``, ``macs>=100M``."""
-        match = re.fullmatch(r"\s*(\w+)\s*(<=|>=|<|>|=+)\s*([0-9][0-9.eE+-]*)\s*([A-Za-z]*)\s*", text)
+        """``latency<=7ms``, ``params<=5M``, ``latency@pixel3_cpu<=60ms``, ``macs>=100M``, ``fallback_ops<=0``."""
+        match = re.fullmatch(r"\s*(\w+(?:@[\w.+-]+)?)\s*(<=|>=|<|>|=+)\s*([0-9][0-9.eE+-]*)\s*([A-Za-z]*)\s*", text)
         if match is None:
             raise ObjectiveError(f"limit {text!r} is not of the form latency<=7ms")
         metric = metric_name(match[1])
         if match[2] not in ("<=", ">=", "<", ">"):
             raise ObjectiveError(f"limit {text!r}: use <= or >=")
-        units = _UNITS[METRICS[metric].unit]
+        units = _UNITS[metric_row(metric).unit]
         unit = match[4].lower()
         if unit and unit not in units:
             raise ObjectiveError(
@@ -131,17 +158,19 @@ class Limit:
 
     @classmethod
     def _checked(cls, metric: str, bound: float, least: bool) -> Limit:
-        if METRICS[metric].origin == "quality":
+        if metric_row(metric).origin == "quality":
             raise ObjectiveError(
                 f"a limit on {metric} cannot be checked before training; make it an objective, or filter result.front"
             )
-        if not bound > 0:
+        if not bound > 0 and not (bound == 0 and not least and metric.partition("@")[0] in _MAY_BE_ZERO):
             raise ObjectiveError(f"the limit on {metric} must be above zero, not {bound:g}")
         return cls(metric, bound, least)
 
     def excess(self, metrics: Mapping[str, float]) -> float:
-        """How far the limit is broken, as a share of it; 0 where it holds."""
+        """How far the limit is broken, as a share of it (of a limit of 0: by how much); 0 where it holds."""
         value = metrics[self.metric]
+        if self.bound == 0:
+            return max(0.0, value)
         return max(0.0, (1 - value / self.bound) if self.least else (value / self.bound - 1))
 
     def __str__(self) -> str:
@@ -169,6 +198,6 @@ def parse_objectives(
     names = [o.metric for o in parsed]
     if len(set(names)) != len(names):
         raise ObjectiveError(f"an objective is named twice: {', '.join(names)}")
-    if not trained and any(METRICS[n].origin == "quality" for n in names):
+    if not trained and any(metric_row(n).origin == "quality" for n in names):
         raise ObjectiveError("an objective needs training, but nothing is to be trained; raise --train")
     return parsed

@@ -22,30 +22,40 @@ from rich.table import Table
 from rich.text import Text
 
 from hardware_models.cost import Cost
+from nas.baselines_beside import baselines_near, draw_baselines
 from nas.candidate import Candidate
-from nas.objectives import METRICS, Limit, Objective
+from nas.device_metrics import DEVICE_LATENCY
+from nas.objectives import Limit, Objective, metric_row
 from nas.result import SearchResult, Tally, pareto_front
+from nas.verification_report import draw_measured, verification_lines, verification_table
 
 
 def figure(metric: str, value: float | None) -> str:
     """A metric's value as people read it, without its name."""
     if value is None:
         return "-"
-    if metric == "latency_ms":
-        return f"{value:.2f}"
+    if metric.partition("@")[0] in ("latency_ms", DEVICE_LATENCY):
+        return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
+    if metric.partition("@")[0] in ("fallback_ops", "guessed_ops"):
+        return f"{value:.0f}"
+    if metric == "cut_bytes":
+        return f"{value / 1024:.1f} KiB"
     if metric in ("macs", "params", "variables"):
         return f"{value / 1e9:.2f} G" if value >= 1e9 else f"{value / 1e6:.2f} M"
     if metric == "peak_activation_bytes":
         return f"{value / 2**20:.2f} MiB"
-    if METRICS[metric].unit == "KiB":
+    if metric_row(metric).unit == "KiB":
         return f"{value:.0f}"
     return f"{value:.3f}"
 
 
 def heading(metric: str) -> str:
     """A metric's column heading."""
-    row = METRICS[metric]
-    return f"{row.label} ({row.unit})" if row.unit and row.unit != "B" else row.label
+    if metric == DEVICE_LATENCY:
+        return "on the device (ms)"
+    row, device = metric_row(metric), metric.partition("@")[2]
+    label = f"{row.label} {device}".rstrip()
+    return f"{label} ({row.unit})" if row.unit and row.unit != "B" else label
 
 
 class _Rate(ProgressColumn):
@@ -88,18 +98,27 @@ class ProgressReporter:
         self._progress.update(self._task, advance=1, note=note)
 
 
-def _columns(objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool) -> list[str]:
+def _columns(
+    objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool, shown: Iterable[Candidate] = ()
+) -> list[str]:
+    """The metrics of a table: what was asked for, each device's latency, what a device said, and sizes."""
     wanted = [o.metric for o in objectives]
     if trained and "accuracy" not in wanted:
         wanted += [name for name in ("map", "map50") if name not in wanted]
     wanted += [limit.metric for limit in limits if limit.metric not in wanted]
-    wanted += [name for name in ("latency_ms", "macs", "params") if name not in wanted]
+    known = dict.fromkeys(name for c in shown for name in c.metrics)
+    wanted += [
+        "latency_ms",
+        *(n for n in known if n.startswith("latency_ms@")),
+        *(n for n in known if n == DEVICE_LATENCY),
+    ]
+    wanted += ["macs", "params"]
     return list(dict.fromkeys(wanted))
 
 
 def front_table(result: SearchResult) -> Table:
     """The front, best first objective first, then the published networks that were trained beside it."""
-    columns = _columns(result.objectives, result.limits, bool(result.proxy))
+    columns = _columns(result.objectives, result.limits, bool(result.proxy), result.front)
     table = _candidate_table(f"Pareto front of {result.study}", columns)
     for c in result.front:
         _add(table, c, columns)
@@ -122,6 +141,14 @@ def _add(table: Table, candidate: Candidate, columns: Sequence[str], style: str 
     table.add_row(candidate.reference or f"#{candidate.number}", *figures, style=style)
 
 
+def tables_beside(result: SearchResult) -> list[Table]:
+    """What stands under the front, where there is any: predicted against measured, and the published networks."""
+    tables = [verification_table(result.verified)] if result.verified else []
+    if result.baselines:
+        tables.append(baselines_near(result.baselines, [c.metrics["latency_ms"] for c in result.front]))
+    return tables
+
+
 def architecture_lines(candidates: Iterable[Candidate]) -> list[str]:
     """One line a candidate: its number and its architecture, to be read by ``space.parse``."""
     return [f"#{c.number}: {c.architecture}" for c in candidates]
@@ -131,11 +158,13 @@ def summary_lines(result: SearchResult) -> list[str]:
     """The search in a few sentences: what was done, and how to read the figures."""
     t = result.tally
     lines = [
-        f"{t.scored} candidates costed, {t.infeasible} over a limit, {t.duplicates} repeats not costed again,"
+        f"{t.scored} candidates costed, {t.infeasible} over a limit{_unsupported(t)},"
+        f" {t.duplicates} repeats not costed again,"
         f" {t.trained - t.full_hits - t.in_flight_hits} trained, {t.failed} failed"
         + (f", {t.resumed} taken over from an earlier run" if t.resumed else "")
         + f"; {t.seconds:.0f} s.",
         *_cache_lines(t),
+        *verification_lines(result.verified),
     ]
     if result.proxy:
         lines.append(
@@ -144,6 +173,10 @@ def summary_lines(result: SearchResult) -> list[str]:
     if not result.front:
         lines.append(_why_empty(result))
     return lines
+
+
+def _unsupported(t: Tally) -> str:
+    return f" ({t.unsupported} with operations that a device cannot run)" if t.unsupported else ""
 
 
 def _cache_lines(t: Tally) -> list[str]:
@@ -171,7 +204,7 @@ def study_tables(study: str, candidates: Sequence[Candidate], document: dict[str
     objectives = [Objective.parse(text) for text in document["objectives"]]
     trained = int(document["train"]) > 0
     best = pareto_front([c for c in candidates if not c.reference], objectives, trained=trained)
-    columns = _columns(objectives, [], trained)
+    columns = _columns(objectives, [], trained, best)
     table = _candidate_table("Front so far", columns)
     for c in best:
         _add(table, c, columns)
@@ -189,7 +222,7 @@ def _why_empty(result: SearchResult) -> str:
 
 
 def plot_front(result: SearchResult, path: Path) -> None:
-    """A PNG of the first two objectives: candidates, front, limits, and the published networks."""
+    """A PNG of the first two objectives: candidates, front, limits, what was measured, and the published networks."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -209,7 +242,8 @@ def plot_front(result: SearchResult, path: Path) -> None:
         axes.scatter(*points(infeasible), s=8, color="#cccccc", label="over a limit")
     axes.scatter(*points(others), s=18 if result.proxy else 8, color="#8fb8de", label=f"{finished} candidates")
     xs, ys = points(result.front)
-    axes.plot(xs, ys, "-o", color="#c0392b", markersize=5, linewidth=1.5, label="Pareto front")
+    line_style = "-o" if len(result.objectives) <= 2 else "o"  # of three objectives two make no line
+    axes.plot(xs, ys, line_style, color="#c0392b", markersize=5, linewidth=1.5, label="Pareto front")
     for reference, marker in zip(result.references, "^sDvP*X<>", strict=False):
         rx, ry = points([reference])
         if rx:
@@ -220,10 +254,13 @@ def plot_front(result: SearchResult, path: Path) -> None:
         if limit.metric in (x.metric, y.metric):
             line = axes.axvline if limit.metric == x.metric else axes.axhline
             line(limit.bound, color="#e67e22", linestyle="--", linewidth=1.2, label=f"limit: {limit}")
+    draw_measured(axes, result, x.metric, y.metric)
     hw = str(result.settings.get("hw") or "")
     axes.set_xlabel(_axis_label(x.metric, hw))
     axes.set_ylabel(_axis_label(y.metric, hw))
     _keep_in_view(axes, points([*others, *result.front])[0], result, x)
+    taken = [reference.reference for reference in result.references]
+    draw_baselines(axes, result.baselines, x.metric, y.metric, taken)
     caption = "\n".join(textwrap.wrap(result.proxy, 110))
     axes.set_title(result.study + (f"\n{caption}" if caption else ""), fontsize=8)
     axes.grid(alpha=0.25)
@@ -251,7 +288,8 @@ def plot_layers(cost: Cost, title: str, path: Path) -> None:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("predicted latency (ms)")
     axes.set_title(f"{title}: {cost.latency_ms:.2f} ms, {cost.source}", fontsize=9)
-    axes.legend(fontsize=7, loc="lower right")
+    if rows:
+        axes.legend(fontsize=7, loc="lower right")
     axes.grid(axis="x", alpha=0.25)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure_.savefig(path)
@@ -272,6 +310,8 @@ def _keep_in_view(axes: Any, xs: Sequence[float], result: SearchResult, x: Objec
 
 
 def _axis_label(metric: str, hw: str) -> str:
-    origin = METRICS[metric].origin
-    prefix = f"predicted {hw} " if origin == "hardware" else "proxy " if origin == "quality" else ""
-    return (prefix + heading(metric)).strip()
+    origin = metric_row(metric).origin
+    if origin == "hardware":
+        worst = "worst of " if "," in hw and "@" not in metric else ""
+        return f"predicted {'' if '@' in metric else worst + hw.replace(',', ', ') + ' '}{heading(metric)}".strip()
+    return ("proxy " if origin == "quality" else "") + heading(metric)

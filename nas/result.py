@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas.candidate import Candidate
 from nas.objectives import Limit, Objective
 from nas.pareto import front
+from nas.verification import Verified, verification_scores
 from search_spaces.space import Space
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ class Tally:
     ``resumed`` counts trainings that an earlier run of the same search had done. Of the others, ``misses`` were
     trained now, ``full_hits`` were known (to this search, or to the evaluation cache), ``in_flight_hits`` were being
     trained for another candidate or by another search, ``partial_hits`` were known in part; ``saved_seconds`` is what
-    the hits took when they were trained. ``collisions`` are different networks whose keys met.
+    the hits took when they were trained. ``unsupported`` of the infeasible have operations that a device cannot run.
+    ``collisions`` are different networks whose keys met.
     """
 
     scored: int = 0
     duplicates: int = 0
     infeasible: int = 0
+    unsupported: int = 0
     trained: int = 0
     failed: int = 0
     resumed: int = 0
@@ -58,7 +61,11 @@ def pareto_front(
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A finished search. ``references`` are the space's published networks, trained in the same way."""
+    """A finished search. ``references`` are the space's published networks, trained in the same way.
+
+    ``verified`` are the candidates that were measured on a real device, in that order. ``baselines`` are rows of
+    ``nas.baselines.baselines``, published networks that were predicted on the same hardware and never trained here.
+    """
 
     study: str
     directory: Path
@@ -70,6 +77,8 @@ class SearchResult:
     references: tuple[Candidate, ...]
     proxy: str
     tally: Tally
+    verified: tuple[Verified, ...] = ()
+    baselines: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
     @cached_property
     def front(self) -> tuple[Candidate, ...]:
@@ -108,4 +117,7 @@ class SearchResult:
             "limits": [str(limit) for limit in self.limits],
             "front": [c.to_document() for c in self.front],
             "references": [c.to_document() for c in self.references],
+            "verified": [v.to_document() for v in self.verified],
+            "verification": verification_scores(self.verified),
+            "baselines": [dict(row) for row in self.baselines],
         }

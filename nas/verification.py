@@ -1,0 +1,268 @@
+"""The best few candidates of a search, measured on a real device, and what that teaches the prediction.
+
+What was measured is kept in the study, an attribute a network, and never measured again by the same search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluators.runners.interface import Device, DeviceError
+from hardware_models.cost import HardwareModel
+from nas.candidate import Candidate, Measurement
+from nas.correction import Corrected, fit_correction
+from nas.device_metrics import DEVICE_LATENCY
+from nas.several_devices import SeveralDevices, labels_of
+from search_spaces.catalog import unknown
+from search_spaces.graph import Graph
+
+if TYPE_CHECKING:
+    import optuna
+
+DEFAULT_COUNT = 8
+"""Candidates that are measured where a device is given and no number."""
+_ATTRIBUTE = "nas_measured_"
+_REFUSED = "cannot_run"
+
+
+GivenDevice = str | Device | Mapping[str, str | Device]
+
+
+class VerificationError(ValueError):
+    """Measuring that makes no sense as it was asked for."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One candidate, predicted and then measured; latencies in ms.
+
+    ``predicted_ms`` and its interval are what was predicted before this candidate was measured, by the model as earlier
+    measurements had corrected it; ``model_ms`` is the model's alone. ``measured_ms`` is ``None`` where the device
+    failed; ``failure`` tells why, and ``again`` whether a resumed search is to try once more. ``source`` is the
+    device's own word: ``measured:...``, or ``compiled:...`` for what a vendor's compiler estimates.
+    """
+
+    number: int
+    key: str
+    metric: str
+    predicted_ms: float
+    low_ms: float | None
+    high_ms: float | None
+    model_ms: float
+    measured_ms: float | None = None
+    std_ms: float | None = None
+    source: str = ""
+    failure: str = ""
+    again: bool = False
+    warnings: tuple[str, ...] = ()
+    fallback_ops: tuple[str, ...] = ()
+
+    @property
+    def error_percent(self) -> float | None:
+        """How far the prediction was above what was measured, in per cent of that."""
+        return None if not self.measured_ms else 100 * (self.predicted_ms / self.measured_ms - 1)
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the interval held what was measured."""
+        if self.measured_ms is None or self.low_ms is None or self.high_ms is None:
+            return None
+        return self.low_ms <= self.measured_ms <= self.high_ms
+
+    @property
+    def refused(self) -> str:
+        """Why the device cannot run this network at all; empty where it can, or where it failed otherwise."""
+        return self.failure if self.failure.startswith(_REFUSED) else ""
+
+    def to_document(self) -> dict[str, Any]:
+        """The record as JSON-able data."""
+        return {**asdict(self), "error_percent": self.error_percent, "held": self.held}
+
+
+class Verification:
+    """Measures candidates and corrects ``model`` by what it measured.
+
+    ``metric`` is the predicted latency that the device tells of: ``latency_ms``, or ``latency_ms@`` one of several.
+    """
+
+    def __init__(self, device: Device, model: Corrected, metric: str, kept: Kept, *, seed: int = 0) -> None:
+        self.model = model
+        self.metric = metric
+        self.verified: dict[str, Verified] = {}
+        self._device = device
+        self._kept = kept
+        self._seed = seed
+
+    def measure(self, candidate: Candidate, graph: Graph) -> Verified:
+        """Measure one candidate, or take what the study has of it. Failures of the device are recorded, not raised."""
+        now = self.model.estimate(graph)
+        told = Verified(
+            candidate.number,
+            candidate.key,
+            self.metric,
+            now.latency_ms,
+            now.latency_low_ms,
+            now.latency_high_ms,
+            self.model.model.estimate(graph).latency_ms,
+        )
+        known = self._kept.get(candidate.key)
+        if known is None:
+            known = self._asked(graph)
+            self._kept.put(candidate.key, known)
+        told = replace(told, **known)
+        self.verified[candidate.key] = told
+        return told
+
+    def _asked(self, graph: Graph) -> dict[str, Any]:
+        try:
+            said = self._device.measure(graph, seed=self._seed)
+        except DeviceError as error:
+            lasting = not error.transient and error.code in (_REFUSED, "output_mismatch")
+            return {"failure": f"{error.code}: {error}", "source": self._device.name, "again": not lasting}
+        return {
+            "measured_ms": said.latency_ms,
+            "std_ms": said.std_ms,
+            "source": said.source,
+            "warnings": said.warnings,
+            "fallback_ops": said.fallback_ops,
+        }
+
+    def close(self) -> None:
+        """End what the device runs."""
+        self._device.close()
+
+    def learn(self) -> None:
+        """Fit the correction to all that was measured so far, in the order of the candidates' numbers."""
+        able = sorted((v for v in self.verified.values() if v.measured_ms is not None), key=lambda v: v.number)
+        self.model.correction = fit_correction(
+            [v.model_ms for v in able], [v.measured_ms or 0.0 for v in able], [v.std_ms or 0.0 for v in able]
+        )
+
+    def added(self, key: str, measurements: Mapping[str, Measurement]) -> dict[str, Measurement]:
+        """A candidate's figures with what the device said of it beside them."""
+        said = self.verified.get(key)
+        if said is None or said.measured_ms is None:
+            return dict(measurements)
+        return {**measurements, DEVICE_LATENCY: Measurement(said.measured_ms, said.source, said.std_ms)}
+
+    def known(self, key: str, values: Mapping[str, float]) -> dict[str, float]:
+        """Figures to hold against a limit: the measured latency in place of the predicted one, where there is one."""
+        said = self.verified.get(key)
+        if said is None or said.measured_ms is None:
+            return dict(values)
+        found = {**values, self.metric: said.measured_ms}
+        if self.metric != "latency_ms":
+            found["latency_ms"] = max(v for name, v in found.items() if name.startswith("latency_ms@"))
+        return found
+
+    def refused(self, key: str) -> str:
+        """Why the device refused a candidate, or nothing."""
+        return self.verified[key].refused if key in self.verified else ""
+
+
+class Kept:
+    """What was measured, in the attributes of an Optuna study; failures that may pass are told apart."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        attributes = study.user_attrs
+        self._known = {k.removeprefix(_ATTRIBUTE): v for k, v in attributes.items() if k.startswith(_ATTRIBUTE)}
+
+    @classmethod
+    def open(cls, storage: str | Path, name: str) -> Kept:
+        """Of a study that exists."""
+        import optuna
+
+        from nas.store import open_storage
+
+        return cls(optuna.load_study(study_name=name, storage=open_storage(storage)))
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """What is known of a network; ``None`` also where another try may do better."""
+        known = self._known.get(key)
+        if known is None or known.get("again"):
+            return None
+        return {**known, **{name: tuple(known[name]) for name in ("warnings", "fallback_ops") if name in known}}
+
+    def put(self, key: str, document: dict[str, Any]) -> None:
+        """Keep it, at once."""
+        self._study.set_user_attr(_ATTRIBUTE + key, document)
+
+
+def device_text(device: GivenDevice | None) -> str:
+    """The device as a text that ``device_and_label`` reads again; empty for what is none."""
+    if isinstance(device, Mapping):
+        return ",".join(f"{label}={one}" for label, one in device.items() if isinstance(one, str))
+    return device if isinstance(device, str) else ""
+
+
+def device_and_label(device: GivenDevice) -> tuple[str | Device, str]:
+    """A device and which of several hardware models it stands for, by ``pi5_onnx=ssh://...`` or ``{"pi5_onnx": ...}``.
+
+    Raises ``VerificationError`` for more than one device.
+    """
+    if isinstance(device, Mapping):
+        if len(device) != 1:
+            raise VerificationError(f"one device measures, not {len(device)}: device={{name: address}}")
+        ((label, one),) = device.items()
+        return one, label
+    if not isinstance(device, str):
+        return device, ""
+    label, equals, address = device.partition("=")
+    return (address, label) if equals and not {"?", ":", "/"} & set(label) else (device, "")
+
+
+def correctable(hardware: HardwareModel, label: str) -> tuple[HardwareModel, Corrected, str]:
+    """The hardware with one model that learns from measurements, that model, and the metric of its latency.
+
+    ``label`` names the one that is measured, of several. Raises ``VerificationError``, ``UnknownName``.
+    """
+    labels = labels_of(hardware)
+    if not labels:
+        if label not in ("", hardware.name):
+            raise VerificationError(f"--device {label}=...: there is one hardware model, {hardware.name}; leave it out")
+        model = Corrected(hardware)
+        return model, model, "latency_ms"
+    if not label:
+        raise VerificationError(f"say which device is measured: --device NAME=ADDRESS, with {' or '.join(labels)}")
+    if label not in labels:
+        raise unknown("device", label, list(labels))
+    assert isinstance(hardware, SeveralDevices)
+    model = Corrected(hardware.models[label])
+    return hardware.replaced(label, model), model, f"latency_ms@{label}"
+
+
+def opened_device(device: str | Device) -> Device:
+    """The device at an address, asked again where it fails and left alone where it fails too often."""
+    from evaluators.runners.catalog import open_device
+    from evaluators.runners.flaky import Flaky
+
+    if isinstance(device, Flaky):
+        return device
+    return Flaky(open_device(device) if isinstance(device, str) else device)
+
+
+def verification_scores(verified: Sequence[Verified]) -> dict[str, float]:
+    """How good the predictions before measuring were, and the model's alone; empty where nothing was measured.
+
+    ``rows``, ``spearman``, ``mape_percent`` and the others of ``hardware_models.learning.scores``, ``model_`` ones for
+    the model without corrections, and ``interval_coverage``: the share that the intervals held.
+    """
+    import numpy
+
+    from hardware_models.learning import scores
+
+    able = [v for v in verified if v.measured_ms]
+    if not able:
+        return {}
+    measured = numpy.array([v.measured_ms for v in able])
+    found = scores(numpy.array([v.predicted_ms for v in able]), measured)
+    alone = scores(numpy.array([v.model_ms for v in able]), measured)
+    found |= {f"model_{name}": alone[name] for name in ("spearman", "mape_percent") if name in alone}
+    held = [v.held for v in able if v.held is not None]
+    if held:
+        found["interval_coverage"] = round(sum(held) / len(held), 4)
+    return found
