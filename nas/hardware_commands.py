@@ -132,15 +132,18 @@ def hw_calibrate(
     suggest: Annotated[Path | None, typer.Option(help="Write the networks to measure into this CSV instead.")] = None,
     space: Annotated[
         str | None,
-        typer.Option(help="With --suggest: the space they come from. Else a FILE.py:NAME that the CSV may name."),
+        typer.Option(help="The space whose networks are measured. With a CSV: a FILE.py:NAME that it may name."),
     ] = None,
-    samples: Annotated[int, typer.Option(min=4, help="With --suggest: how many.")] = 30,
+    device: Annotated[
+        str | None, typer.Option(help="Measure them now, on this device: onnxruntime?threads=1, adb://..., ssh://...")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=4, help="With --suggest or --device: how many.")] = 30,
     about: Annotated[str, typer.Option(help="What the device is, in a line.")] = "",
     seed: Annotated[int, typer.Option(help="Of the networks that are drawn.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a device file from a few measurements; --suggest says which networks tell most.
+    """Make a device file from a few measurements; --suggest says which networks tell most, --device measures them.
 
     What the known devices have in common is transferred, so that ten measurements go a long way.
     """
@@ -152,9 +155,14 @@ def hw_calibrate(
     if suggest is not None:
         _suggest(suggest, space, samples, seed, as_json)
         return
+    if device is not None:
+        if space is None or measurements is not None:
+            raise ValueError("--device needs --space, whose networks it measures, and no CSV")
+        measurements = _measured(out.with_suffix(".csv"), space, device, samples, seed)
     if measurements is None:
         raise ValueError(
-            "say what was measured: a CSV file; which networks to measure, --suggest FILE --space SPACE tells"
+            "say what was measured: a CSV file; which networks to measure, --suggest FILE --space SPACE tells;"
+            " --device ADDRESS --space SPACE measures them"
         )
     from hardware_models.calibrate import calibrate
     from hardware_models.measured_csv import read_measured
@@ -173,6 +181,49 @@ def hw_calibrate(
     )
     spaces = [e.space.name for e in entries if e.space is not None]
     typer.echo(f"Next: nas search --space {space or (spaces or ['mobiledet'])[0]} --hw {_as_path(out)}")
+
+
+def _measured(to: Path, space: str, device: str, samples: int, seed: int) -> Path:
+    """The measurements, made now; a file that an earlier run left is not written over."""
+    from evaluators.runners.interface import DeviceError
+    from nas.measuring import measure_samples
+
+    if to.exists():
+        raise ValueError(f"{str(to)!r} is there already: calibrate from it (nas hw calibrate {to}), or move it away")
+    try:
+        measure_samples(space, device, samples, to, seed=seed, report=lambda text: typer.echo(text, err=True))
+    except DeviceError as error:
+        raise ValueError(str(error)) from None
+    except OSError as error:
+        raise ValueError(f"cannot write {str(to)!r}: {error.strerror}") from None
+    return to
+
+
+@hw_app.command("measure")
+def hw_measure(
+    network: Annotated[str, typer.Argument(help="A published network, a graph's JSON file, or SPACE=ARCHITECTURE.")],
+    device: Annotated[str, typer.Option(help="onnxruntime?threads=1, litert, ethos-u55-128, adb://..., ssh://...")],
+    as_json: Json = False,
+) -> None:
+    """Measure a network on a real device, or ask a vendor's compiler for its estimate."""
+    from dataclasses import asdict
+
+    from evaluators.runners.interface import DeviceError
+    from nas.measuring import measure_network
+
+    try:
+        found = measure_network(network_of(network), device)
+    except DeviceError as error:
+        raise ValueError(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps({"network": network, **asdict(found)}, default=str))
+        return
+    spread = f" (5 % to 95 %: {found.low_ms:.3g} to {found.high_ms:.3g})" if found.repeats > 1 else ""
+    typer.echo(f"{network}: {found.latency_ms:.3g} ms{spread}, {found.source}")
+    for name, value in found.extra.items():
+        typer.echo(f"  {name.replace('_', ' ')}: {value:g}")
+    for told in (*[f"left to a processor: {op}" for op in found.fallback_ops], *found.warnings):
+        typer.echo(f"  {told}")
 
 
 def _suggest(to: Path, space: str | None, samples: int, seed: int, as_json: bool) -> None:

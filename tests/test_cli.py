@@ -117,7 +117,6 @@ def test_training_on_digits_end_to_end_and_show_resume_after_it(here: Path, caps
         (("search", "--space", "mobiledet", "--hw", "edgetpu", "--training", "stps=3"), "stps"),
         (("search", "--space", "mobiledet", "--hw", "edgetpu", "--trials", "many"), "'--trials'"),
         (("search", "--space", "mobiledet", "--hw", "edgetpu", "--training", "steps=abc"), "steps is 'abc'"),
-        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "task=classify"), "search by prediction alone"),
         (("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "width=-1"), "a factor above 0"),
         (
             ("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "image_size=8"),
