@@ -56,10 +56,6 @@ class DetectionTraining(Recipe):
         """Of the data, without the background. Raises ``DataError``."""
         return len(class_names(self.data))
 
-    def describe(self) -> str:
-        """The proxy scale and the losses in words."""
-        return f"{super().describe()}; " + "; ".join(f"{name} heads: {kind.loss}" for name, kind in HEADS.items())
-
     def load(self) -> DetectionData:
         """The data set, loaded once a process. Raises ``DataError``."""
         return _cached_data(

@@ -103,9 +103,12 @@ HARDWARE: dict[str, HardwareRow] = {
     "pi5": HardwareRow("hardware_models.devices:pi5.toml", "Raspberry Pi 5, LiteRT, one thread"),
     "pi5_onnx": HardwareRow("hardware_models.devices:pi5_onnx.toml", "Raspberry Pi 5, ONNX Runtime, one thread"),
     "pi5_torch": HardwareRow("hardware_models.devices:pi5_torch.toml", "Raspberry Pi 5, PyTorch Mobile, one thread"),
-    # calibrated on measurements by results/h200_latency.py
+    # calibrated on the measurements of results/h200_latency.py and results/local_onnxruntime.py
     "h200": HardwareRow("hardware_models.devices:h200.toml", "NVIDIA H200, float16, batch 1"),
     "h200_batch32": HardwareRow("hardware_models.devices:h200_batch32.toml", "NVIDIA H200, float16, batch 32"),
+    "onnxruntime_cpu": HardwareRow(
+        "hardware_models.devices:onnxruntime_cpu.toml", "a server's x86 core, ONNX Runtime, one thread"
+    ),
     # learned by results/ethos_u.py from what Arm's compiler estimates
     "ethos_u55_32": HardwareRow("hardware_models.devices:ethos_u55_32.toml", "Arm Ethos-U55-32, by Arm's compiler"),
     "ethos_u55_64": HardwareRow("hardware_models.devices:ethos_u55_64.toml", "Arm Ethos-U55-64, by Arm's compiler"),

@@ -1,6 +1,7 @@
 """100 random MobileDets on this processor's ONNX Runtime: a model from 30 of them, chosen to inform, checked on 70.
 
     python results/local_onnxruntime.py [ADDRESS] [IMAGE_SIZE]      # onnxruntime?threads=1, 320
+    python results/local_onnxruntime.py check                       # what was measured before
 
 Measures into results/local_onnxruntime.csv, which also says on which processor. The order of the measurements is
 random, so that drift of the clock falls on both parts alike.
@@ -20,7 +21,7 @@ from evaluators.runners.catalog import open_device
 from hardware_models.calibrate import calibrate, check
 from hardware_models.calibration import informative, known_devices, make_pool
 from hardware_models.catalog import model_from_text
-from hardware_models.measured_csv import Entry
+from hardware_models.measured_csv import Entry, read_measured
 from search_spaces.catalog import load_space
 
 NETWORKS, FITTED = 100, 30
@@ -32,39 +33,38 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def main(address: str = "onnxruntime?threads=1", image_size: str = "320") -> None:
+def measure(address: str = "onnxruntime?threads=1", image_size: str = "320") -> None:
     space, rng = load_space("mobiledet", image_size=int(image_size)), random.Random(100)
-    genotypes = list(dict.fromkeys(space.sample(rng) for _ in range(NETWORKS + 5)))[:NETWORKS]
-    graphs = [space.graph(genotype) for genotype in genotypes]
+    texts = list(dict.fromkeys(space.format(space.sample(rng)) for _ in range(NETWORKS + 5)))[:NETWORKS]
     device = open_device(address)
-    measured: dict[int, float] = {}
     with OUT.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["space", "options", "architecture", "latency_ms", "std_ms", "device", "processor"])
-        for number, place in enumerate(rng.sample(range(NETWORKS), NETWORKS)):
-            found = device.measure(graphs[place])
-            measured[place] = found.latency_ms
-            text = space.format(genotypes[place])
+        for number, text in enumerate(rng.sample(texts, NETWORKS)):
+            found = device.measure(space.graph(space.parse(text)))
             figures = [f"{found.latency_ms:.4f}", f"{found.std_ms:.4f}", address, processor()]
             writer.writerow([space.name, f"image_size={image_size}", text, *figures])
             if number % 20 == 0:
                 print(number, found.latency_ms, *found.warnings, flush=True)
     device.close()
-    pool = make_pool(graphs, known_devices())
-    chosen = informative(pool, FITTED)
-    entries = [Entry("", g, measured[i], space, genotypes[i]) for i, g in enumerate(graphs)]
-    others = [entry for i, entry in enumerate(entries) if i not in set(chosen)]
+
+
+def told(entries: list[Entry], chosen: list[int]) -> dict[str, float]:
     made = calibrate([entries[i] for i in chosen], "local")
-    print("chosen to inform:", made.kind, check(model_from_text(made.text, "local", "made here"), others))
-    again = []
-    for seed in range(20):
-        drawn = random.Random(seed).sample(range(NETWORKS), FITTED)
-        made = calibrate([entries[i] for i in drawn], "local")
-        rest = [entry for i, entry in enumerate(entries) if i not in set(drawn)]
-        again.append(check(model_from_text(made.text, "local", "made here"), rest))
+    others = [entry for i, entry in enumerate(entries) if i not in set(chosen)]
+    return {"transferred": float(made.kind == "transferred"), **check(model_from_text(made.text, "local", ""), others)}
+
+
+def check_all() -> None:
+    entries = read_measured(OUT)
+    pool = make_pool([entry.graph for entry in entries], known_devices())
+    print("chosen to inform:", told(entries, informative(pool, FITTED)))
+    again = [told(entries, random.Random(seed).sample(range(NETWORKS), FITTED)) for seed in range(20)]
     mean = {key: round(float(numpy.mean([row[key] for row in again])), 4) for key in again[0]}
     print("drawn at random, mean of 20 draws:", mean)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:2] != ["check"]:
+        measure(*sys.argv[1:])
+    check_all()

@@ -99,7 +99,6 @@ def test_graphs_that_are_no_detector_for_the_data_are_refused() -> None:
 def test_a_head_is_known_by_its_shapes() -> None:
     kinds = {graph: head_kind(graph.output_shapes, 64, 10).loss for graph in (small_detector(64), small_yolo(64))}
     assert list(kinds.values()) == [ssd_training.LOSS, yolo_training.LOSS]
-    assert all(loss in SMALL.describe() for loss in kinds.values())
     space = load_space("emo", task="detect", image_size=64, num_classes=10)
     emo = space.graph(space.sample(random.Random(0)))
     assert head_kind(emo.output_shapes, 64, 10).loss == ssd_training.LOSS
