@@ -105,7 +105,7 @@ def contract_of(name: str, options: dict[str, Any], **settings: Any) -> type[Spa
 
 for _name in SPACES:
     globals()[f"Test_{_name}"] = contract_of(_name, {}, samples=8, trained=3)
-    globals()[f"TestThousand_{_name}"] = pytest.mark.slow(contract_of(_name, {}, samples=1000, trained=50))
+    globals()[f"TestThousand_{_name}"] = pytest.mark.slow(contract_of(_name, {}, samples=1000, trained=1000))
 for _name, (_space, _options) in VARIANTS.items():
     globals()[f"TestThousand_{_name}"] = pytest.mark.slow(contract_of(_space, _options, samples=1000, trained=50))
 
