@@ -25,7 +25,7 @@ from hardware_models.cost import Cost
 from nas.baselines_beside import baselines_near, draw_baselines
 from nas.candidate import Candidate
 from nas.device_metrics import DEVICE_LATENCY
-from nas.objectives import Limit, Objective, metric_row
+from nas.objectives import METRICS, Limit, Objective, metric_row
 from nas.result import SearchResult, Tally, pareto_front
 from nas.verification_report import draw_measured, verification_lines, verification_table
 
@@ -102,11 +102,11 @@ def _columns(
     objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool, shown: Iterable[Candidate] = ()
 ) -> list[str]:
     """The metrics of a table: what was asked for, each device's latency, what a device said, and sizes."""
-    wanted = [o.metric for o in objectives]
-    if trained and "accuracy" not in wanted:
-        wanted += [name for name in ("map", "map50") if name not in wanted]
-    wanted += [limit.metric for limit in limits if limit.metric not in wanted]
     known = dict.fromkeys(name for c in shown for name in c.metrics)
+    wanted = [o.metric for o in objectives]
+    if trained:
+        wanted += [name for name, metric in METRICS.items() if metric.origin == "quality" and name in known]
+    wanted += [limit.metric for limit in limits if limit.metric not in wanted]
     wanted += [
         "latency_ms",
         *(n for n in known if n.startswith("latency_ms@")),
@@ -118,7 +118,7 @@ def _columns(
 
 def front_table(result: SearchResult) -> Table:
     """The front, best first objective first, then the published networks that were trained beside it."""
-    columns = _columns(result.objectives, result.limits, bool(result.proxy), result.front)
+    columns = _columns(result.objectives, result.limits, bool(result.proxy), [*result.front, *result.references])
     table = _candidate_table(f"Pareto front of {result.study}", columns)
     for c in result.front:
         _add(table, c, columns)
