@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluators.image_data import ImageData, classification_classes, load_classification_data
-from evaluators.image_training import ImageTraining, with_recipe
+from evaluators.image_training import ImageTraining
+from evaluators.recipe import with_recipe
 from evaluators.training import Loss, answers
 
 _cached_data = lru_cache(maxsize=2)(load_classification_data)
@@ -55,13 +56,7 @@ class ClassificationTraining(ImageTraining):
 
     def load(self) -> ImageData:
         """The data set, loaded once a process. Raises ``DataError``."""
-        return _cached_data(
-            self.data,
-            image_size=self.image_size,
-            seed=self.data_seed,
-            max_train_images=self.max_train_images,
-            max_val_images=self.max_val_images,
-        )
+        return _cached_data(self.data, **self.data_arguments)
 
     def loss(self, targets: npt.NDArray[Any]) -> Loss:
         """Cross entropy of whole images, with label smoothing."""
@@ -90,7 +85,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def classification_training(data: str = "digits", **settings: Any) -> ClassificationTraining:
     """The training for ``digits`` or ``folder:FOLDER``; settings go over that kind's defaults."""
-    return with_recipe(ClassificationTraining, RECIPES, data, settings)
+    return with_recipe(ClassificationTraining, "training to classify", RECIPES, data, settings)
 
 
 def _ranks(module: nn.Module, data: ImageData) -> Iterator[npt.NDArray[np.int64]]:

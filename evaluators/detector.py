@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from evaluators import ssd_training, yolo_training
 from evaluators.coco_map import coco_map
 from evaluators.detection_data import DetectionData, Split, class_names, load_detection_data
-from evaluators.recipe import Recipe, memory_errors, zero_residual_branches
+from evaluators.recipe import Recipe, memory_errors, with_recipe, zero_residual_branches
 from evaluators.ssd import level_count
 from evaluators.training import Loss, answers, estimate_statistics, train
-from search_spaces.catalog import unknown
 from search_spaces.graph import Graph
 from search_spaces.module import GraphModule, to_module
 
@@ -58,13 +57,7 @@ class DetectionTraining(Recipe):
 
     def load(self) -> DetectionData:
         """The data set, loaded once a process. Raises ``DataError``."""
-        return _cached_data(
-            self.data,
-            image_size=self.image_size,
-            seed=self.data_seed,
-            max_train_images=self.max_train_images,
-            max_val_images=self.max_val_images,
-        )
+        return _cached_data(self.data, **self.data_arguments)
 
     def check(self, graph: Graph) -> None:
         """ValueError where the graph takes other images than this trains on, or is no detector of its classes."""
@@ -122,11 +115,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def detection_training(data: str = "digits", **settings: Any) -> DetectionTraining:
     """The training for ``digits``, ``voc:FOLDER`` or ``coco:FOLDER``; settings go over that kind's defaults."""
-    known = [field.name for field in fields(DetectionTraining)]
-    for name in settings:
-        if name not in known:
-            raise unknown("setting of detection training", name, known)
-    return DetectionTraining(**{"data": data, **RECIPES.get(data.partition(":")[0], {}), **settings})
+    return with_recipe(DetectionTraining, "detection training", RECIPES, data, settings)
 
 
 class Head(Protocol):

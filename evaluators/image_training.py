@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from torch import nn
 from evaluators.image_data import ImageData
 from evaluators.recipe import Recipe, memory_errors, zero_residual_branches
 from evaluators.training import Loss, estimate_statistics, train
-from search_spaces.catalog import unknown
 from search_spaces.graph import Graph
 from search_spaces.module import GraphModule, to_module
 
@@ -92,18 +91,6 @@ class ImageTraining(Recipe):
         zero_residual_branches(module)
         estimate_statistics(module, data.train.images, np.random.default_rng(seed))
         return self.measured(module, data)
-
-
-Kind = TypeVar("Kind", bound=ImageTraining)
-
-
-def with_recipe(kind: type[Kind], recipes: dict[str, dict[str, Any]], data: str, settings: dict[str, Any]) -> Kind:
-    """The training of that kind for these data: its defaults for the word before the colon, and settings over them."""
-    known = [field.name for field in fields(kind)]
-    for name in settings:
-        if name not in known:
-            raise unknown(f"setting of training to {kind.task}", name, known)
-    return kind(**{"data": data, **recipes.get(data.partition(":")[0], {}), **settings})
 
 
 def initialise(module: GraphModule) -> None:

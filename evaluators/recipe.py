@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from evaluators.quality import OutOfMemory
+from search_spaces.catalog import unknown
 from search_spaces.graph import FLOAT_BYTES, Graph
 from search_spaces.module import GraphModule
 
@@ -91,6 +92,16 @@ class Recipe(ABC):
     @abstractmethod
     def load(self) -> Data:
         """The data set, loaded once a process. Raises ``DataError``."""
+
+    @property
+    def data_arguments(self) -> dict[str, Any]:
+        """What a loader of data is called with, behind the text that names them."""
+        return {
+            "image_size": self.image_size,
+            "seed": self.data_seed,
+            "max_train_images": self.max_train_images,
+            "max_val_images": self.max_val_images,
+        }
 
     @property
     def proxy(self) -> dict[str, Any]:
@@ -196,3 +207,20 @@ def residual_norms(graph: Graph) -> list[int]:
     return sorted(
         {i for operands in sums for i in operands if graph.nodes[i].op == "norm" and not before[i].isdisjoint(operands)}
     )
+
+
+Kind = TypeVar("Kind", bound=Recipe)
+
+
+def with_recipe(
+    kind: type[Kind], what: str, recipes: Mapping[str, Mapping[str, Any]], data: str, settings: Mapping[str, Any]
+) -> Kind:
+    """The training of that kind for these data: its defaults for the word before the colon, and settings over them.
+
+    ``what`` names it in the error for a setting that there is none of. Raises ``UnknownName``.
+    """
+    known = [field.name for field in fields(kind)]
+    for name in settings:
+        if name not in known:
+            raise unknown(f"setting of {what}", name, known)
+    return kind(**{"data": data, **recipes.get(data.partition(":")[0], {}), **settings})

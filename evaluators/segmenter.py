@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluators.image_data import IGNORED, ImageData, load_segmentation_data, segmentation_classes
-from evaluators.image_training import ImageTraining, with_recipe
+from evaluators.image_training import ImageTraining
+from evaluators.recipe import with_recipe
 from evaluators.training import answers
 
 _cached_data = lru_cache(maxsize=2)(load_segmentation_data)
@@ -43,13 +44,7 @@ class SegmentationTraining(ImageTraining):
 
     def load(self) -> ImageData:
         """The data set, loaded once a process. Raises ``DataError``."""
-        return _cached_data(
-            self.data,
-            image_size=self.image_size,
-            seed=self.data_seed,
-            max_train_images=self.max_train_images,
-            max_val_images=self.max_val_images,
-        )
+        return _cached_data(self.data, **self.data_arguments)
 
     def loss(self, targets: npt.NDArray[Any]) -> PixelLoss:
         """Cross entropy of the pixels that have a class, rare classes weighted up."""
@@ -74,7 +69,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def segmentation_training(data: str = "digits", **settings: Any) -> SegmentationTraining:
     """The training for ``digits`` or ``voc:FOLDER``; settings go over that kind's defaults."""
-    return with_recipe(SegmentationTraining, RECIPES, data, settings)
+    return with_recipe(SegmentationTraining, "training to segment", RECIPES, data, settings)
 
 
 class PixelLoss:

@@ -19,7 +19,7 @@ from math import exp, prod
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from hardware_models.cost import Cost, NodeCost
+from hardware_models.cost import Cost, GraphDetails, NodeCost
 from hardware_models.device_file import HardwareError, Table
 from search_spaces.graph import Fragment, Graph, Node, remember
 from search_spaces.ops import ACTIVATIONS, OPS, Shape
@@ -356,20 +356,6 @@ class _Price(NamedTuple):
     remarks: tuple[tuple[str, ...], tuple[str, ...]] | None  # kinds guessed, kinds left to the host, if any
 
 
-class _Details:
-    """A cost's second thoughts: the model and the graph."""
-
-    def __init__(self, model: AnalyticModel, graph: Graph) -> None:
-        self._model = model
-        self._graph = graph
-
-    def breakdown(self) -> list[NodeCost]:
-        return self._model.breakdown(self._graph)
-
-    def peak_memory_kib(self) -> float:
-        return self._graph.peak_activation_elements / 1024
-
-
 class AnalyticModel:
     """Prices graphs on one device. Remembers what each fragment costs, so that a second sight of it is cheap."""
 
@@ -422,7 +408,7 @@ class AnalyticModel:
             weight_bytes / 1024,
             tuple(sorted(set(guessed))) if guessed else guessed,
             tuple(sorted(set(fallback))) if fallback else fallback,
-            _Details(self, graph),
+            GraphDetails(self, graph, 1),
         )
 
     def _price(self, fragment: Fragment, producers: tuple[str, ...]) -> _Price:

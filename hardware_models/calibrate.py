@@ -12,6 +12,7 @@ from hardware_models.calibration import LEAST_FOR_RATES, informative, known_devi
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file import HardwareError
 from hardware_models.learn import number, quoted, rates_text
+from hardware_models.learned import LearnedModel
 from hardware_models.learning import scores
 from hardware_models.measured_csv import READINGS, Entry, graph_of, read_as, readings
 from hardware_models.transferred import Mixture
@@ -78,9 +79,11 @@ def calibrate(entries: Sequence[Entry], name: str, *, about: str = "", seed: int
     if measured.max() == measured.min():
         raise HardwareError("all networks took equally long: measure smaller and larger ones")
     best: tuple[float, Calibrated] | None = None
+    known = known_devices()
     for reading in readings(entries):
         graphs = [graph_of(e, reading) for e in entries]
-        for candidate in _candidates(graphs, background(entries, reading, seed), measured, name, about, reading):
+        others = background(entries, reading, seed)
+        for candidate in _candidates(graphs, others, measured, known, name, about, reading):
             if best is None or candidate[0] < best[0]:
                 best = candidate
     assert best is not None
@@ -88,12 +91,18 @@ def calibrate(entries: Sequence[Entry], name: str, *, about: str = "", seed: int
 
 
 def _candidates(
-    graphs: list[Graph], others: list[Graph], measured: Floats, name: str, about: str, reading: str
+    graphs: list[Graph],
+    others: list[Graph],
+    measured: Floats,
+    known: Sequence[LearnedModel],
+    name: str,
+    about: str,
+    reading: str,
 ) -> list[tuple[float, Calibrated]]:
     import numpy
 
     found = []
-    pool = make_pool([*graphs, *others], known_devices())
+    pool = make_pool([*graphs, *others], known)
     moved = transfer(pool, range(len(graphs)), measured)
     errors = scores(moved.held_out, measured)
     text = transferred_text(moved.mixture, pool.signals.models, errors, name, about, reading)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import ceil, exp
 from typing import TYPE_CHECKING, Any
 
-from hardware_models.catalog import hardware, load_hardware
+from hardware_models.catalog import device_kind, hardware, load_hardware
 from hardware_models.learned import LearnedModel, Rates
 from hardware_models.learning import COVERAGE, Operations, Stiffness, design, fit, held_out, interval_factor, to_rates
 from hardware_models.operation import FEATURES
@@ -54,7 +54,8 @@ class Pool:
 
 def known_devices() -> list[LearnedModel]:
     """All named devices that were learned from measurements of many networks."""
-    models = [load_hardware(name) for name in hardware()]
+    # By the kind in their files: a transferred device would load all that it rests on
+    models = [load_hardware(name) for name in hardware() if device_kind(name) == "learned"]
     return [model for model in models if isinstance(model, LearnedModel)]
 
 

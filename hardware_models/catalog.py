@@ -152,6 +152,12 @@ def model_from_text(text: str, name: str, where: str) -> HardwareModel:
     return make(table, name)
 
 
+def device_kind(name: str) -> str:
+    """The kind of a named device, without making its model. Raises ``UnknownName``, ``HardwareError``."""
+    path = device_path(name)
+    return parse(read(path), str(path)).text("kind")
+
+
 def load_hardware(hardware: str | Path | HardwareModel) -> HardwareModel:
     """A hardware model by name, from a ``.toml`` file, or the model itself.
 

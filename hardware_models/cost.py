@@ -81,6 +81,27 @@ class Cost:
         return {name: value for name, value in values.items() if value is not None}
 
 
+class Breaking(Protocol):
+    """A model that tells where the time of a graph goes."""
+
+    def breakdown(self, graph: Graph) -> list[NodeCost]: ...
+
+
+class GraphDetails:
+    """Details from the model, the graph, and how many bytes a live activation takes."""
+
+    def __init__(self, model: Breaking, graph: Graph, bytes_per_activation: float) -> None:
+        self._model = model
+        self._graph = graph
+        self._bytes_per_activation = bytes_per_activation
+
+    def breakdown(self) -> list[NodeCost]:
+        return self._model.breakdown(self._graph)
+
+    def peak_memory_kib(self) -> float:
+        return self._graph.peak_activation_elements * self._bytes_per_activation / 1024
+
+
 @runtime_checkable
 class HardwareModel(Protocol):
     """Anything that prices a graph without the device."""

@@ -10,7 +10,7 @@ on GPUs that launch kernels from one stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import exp, inf, log, log2
@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from hardware_models.analytic import operation_kinds
-from hardware_models.cost import Cost, NodeCost
+from hardware_models.cost import Cost, GraphDetails, NodeCost
 from hardware_models.device_file import HardwareError, Table
 from hardware_models.operation import FEATURES, Operation, operation_of
 from search_spaces.graph import Fragment, Graph, remember
@@ -223,21 +223,17 @@ class LearnedModel:
                 constant += price.constant
             if price.unsupported:
                 unsupported += price.unsupported
-        latency_ms = latency_parts / PARTS
-        told = {kind for kind, number in rates.constant.items() if constant.count(kind) > number}.union(guessed)
-        factor = rates.interval_factor(macs / 1e9, len(told))
-        return Cost(
-            latency_ms,
+        return priced(
+            rates,
             f"predicted:{self.name}@{self.version}",
-            None if factor is None else latency_ms / factor,
-            None if factor is None else latency_ms * factor,
-            rates.coverage,
-            energy_parts / PARTS if energy else None,
-            params * self.bytes_per_element / 1024,
-            tuple(sorted(told)),
-            (),
-            LearnedDetails(self, graph),
-            tuple(sorted(set(unsupported))),
+            latency_parts,
+            macs / 1e9,
+            guessed,
+            constant,
+            unsupported,
+            energy_mj=energy_parts / PARTS if energy else None,
+            weights_kib=params * self.bytes_per_element / 1024,
+            details=GraphDetails(self, graph, self.bytes_per_element),
         )
 
     def _price(self, fragment: Fragment) -> _Price:
@@ -279,15 +275,37 @@ def _bound(rates: Rates, operation: Operation) -> str:
     return names[shares.index(max(shares))] if any(shares) else "fused"
 
 
-class LearnedDetails:
-    """A cost's second thoughts: the model and the graph."""
+def priced(
+    rates: Rates,
+    source: str,
+    parts: int,
+    gmacs: float,
+    guessed: Sequence[str],
+    constant: Sequence[str],
+    unsupported: Sequence[str],
+    *,
+    energy_mj: float | None,
+    weights_kib: float,
+    details: GraphDetails,
+) -> Cost:
+    """The cost of what was summed: ``parts`` billionths of a ms, with the interval that the rates state.
 
-    def __init__(self, model: LearnedModel, graph: Graph) -> None:
-        self._model = model
-        self._graph = graph
-
-    def breakdown(self) -> list[NodeCost]:
-        return self._model.breakdown(self._graph)
-
-    def peak_memory_kib(self) -> float:
-        return self._graph.peak_activation_elements * self._model.bytes_per_element / 1024
+    ``guessed`` are kinds without rates, ``constant`` one kind for each operation that every measured network has
+    equally: more of it than there was is a guess too.
+    """
+    latency_ms = parts / PARTS
+    told = {kind for kind, number in rates.constant.items() if constant.count(kind) > number}.union(guessed)
+    factor = rates.interval_factor(gmacs, len(told))
+    return Cost(
+        latency_ms,
+        source,
+        None if factor is None else latency_ms / factor,
+        None if factor is None else latency_ms * factor,
+        rates.coverage,
+        energy_mj,
+        weights_kib,
+        tuple(sorted(told)),
+        (),
+        details,
+        tuple(sorted(set(unsupported))),
+    )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from hardware_models.cost import Cost, NodeCost
+from hardware_models.cost import Cost, GraphDetails, NodeCost
 from hardware_models.device_file import Table
-from hardware_models.learned import PARTS, Rates, read_rates
+from hardware_models.learned import PARTS, Rates, priced, read_rates
 from hardware_models.mac_array import MacArray, demand, left_to_cpu
 from hardware_models.operation import Operation
 from search_spaces.graph import Fragment, Graph, Node, NodeFigures, remember
@@ -117,21 +117,17 @@ class MacArrayModel:
                 left += price.left
             if price.constant:
                 constant += price.constant
-        latency_ms = parts / PARTS
-        told = {kind for kind, number in rates.constant.items() if constant.count(kind) > number}.union(guessed)
-        factor = rates.interval_factor(macs / 1e9, len(told))
-        return Cost(
-            latency_ms,
+        return priced(
+            rates,
             f"predicted:{self.name}@{self.version}",
-            None if factor is None else latency_ms / factor,
-            None if factor is None else latency_ms * factor,
-            rates.coverage,
-            None,
-            params * self.kept.bytes_per_weight / 1024,
-            tuple(sorted(told)),
-            (),
-            _Details(self, graph),
-            tuple(sorted(set(left))),
+            parts,
+            macs / 1e9,
+            guessed,
+            constant,
+            left,
+            energy_mj=None,
+            weights_kib=params * self.kept.bytes_per_weight / 1024,
+            details=GraphDetails(self, graph, self.kept.arena_per_activation),
         )
 
     def _price(self, fragment: Fragment, producers: tuple[str, ...]) -> _Price:
@@ -181,17 +177,3 @@ class MacArrayModel:
         bound = _BOUNDS[shares.index(max(shares))]
         weights = figures.params / self.array.weight_bytes_per_cycle / 1e6
         return "transfer" if bound == "compute" and weights >= operation.counts[1] else bound
-
-
-class _Details:
-    """A cost's second thoughts: the model and the graph."""
-
-    def __init__(self, model: MacArrayModel, graph: Graph) -> None:
-        self._model = model
-        self._graph = graph
-
-    def breakdown(self) -> list[NodeCost]:
-        return self._model.breakdown(self._graph)
-
-    def peak_memory_kib(self) -> float:
-        return self._graph.peak_activation_elements * self._model.kept.arena_per_activation / 1024

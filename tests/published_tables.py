@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
-from search_spaces.catalog import load_network, load_space
+from search_spaces.catalog import load_network
 from search_spaces.graph import Graph
 from search_spaces.module import to_module
-from search_spaces.space import Genotype, Space
-from tests.test_module import agree, on_meta
 
 # By name in the sheet: trainable parameters, running statistics, multiply-adds of convolutions and linear layers
 Counts = tuple[str, int, int, int]
@@ -95,31 +92,6 @@ def check_pytorch_constants(graph: Graph, eps: float = 1e-5, momentum: float = 0
         if node.op == "conv":
             assert node.attr("padding") == tuple((k // 2, k // 2) for k in node.attr("kernel"))
     assert {node.attrs[:3] for node in graph.nodes if node.op == "norm"} == {("batch", eps, momentum)}
-
-
-def check_samples(space: Space, count: int = 30, seed: int = 0) -> None:
-    """Random networks are what their modules are, train, and their genotypes survive JSON, notation and mutation."""
-    rng = random.Random(seed)
-    for number in range(count):
-        genotype = space.sample(rng)
-        graph = space.graph(genotype)
-        agree(graph, on_meta(graph), "meta")
-        if number % 10 == 0:
-            module = to_module(graph)
-            made = module.train()(torch.randn(2, *graph.input_shape))
-            sum(out.square().mean() for out in ([made] if isinstance(made, Tensor) else made.values())).backward()
-            assert all(p.grad is not None for p in module.parameters())
-        assert Genotype.from_json(genotype.to_json()) == genotype
-        assert space.parse(genotype.to_json()) == genotype == space.parse(space.format(genotype))
-        child = space.mutate(genotype, rng)
-        assert sum(child[name] != value for name, value in genotype.items() if name in child) == 1
-
-
-def check_thousand(name: str, options: dict[str, Any]) -> None:
-    space, rng = load_space(name, **options), random.Random(1)
-    for _ in range(1000):
-        graph = space.graph(space.sample(rng))
-        agree(graph, on_meta(graph), "meta")
 
 
 def check_same_outputs(graph: Graph, plain: nn.Module) -> None:
