@@ -1,6 +1,7 @@
 """Search algorithms: a protocol, and a table of strings.
 
-A searcher is a file here and a row in ``SEARCHERS``, or an entry point of the group ``nas.searchers``.
+A searcher is a file here and a row in ``SEARCHERS``, or an entry point of the group ``nas.searchers``. A name with a
+colon is a row of ``FAMILIES`` with what it is made of: ``optuna:TPESampler``.
 """
 
 from __future__ import annotations
@@ -28,8 +29,33 @@ class Outcome:
     excess: float = 0.0
 
 
+@dataclass(frozen=True)
+class Free:
+    """What is known of a genotype before anything is paid for it.
+
+    ``key`` names its network, however it is written. ``features`` are numbers that may tell of its losses, the same
+    ones in the same order for every genotype of a search: predicted costs, zero-cost scores, counts. ``losses`` holds
+    an objective that is known already, such as a predicted latency, and ``None`` for one that must be paid for; it is
+    empty where nothing is said. ``excess``: how far hard limits are broken.
+    """
+
+    key: str
+    features: tuple[float, ...] = ()
+    losses: tuple[float | None, ...] = ()
+    excess: float = 0.0
+
+
+Look = Callable[[Genotype], Free]
+
+
 class Searcher(Protocol):
-    """Proposes genotypes and learns from what became of them. Outcomes come in the order of the asks."""
+    """Proposes genotypes and learns from what became of them.
+
+    Any number may be asked for before the first is told of, and outcomes come in any order: a batch is asked for by
+    asking several times. An outcome whose genotype was never asked for (a repaired one, one of an earlier search) is
+    learnt from like any other. Everything that a searcher knows, it was told: its state is rebuilt by telling the
+    outcomes of a study again.
+    """
 
     def ask(self) -> Genotype: ...
 
@@ -52,6 +78,9 @@ SEARCHERS: dict[str, SearcherRow] = {
     "random": SearcherRow("nas.searchers.random_search:RandomSearch", "independent random genotypes"),
 }
 
+# Searchers that are made of something else, by the word before the colon: factories that take the word after it first
+FAMILIES: dict[str, SearcherRow] = {}
+
 
 def make_searcher(
     name: str,
@@ -60,20 +89,37 @@ def make_searcher(
     known: Sequence[Outcome] = (),
     *,
     name_of: Callable[[Genotype], str] | None = None,
+    look: Look | None = None,
+    objectives: int | None = None,
     **options: Any,
 ) -> Searcher:
     """The searcher of that name on ``space``, starting from ``known`` outcomes if there are any.
 
-    ``options`` are keyword arguments of its own. ``name_of`` tells a genotype's network, for those that take it.
-    Raises ``UnknownName``, and ``ValueError`` for an option that it does not have.
+    ``options`` are keyword arguments of its own. ``name_of`` tells a genotype's network, ``look`` all that is free
+    (its key is ``name_of``'s where that is not given), ``objectives`` is how many losses an outcome has: for those
+    that take them. Raises ``UnknownName``, and ``ValueError`` for an option that it does not have.
     """
-    row = named_row("searcher", name, table_with_plugins("nas.searchers", SEARCHERS, SearcherRow))
+    family, colon, inner = name.partition(":")
+    if colon:
+        row = named_row("family of searchers", family, FAMILIES)
+    else:
+        row = named_row("searcher", name, table_with_plugins("nas.searchers", SEARCHERS, SearcherRow))
     factory: Callable[..., Searcher] = import_object(row.factory)
+    if look is not None and name_of is None:
+        name_of = _key_of(look)
+    given = {"name_of": name_of, "look": look, "objectives": objectives}
     own = {p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY}
     for option in options:
-        if option not in own - {"name_of"}:
-            known_options = ", ".join(sorted(own - {"name_of"})) or "none"
+        if option not in own - set(given):
+            known_options = ", ".join(sorted(own - set(given))) or "none"
             raise ValueError(f"the searcher {name!r} has no option {option!r}; its options: {known_options}")
-    if "name_of" in own:
-        options["name_of"] = name_of
-    return factory(space, rng, known, **options)
+    passed = {one: value for one, value in given.items() if one in own}
+    start = (inner,) if colon else ()
+    return factory(*start, space, rng, known, **passed, **options)
+
+
+def _key_of(look: Look) -> Callable[[Genotype], str]:
+    def key_of(genotype: Genotype) -> str:
+        return look(genotype).key
+
+    return key_of
