@@ -12,15 +12,18 @@ layout changes, and thermal limits. Latencies are whole picoseconds, so that a s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import accumulate
 from math import exp, prod
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from hardware_models.cost import Cost, GraphDetails, NodeCost
 from hardware_models.device_file import HardwareError, Table
+from hardware_models.number_format import BYTES, read_number_format
 from search_spaces.graph import Fragment, Graph, Node, remember
 from search_spaces.ops import ACTIVATIONS, OPS, Shape
 
@@ -103,7 +106,7 @@ class Operations:
 
 @dataclass(frozen=True)
 class Device:
-    """All that the model knows of a device."""
+    """All that the model knows of a device; ``number_format`` says how many bytes an element takes everywhere."""
 
     array: Array
     memory: Memory
@@ -111,6 +114,12 @@ class Device:
     overhead: Overhead
     host: Host
     operations: Operations
+    number_format: str = "int8"
+
+    @property
+    def bytes_per_element(self) -> int:
+        """Of weights and activations alike."""
+        return BYTES[self.number_format]
 
 
 @dataclass(frozen=True)
@@ -188,6 +197,7 @@ def read_device(table: Table) -> Device:
             fused_activations=operations.texts("fused_activations"),
             guess_passes=operations.number("guess_passes"),
         ),
+        number_format=read_number_format(table),
     )
     kinds = operation_kinds() - {"input", "reshape", "zero"}
     _known(table, device.operations.passes, kinds - {"conv", "linear"}, "kind of vector operation")
@@ -233,8 +243,8 @@ class Work(NamedTuple):
     """What one node asks of a device: counts that do not depend on how fast anything is.
 
     ``kind`` is the operation's row in the device file. ``unit`` is ``array``, ``vector``, ``host``, ``link`` or
-    ``none``; ``efficiency`` names the array's. ``moved_bytes`` are operands and result in int8, ``spilled_bytes`` the
-    part of them that on-chip memory does not hold.
+    ``none``; ``efficiency`` names the array's. ``moved_bytes`` are operands and result in the device's number format,
+    ``spilled_bytes`` the part of them that on-chip memory does not hold.
     """
 
     kind: str
@@ -283,18 +293,18 @@ def _array_work(device: Device, node: Node, shapes: tuple[Shape, ...], macs: int
 
 def work_of(device: Device, node: Node, shapes: tuple[Shape, ...], macs: int, producer: str) -> Work:
     """What a node asks of a device. ``producer`` is the operation that makes its first operand, or empty."""
-    op, operations = node.op, device.operations
+    op, operations, each = node.op, device.operations, device.bytes_per_element
     kind = operation_kind(node)
     written = prod(node.shape)
     if op == "input":
-        return Work(kind, "link", moved_bytes=written)
+        return Work(kind, "link", moved_bytes=written * each)
     if OPS[op].view or op == "zero":
         return Work(kind, "none")
     if kind in ("norm:batch", "layer_scale") and producer in ("conv", "linear", "norm"):  # folded into its weights
         return Work(kind, "none")
     if op == "act" and node.attrs[0] in operations.fused_activations and producer in ("conv", "linear", "norm", "add"):
         return Work(kind, "none")
-    moved = sum(prod(s) for s in shapes) + written
+    moved = (sum(prod(s) for s in shapes) + written) * each
     if kind in operations.host:
         return Work(kind, "host", moved_bytes=moved, elements=written, macs=macs)
     spilled = max(0, moved - int(device.memory.activations_kib * 1024))
@@ -373,29 +383,25 @@ class AnalyticModel:
     def __repr__(self) -> str:
         return f"<AnalyticModel {self.name}@{self.version}>"
 
+    @property
+    def number_format(self) -> str:
+        return self.device.number_format
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_prices": {}}
 
     def estimate(self, graph: Graph) -> Cost:
-        """The cost of one inference at batch 1 in int8: weights and activations take a byte an element."""
-        prices = self._prices
-        total = self._invoke + self._output_picoseconds(graph)
-        weight_bytes = 0
+        """The cost of one inference at batch 1, in the device's number format."""
+        prices = self._prices_of(graph)
+        total = self._invoke + self._output_picoseconds(graph) + sum([price[0] for price in prices])
+        weight_bytes = sum([price[1] for price in prices])
         guessed: tuple[str, ...] = ()
         fallback: tuple[str, ...] = ()
-        for fragment, _, producers, _ in graph.pieces:
-            # A loose activation may fold into what comes before it; a closed fragment is the same everywhere.
-            price = prices.get(fragment if fragment.closed else (fragment, producers))
-            if price is None:
-                price = self._price(fragment, producers)
-            picoseconds, fragment_bytes, _, remarks = price
-            total += picoseconds
-            weight_bytes += fragment_bytes
-            if remarks is not None:
-                guessed += remarks[0]
-                fallback += remarks[1]
+        for remarks in [price[3] for price in prices if price[3] is not None]:
+            guessed += remarks[0]
+            fallback += remarks[1]
         if weight_bytes > self._weights_bytes:
-            total += self._waiting_for_weights(graph)
+            total += self._waiting_for_weights(prices)
         latency_ms = total / _PICOSECONDS_PER_MS
         factor = self._factor
         return Cost(
@@ -408,8 +414,17 @@ class AnalyticModel:
             weight_bytes / 1024,
             tuple(sorted(set(guessed))) if guessed else guessed,
             tuple(sorted(set(fallback))) if fallback else fallback,
-            GraphDetails(self, graph, 1),
+            GraphDetails(self, graph, self.device.bytes_per_element),
         )
+
+    def _prices_of(self, graph: Graph) -> list[_Price]:
+        """What the pieces of a graph cost, in order."""
+        known = self._prices.get
+        # A loose activation may fold into what comes before it; a closed fragment is the same everywhere.
+        return [
+            known(fragment if fragment.closed else (fragment, producers)) or self._price(fragment, producers)
+            for fragment, _, producers, _ in graph.pieces
+        ]
 
     def _price(self, fragment: Fragment, producers: tuple[str, ...]) -> _Price:
         nodes = []
@@ -418,7 +433,9 @@ class AnalyticModel:
             first = node.inputs[0] if node.inputs else None
             producer = "" if first is None else fragment.nodes[first].op if first >= 0 else producers[-first - 1]
             work = work_of(self.device, node, fragment.operand_shapes(node), figures.macs, producer)
-            nodes.append((_picoseconds(latency_us(self.device, work)[0]), figures.params))
+            nodes.append(
+                (_picoseconds(latency_us(self.device, work)[0]), figures.params * self.device.bytes_per_element)
+            )
             if work.guessed:
                 guessed.add(work.kind)
             if work.unit == "host":
@@ -433,34 +450,33 @@ class AnalyticModel:
         left = sorted({index for _, index in graph.outputs})
         moved = 0
         for fragment, _, _, base in reversed(graph.pieces):
+            if left[0] >= base and len(left) == len(fragment.outputs):  # all of one block's
+                moved += fragment.output_elements
+                break
             while left and left[-1] >= base:
                 moved += prod(fragment.nodes[left.pop() - base].shape)
             if not left:
                 break
-        return _picoseconds(link_us(self.device, moved))
+        return _picoseconds(link_us(self.device, moved * self.device.bytes_per_element))
 
-    def _waiting_for_weights(self, graph: Graph) -> int:
+    def _waiting_for_weights(self, prices: Sequence[_Price]) -> int:
         """Time that the chip waits for weights from outside.
 
         Weights are kept on the chip in the order of execution until one does not fit; from there on all are fetched,
         while the chip works on what it has.
         """
-        held = computing = fetched = 0
-        for fragment, _, producers, _ in graph.pieces:
-            price = self._prices.get(fragment if fragment.closed else (fragment, producers))
-            if price is None:  # dropped in the meantime
-                price = self._price(fragment, producers)
-            if fetched:
-                computing += price.picoseconds
-                fetched += price.weight_bytes
-            elif held + price.weight_bytes <= self._weights_bytes:
-                held += price.weight_bytes
-            else:
-                for picoseconds, weight_bytes in price.nodes:
-                    held += weight_bytes
-                    if held > self._weights_bytes:
-                        computing += picoseconds
-                        fetched += weight_bytes
+        held = list(accumulate([price[1] for price in prices]))
+        place = bisect_right(held, self._weights_bytes)  # of the first piece that does not fit whole
+        if place == len(prices):
+            return 0
+        fetched = held[-1] - held[place]
+        computing = sum([price[0] for price in prices[place + 1 :]])
+        kept = held[place] - prices[place][1]
+        for picoseconds, weight_bytes in prices[place][2]:
+            kept += weight_bytes
+            if kept > self._weights_bytes:
+                computing += picoseconds
+                fetched += weight_bytes
         return max(0, _picoseconds(outside_us(self.device, fetched)) - computing)
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
@@ -476,7 +492,7 @@ class AnalyticModel:
         for op, picoseconds, bound in (
             ("invoke", self._invoke, "overhead"),
             ("outputs", self._output_picoseconds(graph), "transfer"),
-            ("weights", self._waiting_for_weights(graph), "transfer"),
+            ("weights", self._waiting_for_weights(self._prices_of(graph)), "transfer"),
         ):
             if picoseconds:
                 rows.append(NodeCost(None, op, (), 0, picoseconds / _PICOSECONDS_PER_MS, bound))

@@ -8,13 +8,22 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from hardware_models.calibration import LEAST_FOR_RATES, informative, known_devices, make_pool, own_rates, transfer
+from hardware_models.calibration import (
+    LEAST_FOR_RATES,
+    informative,
+    known_devices,
+    make_pool,
+    own_rates,
+    prior_rates,
+    transfer,
+)
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file import HardwareError
 from hardware_models.learn import number, quoted, rates_text
 from hardware_models.learned import LearnedModel
 from hardware_models.learning import scores
 from hardware_models.measured_csv import READINGS, Entry, graph_of, read_as, readings
+from hardware_models.number_format import DEFAULT, KEY, checked_number_format
 from hardware_models.transferred import Mixture
 from search_spaces.catalog import load_network, networks
 from search_spaces.graph import Graph
@@ -41,6 +50,25 @@ class Calibrated:
     errors: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Stated:
+    """What a device file says of itself, whatever its kind."""
+
+    about: str
+    number_format: str
+    reading: str
+
+    def head(self, kind: str) -> list[str]:
+        return [
+            "# Made by nas hw calibrate; the errors are those on networks left out.",
+            f'kind = "{kind}"',
+            "version = 1",
+            f'{KEY} = "{self.number_format}"',
+            f"about = {quoted(self.about)}",
+            f'measured = "{self.reading}"',
+        ]
+
+
 def background(entries: Sequence[Entry], reading: str, seed: int = 0) -> list[Graph]:
     """Networks like the measured ones: random ones of their spaces, or all published ones where they have none."""
     spaces = {id(e.space): e.space for e in entries if e.space is not None}
@@ -62,14 +90,19 @@ def distinct(entries: Sequence[Entry]) -> list[Entry]:
     return [replace(first[name], latency_ms=median(values)) for name, values in latencies.items()]
 
 
-def calibrate(entries: Sequence[Entry], name: str, *, about: str = "", seed: int = 0) -> Calibrated:
+def calibrate(
+    entries: Sequence[Entry], name: str, *, about: str = "", number_format: str = DEFAULT, seed: int = 0
+) -> Calibrated:
     """The device file for measured networks: of the ways there are, the one with the least held-out error.
 
-    Transfer from the known devices; from 25 networks on also rates of the device's own. Networks of spaces whose
-    published measurements ran dead branches are read both ways. Raises ``HardwareError``.
+    Transfer from the known devices, or rates from the prior of a class of processors; from 25 networks on also rates of
+    the device's own. Networks of spaces whose
+    published measurements ran dead branches are read both ways. ``number_format``: that in which they were measured.
+    Raises ``HardwareError``.
     """
     import numpy
 
+    checked_number_format(number_format)
     entries = distinct(entries)
     if len(entries) < LEAST:
         raise HardwareError(
@@ -83,7 +116,8 @@ def calibrate(entries: Sequence[Entry], name: str, *, about: str = "", seed: int
     for reading in readings(entries):
         graphs = [graph_of(e, reading) for e in entries]
         others = background(entries, reading, seed)
-        for candidate in _candidates(graphs, others, measured, known, name, about, reading):
+        stated = Stated(about or f"{name}, calibrated", number_format, reading)
+        for candidate in _candidates(graphs, others, measured, known, stated):
             if best is None or candidate[0] < best[0]:
                 best = candidate
     assert best is not None
@@ -95,9 +129,7 @@ def _candidates(
     others: list[Graph],
     measured: Floats,
     known: Sequence[LearnedModel],
-    name: str,
-    about: str,
-    reading: str,
+    stated: Stated,
 ) -> list[tuple[float, Calibrated]]:
     import numpy
 
@@ -105,14 +137,15 @@ def _candidates(
     pool = make_pool([*graphs, *others], known)
     moved = transfer(pool, range(len(graphs)), measured)
     errors = scores(moved.held_out, measured)
-    text = transferred_text(moved.mixture, pool.signals.models, errors, name, about, reading)
-    found.append((_miss(moved.held_out, measured), Calibrated(text, "transferred", reading, errors)))
-    if len(graphs) >= LEAST_FOR_RATES:
-        rates, held_out = own_rates(graphs, measured)
+    text = transferred_text(moved.mixture, pool.signals.models, errors, stated)
+    found.append((_miss(moved.held_out, measured), Calibrated(text, "transferred", stated.reading, errors)))
+    for kind, rates_of in (("few_rows", prior_rates), ("learned", own_rates)):
+        if kind == "learned" and len(graphs) < LEAST_FOR_RATES:
+            continue
+        rates, held_out = rates_of(graphs, measured)
         errors = scores(numpy.maximum(held_out, 1e-9), measured)
-        head = _head("learned", name, about, reading)
-        text = "\n".join([*head, *rates_text("latency", rates, errors)]) + "\n"
-        found.append((_miss(held_out, measured), Calibrated(text, "learned", reading, errors)))
+        text = "\n".join([*stated.head(kind), *rates_text("latency", rates, errors)]) + "\n"
+        found.append((_miss(held_out, measured), Calibrated(text, kind, stated.reading, errors)))
     return found
 
 
@@ -122,26 +155,14 @@ def _miss(predicted: Floats, measured: Floats) -> float:
     return float(numpy.sqrt((numpy.log(numpy.maximum(predicted, 1e-9) / measured) ** 2).mean()))
 
 
-def _head(kind: str, name: str, about: str, reading: str) -> list[str]:
-    return [
-        "# Made by nas hw calibrate; the errors are those on networks left out.",
-        f'kind = "{kind}"',
-        "version = 1",
-        f"about = {quoted(about or f'{name}, calibrated')}",
-        f'measured = "{reading}"',
-    ]
-
-
 def transferred_text(
     mixture: Mixture,
     models: Sequence[HardwareModel],
     errors: dict[str, float],
-    name: str,
-    about: str,
-    reading: str,
+    stated: Stated,
 ) -> str:
     """The device file of a mixture."""
-    lines = [*_head("transferred", name, about, reading), "", "# The devices it rests on, with their versions"]
+    lines = [*stated.head("transferred"), "", "# The devices it rests on, with their versions"]
     lines += ["[devices]", *(f'"{m.name}" = {getattr(m, "version", 1)}' for m in models)]
     lines += ["", "[latency]", f"intercept = [{mixture.intercept:.8g}]"]
     lines += [f"largest_gmacs = {number(mixture.largest_gmacs)}", "", "[latency.error]"]

@@ -1,4 +1,4 @@
-"""A device file from a few measurements: transfer from known devices, or rates of its own where those are better.
+"""A device file from a few measurements: transfer from known devices, rates from a prior, or rates of its own.
 
 The transfer is a Gaussian process over networks (Rasmussen and Williams, Gaussian Processes for Machine Learning, eq.
 2.25) on the logarithm of the latency: its mean is a weighted mean of the known devices, each standardised over a pool
@@ -10,11 +10,13 @@ without it: these residuals give the errors and the interval.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, exp
 from typing import TYPE_CHECKING, Any
 
+from hardware_models import few_rows
 from hardware_models.catalog import device_kind, hardware, load_hardware
+from hardware_models.few_plans import PRIORS
 from hardware_models.learned import LearnedModel, Rates
 from hardware_models.learning import COVERAGE, Operations, Stiffness, design, fit, held_out, interval_factor, to_rates
 from hardware_models.operation import FEATURES
@@ -34,6 +36,8 @@ EVIDENCE, _SURE = 0.5, 0.02
 """The power of the likelihood by which known devices weigh, and the share of the variance that none explains."""
 MOST_REFITS = 50
 LEAST_FOR_RATES = 25
+CLASSES = ("processor", "accelerator", "gpu", "gpu in PyTorch")
+"""The rows of ``few_plans.PRIORS`` that know what an inference adds to its operations."""
 _LEVEL = 9.0  # the variance of the level: known from the measurements alone
 
 
@@ -170,7 +174,7 @@ def transfer(pool: Pool, chosen: Sequence[int], measured: Floats) -> Transferred
         {m.name: float(x) for m, x in zip(pool.signals.models, w, strict=True)},
         {kind: tuple(pairs[i * width : (i + 1) * width]) for i, kind in enumerate(pool.signals.kinds)},
         _factor(left),
-        round(min(COVERAGE, len(places) / (len(places) + 1)), 4),  # what so few residuals can promise
+        _coverage(len(places)),
         float(pool.gmacs[places].max()),
     )
     return Transferred(mixture, numpy.exp(target - left))
@@ -180,13 +184,25 @@ def _left_out(pool: Pool, places: Any, target: Floats) -> Floats:
     """Every network's logarithm as predicted without it; without one of ``MOST_REFITS`` groups where there are more."""
     import numpy
 
-    group = numpy.random.default_rng(0).permutation(len(places)) % MOST_REFITS
+    group = _groups(len(places))
     found = numpy.zeros(len(places))
     for number in range(int(group.max()) + 1):
         inside = group == number
         intercept, by_device, by_count = _solve(pool, places[~inside], target[~inside])
         found[inside] = intercept + pool.logs[places[inside]] @ by_device + pool.counts[places[inside]] @ by_count
     return found
+
+
+def _groups(count: int) -> Any:
+    """Which measurements are left out together: each alone, where there are few."""
+    import numpy
+
+    return numpy.random.default_rng(0).permutation(count) % MOST_REFITS
+
+
+def _coverage(count: int) -> float:
+    """What the interval of so few residuals can promise."""
+    return round(min(COVERAGE, count / (count + 1)), 4)
 
 
 def _solve(pool: Pool, places: Any, target: Floats) -> tuple[float, Floats, Floats]:
@@ -222,6 +238,29 @@ def _factor(left: Floats) -> float:
     ratios = numpy.sort(numpy.abs(left))
     place = min(len(ratios), ceil((len(ratios) + 1) * COVERAGE))
     return exp(float(ratios[place - 1]))
+
+
+def prior_rates(graphs: Sequence[Graph], measured: Floats) -> tuple[Rates, Floats]:
+    """Rates of ``few_rows`` from the measurements and the prior of a class of processors, with held-out predictions.
+
+    Of ``CLASSES``, the one with the least held-out error; each prediction is by the class that the others choose.
+    """
+    import numpy
+
+    counter = Operations()
+    groups = [str(group) for group in _groups(len(graphs))]
+    samples = [
+        few_rows.sample(counter, graph, float(ms), group)
+        for graph, ms, group in zip(graphs, measured, groups, strict=True)
+    ]
+    each = numpy.array([few_rows.held_out(samples, PRIORS[name], groups) for name in CLASSES])
+    squares = numpy.log(each / measured) ** 2
+    prior = PRIORS[CLASSES[int(squares.sum(1).argmin())]]
+    # The class is chosen without the network that is predicted, or the error would be that of the luckiest class
+    left_out = each[(squares.sum(1, keepdims=True) - squares).argmin(0), numpy.arange(len(samples))]
+    unknowns = few_rows.fit_rates(samples, prior)
+    rates = few_rows.to_rates(unknowns, samples, prior, _factor(numpy.log(left_out / measured)))
+    return replace(rates, coverage=_coverage(len(graphs))), left_out
 
 
 def own_rates(graphs: Sequence[Graph], measured: Floats) -> tuple[Rates, Floats]:

@@ -13,15 +13,21 @@ from pathlib import Path
 
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file import HardwareError, Table, parse, read
-from search_spaces.catalog import import_object, named_row, table_with_plugins
+from hardware_models.number_format import read_number_format
+from search_spaces.catalog import import_object, table_with_plugins, unknown
 
 
 @dataclass(frozen=True)
 class HardwareRow:
-    """One named device: its file, as ``package:file.toml``, and what it is in a line."""
+    """One named device: its file, as ``package:file.toml``, and what it is in a line.
+
+    ``device``: what the device is called beside its other number formats, which have rows of their own; empty where
+    that is the row's own name. ``device:int8`` is then the row whose file states int8.
+    """
 
     file: str
     summary: str
+    device: str = ""
 
 
 HARDWARE: dict[str, HardwareRow] = {
@@ -45,7 +51,7 @@ HARDWARE: dict[str, HardwareRow] = {
         "hardware_models.devices:jetson_nano_pytorch.toml", "NVIDIA Jetson Nano, PyTorch, float16"
     ),
     "jetson_nano_tensorrt": HardwareRow(
-        "hardware_models.devices:jetson_nano_tensorrt.toml", "NVIDIA Jetson Nano, TensorRT, float16"
+        "hardware_models.devices:jetson_nano_tensorrt.toml", "NVIDIA Jetson Nano, TensorRT, float16", "jetson_nano"
     ),
     "pixel1_cpu": HardwareRow("hardware_models.devices:pixel1_cpu.toml", "Pixel 1 phone, CPU, one thread"),
     "pixel2_cpu": HardwareRow("hardware_models.devices:pixel2_cpu.toml", "Pixel 2 phone, CPU, one thread"),
@@ -54,18 +60,20 @@ HARDWARE: dict[str, HardwareRow] = {
     ),
     "pixel3_cpu4": HardwareRow("hardware_models.devices:pixel3_cpu4.toml", "Pixel 3 phone, CPU, four threads"),
     "pixel3_cpu4_int8": HardwareRow(
-        "hardware_models.devices:pixel3_cpu4_int8.toml", "Pixel 3 phone, CPU, four threads, int8"
+        "hardware_models.devices:pixel3_cpu4_int8.toml", "Pixel 3 phone, CPU, four threads, int8", "pixel3_cpu4"
     ),
     "pixel3_gpu": HardwareRow("hardware_models.devices:pixel3_gpu.toml", "Pixel 3 phone, GPU"),
     "pixel3_nnapi": HardwareRow("hardware_models.devices:pixel3_nnapi.toml", "Pixel 3 phone, NNAPI"),
-    "pixel3_nnapi_int8": HardwareRow("hardware_models.devices:pixel3_nnapi_int8.toml", "Pixel 3 phone, NNAPI, int8"),
+    "pixel3_nnapi_int8": HardwareRow(
+        "hardware_models.devices:pixel3_nnapi_int8.toml", "Pixel 3 phone, NNAPI, int8", "pixel3_nnapi"
+    ),
     "pixel4_dsp": HardwareRow("hardware_models.devices:pixel4_dsp.toml", "the Hexagon DSP of a Pixel 4, int8"),
     "pixel6_cpu": HardwareRow("hardware_models.devices:pixel6_cpu.toml", "Pixel 6 phone, CPU, one thread, int8"),
     "pixel8_edgetpu": HardwareRow("hardware_models.devices:pixel8_edgetpu.toml", "the Edge TPU of a Pixel 8"),
     "s23_cpu": HardwareRow("hardware_models.devices:s23_cpu.toml", "Samsung Galaxy S23 phone, CPU, one thread, int8"),
-    "v100_fp16": HardwareRow("hardware_models.devices:v100_fp16.toml", "NVIDIA V100, TensorRT, float16"),
-    "v100_fp32": HardwareRow("hardware_models.devices:v100_fp32.toml", "NVIDIA V100, TensorRT, float32"),
-    "v100_int8": HardwareRow("hardware_models.devices:v100_int8.toml", "NVIDIA V100, TensorRT, int8"),
+    "v100_fp16": HardwareRow("hardware_models.devices:v100_fp16.toml", "NVIDIA V100, TensorRT, float16", "v100"),
+    "v100_fp32": HardwareRow("hardware_models.devices:v100_fp32.toml", "NVIDIA V100, TensorRT, float32", "v100"),
+    "v100_int8": HardwareRow("hardware_models.devices:v100_int8.toml", "NVIDIA V100, TensorRT, int8", "v100"),
     "xavier_pytorch": HardwareRow(
         "hardware_models.devices:xavier_pytorch.toml", "NVIDIA Jetson AGX Xavier, PyTorch, float16"
     ),
@@ -124,6 +132,7 @@ KINDS: dict[str, str] = {
     "few_rows": "hardware_models.few_rows:few_rows_model",
     "learned": "hardware_models.learned:learned_model",
     "mac_array": "hardware_models.mac_array_model:mac_array_model",
+    "table": "hardware_models.table:table_model",
     "transferred": "hardware_models.transferred:transferred_model",
 }
 
@@ -133,11 +142,47 @@ def hardware() -> dict[str, HardwareRow]:
     return table_with_plugins("nas.hardware", HARDWARE, HardwareRow)
 
 
+def row_name(name: str) -> str:
+    """The row that a name means: ``pixel3_cpu4_int8`` itself, or for ``pixel3_cpu4:int8`` the device's row in int8.
+
+    Raises ``UnknownName``, and ``HardwareError`` for a number format that the device is not there in.
+    """
+    rows = hardware()
+    if name in rows:
+        return name
+    device, colon, wanted = name.partition(":")
+    if device.endswith(".toml"):
+        raise HardwareError(f"{name}: a device file states one number format; write {device}")
+    formats = formats_of(device)
+    if wanted in formats:
+        return formats[wanted]
+    if not formats:
+        raise unknown("hardware", device, [*rows, *{row.device for row in rows.values() if row.device}])
+    there = " or ".join(f"{device}:{number_format}" for number_format in formats)
+    if not colon:
+        raise HardwareError(f"{device} is there in several number formats: write {there}")
+    raise HardwareError(f"{device} is not there in {wanted!r}: write {there}")
+
+
+def formats_of(name: str) -> dict[str, str]:
+    """The rows of a device by number format, of a row's name or a device's; empty where there is no such device."""
+    rows = hardware()
+    device = rows[name].device or name if name in rows else name
+    found: dict[str, str] = {}
+    for row_of_it, row in rows.items():
+        if (row.device or row_of_it) == device:
+            found.setdefault(device_number_format(row_of_it), row_of_it)
+    return found
+
+
 def device_path(name: str | Path) -> Path:
-    """The file of a device by name, or the path itself where it ends in ``.toml``. Raises ``UnknownName``."""
+    """The file of a device by name, or the path itself where it ends in ``.toml``.
+
+    Raises ``UnknownName``, and ``HardwareError`` for a number format that the device is not there in.
+    """
     if str(name).endswith(".toml"):
         return Path(name)
-    row = named_row("hardware", str(name), hardware())
+    row = hardware()[row_name(str(name))]
     package, _, file = row.file.partition(":")
     return Path(str(files(package))) / file
 
@@ -156,6 +201,12 @@ def device_kind(name: str) -> str:
     """The kind of a named device, without making its model. Raises ``UnknownName``, ``HardwareError``."""
     path = device_path(name)
     return parse(read(path), str(path)).text("kind")
+
+
+def device_number_format(name: str | Path) -> str:
+    """The number format of a device by name or file, without making its model. As ``device_kind``."""
+    path = device_path(name)
+    return read_number_format(parse(read(path), str(path)))
 
 
 def load_hardware(hardware: str | Path | HardwareModel) -> HardwareModel:

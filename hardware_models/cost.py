@@ -104,7 +104,11 @@ class GraphDetails:
 
 @runtime_checkable
 class HardwareModel(Protocol):
-    """Anything that prices a graph without the device."""
+    """Anything that prices a graph without the device.
+
+    A model may also have ``number_format``, one of ``number_format.BYTES``; whoever asks uses ``number_format_of``,
+    for which a model without it does not say. All models of this package and those made of others have it.
+    """
 
     @property
     def name(self) -> str: ...

@@ -6,6 +6,7 @@ A reader asks a ``Table`` for each key it knows; ``Table.finish`` then complains
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ class Table:
         value = self._get(key, _MISSING, "a text")
         if not isinstance(value, str) or not value:
             raise self.wrong(key, "a text")
+        return value
+
+    def one_of(self, key: str, options: Collection[str]) -> str:
+        """One of a few texts."""
+        wanted = f"one of {', '.join(map(repr, options))}"
+        value = self._get(key, _MISSING, wanted)
+        if not isinstance(value, str) or value not in options:
+            raise self.wrong(key, wanted)
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -92,7 +101,7 @@ class Table:
 
     def about(self) -> None:
         """Pass over what is there for the reader of the file: texts, and how it was measured."""
-        for key in ("about", "source", "precision", "runtime"):
+        for key in ("about", "source", "runtime"):
             if key in self._values:
                 self.text(key)
         if "batch" in self._values:

@@ -6,19 +6,24 @@ import tomllib
 from typing import Any
 
 from hardware_models.catalog import device_path
-from hardware_models.device_file import HardwareError, read
+from hardware_models.device_file import HardwareError, Table, read
+from hardware_models.number_format import KEY, read_number_format
 
-_TEXTS = ("about", "source", "measured", "runtime", "precision", "batch")
+_TEXTS = ("about", "source", "measured", "runtime", "batch")
 
 
 def facts_of(device: str) -> dict[str, Any]:
-    """Kind, version, source and errors of a device by name or file. Raises ``UnknownName``, ``HardwareError``."""
+    """Kind, version, number format, source and errors of a device by name or file.
+
+    Raises ``UnknownName``, ``HardwareError``.
+    """
     path = device_path(device)
     try:
         document = tomllib.loads(read(path))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise HardwareError(f"{path}: not valid TOML: {error}") from None
     facts = {"kind": document.get("kind", ""), "version": document.get("version", 0), "file": str(path)}
+    facts[KEY] = read_number_format(Table(document, str(path)))
     facts |= {key: document[key] for key in _TEXTS if key in document}
     facts["error"] = _error(document if document.get("kind") == "analytic" else document.get("latency"))
     if isinstance(document.get("energy"), dict):

@@ -140,12 +140,11 @@ def toml_text(name: str, fitted: Fitted) -> str:
         "# Errors are those of networks left out one at a time; family_ is with all networks of the family left out.",
         'kind = "few_rows"',
         "version = 1",
+        f'number_format = "{plan.precision}"',
         f'about = "{plan.about}"',
         f'source = "{plan.source}"',
         'measured = "normal form"',
-        f"bytes_per_element = {({'float32': 4, 'float16': 2, 'int8': 1})[plan.precision]}",
         "batch = 1",
-        f'precision = "{plan.precision}"',
         f'runtime = "{plan.runtime}"',
         *rates_text("latency", rates, fitted.errors),
     ]

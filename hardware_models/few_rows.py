@@ -189,6 +189,7 @@ class FewRowsModel:
         self.name = model.name
         self.version = model.version
         self.reading = model.reading
+        self.number_format = model.number_format
 
     def __repr__(self) -> str:
         return f"<FewRowsModel {self.name}@{self.version}>"

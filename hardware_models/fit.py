@@ -123,14 +123,15 @@ def workload(device: Device, graph: Graph, host_scores: int = 0) -> Workload:
     before: Counter[Work] = Counter()
     after: Counter[Work] = Counter()
     held = fetched = 0
+    each = device.bytes_per_element
     for node, figures in zip(nodes, graph.figures(), strict=True):
-        held += figures.params
+        held += figures.params * each
         outside = held > int(device.memory.weights_kib * 1024)
-        fetched += figures.params if outside else 0
+        fetched += figures.params * each if outside else 0
         producer = nodes[node.inputs[0]].op if node.inputs else ""
         shapes = tuple(nodes[i].shape for i in node.inputs)
         (after if outside else before)[work_of(device, node, shapes, figures.macs, producer)] += 1
-    outputs = sum(prod(nodes[i].shape) for i in {index for _, index in graph.outputs})
+    outputs = sum(prod(nodes[i].shape) * each for i in {index for _, index in graph.outputs})
     return Workload(tuple(before.items()), tuple(after.items()), fetched, outputs, host_scores)
 
 

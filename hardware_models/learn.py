@@ -111,13 +111,12 @@ def toml_text(source: Source, found: dict[str, Learned], version: int = 1) -> st
         "# Written by hardware_models/learn.py; errors are those on networks left out of the fit (5 folds).",
         'kind = "learned"',
         f"version = {version}",
+        f'number_format = "{source.number_format}"' + ("  # assumed: the source does not say" * source.assumed),
         f"about = {quoted(source.about)}",
         f"source = {quoted(source.source)}",
         f'measured = "{source.measured}"',
-        f"bytes_per_element = {source.bytes_per_element}",
     ]
     lines += [f"batch = {source.batch}"] if source.batch else []
-    lines += [f"precision = {quoted(source.precision)}"] if source.precision else []
     lines += [f"runtime = {quoted(source.runtime)}"] if source.runtime else []
     for figure, learned in found.items():
         lines += rates_text(figure, learned.rates, learned.errors)

@@ -20,6 +20,7 @@ from typing import Any
 from hardware_models.analytic import operation_kinds
 from hardware_models.cost import Cost, GraphDetails, NodeCost
 from hardware_models.device_file import HardwareError, Table
+from hardware_models.number_format import BYTES, DEFAULT, read_number_format
 from hardware_models.operation import FEATURES, Operation, operation_of
 from search_spaces.graph import Fragment, Graph, remember
 
@@ -141,13 +142,13 @@ def learned_model(table: Table, name: str) -> LearnedModel:
     energy = table.optional_table("energy")
     if energy is not None:
         rates["energy"] = read_rates(energy)
-    bytes_each = table.number("bytes_per_element", default=1.0)
+    number_format = read_number_format(table)
     cannot = table.optional_table("unsupported")
     unsupported = {} if cannot is None else {kind: cannot.text(kind) for kind in cannot.names()}
     known_kinds(table, unsupported)
     table.about()
     table.finish()
-    return LearnedModel(name, version, rates, reading=reading, bytes_per_element=bytes_each, unsupported=unsupported)
+    return LearnedModel(name, version, rates, reading=reading, number_format=number_format, unsupported=unsupported)
 
 
 def read_reading(table: Table) -> str:
@@ -184,14 +185,14 @@ class LearnedModel:
         rates: Mapping[str, Rates],
         *,
         reading: str = "normal form",
-        bytes_per_element: float = 1.0,
+        number_format: str = DEFAULT,
         unsupported: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.rates = dict(rates)
         self.reading = reading
-        self.bytes_per_element = bytes_per_element
+        self.number_format = number_format
         self.unsupported = dict(unsupported or {})
         self._prices: dict[Fragment, _Price] = {}
 
@@ -232,8 +233,8 @@ class LearnedModel:
             constant,
             unsupported,
             energy_mj=energy_parts / PARTS if energy else None,
-            weights_kib=params * self.bytes_per_element / 1024,
-            details=GraphDetails(self, graph, self.bytes_per_element),
+            weights_kib=params * BYTES[self.number_format] / 1024,
+            details=GraphDetails(self, graph, BYTES[self.number_format]),
         )
 
     def _price(self, fragment: Fragment) -> _Price:

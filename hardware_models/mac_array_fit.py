@@ -15,7 +15,7 @@ from hardware_models.device_file import HardwareError
 from hardware_models.learned import Rates
 from hardware_models.learning import Stiffness, design, fit, held_out, interval_factor, to_rates
 from hardware_models.mac_array import COUNTS, MacArray, demand
-from hardware_models.mac_array_model import Kept
+from hardware_models.mac_array_model import Kept, MacArrayModel
 from hardware_models.operation import Operation
 from search_spaces.graph import Graph
 
@@ -89,9 +89,9 @@ def toml_text(
         "# Written by results/ethos_u.py; errors are those on networks left out of the fit.",
         'kind = "mac_array"',
         "version = 1",
+        f'number_format = "{MacArrayModel.number_format}"',
         f'about = "{device.about}"',
         f'source = "{device.source}"',
-        'precision = "int8"',
         "batch = 1",
         "",
         f"[array]  # {array.macs_per_cycle} multiply-adds a cycle at {device.clock_mhz:g} MHz",

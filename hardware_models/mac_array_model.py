@@ -12,6 +12,7 @@ from hardware_models.cost import Cost, GraphDetails, NodeCost
 from hardware_models.device_file import Table
 from hardware_models.learned import PARTS, Rates, priced, read_rates
 from hardware_models.mac_array import MacArray, demand, left_to_cpu
+from hardware_models.number_format import read_number_format
 from hardware_models.operation import Operation
 from search_spaces.graph import Fragment, Graph, Node, NodeFigures, remember
 from search_spaces.ops import Shape
@@ -44,6 +45,7 @@ def mac_array_model(table: Table, name: str) -> MacArrayModel:
     """The model of a device file of kind ``mac_array``. Raises ``HardwareError``."""
     table.text("kind")
     version = table.whole("version")
+    read_number_format(table, (MacArrayModel.number_format,))
     rates, array, kept = read_rates(table.table("latency")), read_array(table.table("array")), _kept(table)
     table.about()
     table.finish()
@@ -81,6 +83,8 @@ class _Price(NamedTuple):
 
 class MacArrayModel:
     """Prices graphs in int8 at batch 1. Remembers what each fragment costs."""
+
+    number_format = "int8"  # counts of cycles and of compressed weights are those of int8 files
 
     def __init__(self, name: str, version: int, array: MacArray, latency: Rates, kept: Kept = Kept()) -> None:
         self.name = name

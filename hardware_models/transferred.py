@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hardware_models.cost import Cost, NodeCost
 from hardware_models.device_file import HardwareError, Table
 from hardware_models.learned import PARTS, LearnedModel, known_kinds, read_reading, widened
+from hardware_models.number_format import BYTES, DEFAULT, read_number_format
 from hardware_models.operation import FEATURES, Operation, operation_of
 from search_spaces.catalog import unknown
 from search_spaces.graph import MEMO_LIMIT, Fragment, Graph, remember
@@ -128,7 +129,7 @@ def transferred_model(table: Table, name: str) -> TransferredModel:
     """The model of a device file of kind ``transferred``. Raises ``HardwareError``."""
     table.text("kind")
     version, reading = table.whole("version"), read_reading(table)
-    bytes_each = table.number("bytes_per_element", default=1.0)
+    number_format = read_number_format(table)
     latency, versions = table.table("latency"), table.table("devices")
     mixture = _read_mixture(latency)
     models = [_known_device(device, versions) for device in mixture.devices]
@@ -136,7 +137,7 @@ def transferred_model(table: Table, name: str) -> TransferredModel:
         part.finish()
     table.about()
     table.finish()
-    return TransferredModel(name, version, mixture, models, reading=reading, bytes_per_element=bytes_each)
+    return TransferredModel(name, version, mixture, models, reading=reading, number_format=number_format)
 
 
 def _read_mixture(latency: Table) -> Mixture:
@@ -203,7 +204,7 @@ class TransferredModel:
         models: Sequence[LearnedModel],
         *,
         reading: str = "normal form",
-        bytes_per_element: float = 1.0,
+        number_format: str = DEFAULT,
     ) -> None:
         import numpy
 
@@ -211,7 +212,7 @@ class TransferredModel:
         self.version = version
         self.mixture = mixture
         self.reading = reading
-        self.bytes_per_element = bytes_per_element
+        self.number_format = number_format
         self.signals = Signals(models, tuple(mixture.counts))
         pairs = [pair for kind in mixture.counts for pair in mixture.counts[kind]]
         self._devices = numpy.array([mixture.devices[model.name] for model in models])
@@ -241,7 +242,7 @@ class TransferredModel:
             None if factor is None else latency_ms * factor,
             self.mixture.coverage,
             None,
-            graph.params * self.bytes_per_element / 1024,
+            graph.params * BYTES[self.number_format] / 1024,
             tuple(sorted(other)),
             (),
             _Details(self, graph, latency_ms),
@@ -271,4 +272,4 @@ class _Details:
         return [*rows, NodeCost(None, "invoke", (), 0, shares[count] * unit, "overhead")]
 
     def peak_memory_kib(self) -> float:
-        return self._graph.peak_activation_elements * self._model.bytes_per_element / 1024
+        return self._graph.peak_activation_elements * BYTES[self._model.number_format] / 1024

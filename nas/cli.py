@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from nas.bench_commands import bench_app
 from nas.cli_parts import Json, console, network_of
 from nas.hardware_commands import hw_app
 
@@ -27,6 +28,7 @@ cache_app = typer.Typer(help="The evaluation cache: what searches have trained, 
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
 app.add_typer(spaces_app, name="spaces", invoke_without_command=True)
 app.add_typer(hw_app, name="hw", invoke_without_command=True)
+app.add_typer(bench_app, name="bench", no_args_is_help=True)
 
 Directory = Annotated[Path, typer.Option(help="Folder of the studies.", envvar="NAS_RUNS")]
 Storage = Annotated[str | None, typer.Option(help="Optuna storage URL; default: a journal file under --directory.")]
@@ -96,7 +98,21 @@ def search(
     score: Annotated[
         str, typer.Option(help="Zero-cost score: entropy, log_macs, synflow; none: train all.")
     ] = "entropy",
-    searcher: Annotated[str, typer.Option(help="evolution or random.")] = "evolution",
+    searcher: Annotated[
+        str,
+        typer.Option(
+            help="auto, evolution, nsga2, gp, predictor, local, sobol, random, optuna:SAMPLER, halving:ANOTHER."
+        ),
+    ] = "auto",
+    warm_start: Annotated[
+        str, typer.Option(help="An earlier study (name or folder): its best go first, and what it learnt is used.")
+    ] = "",
+    repair: Annotated[
+        bool, typer.Option(help="Lead candidates over a limit back to within it before they count.")
+    ] = True,
+    in_flight: Annotated[
+        int, typer.Option(min=1, help="With --score none: candidates in training when the next is asked for.")
+    ] = 4,
     seed: Annotated[int, typer.Option(help="One seed, one result.")] = 0,
     verify: Annotated[
         int | None,
@@ -156,6 +172,9 @@ def search(
             evaluator=_option_values(training, "--training"),
             score=score,
             searcher=searcher,
+            warm_start=warm_start,
+            repair=repair,
+            in_flight=in_flight,
             searcher_options=_option_values(searching, "--searching"),
             rules=rules,
             evaluations=evaluations,
@@ -178,12 +197,14 @@ def search(
 
 def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
     from nas.report import architecture_lines, front_table, plot_front, summary_lines, tables_beside
+    from nas.verification_report import plot_verification
 
     result.directory.mkdir(parents=True, exist_ok=True)
     picture = result.directory / "front.png"
     table = result.directory / "candidates.csv"
     if result.front or result.references:
         plot_front(result, picture)
+    measured = plot_verification(result.verified, result.directory / "verification.png", str(result.settings["hw"]))
     result.to_frame().to_csv(table, index=False)
     document = result.to_document()
     (result.directory / "result.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -195,25 +216,10 @@ def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
         screen.print(part)
     for line in (*architecture_lines(result.front), "", *summary_lines(result)):
         screen.print(line, highlight=False, markup=False)
-    screen.print(f"Picture: {picture}   table: {table}", highlight=False, markup=False)
+    pictures = f"{picture}, {measured}" if measured else str(picture)
+    screen.print(f"Picture: {pictures}   table: {table}", highlight=False, markup=False)
     where = f" --storage {storage}" if storage else ""
     screen.print(f"Next: nas dashboard {result.study}{where}", style="bold", highlight=False, markup=False)
-
-
-def _storage_of(study: str, storage: str | None, directory: Path) -> tuple[str | Path, str]:
-    """Where a study is, from its name or its folder's path. Raises ``UnknownName``."""
-    from search_spaces.catalog import UnknownName, unknown
-
-    if storage is not None:
-        return storage, study
-    path = Path(study)
-    for journal in (directory / study / "study.journal", path / "study.journal", path):
-        if journal.is_file():
-            return journal, journal.parent.name
-    known = sorted(p.parent.name for p in directory.glob("*/study.journal"))
-    if not known:
-        raise UnknownName(f"no study {study!r}: there is none in {str(directory)!r} yet; nas search makes one")
-    raise unknown("study", study, known)
 
 
 @app.command()
@@ -227,12 +233,13 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a search that was stopped; of a finished one, show the result again."""
-    from nas.engine import Settings, run
+    from nas.engine import run
     from nas.report import ProgressReporter
-    from nas.store import load_document
+    from nas.settings import Settings
+    from nas.store import load_document, stored_study
 
-    where, guess = _storage_of(study, storage, directory)
-    name, document = load_document(where, guess if isinstance(where, str) else None)
+    where, guess = stored_study(study, directory, storage)
+    name, document = load_document(where, guess)
     with ProgressReporter(console(stderr=True)) as reporter:
         result = run(
             Settings.from_document(document),
@@ -264,17 +271,19 @@ def show(
         _show_network(name, hw, as_json)
         return
     from nas.report import study_tables
-    from nas.store import load_candidates
+    from nas.store import load_candidates, stored_study
+    from nas.verification import load_verified, verification_scores
 
-    where, guess = _storage_of(name, storage, directory)
-    study, candidates, document = load_candidates(where, guess if isinstance(where, str) else None)
+    where, guess = stored_study(name, directory, storage)
+    study, candidates, document = load_candidates(where, guess)
+    verified = load_verified(where, study)
     if as_json:
-        typer.echo(
-            json.dumps({"study": study, "settings": document, "candidates": [c.to_document() for c in candidates]})
-        )
+        shown = {"study": study, "settings": document, "candidates": [c.to_document() for c in candidates]}
+        shown |= {"verified": [v.to_document() for v in verified], "verification": verification_scores(verified)}
+        typer.echo(json.dumps(shown))
         return
     screen = console()
-    for part in study_tables(study, candidates, document):
+    for part in study_tables(study, candidates, document, verified):
         screen.print(part, highlight=False, markup=False)
 
 
@@ -563,9 +572,9 @@ def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
 ) -> None:
     """Open optuna-dashboard on a study, on this machine only."""
-    from nas.store import open_storage
+    from nas.store import open_storage, stored_study
 
-    where, _ = _storage_of(study, storage, directory)
+    where, _ = stored_study(study, directory, storage)
     try:
         from optuna_dashboard import run_server
     except ImportError:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from math import ceil, exp, log
 
 from hardware_models.cost import Cost, HardwareModel
+from hardware_models.number_format import number_format_of
 from search_spaces.graph import Graph
 
 _NOISE, _SLOPE = 0.1, 0.3
@@ -103,6 +104,11 @@ class Corrected:
     @property
     def name(self) -> str:
         return self.model.name
+
+    @property
+    def number_format(self) -> str | None:
+        """The model's; ``None`` where it does not state one."""
+        return number_format_of(self.model)
 
     def estimate(self, graph: Graph) -> Cost:
         """The model's cost, corrected."""

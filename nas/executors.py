@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,17 +58,26 @@ def plainly(training: Training, train: Callable[[Training], Trained]) -> Trained
 
 
 class Executor(Protocol):
-    """Trains candidates and yields ``(place in the sequence, what came of it)`` as they finish.
+    """Trains candidates.
 
     ``around`` is called in place of each training, with the training and the function that does it; several at once,
     each in a thread of its own, where there are several workers.
     """
 
-    def run(
-        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = plainly
-    ) -> Iterator[tuple[int, Trained]]: ...
+    def submit(self, evaluator: QualityEvaluator, training: Training, around: Around = plainly) -> Future[Trained]:
+        """Begin a training, or queue it; the future tells what came of it, and raises what was no planned failure."""
+        ...
 
     def close(self) -> None: ...
+
+
+def run_all(
+    executor: Executor, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = plainly
+) -> Iterator[tuple[int, Trained]]:
+    """Train all of them; yields ``(place in the sequence, what came of it)`` as they finish."""
+    places = {executor.submit(evaluator, training, around): place for place, training in enumerate(trainings)}
+    for future in as_completed(places):
+        yield places[future], future.result()
 
 
 def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int, architecture: str = "") -> Trained:
@@ -85,13 +95,17 @@ def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int, architect
 
 
 class InProcess:
-    """Trains in this very process, one after the other: for evaluators that cannot be sent to another."""
+    """Trains in this very process, at once: for evaluators that cannot be sent to another."""
 
-    def run(
-        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = plainly
-    ) -> Iterator[tuple[int, Trained]]:
-        for place, training in enumerate(trainings):
-            yield place, around(training, lambda t: train_one(evaluator, t.graph.to_json(), t.seed, t.architecture))
+    def submit(self, evaluator: QualityEvaluator, training: Training, around: Around = plainly) -> Future[Trained]:
+        future: Future[Trained] = Future()
+        try:
+            future.set_result(
+                around(training, lambda t: train_one(evaluator, t.graph.to_json(), t.seed, t.architecture))
+            )
+        except Exception as error:  # noqa: BLE001 - raised where the result is asked for, as other executors do
+            future.set_exception(error)
+        return future
 
     def close(self) -> None:
         """Nothing to close."""
@@ -124,6 +138,9 @@ class LocalWorkers:
         self._grace_s = grace_s
         self._slots: list[Any] = [None] * count
         self._closing = False
+        self._waiting: queue.SimpleQueue[tuple[Future[Trained], QualityEvaluator, Training, Around] | None]
+        self._waiting = queue.SimpleQueue()
+        self._serving: list[threading.Thread] = []
 
     def _pool(self, slot: int) -> Any:
         from loky import ProcessPoolExecutor
@@ -171,36 +188,30 @@ class LocalWorkers:
                 "the process that trained it was killed, most often for want of memory; fewer workers leave more",
             )
 
-    def run(
-        self, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = plainly
-    ) -> Iterator[tuple[int, Trained]]:
-        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        finished: queue.SimpleQueue[tuple[int, Trained | BaseException]] = queue.SimpleQueue()
-        for place in range(len(trainings)):
-            waiting.put(place)
+    def submit(self, evaluator: QualityEvaluator, training: Training, around: Around = plainly) -> Future[Trained]:
+        future: Future[Trained] = Future()
+        self._waiting.put((future, evaluator, training, around))
+        while len(self._serving) < len(self._slots):
+            server = threading.Thread(target=self._serve, args=(len(self._serving),), daemon=True)
+            self._serving.append(server)
+            server.start()
+        return future
 
-        def serve(slot: int) -> None:
-            while not self._closing:
-                try:
-                    place = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                try:
-                    finished.put((place, around(trainings[place], lambda t: self._train(slot, evaluator, t))))
-                except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread below
-                    finished.put((place, error))
-                    return
-
-        for slot in range(min(len(self._slots), len(trainings))):
-            threading.Thread(target=serve, args=(slot,), daemon=True).start()
-        for _ in trainings:
-            place, result = finished.get()
-            if isinstance(result, BaseException):
-                raise result
-            yield place, result
+    def _serve(self, slot: int) -> None:
+        while True:
+            asked = self._waiting.get()
+            if asked is None or self._closing:
+                return
+            future, evaluator, training, around = asked
+            try:
+                future.set_result(around(training, lambda t: self._train(slot, evaluator, t)))  # noqa: B023
+            except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
+                future.set_exception(error)
 
     def close(self) -> None:
         """End all workers, in the middle of their work if need be."""
         self._closing = True
+        for _ in self._serving:
+            self._waiting.put(None)
         for slot in range(len(self._slots)):
             self._drop(slot)

@@ -27,6 +27,7 @@ from nas.candidate import Candidate
 from nas.device_metrics import DEVICE_LATENCY
 from nas.objectives import METRICS, Limit, Objective, metric_row
 from nas.result import SearchResult, Tally, pareto_front
+from nas.verification import Verified
 from nas.verification_report import draw_measured, verification_lines, verification_table
 
 
@@ -194,8 +195,11 @@ def _cache_lines(t: Tally) -> list[str]:
     ]
 
 
-def study_tables(study: str, candidates: Sequence[Candidate], document: dict[str, Any]) -> list[Table | str]:
-    """A study as it stands: how many candidates are in which state, and the front of those that are finished."""
+def study_tables(
+    study: str, candidates: Sequence[Candidate], document: dict[str, Any], verified: Sequence[Verified] = ()
+) -> list[Table | str]:
+    """A study as it stands: how many candidates are in which state, the front of those that are finished, and what was
+    measured beside what was predicted."""
     counts: dict[str, int] = {}
     for c in candidates:
         kind = "published" if c.reference else c.status
@@ -209,7 +213,8 @@ def study_tables(study: str, candidates: Sequence[Candidate], document: dict[str
     for c in best:
         _add(table, c, columns)
     failures = [f"#{c.number} failed: {c.reason}" for c in candidates if c.status == "failed"]
-    return [f"{study}: {told}", *([table] if best else []), *architecture_lines(best), *failures]
+    measured: list[Table | str] = [verification_table(verified), *verification_lines(verified)] if verified else []
+    return [f"{study}: {told}", *([table] if best else []), *architecture_lines(best), *failures, *measured]
 
 
 def _why_empty(result: SearchResult) -> str:

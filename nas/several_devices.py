@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hardware_models.catalog import load_hardware
+from hardware_models.catalog import load_hardware, row_name
 from hardware_models.cost import Cost, HardwareModel, NodeCost
 from hardware_models.device_file import HardwareError
+from hardware_models.number_format import number_format_of
 from search_spaces.catalog import unknown
 from search_spaces.graph import Graph
 
@@ -42,6 +43,12 @@ class SeveralDevices:
         """The devices' labels; from the fourth on, how many."""
         labels = list(self.models)
         return "+".join(labels if len(labels) <= 3 else [*labels[:2], f"{len(labels) - 2}-more"])
+
+    @property
+    def number_format(self) -> str | None:
+        """The one of all devices; ``None`` where they differ, or where one does not state its own."""
+        formats = {number_format_of(model) for model in self.models.values()}
+        return formats.pop() if len(formats) == 1 else None
 
     def replaced(self, label: str, model: HardwareModel) -> SeveralDevices:
         """The same devices with another model for one of them."""
@@ -107,8 +114,8 @@ def hardware_text(hw: Hardware) -> str:
 def load_devices(hw: Hardware) -> HardwareModel:
     """One hardware model, or several: ``"pixel3_cpu,samsung_s7"`` or a list of names, files and models.
 
-    Devices are called as they are written here, files and models by their own names. Raises ``UnknownName`` and
-    ``HardwareError`` as ``load_hardware``, and ``HardwareError`` for two devices of one name.
+    Devices are called by their names in the table (``v100:int8`` is ``v100_int8``), files and models by their own.
+    Raises ``UnknownName`` and ``HardwareError`` as ``load_hardware``, the latter also for two devices of one name.
     """
     parts: list[Any]
     if isinstance(hw, str):
@@ -124,7 +131,8 @@ def load_devices(hw: Hardware) -> HardwareModel:
     models: dict[str, HardwareModel] = {}
     for part in parts:
         model = load_hardware(part)
-        label = part if isinstance(part, str) and not part.endswith(".toml") else model.name
+        named = isinstance(part, str) and not part.endswith(".toml")
+        label = row_name(part) if named else model.name
         if label in models:
             raise HardwareError(f"two devices are called {label!r}; name each once, or rename one's file")
         models[label] = model

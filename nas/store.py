@@ -10,21 +10,21 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.candidate import Candidate
 from nas.objectives import Limit, Objective
-from search_spaces.catalog import UnknownName
+from search_spaces.catalog import UnknownName, unknown
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
 
 _ATTRIBUTE = "nas"
-_TALLY = "nas_tally"
+_NOTE = "nas_"
 _SYNC_EVERY_S = 1.0
 
 
@@ -177,9 +177,14 @@ class Study:
                 )
         return cls(study, objectives, limits)
 
-    def note(self, tally: dict[str, Any]) -> None:
-        """Keep what the search did, last run last, beside its candidates."""
-        self._study.set_user_attr(_TALLY, tally)
+    def note(self, key: str, document: Mapping[str, Any]) -> None:
+        """Keep JSON-able data beside the candidates, at once; what was noted under the same key goes."""
+        with _quiet_optuna():
+            self._study.set_user_attr(_NOTE + key, dict(document))
+
+    def notes(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """What was noted under keys that begin with ``prefix``, by the rest of the key."""
+        return _notes(self._study, prefix)
 
     def __contains__(self, candidate: Candidate) -> bool:
         return (candidate.key, candidate.reference) in self._keys
@@ -253,6 +258,24 @@ def _stored(storage: str | Path, name: str | None) -> tuple[optuna.Study, dict[s
         return optuna.load_study(study_name=name, storage=opened), ours[name]
 
 
+def stored_study(study: str, directory: Path, storage: str | Path | None = None) -> tuple[str | Path, str | None]:
+    """Where a study is and its name there, for the functions below.
+
+    ``study``: its name, in ``storage`` or in a folder of ``directory``; its folder; or its journal, whose only study it
+    is. Raises ``UnknownName``.
+    """
+    if storage is not None:
+        return storage, study
+    path = Path(study)
+    for journal in (directory / study / "study.journal", path / "study.journal", path):
+        if journal.is_file():
+            return journal, None
+    known = sorted(p.parent.name for p in directory.glob("*/study.journal"))
+    if not known:
+        raise UnknownName(f"no study {study!r}: there is none in {str(directory)!r} yet; nas search makes one")
+    raise unknown("study", study, known)
+
+
 def load_document(storage: str | Path, name: str | None) -> tuple[str, dict[str, Any]]:
     """A study's name and the settings it was made with; ``None`` names the only one there is.
 
@@ -266,6 +289,16 @@ def load_candidates(storage: str | Path, name: str | None) -> tuple[str, list[Ca
     """A study's name, its candidates so far, and the settings it was made with. Raises as ``load_document``."""
     study, document = _stored(storage, name)
     return study.study_name, _candidates(study), document
+
+
+def load_notes(storage: str | Path, name: str | None, prefix: str) -> dict[str, dict[str, Any]]:
+    """As ``Study.notes``, of a study that nobody searches. Raises as ``load_document``."""
+    return _notes(_stored(storage, name)[0], prefix)
+
+
+def _notes(study: optuna.Study, prefix: str) -> dict[str, dict[str, Any]]:
+    start = _NOTE + prefix
+    return {k.removeprefix(start): v for k, v in study.user_attrs.items() if k.startswith(start)}
 
 
 def _candidates(study: optuna.Study) -> list[Candidate]:

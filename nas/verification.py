@@ -1,10 +1,11 @@
 """The best few candidates of a search, measured on a real device, and what that teaches the prediction.
 
-What was measured is kept in the study, an attribute a network, and never measured again by the same search.
+What was measured is noted in the study, a note a network, and never measured again by the same search.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,19 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from evaluators.runners.interface import Device, DeviceError
 from hardware_models.cost import HardwareModel
+from hardware_models.number_format import number_format_of
 from nas.candidate import Candidate, Measurement
 from nas.correction import Corrected, fit_correction
 from nas.device_metrics import DEVICE_LATENCY
 from nas.several_devices import SeveralDevices, labels_of
+from nas.store import load_notes
 from search_spaces.catalog import unknown
 from search_spaces.graph import Graph
 
 if TYPE_CHECKING:
-    import optuna
+    from nas.store import Study
 
 DEFAULT_COUNT = 8
 """Candidates that are measured where a device is given and no number."""
-_ATTRIBUTE = "nas_measured_"
+_MEASURED = "measured_"
+_PREDICTED = ("number", "key", "metric", "predicted_ms", "low_ms", "high_ms", "model_ms")
+_SAID = ("measured_ms", "std_ms", "source", "failure", "again", "warnings", "fallback_ops")
 _REFUSED = "cannot_run"
 
 
@@ -77,6 +82,18 @@ class Verified:
         """Why the device cannot run this network at all; empty where it can, or where it failed otherwise."""
         return self.failure if self.failure.startswith(_REFUSED) else ""
 
+    def after(self, document: Mapping[str, Any]) -> Verified:
+        """This prediction, with what the device said when the document was written."""
+        said: dict[str, Any] = {name: document[name] for name in _SAID if name in document}
+        tuples = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+        return replace(self, **(said | tuples))
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Verified:
+        """Read the record from JSON-able data."""
+        predicted: dict[str, Any] = {name: document[name] for name in _PREDICTED}
+        return cls(**predicted).after(document)
+
     def to_document(self) -> dict[str, Any]:
         """The record as JSON-able data."""
         return {**asdict(self), "error_percent": self.error_percent, "held": self.held}
@@ -88,12 +105,13 @@ class Verification:
     ``metric`` is the predicted latency that the device tells of: ``latency_ms``, or ``latency_ms@`` one of several.
     """
 
-    def __init__(self, device: Device, model: Corrected, metric: str, kept: Kept, *, seed: int = 0) -> None:
+    def __init__(self, device: Device, model: Corrected, metric: str, study: Study, *, seed: int = 0) -> None:
         self.model = model
         self.metric = metric
         self.verified: dict[str, Verified] = {}
         self._device = device
-        self._kept = kept
+        self._study = study
+        self._noted = study.notes(_MEASURED)
         self._seed = seed
 
     def measure(self, candidate: Candidate, graph: Graph) -> Verified:
@@ -108,13 +126,19 @@ class Verification:
             now.latency_high_ms,
             self.model.model.estimate(graph).latency_ms,
         )
-        known = self._kept.get(candidate.key)
-        if known is None:
+        known = self._noted.get(candidate.key)
+        if known is None or known.get("again"):
             known = self._asked(graph)
-            self._kept.put(candidate.key, known)
-        told = replace(told, **known)
+        told = told.after(known)
+        self._note(told)
         self.verified[candidate.key] = told
         return told
+
+    def _note(self, told: Verified) -> None:
+        document = json.loads(json.dumps({**asdict(told), "place": len(self.verified)}))
+        if self._noted.get(told.key) != document:
+            self._noted[told.key] = document
+            self._study.note(_MEASURED + told.key, document)
 
     def _asked(self, graph: Graph) -> dict[str, Any]:
         try:
@@ -163,33 +187,11 @@ class Verification:
         return self.verified[key].refused if key in self.verified else ""
 
 
-class Kept:
-    """What was measured, in the attributes of an Optuna study; failures that may pass are told apart."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-        attributes = study.user_attrs
-        self._known = {k.removeprefix(_ATTRIBUTE): v for k, v in attributes.items() if k.startswith(_ATTRIBUTE)}
-
-    @classmethod
-    def open(cls, storage: str | Path, name: str) -> Kept:
-        """Of a study that exists."""
-        import optuna
-
-        from nas.store import open_storage
-
-        return cls(optuna.load_study(study_name=name, storage=open_storage(storage)))
-
-    def get(self, key: str) -> dict[str, Any] | None:
-        """What is known of a network; ``None`` also where another try may do better."""
-        known = self._known.get(key)
-        if known is None or known.get("again"):
-            return None
-        return {**known, **{name: tuple(known[name]) for name in ("warnings", "fallback_ops") if name in known}}
-
-    def put(self, key: str, document: dict[str, Any]) -> None:
-        """Keep it, at once."""
-        self._study.set_user_attr(_ATTRIBUTE + key, document)
+def load_verified(storage: str | Path, name: str | None) -> list[Verified]:
+    """What a study's search measured so far, in that order. Raises as ``nas.store.load_document``."""
+    notes = load_notes(storage, name, _MEASURED)
+    whole = [note for note in notes.values() if "place" in note]  # without: of a release that kept no predictions
+    return [Verified.from_document(note) for note in sorted(whole, key=lambda note: int(note["place"]))]
 
 
 def device_text(device: GivenDevice | None) -> str:
@@ -235,14 +237,16 @@ def correctable(hardware: HardwareModel, label: str) -> tuple[HardwareModel, Cor
     return hardware.replaced(label, model), model, f"latency_ms@{label}"
 
 
-def opened_device(device: str | Device) -> Device:
-    """The device at an address, asked again where it fails and left alone where it fails too often."""
-    from evaluators.runners.catalog import open_device
-    from evaluators.runners.flaky import Flaky
+def opened_device(device: str | Device, model: HardwareModel) -> Device:
+    """The device in the number format of ``model``, asked again where it fails and left alone where it fails too often.
 
-    if isinstance(device, Flaky):
-        return device
-    return Flaky(open_device(device) if isinstance(device, str) else device)
+    Raises ``NumberFormatError`` where it runs another one.
+    """
+    from evaluators.runners.flaky import Flaky
+    from nas.device_format import opened_in
+
+    opened = opened_in(device, number_format_of(model), model.name)
+    return opened if isinstance(opened, Flaky) else Flaky(opened)
 
 
 def verification_scores(verified: Sequence[Verified]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.verification import Verified, verification_scores
@@ -66,6 +67,45 @@ def verification_lines(verified: Sequence[Verified]) -> list[str]:
 
 def _reasons(failed: Sequence[Verified]) -> str:
     return "; ".join(f"#{v.number} ({v.failure.rstrip('.')})" for v in failed)
+
+
+def plot_verification(verified: Sequence[Verified], path: Path, hw: str) -> Path | None:
+    """A picture of predicted against measured latencies, intervals and repeats as whiskers; ``None`` without any.
+
+    Beside each prediction as it was before its network was measured, with the corrections of that moment, stands what
+    the model said alone: ``hw``, or of several the one that was measured.
+    """
+    able = [v for v in verified if v.measured_ms]
+    if not able:
+        return None
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 5.5), dpi=130, layout="constrained")
+    measured = [v.measured_ms or 0.0 for v in able]
+    axes.plot(measured, [v.model_ms for v in able], "x", color="#999999", label="the model alone")
+    for v, at in zip(able, measured, strict=True):
+        low, high = (v.predicted_ms if end is None else end for end in (v.low_ms, v.high_ms))
+        axes.plot([at, at], [low, high], color="#1e8449", linewidth=0.9, alpha=0.7)
+        axes.plot([at - (v.std_ms or 0), at + (v.std_ms or 0)], [v.predicted_ms] * 2, color="#1e8449", linewidth=0.9)
+        axes.annotate(f"#{v.number}", (at, v.predicted_ms), (4, 3), textcoords="offset points", fontsize=6)
+    axes.plot(measured, [v.predicted_ms for v in able], "D", color="#1e8449", markersize=4.5, label="as predicted then")
+    axes.axline((measured[0], measured[0]), slope=1, color="#555555", linewidth=0.8, linestyle="--")
+    said = " and ".join(dict.fromkeys(v.source for v in able))
+    axes.set_xlabel(f"latency (ms), {said}")
+    model = able[0].metric.partition("@")[2] or hw
+    axes.set_ylabel(f"predicted latency (ms), {model}" if model else "predicted latency (ms)")
+    found = verification_scores(able)
+    ranks = f"Spearman {found['spearman']:.2f}, " if "spearman" in found else ""
+    axes.set_title(f"{len(able)} candidates: {ranks}MAPE {found['mape_percent']:.1f} %", fontsize=9)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=7, loc="best")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    pyplot.close(figure)
+    return path
 
 
 def draw_measured(axes: Any, result: SearchResult, x: str, y: str) -> None:

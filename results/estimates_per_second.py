@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import nas
-from hardware_models.calibrate import transferred_text
+from hardware_models.calibrate import Stated, transferred_text
 from hardware_models.calibration import make_pool, transfer
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
@@ -33,7 +33,7 @@ def transferred(space: nas.Space) -> HardwareModel:
     graphs = [space.graph(space.sample(rng)) for _ in range(60)]
     pool = make_pool(graphs)
     moved = transfer(pool, range(10), numpy.array([known.estimate(g).latency_ms for g in graphs[:10]]))
-    text = transferred_text(moved.mixture, pool.signals.models, {}, "ten", "", "normal form")
+    text = transferred_text(moved.mixture, pool.signals.models, {}, Stated("ten, calibrated", "float32", "normal form"))
     return model_from_text(text, "ten", "ten.toml")
 
 

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 import nas
 from evaluators.quality import make_evaluator
 from evaluators.zero_cost import SCORES, make_score
-from nas.executors import LocalWorkers, Training
+from nas.executors import LocalWorkers, Training, run_all
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     proxy = space.with_options(**evaluator.proxy)
     trainings = [Training(proxy.graph(g), seed) for seed in (0, 1) for g in chosen]
     with closing(LocalWorkers(2)) as workers:
-        for place, trained in workers.run(evaluator, trainings):
+        for place, trained in run_all(workers, evaluator, trainings):
             rows[place % count][f"map_seed{place // count}"] = trained.metrics.get("map", float("nan"))
             rows[place % count][f"seconds_seed{place // count}"] = round(trained.seconds, 1)
             print(place, trained.failure or trained.metrics, flush=True)

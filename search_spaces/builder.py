@@ -34,12 +34,16 @@ _FOLDED_ACTIVATIONS = {
 _FOLDABLE = {("act", (inner,)) for (_, inner), both in _FOLDED_ACTIVATIONS.items() if both != inner}
 
 
+_new = tuple.__new__  # of a named tuple, in half the time
+_HOLDING = ("zero", "concat")  # what may hold zeros
+
+
 class Tensor:
     """A value in a network under construction: its ``shape``, without the batch axis, and where it comes from."""
 
     __slots__ = ("builder", "index", "node", "operands", "shape")
 
-    def __init__(self, builder: Builder, index: int, node: Node, operands: tuple[Tensor, ...]) -> None:
+    def __init__(self, builder: Builder, index: int, node: Node, operands: tuple[Tensor, ...] = ()) -> None:
         self.builder = builder
         self.index = index
         self.node = node
@@ -147,7 +151,8 @@ class Builder:
         self.zeros = zeros
         self._pieces: list[Piece] = []
         self._count = 0
-        self._inputs = 0
+        self._made = 0  # tensors
+        self._inputs: list[int] = []
         self._shared: dict[tuple[str, Attrs, tuple[int, ...]], Tensor] = {}
         self._holed: set[int] = set()  # concatenations that hold zeros
         self._nested: list[int] = []  # sums that feed a sum, concatenations that feed one: build() looks again
@@ -169,9 +174,20 @@ class Builder:
             raise GraphError("a tensor of another builder was used; build one network with one Builder")
         self._pieces.append(Piece(fragment, inputs, producers, base))
         self._count = base + len(fragment.nodes)
+        self._made += len(fragment.outputs)
         # Behind a block's border the operands of its last node are out of reach; build() folds what is left there.
         near = operands if len(fragment.nodes) == 1 else ()
         return tuple([Tensor(self, base + o, fragment.nodes[o], near) for o in fragment.outputs])
+
+    def _splice_one(self, fragment: Fragment, x: Tensor) -> Tensor:
+        """As ``_splice``, of a fragment of several nodes with one operand and one output."""
+        if x.builder is not self:
+            raise GraphError("a tensor of another builder was used; build one network with one Builder")
+        base = self._count
+        self._pieces.append(_new(Piece, (fragment, (x.index,), (x.node.op,), base)))
+        self._count = base + fragment.length
+        self._made += 1
+        return Tensor(self, base + fragment.end, fragment.last)
 
     def _emit(self, op: str, attrs: Attrs, operands: tuple[Tensor, ...] = ()) -> Tensor:
         shapes = tuple([t.shape for t in operands])
@@ -282,13 +298,9 @@ class Builder:
     def _is_normal(self, ends: list[int]) -> bool:
         if self._unfolded:
             return False
-        used = set(ends)
-        for _, inputs, _, _ in self._pieces:
-            used.update(inputs)
-        for fragment, _, _, base in self._pieces:
-            for o in fragment.outputs:
-                if base + o not in used and fragment.nodes[o].op != "input":
-                    return False
+        used = set(ends).union(self._inputs, *[inputs for _, inputs, _, _ in self._pieces])
+        if len(used) < self._made:  # something that nothing reads
+            return False
         if not self._nested:
             return True
         uses: dict[int, int] = dict.fromkeys(self._nested, 0)
@@ -306,8 +318,9 @@ class Builder:
 
     def input(self, shape: Sequence[int]) -> Tensor:
         """An input of ``shape``, channels first, without the batch axis."""
-        self._inputs += 1
-        return self._emit("input", (_wholes("shape", shape),))
+        x = self._emit("input", (_wholes("shape", shape),))
+        self._inputs.append(x.index)
+        return x
 
     def zero(self, shape: Sequence[int]) -> Tensor:
         """A constant zero: it vanishes from sums, and whatever is computed from it alone vanishes too."""
@@ -582,7 +595,7 @@ def block(
         else:
             operands = tuple(x)
             shapes = tuple([t.shape for t in operands])
-        key = (shapes, args, tuple(kwargs.items()))
+        key = (shapes, args, tuple(kwargs.items())) if kwargs else (shapes, args)
         try:
             entry = memo.get(key)
         except TypeError:  # an argument that is not hashable
@@ -593,11 +606,12 @@ def block(
             entry = _record(function, x, args, kwargs)
             remember(memo, key, entry)
         fragment, single = entry
-        if (
-            fragment is None
-            or builder.zeros != "absorb"
-            or any([t.holds_zero for t in operands if t.node.op in ("zero", "concat")])
-            or (len(operands) > 1 and len({t.index for t in operands}) < len(operands))
+        if fragment is None or builder.zeros != "absorb":
+            return function(builder, x, *args, **kwargs)
+        if single and isinstance(x, Tensor) and fragment.length > 1 and x.node.op not in _HOLDING:
+            return builder._splice_one(fragment, x)  # type: ignore[return-value]
+        if any([t.holds_zero for t in operands if t.node.op in _HOLDING]) or (
+            len(operands) > 1 and len({t.index for t in operands}) < len(operands)
         ):
             return function(builder, x, *args, **kwargs)
         tensors = builder._splice(fragment, operands)

@@ -92,9 +92,13 @@ class Fragment:
         "_patches",
         "_peaks",
         "closed",
+        "end",
         "input_shapes",
+        "last",
+        "length",
         "macs",
         "nodes",
+        "output_elements",
         "outputs",
         "parametric",
         "params",
@@ -107,6 +111,9 @@ class Fragment:
         self.nodes = nodes
         self.outputs = outputs
         self.input_shapes = input_shapes
+        self.length = len(nodes)
+        self.end = outputs[0]
+        self.last = nodes[self.end]
         figures = [node_figures(node, self.operand_shapes(node)) for node in nodes]
         self._figures = figures
         self.macs = sum(f.macs for f in figures)
@@ -114,6 +121,7 @@ class Fragment:
         self.variables = sum(f.variables for f in figures)
         self.read_elements = sum(f.read_elements for f in figures)
         self.written_elements = sum(f.written_elements for f in figures)
+        self.output_elements = sum(prod(nodes[o].shape) for o in outputs)
         self.parametric = self.params > 0
         self.closed = self._is_closed()
         code = bytearray()
@@ -258,15 +266,15 @@ class Graph:
 
     @property
     def macs(self) -> int:
-        return sum(piece.fragment.macs for piece in self.pieces)
+        return sum([piece[0].macs for piece in self.pieces])
 
     @property
     def params(self) -> int:
-        return sum(piece.fragment.params for piece in self.pieces)
+        return sum([piece[0].params for piece in self.pieces])
 
     @property
     def variables(self) -> int:
-        return sum(piece.fragment.variables for piece in self.pieces)
+        return sum([piece[0].variables for piece in self.pieces])
 
     @property
     def bytes_read(self) -> int:
@@ -326,7 +334,7 @@ class Graph:
     @cached_property
     def input_shapes(self) -> tuple[Shape, ...]:
         """Shapes of all inputs, without the batch axis."""
-        sources = [piece.fragment for piece in self.pieces if not piece.inputs]  # an input is a piece of its own
+        sources = [piece[0] for piece in self.pieces if not piece[1]]  # an input is a piece of its own
         return tuple([n.shape for fragment in sources for n in fragment.nodes if n.op == "input"])
 
     @cached_property

@@ -7,17 +7,18 @@ parameters as published are all variables, batch normalisation's running statist
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from math import floor
+from operator import itemgetter
 from typing import Any
 
 from search_spaces.blocks import Norm, conv_norm_act, fused_inverted_bottleneck, inverted_bottleneck, tucker
-from search_spaces.builder import Builder, Tensor
+from search_spaces.builder import Builder, Tensor, block
 from search_spaces.graph import Graph
 from search_spaces.heads import SSDLITE_EXTRA_WIDTHS, classifier, ssdlite
 from search_spaces.ops import GraphError
-from search_spaces.space import Choose, GenotypeError, Notation, Value
+from search_spaces.space import Choices, Choose, GenotypeError, Notation, Value, all_of
 
 # (stride of the first layer, layers) of blocks 1 to 7; layers after the first may be skipped
 MACRO = ((1, 1), (2, 4), (2, 4), (2, 4), (1, 4), (2, 4), (1, 1))
@@ -66,6 +67,7 @@ def _parsed(op: str) -> tuple[str, tuple[float, ...]]:
     return kind, tuple(float(f[1:]) for f in fields)
 
 
+@block
 def _layer(b: Builder, x: Tensor, op: str, width: int, stride: int, residual: bool, cpu: bool) -> Tensor:
     kind, numbers = _parsed(op)
     act = "hswish" if cpu else "relu6"
@@ -131,33 +133,60 @@ def mobiledet(
         raise GraphError(f"mobiledet: base_filters needs {len(MACRO) + 2} widths, not {len(base_filters)}")
     layer_choices(blocks, expansions, False, True)  # complains of bad options before any choice is made
 
-    def chosen_width(name: str, base: int) -> int:
-        chosen = choose.one_of(name, filter_choices(base, filter_multipliers))
+    made = all_of(choose, _choices(blocks, expansions, base_filters, filter_multipliers, task == "classify"))
+
+    def chosen_width(name: str) -> int:
+        chosen: int = made[name]
         return chosen if width == 1 else round_to_8(chosen * width)
 
     b = Builder()
     x = b.input((3, image_size, image_size))
-    x = conv_norm_act(
-        b, x, chosen_width("stem.width", base_filters[0]), 3, 2, act="hswish" if cpu else "relu6", norm=NORM
-    )
+    x = conv_norm_act(b, x, chosen_width("stem.width"), 3, 2, act="hswish" if cpu else "relu6", norm=NORM)
     taps = []
-    for number, (first_stride, layers) in enumerate(MACRO, start=1):
-        ops = [
-            choose.one_of(f"block{number}.layer{layer}", layer_choices(blocks, expansions, number == 1, layer > 0))
-            for layer in range(layers)
-        ]
-        block_width = chosen_width(f"block{number}.width", base_filters[number])
-        for layer, op in enumerate(ops):
+    for number, first_stride, chosen_ops, width_name in _STAGES:
+        block_width = chosen_width(width_name)
+        stride, residual = first_stride, False
+        for op in chosen_ops(made):
             if op != SKIP:
-                x = _layer(b, x, op, block_width, first_stride if layer == 0 else 1, layer > 0, cpu)
+                x = _layer(b, x, op, block_width, stride, residual, cpu)
+            stride, residual = 1, True
         if number in (5, 7):
             taps.append(x)
     if task == "classify":
-        feature = chosen_width("feature.width", base_filters[-1])
+        feature = chosen_width("feature.width")
         x = conv_norm_act(b, x, feature, act="hswish" if cpu else "relu6", norm=NORM)
         return b.build({"logits": classifier(b, x, num_classes)})
     extra = SSDLITE_EXTRA_WIDTHS if width == 1 else tuple(round_to_8(w * width) for w in SSDLITE_EXTRA_WIDTHS)
     return b.build(ssdlite(b, taps, num_classes=num_classes, extra_widths=extra))
+
+
+def _layer_names(number: int, layers: int) -> list[str]:
+    return [f"block{number}.layer{layer}" for layer in range(layers)]
+
+
+def _ops_of(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[str, ...]]:
+    """Takes the operations of a block's layers out of all decisions."""
+    return itemgetter(*names) if len(names) > 1 else lambda made: (made[names[0]],)
+
+
+_STAGES = [
+    (number, stride, _ops_of(_layer_names(number, layers)), f"block{number}.width")
+    for number, (stride, layers) in enumerate(MACRO, start=1)
+]
+
+
+@lru_cache
+def _choices(
+    blocks: str, expansions: Sequence[int], base: Sequence[int], multipliers: Sequence[float], classify: bool
+) -> Choices:
+    options: dict[str, Sequence[Any]] = {"stem.width": filter_choices(base[0], multipliers)}
+    for number, (_, layers) in enumerate(MACRO, start=1):
+        for layer, name in enumerate(_layer_names(number, layers)):
+            options[name] = layer_choices(blocks, expansions, number == 1, layer > 0)
+        options[f"block{number}.width"] = filter_choices(base[number], multipliers)
+    if classify:
+        options["feature.width"] = filter_choices(base[-1], multipliers)
+    return Choices(options)
 
 
 def _string_places(options: Mapping[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:

@@ -121,6 +121,17 @@ def _frozen(value: Any) -> Value:
     )
 
 
+class Choices:
+    """Choices that every network makes, together: options by name. To be made once and given to ``all_of``."""
+
+    __slots__ = ("names", "options", "tables")
+
+    def __init__(self, options: Mapping[str, Sequence[Any]]) -> None:
+        self.options = {name: tuple(values) for name, values in options.items()}
+        self.names = list(self.options)
+        self.tables = [{value: value for value in values} for values in self.options.values()]
+
+
 class Choose:
     """Makes the choices of one run. A space function receives one as its first argument.
 
@@ -128,15 +139,21 @@ class Choose:
     it is an error, or, for an enumeration, the first option.
     """
 
-    __slots__ = ("_given", "_options", "_rng", "_space", "made")
+    __slots__ = ("_given", "_offered", "_options", "_rng", "_space", "made")
 
     def __init__(
-        self, space: str, options: dict[str, tuple[Any, ...]], given: Mapping[str, Value], rng: Rng | None
+        self,
+        space: str,
+        options: dict[str, tuple[Any, ...]],
+        given: Mapping[str, Value],
+        rng: Rng | None,
+        offered: set[Choices] | None = None,
     ) -> None:
         self._space = space
         self._options = options
-        self._given = given
+        self._given = given._values if isinstance(given, Genotype) else given
         self._rng = rng
+        self._offered = set() if offered is None else offered  # what agrees with ``options``
         self.made: dict[str, Any] = {}
 
     def one_of(self, name: str, options: Sequence[T]) -> T:
@@ -164,6 +181,17 @@ class Choose:
             value = known[int(self._rng.random() * len(known))]
         self.made[name] = value
         return value  # type: ignore[no-any-return]
+
+    def _replay(self, choices: Choices) -> dict[str, Any] | None:
+        """All that is given, at once, where it is a decision for each of these choices and for no other."""
+        if self.made or choices not in self._offered or list(self._given) != choices.names:
+            return None
+        try:
+            decided = [table[value] for table, value in zip(choices.tables, self._given.values(), strict=True)]
+        except (KeyError, TypeError):  # ``one_of`` says which
+            return None
+        self.made = dict(zip(choices.names, decided, strict=True))
+        return dict(self.made)
 
     def int(self, name: str, low: int, high: int) -> int:
         """A whole number from ``low`` to ``high``, both included."""
@@ -193,6 +221,17 @@ class Choose:
             raise SpaceError(f"{where} offers one option twice: {_listed(options)}")
         self._options[name] = options
         return options
+
+
+def all_of(choose: Choose, choices: Choices) -> dict[str, Any]:
+    """What ``choose.one_of`` gives for each of these choices in turn, by name; quicker where it is replayed."""
+    plain = type(choose) is Choose  # and no stand-in
+    made = choose._replay(choices) if plain else None
+    if made is None:
+        made = {name: choose.one_of(name, options) for name, options in choices.options.items()}
+        if plain:
+            choose._offered.add(choices)
+    return made
 
 
 def _is_value(option: object) -> bool:
@@ -261,6 +300,7 @@ class Space:
         if missing:
             raise SpaceError(f"space {self.name!r} needs a value for {', '.join(missing)}")
         self._known: dict[str, tuple[Any, ...]] = {}
+        self._offered: set[Choices] = set()
         self._last: tuple[Genotype | None, Graph | None] = (None, None)
         self._explored: tuple[int, tuple[str, ...]] | None = None
         self._checked: set[int] = set()
@@ -283,7 +323,7 @@ class Space:
     # -- running the function ------------------------------------------------------------------------------------
 
     def _run(self, given: Mapping[str, Value], rng: Rng | None) -> tuple[Genotype, Graph]:
-        choose = Choose(self.name, self._known, given, rng)
+        choose = Choose(self.name, self._known, given, rng, self._offered)
         try:
             graph = self.function(choose, **self.options)
         except GraphError as error:
@@ -350,16 +390,16 @@ class Space:
         A genotype without any choice of two options comes back as it is.
         """
         known = self._known
-        if any([n not in known for n in genotype]):
+        given = dict(genotype._values)
+        if not known.keys() >= given.keys():
             self._replay(genotype)
-        names = [n for n in genotype if len(known[n]) > 1]
+        names = [n for n in given if len(known[n]) > 1]
         if not names:
             return genotype
         name = names[int(rng.random() * len(names))]
         options = known[name]
         shift = 1 + int(rng.random() * (len(options) - 1))
-        given = dict(genotype)
-        given[name] = options[(self._place(name, genotype[name]) + shift) % len(options)]
+        given[name] = options[(self._place(name, given[name]) + shift) % len(options)]
         child = self._run(given, rng)[0]
         if name not in child:
             raise GenotypeError(f"space {self.name!r} makes no choice {name!r} here")

@@ -11,11 +11,14 @@ import pytest
 
 from hardware_models import calibrate as calibrating
 from hardware_models.calibrate import background, calibrate, check, distinct, suggest
+from hardware_models.calibration import prior_rates
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import Cost
 from hardware_models.device_file import HardwareError
+from hardware_models.few_rows import FewRowsModel
 from hardware_models.learned import LearnedModel
 from hardware_models.measured_csv import READINGS, Entry, graph_of, published, read_measured, readings
+from hardware_models.number_format import number_format_of
 from hardware_models.transferred import TransferredModel
 from search_spaces.catalog import load_network, load_space
 from search_spaces.graph import Graph
@@ -170,6 +173,36 @@ def test_a_known_device_is_found_again_from_ten_networks() -> None:
     assert found["mape_percent"] < 5
     assert found["interval_coverage"] >= 0.8
     assert found["stated_coverage"] == 0.9
+
+
+def test_a_device_unlike_the_known_ones_is_found_from_eight_networks_and_a_prior() -> None:
+    """A DSP whose latencies are a sum of rates: the prior of its class leaves few of them open."""
+    space, dsp, rng = load_space("mobilenetv2", image_size=96), load_hardware("pixel4_dsp"), random.Random(0)
+    drawn = [space.graph(space.sample(rng)) for _ in range(32)]
+    measured = [Entry(graph.digest, graph, dsp.estimate(graph).latency_ms) for graph in drawn]
+    made = calibrate(measured[:8], "mine", number_format="int8")
+    assert made.kind == "few_rows"
+    model = model_from_text(made.text, "mine", "mine.toml")
+    assert isinstance(model, FewRowsModel)
+    assert number_format_of(model) == "int8"
+    found = check(model, measured[8:])
+    assert found["mape_percent"] < 5
+    assert found["spearman"] > 0.95
+    assert found["stated_coverage"] == pytest.approx(8 / 9, abs=1e-4)  # eight residuals cannot promise more
+
+
+def test_rates_from_a_prior_follow_the_unit_of_time() -> None:
+    graphs = [e.graph for e in entries("pi5", 9)]
+    measured = numpy.array([load_hardware("pi5").estimate(graph).latency_ms for graph in graphs])
+    one, ten = prior_rates(graphs, measured), prior_rates(graphs, 10 * measured)
+    assert ten[1] == pytest.approx(10 * one[1], rel=0.02)  # the speed's own prior is wide, not flat
+    assert len(one[1]) == 9
+    assert (one[0].factor or 0) > 1
+
+
+def test_a_number_format_that_there_is_not_is_refused() -> None:
+    with pytest.raises(HardwareError, match="must be one of float32, float16, bfloat16, int8, not 'fp8'"):
+        calibrate(entries("pi5", 10), "mine", number_format="fp8")
 
 
 def test_what_was_run_is_told_by_the_error() -> None:

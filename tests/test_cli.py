@@ -125,7 +125,7 @@ def test_training_on_digits_end_to_end_and_show_resume_after_it(here: Path, caps
         (("search", "--space", "mobiledet", "--hw", "./mine.toml"), "cannot read the device file 'mine.toml'"),
         (("search", *("--space", "mobiledet", "--hw", "edgetpu"), "--directory", "/proc/no"), "cannot write the study"),
         (("search", "--space", "mobiledet"), "--hw"),
-        (("serch",), "Did you mean 'search'?"),
+        (("serch",), "Did you mean 'search'"),
         (("show", "nothing"), "no study"),
         (("resume", "nothing"), "no study 'nothing'"),
         (("dashboard", "nothing"), "no study 'nothing'"),

@@ -58,6 +58,7 @@ def search(directory: Path, evaluator: SeededEvaluator | None = None, **changes:
         "score": "none",
         "trials": 500,
         "train": 40,
+        "searcher": "evolution",
         "searcher_options": {"population": 12, "tournament": 6},
         "directory": directory,
     }
@@ -144,22 +145,22 @@ def test_several_trainings_are_averaged(tmp_path: Path) -> None:
 
 def test_a_network_met_again_is_trained_up_to_its_number(tmp_path: Path) -> None:
     evaluator = SeededEvaluator()
-    result = search(tmp_path, evaluator, evaluations=2, train=60)
+    result = search(tmp_path, evaluator, evaluations=2, train=150)
     assert result.tally.partial_hits > 0
     failed = {c.key for c in result.candidates if c.status == "failed"}
     trainings = Counter(key for key, _ in evaluator.trained if key not in failed)
     assert max(trainings.values()) == 2
     forgetful = SeededEvaluator()
-    search(tmp_path / "forgetful", forgetful, forget=1.0, train=60)
+    search(tmp_path / "forgetful", forgetful, forget=1.0, train=150)
     trainings = Counter(key for key, _ in forgetful.trained)
     assert max(trainings.values()) > 2  # each sight trains anew, with another seed
 
 
 def test_resampling_finds_new_networks_sooner(tmp_path: Path) -> None:
-    plain = search(tmp_path / "plain")
+    plain = search(tmp_path / "plain", train=120)
     options = {"population": 12, "tournament": 6}
-    resampled = search(tmp_path / "resampled", searcher_options={**options, "resample": 20})
-    tabu = search(tmp_path / "tabu", searcher_options={**options, "tabu": 2})
+    resampled = search(tmp_path / "resampled", searcher_options={**options, "resample": 20}, train=120)
+    tabu = search(tmp_path / "tabu", searcher_options={**options, "tabu": 2}, train=120)
     assert resampled.tally.duplicates < tabu.tally.duplicates < plain.tally.duplicates
     with pytest.raises(ValueError, match="no option 'resampel'; its options: population, resample, tabu, tournament"):
         search(tmp_path, searcher_options={"resampel": 3})

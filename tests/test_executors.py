@@ -13,7 +13,7 @@ import pytest
 
 import nas
 from evaluators.quality import OutOfTime
-from nas.executors import InProcess, LocalWorkers, Trained, Training
+from nas.executors import InProcess, LocalWorkers, Trained, Training, run_all
 from tests.fakes import StandIn
 
 
@@ -48,7 +48,7 @@ def workers() -> Iterator[LocalWorkers]:
 
 
 def collect(executor: LocalWorkers | InProcess, *trainings: Training) -> dict[int, Trained]:
-    return dict(executor.run(Scripted(), trainings))
+    return dict(run_all(executor, Scripted(), trainings))
 
 
 def test_every_place_is_answered_and_failures_carry_their_reason(workers: LocalWorkers) -> None:

@@ -14,9 +14,19 @@ import pytest
 
 from hardware_models import fit, measurements
 from hardware_models.analytic import AnalyticModel
-from hardware_models.catalog import HARDWARE, device_path, load_hardware, model_from_text
+from hardware_models.catalog import (
+    HARDWARE,
+    device_number_format,
+    device_path,
+    formats_of,
+    load_hardware,
+    model_from_text,
+    row_name,
+)
 from hardware_models.cost import Cost, HardwareModel
 from hardware_models.device_file import HardwareError
+from hardware_models.facts import facts_of
+from hardware_models.number_format import number_format_of
 from search_spaces.blocks import fused_inverted_bottleneck, inverted_bottleneck, tucker
 from search_spaces.builder import Builder, Tensor
 from search_spaces.catalog import UnknownName, load_network, load_space, networks
@@ -30,6 +40,7 @@ DEVICES = ["coral_usb", "coral_devboard", "pixel4_edgetpu"]
 SMALL = """
 kind = "analytic"
 version = 3
+number_format = "int8"
 [array]
 rows = 4
 columns = 4
@@ -343,7 +354,9 @@ def test_every_named_device_loads_and_states_its_sources(name: str) -> None:
     model = load_hardware(name)
     assert isinstance(model, HardwareModel)
     cost = model.estimate(load_network("mobiledet_edgetpu"))
-    assert cost.source == f"predicted:{model.name}@1"
+    facts = facts_of(name)
+    assert cost.source == f"predicted:{model.name}@{facts['version']}"
+    assert number_format_of(model) == facts["number_format"] == device_number_format(name)
     assert cost.latency_low_ms is not None
     assert cost.latency_high_ms is not None
     assert 0 < cost.latency_low_ms < cost.latency_ms < cost.latency_high_ms
@@ -352,10 +365,69 @@ def test_every_named_device_loads_and_states_its_sources(name: str) -> None:
         assert re.search(r'^source = ".{20,}"$', text, flags=re.MULTILINE)
         return
     assert 0.5 * cost.latency_ms < cost.latency_low_ms < cost.latency_high_ms < 2 * cost.latency_ms
-    facts = text.split("[operations.passes]")[0].split("[array]")[1]
-    for line in facts.splitlines():
+    stated = text.split("[operations.passes]")[0].split("[array]")[1]
+    for line in stated.splitlines():
         if " = " in line and line.split(" = ")[1][0].isdigit():
             assert " # " in line, f"{name}: no source beside {line!r}"
+
+
+def test_a_device_that_is_there_in_several_number_formats_is_named_with_one() -> None:
+    assert formats_of("pixel3_cpu4") == {"float32": "pixel3_cpu4", "int8": "pixel3_cpu4_int8"}
+    assert formats_of("v100") == {"float16": "v100_fp16", "float32": "v100_fp32", "int8": "v100_int8"}
+    assert formats_of("pixel3") == {}
+    for device in {row.device for row in HARDWARE.values() if row.device}:
+        formats = formats_of(device)
+        assert len(formats) > 1
+        for number_format, name in formats.items():
+            assert row_name(name) == row_name(f"{device}:{number_format}") == name
+            assert row_name(f"{name}:{number_format}") == name
+            assert device_number_format(name) == number_format
+    assert row_name("edgetpu:int8") == "edgetpu"
+    assert load_hardware("pixel3_cpu4:int8").name == "pixel3_cpu4_int8"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pixel3_cpu4:float16", "not there in 'float16': write pixel3_cpu4:float32 or pixel3_cpu4:int8"),
+        ("edgetpu:", "not there in '': write edgetpu:int8"),
+        ("v100", "v100 is there in several number formats: write v100:float16 or v100:float32 or v100:int8"),
+        ("pixel3_cpu5:int8", "no hardware 'pixel3_cpu5'; did you mean 'pixel3_cpu"),
+        ("./mine.toml:int8", "a device file states one number format; write ./mine.toml"),
+    ],
+)
+def test_a_number_format_that_a_device_is_not_there_in_is_an_error(name: str, message: str) -> None:
+    with pytest.raises((HardwareError, UnknownName), match=re.escape(message)):
+        load_hardware(name)
+
+
+def test_a_model_of_ones_own_need_not_state_a_number_format() -> None:
+    class Mine:
+        name = "mine"
+
+        def estimate(self, graph: Graph) -> Cost:
+            return Cost(1.0, "predicted:mine@1")
+
+    model = Mine()
+    assert load_hardware(model) is model
+    assert number_format_of(model) is None
+    model.number_format = "w4a8"  # type: ignore[attr-defined]  # none that is known here
+    assert number_format_of(model) is None
+
+
+def test_an_element_takes_what_the_number_format_says() -> None:
+    graph = load_network("mobilenet_v1", image_size=64)
+    eight, sixteen = (model_from_text(SMALL.replace('"int8"', f'"{f}"'), "m", "m.toml") for f in ("int8", "float16"))
+    one, two = eight.estimate(graph), sixteen.estimate(graph)
+    assert one.weights_kib == graph.params / 1024
+    assert two.weights_kib == 2 * graph.params / 1024
+    assert two.peak_memory_kib == 2 * graph.peak_activation_elements / 1024
+    moved = [{row.op: row.latency_ms for row in cost.breakdown()} for cost in (one, two)]
+    for op in ("input", "outputs"):
+        assert moved[1][op] == pytest.approx(2 * moved[0][op])
+    assert isinstance(sixteen, AnalyticModel)
+    load = fit.workload(sixteen.device, graph)
+    assert fit.workload_ms(sixteen.device, load) == pytest.approx(two.latency_ms, rel=1e-6)
 
 
 def test_edgetpu_is_the_pixel_4() -> None:
@@ -385,6 +457,8 @@ def test_names_that_are_not_there_are_explained(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ('number_format = "int8"', "", r"x\.toml: number_format is missing; add one of 'float32', .*'int8'"),
+        ('"int8"', '"int4"', r"x\.toml: number_format must be one of 'float32', .*'int8', not 'int4'"),
         ("rows = 4", "", r"x\.toml: array\.rows is missing; add a whole number of at least 1"),
         ("rows = 4", "row = 4", r"array\.rows is missing \(there is 'row': is it that\?\)"),
         ("rows = 4", "rows = 4.5", r"array\.rows must be a whole number of at least 1, not 4\.5"),

@@ -67,9 +67,11 @@ def test_the_list_has_every_device_with_its_error(run: Run) -> None:
     assert rows["edgetpu"]["error"]["mape_percent"] > 0
     assert "energy_error" in rows["pi5"]
     assert all(row["what"] for row in rows.values())
+    assert {row["number_format"] for row in rows.values()} == {"float32", "float16", "int8"}
+    assert (rows["zcu102"]["number_format"], rows["pi5"]["number_format"]) == ("int8", "float32")
     code, out, _ = run()
     assert code == 0
-    assert all(name in out for name in ("edgetpu", "zcu102", "pi5", "Spearman", "MAPE"))
+    assert all(name in out for name in ("edgetpu", "zcu102", "pi5", "Spearman", "MAPE", "numbers", "float16"))
 
 
 def test_show_says_what_a_model_rests_on(run: Run) -> None:
@@ -78,7 +80,7 @@ def test_show_says_what_a_model_rests_on(run: Run) -> None:
     assert all(text in out for text in ("learned", "Accel-NASBench", "int8", "interval_coverage"))
     code, out, _ = run("show", "zcu102", "--json")
     facts = json.loads(out)
-    assert (facts["version"], facts["measured"], facts["precision"]) == (1, "normal form", "int8")
+    assert (facts["version"], facts["measured"], facts["number_format"]) == (1, "normal form", "int8")
 
 
 def test_predictions_agree_with_the_model_and_their_rows_add_up(run: Run) -> None:
@@ -98,6 +100,27 @@ def test_predictions_agree_with_the_model_and_their_rows_add_up(run: Run) -> Non
     assert Path("layers.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_number_format_is_part_of_what_is_said_of_a_device(run: Run) -> None:
+    found = {}
+    for name in ("pixel3_cpu4:int8", "pixel3_cpu4_int8", "pixel3_cpu4"):
+        _, out, _ = run("predict", "mobilenetv2", "--hw", name, "--json")
+        found[name] = json.loads(out)
+    assert found["pixel3_cpu4:int8"] == found["pixel3_cpu4_int8"]
+    assert [found[name]["number_format"] for name in found] == ["int8", "int8", "float32"]
+    assert found["pixel3_cpu4"]["weights_kib"] == 4 * found["pixel3_cpu4:int8"]["weights_kib"]
+    _, out, _ = run("predict", "mobilenetv2", "--hw", "pixel3_cpu4:int8")
+    assert ", int8, predicted:pixel3_cpu4_int8@1" in out
+    _, out, _ = run("show", "pixel3_cpu4:int8")
+    assert "number format" in out
+    code, _, err = run("show", "pixel3_cpu4:int4")
+    assert code == 2
+    assert "pixel3_cpu4 is not there in 'int4': write pixel3_cpu4:float32 or pixel3_cpu4:int8" in err
+    Path("old.toml").write_text('kind = "learned"\nversion = 1\n')
+    code, _, err = run("show", "./old.toml")
+    assert code == 2
+    assert "old.toml: number_format is missing; add one of 'float32'" in err
+
+
 def test_networks_are_named_in_every_form(run: Run) -> None:
     Path("graph.json").write_text(load_network("mobilenetv2").to_json())
     cell = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|"
@@ -110,8 +133,8 @@ def test_networks_are_named_in_every_form(run: Run) -> None:
 
 
 def test_a_network_without_any_cost_is_drawn_too(run: Run, tmp_path: Path) -> None:
-    text = 'kind = "learned"\nversion = 1\n[latency]\nbase = 0\n[latency.kinds]\n"act:relu" = [0, 0, 0, 0]\n'
-    Path("free.toml").write_text(text)
+    head = 'kind = "learned"\nversion = 1\nnumber_format = "int8"\n'
+    Path("free.toml").write_text(head + '[latency]\nbase = 0\n[latency.kinds]\n"act:relu" = [0, 0, 0, 0]\n')
     code, out, _ = run("predict", "mobilenetv2", "--hw", "./free.toml", "--plot", "free.png")
     assert code == 0
     assert Path("free.png").exists()
@@ -153,8 +176,9 @@ def test_published_networks_make_a_device(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("calibrate", few, "--json")
     made = json.loads(out)
     assert code == 0
-    assert (made["file"], made["kind"], made["measured"]) == ("mine.toml", "transferred", "normal form")
+    assert (made["file"], made["kind"], made["measured"]) == ("mine.toml", "few_rows", "normal form")
     assert made["error"]["rows"] == 6
+    assert json.loads(run("show", "./mine.toml", "--json")[1])["number_format"] == "float32"
     code, out, _ = run("check", "mine.toml", "--against", few, "--json")
     assert json.loads(out)["spearman"] == 1
     code, _, err = run("calibrate", few)
@@ -218,6 +242,14 @@ def test_measurements_that_cannot_be_used_end_in_one_line(text: str, message: st
         (("calibrate", "none.csv"), "cannot read the measurements 'none.csv'"),
         (("check", "zcu102", "--against", "none.csv"), "cannot read the measurements 'none.csv'"),
         (("check", "zcu103", "--against", "none.csv"), "no hardware 'zcu103'; did you mean 'zcu102'?"),
+        (("calibrate", "none.csv", "--number-format", "int7"), "must be one of float32, float16, bfloat16, int8"),
+        (("calibrate", "--device", "litert", "--space", "mobilenetv2", "--number-format", "i8"), "not 'i8'"),
+        (
+            ("measure", "mobilenetv2", "--hw", "edgetpu", "--device", "litert?precision=float32"),
+            "litert?precision=float32 runs float32, but pixel4_edgetpu is a model of int8; write"
+            " --device litert?precision=int8",
+        ),
+        (("measure", "mobilenetv2", "--hw", "pi5", "--device", "ethos-u55-32"), "a device that runs float32"),
         (("show", "./none.toml"), "cannot read the device file"),
         (("predict", "mobilenet_v22", "--hw", "zcu102"), "no network 'mobilenet_v22'"),
         (("predict", "none.json", "--hw", "zcu102"), "no file 'none.json'"),

@@ -96,7 +96,7 @@ def test_a_network_costs_what_its_operations_do_by_hand() -> None:
     activation = 0.001 + 0.05 * 2 * 16 * 64 / 1e6
     cost = small(corrections={"conv:regular 3x8x8>16x8x8 k3x3 s1x1": 0.5}).estimate(graph)
     assert cost.latency_ms == pytest.approx(0.4 + 1.5 * convolution + activation, abs=3e-9)
-    assert cost.weights_kib == weights / 1024
+    assert cost.weights_kib == 4 * weights / 1024  # float32
     assert [round(row.latency_ms, 6) for row in cost.breakdown()] == [
         0.0,
         round(1.5 * convolution, 6),
@@ -394,6 +394,7 @@ def test_a_written_device_file_gives_the_estimates_of_the_fit() -> None:
 FILE = """
 kind = "learned"
 version = 2
+number_format = "float16"
 measured = "as written"
 [latency]
 base = 0.5
@@ -424,12 +425,24 @@ def test_the_file_is_read_as_it_says() -> None:
     )
     b = Builder()
     graph = b.build(b.conv(b.input((3, 8, 8)), 16, 1))
-    assert model.estimate(graph).latency_ms == pytest.approx(0.5 + 0.75 * (0.1 + 3 * 16 * 64 / 1e9), abs=2e-9)
+    cost = model.estimate(graph)
+    assert cost.latency_ms == pytest.approx(0.5 + 0.75 * (0.1 + 3 * 16 * 64 / 1e9), abs=2e-9)
+    assert model.number_format == "float16"
+    assert cost.weights_kib == 2 * graph.params / 1024
+    assert cost.peak_memory_kib == 2 * graph.peak_activation_elements / 1024
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        (
+            'number_format = "float16"',
+            "",
+            "number_format is missing; add one of 'float32', 'float16', 'bfloat16', 'int8'",
+        ),
+        ('"float16"', '"fp16"', "number_format must be one of 'float32', 'float16', 'bfloat16', 'int8', not 'fp16'"),
+        ('"float16"', "16", "number_format must be one of 'float32'"),
+        ("version = 2", "version = 2\nprecision = 'float16'", "no key precision"),
         ("base = 0.5", "base = -1", "latency.base must be a number at least 0"),
         ("base = 0.5", "base = nan", "latency.base must be a number"),
         ("base = 0.5", "base = 1e300", "latency.base must be a number"),

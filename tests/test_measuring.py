@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from evaluators.runners.interface import CannotRun, DeviceError, Measurement
+from hardware_models.catalog import load_hardware
+from hardware_models.number_format import number_format_of
 from nas.cli import main
 from nas.measuring import measure_network, measure_samples
 from search_spaces.catalog import load_network
@@ -65,12 +67,13 @@ def test_a_calibration_may_measure_for_itself(
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text("space: mobilenetv2\noptions: {image_size: 32, width: 0.35}\n")
-    command = ["hw", "calibrate", "--device", "onnxruntime?threads=1", "--space", "small.yaml", "--samples", "5"]
+    command = ["hw", "calibrate", "--device", "onnxruntime?precision=int8", "--space", "small.yaml", "--samples", "5"]
     with pytest.raises(SystemExit) as ended:
         main([*command, "--out", "here.toml"])
     assert ended.value.code == 0
     assert "5 of 5" in capsys.readouterr().err
-    assert 'kind = "transferred"' in Path("here.toml").read_text()
+    assert any(f'kind = "{kind}"' in Path("here.toml").read_text() for kind in ("transferred", "few_rows"))
+    assert number_format_of(load_hardware("./here.toml")) == "int8"  # the device's own word
     with pytest.raises(SystemExit) as ended:
         main([*command, "--out", "here.toml", "--force"])
     assert ended.value.code == 2

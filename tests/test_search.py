@@ -74,13 +74,22 @@ def test_hard_limits_are_checked_before_training(tmp_path: Path) -> None:
     free = run(tmp_path / "a", train=0)
     bound = sorted(c.metrics["latency_ms"] for c in free.candidates)[20]
     evaluator = CountingEvaluator()
-    result = run(tmp_path / "b", evaluator, limits={"latency_ms": bound})
+    result = run(tmp_path / "b", evaluator, limits={"latency_ms": bound}, repair=False)
     over = [c for c in result.candidates if c.metrics["latency_ms"] > bound]
     assert over
     assert all(c.status == "infeasible" and c.excess > 0 and "latency_ms" in c.reason for c in over)
     assert all(c.metrics["latency_ms"] <= bound for c in result.front)
     assert all(c.status != "infeasible" for c in result.candidates if c.metrics["latency_ms"] <= bound)
     assert len(evaluator.seen) == 6
+
+
+def test_candidates_over_a_limit_are_led_back(tmp_path: Path) -> None:
+    limits = {"latency_ms": sorted(c.metrics["latency_ms"] for c in run(tmp_path / "a", train=0).candidates)[10]}
+    share = [
+        sum(c.status == "infeasible" for c in run(tmp_path / f"{repair}", limits=limits, repair=repair).candidates)
+        for repair in (False, True)
+    ]
+    assert share[1] < share[0] / 2
 
 
 def test_limits_that_nothing_meets_leave_an_empty_front_and_say_why(tmp_path: Path) -> None:
@@ -119,7 +128,7 @@ def test_random_search_is_a_searcher_too(tmp_path: Path) -> None:
 
 
 def test_the_study_holds_every_candidate_once(tmp_path: Path) -> None:
-    result = run(tmp_path, limits={"params": 12_000})
+    result = run(tmp_path, limits={"params": 12_000}, repair=False)
     journal = result.directory / "study.journal"
     study = optuna.load_study(study_name=result.study, storage=open_storage(journal))
     trials = study.get_trials()

@@ -14,8 +14,9 @@ from evaluators.classifier import ClassificationTraining
 from evaluators.detector import DetectionTraining
 from evaluators.quality import DATA, DataError, DataRow, EvaluatorRow, make_evaluator, quality_of, task_served
 from evaluators.segmenter import SegmentationTraining
-from nas.engine import Settings, run
+from nas.engine import run
 from nas.objectives import METRICS
+from nas.settings import Settings
 from search_spaces import catalog
 from search_spaces.catalog import UnknownName, spaces
 from search_spaces.space import SpaceError

@@ -13,7 +13,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
 from hardware_models import calibration
-from hardware_models.calibrate import transferred_text
+from hardware_models.calibrate import Stated, transferred_text
 from hardware_models.calibration import (
     COUNTS,
     DIFFERENCES,
@@ -103,7 +103,7 @@ def test_the_estimate_is_the_formula(graphs: list[Graph]) -> None:
         cost = model.estimate(graph)
         assert cost.latency_ms == pytest.approx(math.exp(expected), rel=1e-12)
         assert (cost.source, cost.coverage) == ("predicted:new@3", 0.9)
-        assert cost.weights_kib == graph.params / 1024
+        assert cost.weights_kib == 4 * graph.params / 1024  # float32
 
 
 def test_the_rows_add_up_and_the_cut_of_a_graph_does_not_matter(pool: Pool, graphs: list[Graph]) -> None:
@@ -116,7 +116,7 @@ def test_the_rows_add_up_and_the_cut_of_a_graph_does_not_matter(pool: Pool, grap
         cost = model.estimate(graph)
         assert cost == model.estimate(Graph.from_json(graph.to_json()))
         assert sum(row.latency_ms for row in cost.breakdown()) == pytest.approx(cost.latency_ms, rel=1e-9)
-        assert cost.peak_memory_kib == graph.peak_activation_elements / 1024
+        assert cost.peak_memory_kib == 4 * graph.peak_activation_elements / 1024
 
 
 def test_the_memo_is_bounded_and_travels_empty(
@@ -279,9 +279,11 @@ def test_a_written_device_file_gives_the_estimates_of_the_transfer(graphs: list[
     models = [m for m in known if isinstance(m, LearnedModel)]
     pool = make_pool(graphs, models)
     moved = transfer(pool, range(12), latencies(device(9), graphs)[:12])
-    text = transferred_text(moved.mixture, models, {"rows": 12}, "new", 'two "quotes"\nand a \\', "normal form")
+    stated = Stated('two "quotes"\nand a \\', "int8", "normal form")
+    text = transferred_text(moved.mixture, models, {"rows": 12}, stated)
     read = model_from_text(text, "new", "new.toml")
     assert isinstance(read, TransferredModel)
+    assert read.number_format == "int8"
     for graph in graphs[:30]:
         one, other = read.estimate(graph), model_of(pool, moved.mixture).estimate(graph)
         assert one.latency_ms == pytest.approx(other.latency_ms, rel=1e-5)
@@ -292,6 +294,7 @@ def test_a_written_device_file_gives_the_estimates_of_the_transfer(graphs: list[
 FILE = """
 kind = "transferred"
 version = 1
+number_format = "float16"
 measured = "normal form"
 [devices]
 pi5 = 1
@@ -314,12 +317,16 @@ def test_the_file_is_read_as_it_says(graphs: list[Graph]) -> None:
     known, model = load_hardware("pi5"), model_from_text(FILE, "f", "f.toml")
     relus = sum(node.op == "act" for node in graphs[0].nodes)
     expected = (known.estimate(graphs[0]).latency_ms + LEAST_MS) * math.exp(-0.5) * (1 + relus / 2) ** 0.1
-    assert model.estimate(graphs[0]).latency_ms == pytest.approx(expected, rel=1e-9)
+    cost = model.estimate(graphs[0])
+    assert cost.latency_ms == pytest.approx(expected, rel=1e-9)
+    assert cost.weights_kib == 2 * graphs[0].params / 1024
+    assert cost.peak_memory_kib == 2 * graphs[0].peak_activation_elements / 1024
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ('number_format = "float16"', "", "number_format is missing; add one of 'float32'"),
         ("pi5 = 1\n", "pi5 = 99\n", "it rests on pi5@99, and here is pi5@1; calibrate it again"),
         ("pi5 = 1\n", "", "devices.pi5 is missing"),
         ("pi5 = 1\n", "pi5 = 1\nzcu102 = 1\n", "no key devices.zcu102"),

@@ -15,16 +15,31 @@ import numpy
 import pytest
 
 import nas
+from evaluators.runners.address import Address
+from evaluators.runners.catalog import DEVICES, DeviceRow
 from evaluators.runners.flaky import Flaky
 from evaluators.runners.interface import CannotRun, Measurement, MeasurementFailed, MeasurementTimeout
 from hardware_models.catalog import load_hardware
 from hardware_models.cost import Cost
+from hardware_models.number_format import number_format_of
+from nas.cli import main
 from nas.correction import Corrected, fit_correction
-from nas.engine import Settings, run
+from nas.device_format import NumberFormatError, opened_in
+from nas.engine import run
+from nas.objectives import Objective
 from nas.report import summary_lines, tables_beside
+from nas.settings import Settings
 from nas.several_devices import load_devices
-from nas.store import load_candidates, load_document
-from nas.verification import VerificationError, correctable, device_and_label, verification_scores
+from nas.store import Study, load_candidates, load_document, load_notes
+from nas.verification import (
+    VerificationError,
+    Verified,
+    correctable,
+    device_and_label,
+    load_verified,
+    verification_scores,
+)
+from nas.verification_report import plot_verification
 from search_spaces.catalog import UnknownName
 from tests.fakes import CountingEvaluator, small_space
 
@@ -72,6 +87,22 @@ class FakeDevice:
 
     def close(self) -> None:
         self.closed += 1
+
+
+def fake_device(address: Address) -> FakeDevice:
+    """A device by address, of both number formats."""
+    return FakeDevice(precision=address.choice("precision", ("float32", "int8")))
+
+
+@pytest.fixture
+def by_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``fake`` and ``fake8`` are addresses of devices; the latter runs int8 alone."""
+    monkeypatch.setitem(DEVICES, "fake", DeviceRow(f"{__name__}:fake_device", "a formula", "fake"))
+    monkeypatch.setitem(DEVICES, "fake8", DeviceRow(f"{__name__}:eight_bits", "a formula", "fake8"))
+
+
+def eight_bits(address: Address) -> FakeDevice:
+    return FakeDevice(precision="int8")
 
 
 def search(directory: Path, device: Any = None, **changes: Any) -> nas.SearchResult:
@@ -287,6 +318,135 @@ def test_the_study_and_the_files_hold_what_was_measured(tmp_path: Path) -> None:
     assert "Predicted against measured (measured:fake)" in shown
     assert f"#{result.verified[0].number} " in shown
     assert any("12 of 12 candidates measured" in line and "Spearman" in line for line in summary_lines(result))
+
+
+def test_what_was_predicted_and_measured_is_read_back_from_the_study(tmp_path: Path) -> None:
+    def fail_one(device: FakeDevice, graph: nas.Graph) -> None:
+        if graph.digest == device.asked[0]:
+            raise MeasurementFailed("out of memory")
+
+    result = search(tmp_path, FakeDevice(trouble=fail_one))
+    journal = result.directory / "study.journal"
+    assert load_verified(journal, None) == list(result.verified)
+    mended = search(tmp_path, FakeDevice())  # what failed is measured, and later predictions change with it
+    assert mended.verified[0].measured_ms is not None
+    assert load_verified(journal, None) == list(mended.verified) != list(result.verified)
+    assert [Verified.from_document(json.loads(json.dumps(v.to_document()))) for v in result.verified] == [
+        *result.verified
+    ]
+
+
+def test_notes_stay_with_the_study(tmp_path: Path) -> None:
+    where = tmp_path / "study.journal"
+    study = Study.open(where, "s", [Objective("latency_ms", "minimize")], [], {"space": "small"})
+    assert study.notes("") == {}
+    study.note("x_a", {"n": 1})
+    study.note("x_b", {"n": [1, 2]})
+    study.note("y", {"n": 3})
+    study.note("x_a", {"n": 4})
+    again = Study.open(where, "s", [Objective("latency_ms", "minimize")], [], {"space": "small"})
+    assert (
+        again.notes("x_") == study.notes("x_") == load_notes(where, None, "x_") == {"a": {"n": 4}, "b": {"n": [1, 2]}}
+    )
+
+
+def test_the_commands_measure_eight_and_show_them_beside_what_was_predicted(
+    tmp_path: Path, by_address: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "150")
+    asked = ("--space", "tests.fakes:small_space", "--hw", "pi5", "--train", "0", "--trials", "60", "--study", "s")
+    with pytest.raises(SystemExit):
+        main(["search", *asked, "--device", "fake"])
+    searched = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["show", "s"])
+    shown = capsys.readouterr().out
+    for told in (searched, shown):
+        assert "Predicted against measured (measured:fake)" in told
+        assert "8 of 8 candidates measured. As predicted before each was measured: Spearman" in told
+    assert "verification.png" in searched
+    assert Path("nas-runs/s/verification.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        main(["show", "s", "--json"])
+    document, kept = json.loads(capsys.readouterr().out), json.loads(Path("nas-runs/s/result.json").read_text())
+    assert document["verified"] == kept["verified"]
+    assert document["verification"] == kept["verification"]
+    assert len(document["verified"]) == document["verification"]["rows"] == 8
+    with pytest.raises(SystemExit) as ended:
+        main(["search", *asked, "--verify", "3"])
+    assert ended.value.code == 2
+    assert "verify needs a real device, on which 3 candidates are measured: --device litert" in capsys.readouterr().err
+
+
+def test_nothing_measured_makes_no_picture(tmp_path: Path) -> None:
+    failed = Verified(1, "a", "latency_ms", 1.0, None, None, 1.0, failure="cannot_run: no")
+    assert plot_verification([failed], tmp_path / "v.png", "pi5") is None
+    one = Verified(1, "a", "latency_ms", 1.0, None, None, 1.0, 1.2, None, "measured:fake")
+    assert plot_verification([one, failed], tmp_path / "v.png", "") == tmp_path / "v.png"
+    assert (tmp_path / "v.png").exists()
+
+
+# -- number formats ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "runs"),
+    [
+        ("fake", "int8", "int8"),  # the address leaves it open
+        ("fake", "float32", "float32"),
+        ("fake?precision=int8", "int8", "int8"),
+        ("fake", "float16", "float32"),  # a float, and the nearest that there is
+        ("fake8", "int8", "int8"),
+        ("fake", None, "float32"),
+        ("fake8", None, "int8"),
+    ],
+)
+def test_a_device_runs_the_number_format_of_the_model(
+    by_address: None, device: str, wanted: str | None, runs: str
+) -> None:
+    assert opened_in(device, wanted, "mine").precision == runs
+
+
+@pytest.mark.parametrize(
+    ("device", "model", "message"),
+    [
+        (
+            "fake?precision=float32",
+            "pixel3_cpu4_int8",
+            "fake?precision=float32 runs float32, but pixel3_cpu4_int8 is a model of int8; write"
+            " --device fake?precision=int8, or --hw pixel3_cpu4",
+        ),
+        ("fake?precision=int8", "pi5", "is a model of float32; write --device fake?precision=float32"),
+        ("fake8", "pi5", "fake8 runs int8, but pi5 is a model of float32; write a device that runs float32"),
+        ("fake8", "h200", "fake8 runs int8, but h200 is a model of float16; write a device that runs float16"),
+        (FakeDevice(), "edgetpu", "fake runs float32, but pixel4_edgetpu is a model of int8; write a device that"),
+        ("torch-cuda?precision=float32", "h200", "write --device torch-cuda?precision=float16"),
+    ],
+)
+def test_another_number_format_than_the_model_s_is_refused_before_anything_is_done(
+    tmp_path: Path, by_address: None, device: str | FakeDevice, model: str, message: str
+) -> None:
+    with pytest.raises(NumberFormatError) as caught:
+        nas.search(small_space, model, trials=5, train=0, device=device, directory=tmp_path)
+    assert message in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_device_or_a_model_that_states_no_known_number_format_is_let_through(tmp_path: Path) -> None:
+    assert len(search(tmp_path / "a", FakeDevice(precision="int8"), verify=2).verified) == 2
+    assert len(search(tmp_path / "b", FakeDevice(precision="int4"), hw="pi5", verify=2).verified) == 2
+
+
+def test_models_made_of_others_pass_the_number_format_on() -> None:
+    int8, floats = load_hardware("edgetpu"), load_hardware("pi5")
+    assert number_format_of(Corrected(int8)) == "int8"
+    assert number_format_of(Corrected(Model())) is None
+    assert number_format_of(load_devices([int8, load_hardware("pixel4_dsp")])) == "int8"
+    assert number_format_of(load_devices([int8, floats])) is None
+    assert number_format_of(load_devices([int8, Model()])) is None
+    both = load_devices("pixel3_cpu4:int8,pixel3_cpu4:float32")
+    assert correctable(both, "pixel3_cpu4_int8")[2] == "latency_ms@pixel3_cpu4_int8"
 
 
 def test_of_several_devices_only_the_measured_one_is_corrected(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ class Source:
 
     ``readers``: data sets by their row in ``READERS``, each with the column that holds the latency in ms (a rate in
     images per second where it starts with ``per_second:``). ``energy``: that of the energy in mJ, of the first reader.
-    ``measured``: whether networks were run in normal form or as written. ``batch`` 0 and ``precision`` empty: the
-    source does not say.
+    ``measured``: whether networks were run in normal form or as written. ``batch`` 0: the source does not say;
+    ``assumed``: nor does it say the number format.
     """
 
     about: str
@@ -36,12 +36,12 @@ class Source:
     readers: Mapping[str, str]
     energy: str = ""
     batch: int = 1
-    precision: str = "float32"
+    number_format: str = "float32"
+    assumed: bool = False
     runtime: str = ""
     measured: str = "normal form"
     scatter: float = 0.02
     spread: float = 0.3
-    bytes_per_element: int = 4
 
 
 READERS: dict[str, str] = {
@@ -103,27 +103,23 @@ SOURCES: dict[str, Source] = {
         scatter=0.05,
         spread=0.0,
     ),
-    "zcu102": Source(
-        "ZCU102 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_zcu102"}, precision="int8", bytes_per_element=1
-    ),
-    "vck190": Source(
-        "VCK190 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_vck190"}, precision="int8", bytes_per_element=1
-    ),
+    "zcu102": Source("ZCU102 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_zcu102"}, number_format="int8"),
+    "vck190": Source("VCK190 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_vck190"}, number_format="int8"),
     "a100": Source(
-        "NVIDIA A100, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_a100"}, batch=0, precision=""
+        "NVIDIA A100, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_a100"}, batch=0, assumed=True
     ),
     "rtx3090": Source(
-        "NVIDIA RTX 3090, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_3090"}, batch=0, precision=""
+        "NVIDIA RTX 3090, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_3090"}, batch=0, assumed=True
     ),
     "tpuv2": Source(
-        "Google TPU v2, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_tpuv2"}, batch=0, precision=""
+        "Google TPU v2, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_tpuv2"}, batch=0, assumed=True
     ),
     "tpuv3": Source(
         "Google TPU v3, throughput, which the host limits at the top",
         _ACCEL,
         {"accel_nasbench": "per_second:throughput_tpuv3"},
         batch=0,
-        precision="",
+        assumed=True,
         scatter=0.05,
     ),
     "jetson_nano": Source(

@@ -1,15 +1,18 @@
 """What a network looks like from each of its operations, in one pass forward and one back, chains taken as one.
 
 A maximal chain of unary operations (each the only reader of the one before) is one application of the keyed hash to
-the codes of its operations: a MobileDet of 250 operations has some 50 chains. What is inside a chain follows from its
+the codes of its operations: a MobileDet of 250 operations has some 40 chains. What is inside a chain follows from its
 two ends, so nothing is lost. The chains of a block are found once; across the borders of blocks they are joined.
+
+Blocks that are a chain, or a chain and a sum with what it reads, are links: they follow each other in *runs*, which
+need no bookkeeping but at their ends.
 
 Networks with concatenations or constants do not take this way; ``form`` has them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nas.hashing.field import P, code, output_adjoint, prf
 from search_spaces.graph import Fragment, Graph, remember
@@ -19,10 +22,15 @@ _SIDES = (code("operand", 0), code("operand", 1))
 
 
 class View(NamedTuple):
-    """What the outputs compute, by name, and (value, adjoint) of every chain that has parameters."""
+    """What the outputs compute, by name, and every chain that has parameters as ``value << 127 | adjoint``."""
 
     outputs: tuple[tuple[str, int], ...]
-    instances: list[tuple[int, int]]
+    looks: list[int]
+
+    @property
+    def instances(self) -> list[tuple[int, int]]:
+        """(value, adjoint) of every chain that has parameters."""
+        return [(look >> 127, look & P) for look in self.looks]
 
 
 # A step is (operation, operands, end, codes, has parameters, leaves): of a chain, the operation is "" and it may go on
@@ -32,11 +40,14 @@ _Step = tuple[str, tuple[int, ...], int, bytes, bool, bool]
 
 
 class _Program(NamedTuple):
-    """A block condensed; ``reads`` says how often it reads each operand, ``own`` each of its own outputs."""
+    """A block condensed; ``reads`` says how often it reads each operand.
+
+    ``link``: (codes, has parameters, end, whether its operand is added) of a block that is one chain.
+    """
 
     steps: tuple[_Step, ...]
     reads: tuple[int, ...]
-    own: tuple[tuple[int, int], ...]
+    link: tuple[bytes, bool, int, bool] | None
 
 
 _PROGRAMS: dict[Fragment, _Program | None] = {}
@@ -63,17 +74,154 @@ def _program(fragment: Fragment) -> _Program | None:
             _, source, _, before, had, _ = steps.pop(i)
             codes, parametric = before + codes, had or parametric
         steps[place] = ("", source, place, codes, parametric, place in outputs and place not in reads)
-    return _Program(
-        tuple(steps.values()),
-        tuple([reads.get(-k - 1, 0) for k in range(len(fragment.input_shapes))]),
-        tuple([(o, reads[o]) for o in fragment.outputs if o in reads]),
-    )
+    condensed = tuple(steps.values())
+    link = _link(condensed) if len(fragment.outputs) == len(fragment.input_shapes) == 1 else None
+    return _Program(condensed, tuple([reads.get(-k - 1, 0) for k in range(len(fragment.input_shapes))]), link)
+
+
+def _link(steps: tuple[_Step, ...]) -> tuple[bytes, bool, int, bool] | None:
+    """The chain of a block with one operand and one output, if it is no more than that."""
+    op, source, end, codes, parametric, leaves = steps[0]
+    if op or source != (-1,):
+        return None
+    if len(steps) == 1:
+        return (codes, parametric, end, False) if leaves else None
+    adds, terms, last, _, _, _ = steps[1]
+    residual = len(steps) == 2 and adds == "add" and sorted(terms) == [-1, end] and not leaves
+    return (codes, parametric, last, True) if residual else None
+
+
+# What a link gives on the value that it reads: the factor that adjoints take on the way back, and the chain's own
+# value << 127, or -1 without parameters.
+_Result = tuple[int, int]
+
+
+class _Walk:
+    """The way forward through a network: values by place, and the tape that the way back reads.
+
+    ``waiting`` holds chains that may go on: where they started, codes, whether they have parameters. The tape holds
+    (end, start, results, -1) of a run, (end, start, factor, the chain's own value << 127 or -1) of a chain alone, and
+    (end, terms, None, -1) of a sum.
+    """
+
+    def __init__(self, taps: set[int]) -> None:
+        self.taps = taps  # places that several read
+        self.values: dict[int, int] = {}
+        self.tape: list[tuple[int, Any, Any, int]] = []
+        self.sums: list[int] = []
+        self.waiting: dict[int, tuple[int, bytes, bool]] = {}
+        self._entered = 0
+        self._inner = -1  # places of the factors of products, which are no nodes
+
+    def joined(self, place: int, alone: bool = True) -> tuple[int, bytes, bool]:
+        """The chain that an only reader of a place goes on with; an empty one from there where there is none."""
+        if place in self.waiting:
+            if alone and place not in self.taps:
+                return self.waiting.pop(place)
+            self.settle(place)
+        return place, b"", False
+
+    def settle(self, place: int) -> None:
+        """Where a chain waits, it ends."""
+        start, codes, parametric = self.waiting.pop(place)
+        self.chain(place, start, codes, parametric)
+
+    def chain(self, end: int, start: int, codes: bytes, parametric: bool) -> None:
+        """A chain between two places."""
+        own, jacobian = prf(codes, self.values[start])
+        self.values[end] = own
+        self.tape.append((end, start, jacobian, own << 127 if parametric else -1))
+
+    def block(self, program: _Program, inputs: tuple[int, ...], base: int) -> None:
+        """Go through a block that is no link."""
+        for op, operands, end, codes, parametric, leaves in program.steps:
+            end += base
+            if not op:
+                start = operands[0]
+                if start >= 0:
+                    start += base
+                else:
+                    alone = program.reads[-start - 1] == 1
+                    start, before, had = self.joined(inputs[-start - 1], alone)
+                    codes, parametric = before + codes, had or parametric
+                if leaves and end not in self.taps:
+                    self.waiting[end] = start, codes, parametric
+                else:
+                    self.chain(end, start, codes, parametric)
+                continue
+            places = tuple([base + i if i >= 0 else inputs[-i - 1] for i in operands])
+            for place in places:
+                if place in self.waiting:
+                    self.settle(place)
+            if op == "add":
+                self.values[end] = total = sum([self.values[place] for place in places]) % P
+                self.sums.append(total)
+                self.tape.append((end, places, None, -1))
+            elif op == "input":
+                self.values[end] = prf(code("input", self._entered, codes), 0)[0]
+                self._entered += 1
+            else:
+                self._product(op, places, end)
+
+    def _product(self, op: str, places: tuple[int, ...], end: int) -> None:
+        factors = []
+        for side, place in enumerate(places):
+            self.chain(self._inner, place, _FACTOR if op == "mul" else _SIDES[side], False)
+            factors.append(self._inner)
+            self._inner -= 1
+        self.values[self._inner] = sum([self.values[factor] for factor in factors]) % P
+        self.tape.append((self._inner, factors, None, -1))
+        self.chain(end, self._inner, code(op), False)
+        self._inner -= 1
+
+    def back(self, adjoints: dict[int, int]) -> list[int]:
+        """The looks of a view, from the adjoints of the outputs."""
+        looks: list[int] = []
+        for end, start, factor, own in reversed(self.tape):
+            adjoint = adjoints.get(end, 0) % P
+            if factor is None:
+                for place in start:
+                    adjoints[place] = adjoints.get(place, 0) + adjoint
+                continue
+            if own >= 0:
+                looks.append(own | adjoint)
+            if type(factor) is list:
+                for passed, each in reversed(factor):
+                    if each >= 0:
+                        looks.append(each | adjoint)
+                    adjoint = adjoint * passed % P
+                factor = 1
+            adjoints[start] = adjoints.get(start, 0) + adjoint * factor
+        return looks
+
+
+def _taps(graph: Graph) -> set[int]:
+    """Places that more than one block or output reads, and all outputs: there, chains end."""
+    taps = {i for _, i in graph.outputs}
+    seen: set[int] = set()
+    for piece in graph.pieces:
+        for i in piece[1]:
+            if i in seen:
+                taps.add(i)
+            seen.add(i)
+    return taps
 
 
 def view(graph: Graph) -> View | None:
     """The network's view; ``None`` where it has to go another way."""
-    programs = []
-    reads: dict[int, int] = {}
+    taps = _taps(graph)
+    walk = _Walk(taps)
+    # The run at hand: from where, through what, to where and to which value; then a chain up to ``end``
+    start, at, value, codes, parametric, end = -1, -1, 0, b"", False, -1
+    results: list[_Result] = []
+
+    def leave() -> None:
+        if results:
+            walk.values[at] = value
+            walk.tape.append((at, start, results, -1))
+        if codes:
+            walk.waiting[end] = at, codes, parametric
+
     for fragment, inputs, _, base in graph.pieces:
         try:
             program = _PROGRAMS[fragment]
@@ -82,95 +230,40 @@ def view(graph: Graph) -> View | None:
             remember(_PROGRAMS, fragment, program)
         if program is None:
             return None
-        programs.append(program)
-        for i, count in zip(inputs, program.reads, strict=True):
-            reads[i] = reads.get(i, 0) + count
-        for o, count in program.own:
-            reads[base + o] = reads.get(base + o, 0) + count
-    for _, i in graph.outputs:
-        reads[i] = reads.get(i, 0) + 2  # an output is an end, whoever else reads it
-
-    values: dict[int, int] = {}
-    waiting: dict[int, tuple[int, bytes, bool]] = {}  # chains that may go on: source, codes, has parameters
-    # (end, operand, Jacobian, has parameters) of a chain, (end, operands, 0, False) of a sum
-    tape: list[tuple[int, int | tuple[int, ...], int, bool]] = []
-    sums = []
-    inner = -1  # places of the factors of products, which are no nodes
-    entered = 0
-
-    def settle(place: int) -> int:
-        """The value at a place where a chain waits, which ends here."""
-        source, codes, parametric = waiting.pop(place)
-        value, jacobian = prf(codes, values[source])
-        values[place] = value
-        tape.append((place, source, jacobian, parametric))
-        return value
-
-    for (_, inputs, _, base), (steps, _, _) in zip(graph.pieces, programs, strict=True):
-        for op, operands, end, codes, parametric, leaves in steps:
-            end += base
-            if not op:
-                source = operands[0]
-                source = base + source if source >= 0 else inputs[-source - 1]
-                if source in waiting:
-                    if reads[source] == 1:
-                        source, before, had = waiting.pop(source)
-                        codes, parametric = before + codes, had or parametric
-                    else:
-                        settle(source)
-                if leaves and reads[end] == 1:
-                    waiting[end] = (source, codes, parametric)
-                else:
-                    value, jacobian = prf(codes, values[source])
-                    values[end] = value
-                    tape.append((end, source, jacobian, parametric))
-                continue
-            places = tuple([base + i if i >= 0 else inputs[-i - 1] for i in operands])
-            if op == "add":
-                total = 0
-                for place in places:
-                    total += values[place] if place in values else settle(place)
-                total %= P
-                values[end] = total
-                sums.append(total)
-                tape.append((end, places, 0, False))
-            elif op == "input":
-                values[end] = prf(code("input", entered, codes), 0)[0]
-                entered += 1
-            else:
-                total = 0
-                factors = []
-                for side, place in enumerate(places):
-                    read = values[place] if place in values else settle(place)
-                    value, jacobian = prf(_FACTOR if op == "mul" else _SIDES[side], read)
-                    tape.append((inner, place, jacobian, False))
-                    factors.append(inner)
-                    inner -= 1
-                    total += value
-                values[inner], jacobian = prf(code(op), total % P)
-                values[end] = values[inner]
-                tape.append((inner, tuple(factors), 0, False))
-                tape.append((end, inner, jacobian, False))
-                inner -= 1
-
-    if len(set(sums)) < len(sums):  # one sum grouped in two ways: what reads both may be one operation
+        link = program.link
+        if link is None:
+            leave()
+            results, codes, end = [], b"", -1
+            walk.block(program, inputs, base)
+            continue
+        place = inputs[0]
+        if place != end or place in taps:
+            leave()
+            start, codes, parametric = walk.joined(place)
+            at, value, results = start, walk.values[start], []
+        own, has_parameters, last, residual = link
+        end = base + last
+        if not residual:
+            codes += own
+            parametric = parametric or has_parameters
+            continue
+        if codes:
+            value, jacobian = prf(codes, value)
+            results.append((jacobian, value << 127 if parametric else -1))
+            codes, parametric = b"", False
+        inside, jacobian = prf(own, value)
+        results.append((jacobian + 1, inside << 127 if has_parameters else -1))
+        value, at = (value + inside) % P, end
+        walk.sums.append(value)
+    leave()
+    for place in list(walk.waiting):  # all of them are outputs
+        walk.settle(place)
+    if len(set(walk.sums)) < len(walk.sums):  # one sum grouped in two ways: what reads both may be one operation
         return None
+    names = [name for name, _ in graph.outputs] if len(graph.outputs) > 1 else [""]
     adjoints: dict[int, int] = {}
-    outputs = []
-    for name, i in graph.outputs:
-        name = name if len(graph.outputs) > 1 else ""
-        outputs.append((name, values[i] if i in values else settle(i)))
+    for name, (_, i) in zip(names, graph.outputs, strict=True):
         adjoints[i] = adjoints.get(i, 0) + output_adjoint(name)
-    instances = []
-    adjoint_of = adjoints.get
-    for end, read_s, jacobian, parametric in reversed(tape):
-        adjoint = adjoint_of(end, 0)
-        if type(read_s) is int:
-            adjoint %= P
-            if parametric:
-                instances.append((values[end], adjoint))
-            adjoints[read_s] = adjoint_of(read_s, 0) + adjoint * jacobian
-        else:
-            for place in read_s:  # type: ignore[union-attr]
-                adjoints[place] = adjoint_of(place, 0) + adjoint
-    return View(tuple(outputs), instances)
+    values = walk.values
+    outputs = tuple([(name, values[i]) for name, (_, i) in zip(names, graph.outputs, strict=True)])
+    return View(outputs, walk.back(adjoints))

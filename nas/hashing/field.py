@@ -14,7 +14,8 @@ from typing import Any
 
 P = 2**127 - 1
 _SHIFT = 129
-_BASE = blake2b(key=b"nas functional hash", digest_size=32)
+_keyed = blake2b(key=b"nas functional hash", digest_size=32).copy
+_number = int.from_bytes
 
 
 @lru_cache(maxsize=1 << 16)
@@ -25,9 +26,9 @@ def code(*label: Any) -> bytes:
 
 def prf(what: bytes, operand: int) -> tuple[int, int]:
     """Value and Jacobian, two elements of the field, of an operation on an operand's value."""
-    state = _BASE.copy()
+    state = _keyed()
     state.update(what + operand.to_bytes(16, "little"))
-    both = int.from_bytes(state.digest(), "little")
+    both = _number(state.digest(), "little")
     return both & P, both >> _SHIFT
 
 

@@ -71,15 +71,40 @@ class SearcherRow:
 
 
 SEARCHERS: dict[str, SearcherRow] = {
+    "auto": SearcherRow(
+        "nas.searchers.auto:AutoSearch", "gp where candidates are trained, evolution or nsga2 where they are predicted"
+    ),
     "evolution": SearcherRow(
         "nas.searchers.evolution:AgingEvolution",
         "regularised (aging) evolution, several objectives and hard limits (arXiv 1802.01548)",
     ),
+    "gp": SearcherRow(
+        "nas.searchers.bayesian:BayesianSearch",
+        "Gaussian processes over decisions and free figures, expected (hypervolume) improvement",
+    ),
+    "local": SearcherRow(
+        "nas.searchers.local_search:LocalSearch",
+        "local search with restarts, Pareto local search for several objectives (arXiv 2004.08996)",
+    ),
+    "nsga2": SearcherRow(
+        "nas.searchers.nsga2:Nsga2", "NSGA-II, non-dominated sorting and crowding (doi 10.1109/4235.996017)"
+    ),
+    "predictor": SearcherRow(
+        "nas.searchers.predictor:PredictorSearch",
+        "an ensemble of trees over decisions and free figures, Thompson sampling (after arXiv 1910.11858)",
+    ),
     "random": SearcherRow("nas.searchers.random_search:RandomSearch", "independent random genotypes"),
+    "sobol": SearcherRow("nas.searchers.low_discrepancy:LowDiscrepancy", "points that fill the space evenly"),
 }
 
 # Searchers that are made of something else, by the word before the colon: factories that take the word after it first
-FAMILIES: dict[str, SearcherRow] = {}
+FAMILIES: dict[str, SearcherRow] = {
+    "halving": SearcherRow(
+        "nas.searchers.halving:SuccessiveHalving",
+        "short trainings first, longer ones for the best (ASHA, arXiv 1810.05934): halving:gp",
+    ),
+    "optuna": SearcherRow("nas.searchers.optuna_sampler:OptunaSearcher", "any sampler of Optuna: optuna:TPESampler"),
+}
 
 
 def make_searcher(
@@ -108,8 +133,10 @@ def make_searcher(
     if look is not None and name_of is None:
         name_of = _key_of(look)
     given = {"name_of": name_of, "look": look, "objectives": objectives}
-    own = {p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    for option in options:
+    parameters = inspect.signature(factory).parameters.values()
+    own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)  # then it checks them itself
+    for option in options if not takes_any else ():
         if option not in own - set(given):
             known_options = ", ".join(sorted(own - set(given))) or "none"
             raise ValueError(f"the searcher {name!r} has no option {option!r}; its options: {known_options}")

@@ -80,11 +80,27 @@ class AgingEvolution:
         self._population.append(outcome)
 
     def _parent(self) -> Outcome:
-        count = len(self._population)
-        members = [self._population[int(self._rng.random() * count)] for _ in range(self._tournament)]
-        least = min(m.excess for m in members)
+        count, random = len(self._population), self._rng.random
+        members = [self._population[int(random() * count)] for _ in range(self._tournament)]
+        least = min([m.excess for m in members])
         if least > 0:
             return next(m for m in members if m.excess == least)
         members = [m for m in members if m.excess == 0]
-        best = [m for m in members if not any(dominates(other.losses, m.losses) for other in members)]
-        return best[int(self._rng.random() * len(best))]
+        best = _undominated({m.losses for m in members})
+        members = [m for m in members if m.losses in best]
+        return members[int(random() * len(members))]
+
+
+def _undominated(losses: set[tuple[float, ...]]) -> set[tuple[float, ...]]:
+    """Those that no other dominates."""
+    if len(losses) == 1:
+        return losses
+    if any([loss != loss for each in losses for loss in each]):  # not a number: neither better nor worse
+        return {a for a in losses if not any(dominates(b, a) for b in losses)}
+    if len(next(iter(losses))) == 1:
+        return {min(losses)}
+    front: list[tuple[float, ...]] = []
+    for a in sorted(losses):  # what dominates comes before what it dominates
+        if not any(dominates(b, a) for b in front):
+            front.append(a)
+    return set(front)

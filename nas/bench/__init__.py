@@ -1,0 +1,1 @@
+"""``nas bench``: search algorithms against each other on tables of measured networks, where nothing is trained."""

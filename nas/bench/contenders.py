@@ -1,0 +1,114 @@
+"""Who takes part in a bench: searchers by name, and rivals with the settings that their authors recommend."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.bench.tables import BenchTable
+from nas.searchers import FAMILIES, SEARCHERS, Searcher, SearcherRow, make_searcher
+from search_spaces.catalog import import_object, table_with_plugins, unknown
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A searcher (a name, or a factory ``package.module:name``), its options, and what they are in words.
+
+    ``needs``: a package besides this one's own; its absence keeps it out of a bench. ``rival``: made elsewhere.
+    """
+
+    searcher: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    about: str = ""
+    needs: str = ""
+    rival: bool = False
+
+
+CONTENDERS: dict[str, Contender] = {
+    "evolution-published": Contender(
+        "evolution",
+        {"population": 100, "tournament": 25},
+        "regularised evolution with the paper's settings: population 100, tournament 25 (arXiv 1802.01548)",
+    ),
+    "optuna-tpe": Contender(
+        "optuna:TPESampler",
+        {"multivariate": True},
+        "Optuna's TPE, multivariate, 10 random trials first",
+        "optuna",
+        True,
+    ),
+    "optuna-nsga2": Contender("optuna:NSGAIISampler", {}, "Optuna's NSGA-II, population 50", "optuna", True),
+    "optuna-gp": Contender(
+        "optuna:GPSampler",
+        {"deterministic_objective": True},
+        "Optuna's Gaussian process, told that nothing is noisy, 10 random trials first",
+        "optuna",
+        True,
+    ),
+    "pymoo-nsga2": Contender(
+        "nas.bench.pymoo_rivals:PymooSearcher",
+        {"algorithm": "integers"},
+        "pymoo's genetic algorithm, NSGA-II for several objectives, on rounded option numbers as its guide for integers"
+        " has it: SBX and polynomial mutation with eta 3, no duplicates, population 20",
+        "pymoo",
+        True,
+    ),
+    "pymoo-mixed": Contender(
+        "nas.bench.pymoo_rivals:PymooSearcher",
+        {"algorithm": "mixed"},
+        "pymoo's MixedVariableGA on choices, with rank and crowding for several objectives, population 20",
+        "pymoo",
+        True,
+    ),
+}
+"""By the name that a bench calls them by; searchers by their own names besides."""
+
+PREFERRED = ("auto", "gp", "predictor", "evolution", "local", "nsga2", "sobol", "random")
+SLOW = ("optuna-gp",)
+"""Not in a bench unless they are named: a run takes minutes."""
+
+
+def default_names() -> list[str]:
+    """Every searcher there is, the preferred ones first, then rivals."""
+    own = table_with_plugins("nas.searchers", SEARCHERS, SearcherRow)
+    names = [name for name in PREFERRED if name in own]
+    return [*names, *(n for n in own if n not in names), *(n for n in CONTENDERS if n not in SLOW)]
+
+
+def contender(name: str) -> Contender:
+    """The contender of that name. Raises ``UnknownName``."""
+    if name in CONTENDERS:
+        return CONTENDERS[name]
+    own = table_with_plugins("nas.searchers", SEARCHERS, SearcherRow)
+    family = name.partition(":")[0]
+    if name in own:
+        return Contender(name, about=own[name].summary)
+    if family != name and family in FAMILIES:
+        return Contender(name, about=f"{name}, as it comes", needs=family, rival=True)
+    raise unknown("searcher", name, [*own, *CONTENDERS])
+
+
+def missing(name: str) -> str:
+    """Why a contender cannot take part here; empty where it can. Raises ``UnknownName``."""
+    needs = contender(name).needs
+    if needs and importlib.util.find_spec(needs) is None:
+        return f"{needs} is not installed"
+    return ""
+
+
+def make_contender(name: str, table: BenchTable, seed: int) -> Searcher:
+    """A fresh searcher for a table. Raises ``UnknownName``, and ``ImportError`` where a package is missing."""
+    chosen = contender(name)
+    rng = random.Random(seed)
+    if "." in chosen.searcher:
+        made: Searcher = import_object(chosen.searcher)(
+            table.space, rng, objectives=len(table.objectives), **chosen.options
+        )
+        return made
+    space: Any = table.space
+    return make_searcher(
+        chosen.searcher, space, rng, look=table.look, objectives=len(table.objectives), **chosen.options
+    )

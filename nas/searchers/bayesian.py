@@ -1,0 +1,130 @@
+"""Bayesian search with Gaussian processes: each candidate is the one expected to improve most on what is known.
+
+A process an objective, over decisions and free features; an objective that is free needs none. One objective: expected
+improvement; two: expected hypervolume improvement; more: its scalarisations. Candidates that were asked for and not
+told of yet count as what is expected of them (the kriging believer: Ginsbourger, Le Riche, Carraro 2010), so that a
+batch does not ask for one thing twice.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from math import ceil
+
+import numpy
+
+from nas.searchers import Look, Outcome
+from nas.searchers.encoding import Rows, standardised
+from nas.searchers.gaussian_process import GaussianProcess, Hyperparameters
+from nas.searchers.improvement import (
+    Bend,
+    expected_hypervolume_improvement,
+    expected_improvement,
+    scalarised_improvement,
+)
+from nas.searchers.model_based import ModelBasedSearch, Point, Seen, bad_as_any, encoded, features, worth_a_look
+from search_spaces.space import Space
+
+_MARGIN = 0.1  # of the losses' range, how far beyond the worst the hypervolume's reference point lies
+_GROWTH = 1.1  # hyperparameters are fitted anew each time that there are so many times more observations
+_DIRECTIONS = 64
+_CERTAIN = 1e-9  # of an objective's range, the deviation of what is free
+
+
+class BayesianSearch(ModelBasedSearch):
+    """See the module, and ``ModelBasedSearch`` for the options."""
+
+    def __init__(
+        self,
+        space: Space,
+        rng: random.Random,
+        known: Sequence[Outcome] = (),
+        *,
+        look: Look | None = None,
+        start: int = 12,
+        pool: int = 256,
+        fresh: int = 64,
+    ) -> None:
+        self._hyperparameters: list[Hyperparameters] = []
+        self._fit_at = 0
+        super().__init__(self._model, space, rng, known, look=look, start=start, pool=pool, fresh=fresh)
+
+    def _model(self, seen: Sequence[Seen], pending: Sequence[Point]) -> GaussianModel:
+        """Hyperparameters are fitted every second time while there is little, and then ever more rarely."""
+        count = len(self._seen)
+        again = count >= self._fit_at
+        if again:
+            self._fit_at = max(count + 2, ceil(count * _GROWTH))
+        model = GaussianModel(seen, pending, [] if again else self._hyperparameters, self._rng)
+        self._hyperparameters = model.hyperparameters
+        return model
+
+
+class GaussianModel:
+    """The processes after some observations."""
+
+    def __init__(
+        self, seen: Sequence[Seen], pending: Sequence[Point], fitted: Sequence[Hyperparameters], rng: random.Random
+    ) -> None:
+        points = [s.point for s in seen]
+        losses = bad_as_any(seen)
+        self.best = worth_a_look(seen, losses)
+        self._bend = Bend(losses)
+        losses = self._bend(losses)
+        self._spans = numpy.maximum(losses.max(axis=0) - losses.min(axis=0), 1e-12)
+        self._reference = losses.max(axis=0) + _MARGIN * self._spans
+        self._like = features(points)
+        groups, later = self._groups(points), self._groups(pending)
+        self.hyperparameters: list[Hyperparameters] = []
+        self._processes = []
+        for number, values in enumerate(losses.T):
+            process = GaussianProcess(groups, values, fitted[number] if fitted else None)
+            self.hyperparameters.append(process.hyperparameters)
+            if pending:
+                believed = process.predict(later)[0]
+                both = [numpy.vstack(pair) for pair in zip(groups, later, strict=True)]
+                process = GaussianProcess(both, numpy.concatenate([values, believed]), process.hyperparameters)
+            self._processes.append(process)
+        able = [one.point for one in seen if one.able]
+        self._expected = self._predicted([*able, *pending])[0]
+        source = numpy.random.default_rng(rng.getrandbits(64))
+        self._normals = source.standard_normal((_DIRECTIONS, losses.shape[1]))
+        directions = numpy.abs(source.standard_normal((_DIRECTIONS, losses.shape[1]))) + 1e-3
+        self._directions = directions / numpy.linalg.norm(directions, axis=1, keepdims=True)
+
+    def _groups(self, points: Sequence[Point]) -> list[Rows]:
+        if not points:
+            return []
+        groups = [encoded(points)]
+        return [*groups, standardised(features(points), self._like)] if self._like.shape[1] else groups
+
+    def _predicted(self, points: Sequence[Point]) -> tuple[Rows, Rows]:
+        """Means and deviations of the losses, bent: (points, objectives)."""
+        groups = self._groups(points)
+        found = [process.predict(groups) for process in self._processes]
+        means, deviations = numpy.stack([m for m, _ in found], 1), numpy.stack([s for _, s in found], 1)
+        deviations = numpy.maximum(deviations, _CERTAIN * self._spans)
+        free = numpy.array([p.free.losses or (None,) * means.shape[1] for p in points], dtype=float)
+        for objective in range(means.shape[1]):
+            told = numpy.isfinite(free[:, objective])
+            means[told, objective] = self._bend.column(free[told, objective], objective)
+            deviations[told, objective] = _CERTAIN * self._spans[objective]
+        return means, deviations
+
+    def improvement(self, points: Sequence[Point]) -> Rows:
+        """How much each point is expected to add to the best, or to the hypervolume of the front."""
+        means, deviations = self._predicted(points)
+        if means.shape[1] == 1:
+            return expected_improvement(means[:, 0], deviations[:, 0], float(self._expected.min()))
+        if means.shape[1] == 2:
+            front, reference = self._expected.tolist(), self._reference.tolist()
+            return expected_hypervolume_improvement(means, deviations, front, reference)
+        return scalarised_improvement(
+            means / self._spans,
+            deviations / self._spans,
+            self._expected / self._spans,
+            self._reference / self._spans,
+            self._directions,
+            self._normals,
+        )

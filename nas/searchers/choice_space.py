@@ -1,0 +1,120 @@
+"""What searchers need of a search space, and the simplest thing that has it: choices that are always made."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, Protocol
+
+from search_spaces.space import Genotype, GenotypeError, Rng, Value
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+
+class ChoiceSpace(Protocol):
+    """Named choices among listed options, some of which may depend on others: ``search_spaces.space.Space`` is one.
+
+    The methods are those of ``Space``, which says what each does.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def sample(self, rng: Rng) -> Genotype: ...
+
+    def complete(self, decisions: Mapping[str, Value], rng: Rng) -> Genotype: ...
+
+    def mutate(self, genotype: Genotype, rng: Rng) -> Genotype: ...
+
+    def crossover(self, a: Genotype, b: Genotype, rng: Rng) -> Genotype: ...
+
+    def enumerate(self) -> Iterator[Genotype]: ...
+
+    def size(self) -> int: ...
+
+    def decisions(self) -> dict[str, tuple[Any, ...]]: ...
+
+    def encode(self, genotype: Mapping[str, Value]) -> numpy.typing.NDArray[numpy.int64]: ...
+
+    def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype: ...
+
+
+@dataclass(frozen=True)
+class FlatSpace:
+    """Choices that are all made every time, independent of each other, and no graph behind them.
+
+    ``options``: the options of each choice by its name; of one choice, no two are equal.
+    """
+
+    options: Mapping[str, tuple[Value, ...]]
+    name: str = "flat"
+
+    def sample(self, rng: Rng) -> Genotype:
+        """Every choice uniform over its options."""
+        return self.complete({}, rng)
+
+    def complete(self, decisions: Mapping[str, Value], rng: Rng) -> Genotype:
+        """These decisions, and random ones elsewhere; decisions of other names are left out."""
+        made = {}
+        for name, options in self.options.items():
+            if name in decisions:
+                made[name] = options[self._place(name, decisions[name])]
+            else:
+                made[name] = options[int(rng.random() * len(options))]
+        return Genotype(made)
+
+    def mutate(self, genotype: Genotype, rng: Rng) -> Genotype:
+        """One decision changed to another of its options; as it is where no choice has two."""
+        names = [n for n, options in self.options.items() if len(options) > 1]
+        if not names:
+            return genotype
+        name = names[int(rng.random() * len(names))]
+        options = self.options[name]
+        shift = 1 + int(rng.random() * (len(options) - 1))
+        return Genotype({**genotype, name: options[(self._place(name, genotype[name]) + shift) % len(options)]})
+
+    def crossover(self, a: Genotype, b: Genotype, rng: Rng) -> Genotype:
+        """Uniform crossover: each decision from either parent."""
+        return Genotype({name: (a if rng.random() < 0.5 else b)[name] for name in self.options})
+
+    def enumerate(self) -> Iterator[Genotype]:
+        """Every genotype once, last decision fastest."""
+        for values in itertools.product(*self.options.values()):
+            yield Genotype(dict(zip(self.options, values, strict=True)))
+
+    def size(self) -> int:
+        """How many genotypes there are."""
+        return prod(len(options) for options in self.options.values())
+
+    def decisions(self) -> dict[str, tuple[Any, ...]]:
+        """All choices, by name, with their options."""
+        return dict(self.options)
+
+    def encode(self, genotype: Mapping[str, Value]) -> numpy.typing.NDArray[numpy.int64]:
+        """The number of each decision among its options."""
+        import numpy
+
+        return numpy.array([self._place(name, genotype[name]) for name in self.options], dtype=numpy.int64)
+
+    def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype:
+        """The genotype that ``encode`` wrote. Raises ``GenotypeError``."""
+        if len(vector) != len(self.options):
+            raise GenotypeError(f"space {self.name!r}: a vector has {len(self.options)} entries, not {len(vector)}")
+        made = {}
+        for (name, options), place in zip(self.options.items(), vector, strict=True):
+            if not 0 <= place < len(options) or place != int(place):
+                raise GenotypeError(
+                    f"space {self.name!r}: the entry of {name!r} must be 0 to {len(options) - 1}, not {place!r}"
+                )
+            made[name] = options[int(place)]
+        return Genotype(made)
+
+    def _place(self, name: str, value: Value) -> int:
+        try:
+            return self.options[name].index(value)
+        except ValueError:
+            raise GenotypeError(f"space {self.name!r}: {name!r} cannot be {value!r}") from None

@@ -1,0 +1,119 @@
+"""Gaussian process regression with an additive kernel over groups of columns.
+
+    k(x, x') = sum over groups g of  a_g exp(-|x_g - x'_g|^2 / l_g)
+
+A group is the decisions, or the free features. Amplitudes, length scales and the noise maximise the marginal likelihood
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 5.8 and 5.9) under wide log-normal priors, which
+keep a handful of observations from being explained too well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+import numpy.typing
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.optimize import minimize
+
+Rows = numpy.typing.NDArray[numpy.float64]
+
+_JITTER = 1e-6
+# Means and deviations of the priors of the logarithms of amplitude, length scale and noise, and their bounds
+_PRIOR = ((0.0, 2.0), (1.0, 1.4), (-4.0, 2.0))
+_BOUNDS = ((-6.0, 4.0), (-3.0, 6.0), (-9.0, 1.0))
+
+
+def squared_distances(a: Rows, b: Rows) -> Rows:
+    """Of each row of ``a`` to each of ``b``."""
+    found: Rows = numpy.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0.0)
+    return found
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Logarithms: an amplitude and a length scale a group, and the variance of the noise."""
+
+    amplitudes: Rows
+    lengths: Rows
+    noise: float
+
+    @classmethod
+    def start(cls, groups: int) -> Hyperparameters:
+        """The middle of the priors."""
+        return cls(numpy.full(groups, _PRIOR[0][0]), numpy.full(groups, _PRIOR[1][0]), _PRIOR[2][0])
+
+    def vector(self) -> Rows:
+        return numpy.concatenate([self.amplitudes, self.lengths, [self.noise]])
+
+    @classmethod
+    def of(cls, vector: Rows) -> Hyperparameters:
+        groups = len(vector) // 2
+        return cls(vector[:groups], vector[groups : 2 * groups], float(vector[-1]))
+
+
+def _parts(distances: Sequence[Rows], h: Hyperparameters) -> list[Rows]:
+    return [
+        numpy.exp(a) * numpy.exp(-d * numpy.exp(-length))
+        for d, a, length in zip(distances, h.amplitudes, h.lengths, strict=True)
+    ]
+
+
+def fit_hyperparameters(groups: Sequence[Rows], values: Rows, start: Hyperparameters | None = None) -> Hyperparameters:
+    """Those that explain ``values`` (mean 0, deviation 1) best; ``groups`` hold a matrix of one row a value each."""
+    distances = [squared_distances(g, g) for g in groups]
+    start = start or Hyperparameters.start(len(groups))
+    count = len(groups)
+    prior = numpy.array([_PRIOR[0]] * count + [_PRIOR[1]] * count + [_PRIOR[2]])
+    identity = numpy.eye(len(values))
+
+    def loss(vector: Rows) -> tuple[float, Rows]:
+        h = Hyperparameters.of(vector)
+        parts = _parts(distances, h)
+        noise = numpy.exp(h.noise)
+        try:
+            factor = cho_factor(numpy.sum(parts, axis=0) + (noise + _JITTER) * identity, lower=True)
+        except numpy.linalg.LinAlgError:
+            return 1e10, numpy.zeros_like(vector)
+        weights = cho_solve(factor, values)
+        inner = numpy.outer(weights, weights) - cho_solve(factor, identity)
+        slopes = [-0.5 * float((inner * k).sum()) for k in parts]
+        slopes += [
+            -0.5 * float((inner * k * d).sum() * numpy.exp(-length))
+            for k, d, length in zip(parts, distances, h.lengths, strict=True)
+        ]
+        slopes.append(-0.5 * float(numpy.trace(inner) * noise))
+        off = (vector - prior[:, 0]) / prior[:, 1]
+        likelihood = 0.5 * values @ weights + numpy.log(numpy.diag(factor[0])).sum()
+        return float(likelihood + 0.5 * off @ off), numpy.array(slopes) + off / prior[:, 1]
+
+    bounds = [_BOUNDS[0]] * count + [_BOUNDS[1]] * count + [_BOUNDS[2]]
+    found = minimize(loss, start.vector(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
+    return Hyperparameters.of(found.x)
+
+
+class GaussianProcess:
+    """The posterior after ``values``; ``predict`` returns means and deviations in their own unit."""
+
+    def __init__(self, groups: Sequence[Rows], values: Rows, hyperparameters: Hyperparameters | None = None) -> None:
+        self._groups = groups
+        self._mean = float(values.mean())
+        self._scale = float(values.std()) or 1.0
+        scaled = (values - self._mean) / self._scale
+        self.hyperparameters = hyperparameters or fit_hyperparameters(groups, scaled)
+        h = self.hyperparameters
+        matrix = numpy.sum(_parts([squared_distances(g, g) for g in groups], h), axis=0)
+        noise = numpy.exp(h.noise) + _JITTER
+        self._factor = cho_factor(matrix + noise * numpy.eye(len(values)), lower=True)
+        self._weights = cho_solve(self._factor, scaled)
+        self._prior = float(numpy.exp(h.amplitudes).sum())
+
+    def predict(self, groups: Sequence[Rows]) -> tuple[Rows, Rows]:
+        """Mean and standard deviation of the value without noise, a number a row."""
+        distances = [squared_distances(g, own) for g, own in zip(groups, self._groups, strict=True)]
+        across = numpy.sum(_parts(distances, self.hyperparameters), axis=0)
+        mean = across @ self._weights
+        solved = solve_triangular(self._factor[0], across.T, lower=True)
+        variance = numpy.maximum(self._prior - (solved**2).sum(axis=0), 1e-10)
+        return mean * self._scale + self._mean, numpy.sqrt(variance) * self._scale

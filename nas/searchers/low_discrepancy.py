@@ -1,0 +1,116 @@
+"""Points that fill a space evenly: scrambled Sobol sequences (Owen 1998; Joe and Kuo 2008) and rank-1 lattices.
+
+A point u of the unit cube has one coordinate for each choice that the space can make, and picks option floor(u n) of
+its n options. Of any 2^k first points of a Sobol sequence, each interval of length 2^-k of each coordinate holds one:
+a choice with a power of two of options sees all of them equally often. Coordinates of choices that a network does not
+make have no effect.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from nas.searchers import Outcome
+from nas.searchers.choice_space import ChoiceSpace
+from search_spaces.catalog import unknown
+from search_spaces.space import Genotype
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+    Points = numpy.typing.NDArray[numpy.float64]
+
+# Points of the first block; every further block doubles what there is, as both sequences are balanced then.
+_BLOCK = 64
+
+
+class SequenceError(ValueError):
+    """A sequence that cannot be made: an optional package is missing, or the space has too many choices."""
+
+
+def _sobol(dimension: int, seed: int) -> Iterator[Points]:
+    from scipy.stats import qmc
+
+    if dimension > qmc.Sobol.MAXDIM:
+        raise SequenceError(f"Sobol sequences have up to {qmc.Sobol.MAXDIM} coordinates; the space has {dimension}")
+    sequence = qmc.Sobol(dimension, scramble=True, seed=seed)
+    count = _BLOCK
+    while True:
+        yield sequence.random(count)
+        count = int(sequence.num_generated)
+
+
+def _lattice(dimension: int, seed: int) -> Iterator[Points]:
+    try:
+        import qmcpy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ImportError as error:
+        raise SequenceError(
+            f"engine lattice needs QMCPy ({error}): pip install qmcpy; engine sobol needs nothing more"
+        ) from error
+    sequence = qmcpy.Lattice(dimension, seed=seed)  # shifted at random modulo 1 (Cranley and Patterson 1976)
+    start, stop = 0, _BLOCK
+    while True:
+        yield sequence.gen_samples(n_min=start, n_max=stop)
+        start, stop = stop, 2 * stop
+
+
+_ENGINES: dict[str, Callable[[int, int], Iterator[Points]]] = {"lattice": _lattice, "sobol": _sobol}
+
+
+def genotypes(space: ChoiceSpace, rng: random.Random, engine: str = "sobol") -> Iterator[Genotype]:
+    """Genotypes of an endless sequence, one after the other; ``rng`` is drawn from once, for the scrambling.
+
+    ``engine``: ``sobol``, or ``lattice``, which needs QMCPy. Raises ``UnknownName`` for another, and
+    ``SequenceError`` where it cannot be made.
+    """
+    if engine not in _ENGINES:
+        raise unknown("low-discrepancy sequence", engine, list(_ENGINES))
+    return _decoded(space, rng.getrandbits(32), engine)
+
+
+def _decoded(space: ChoiceSpace, seed: int, engine: str) -> Iterator[Genotype]:
+    import numpy
+
+    counts = numpy.array([len(options) for options in space.decisions().values()])
+    blocks = _ENGINES[engine](len(counts), seed) if len(counts) else itertools.repeat(numpy.empty((_BLOCK, 0)))
+    for block in blocks:
+        for places in numpy.minimum((block * counts).astype(numpy.int64), counts - 1):
+            yield space.decode(places)
+
+
+def low_discrepancy(space: ChoiceSpace, count: int, rng: random.Random, engine: str = "sobol") -> list[Genotype]:
+    """``count`` genotypes that fill the space evenly; powers of two are the most even. Some may be equal."""
+    return list(itertools.islice(genotypes(space, rng, engine), count))
+
+
+class LowDiscrepancy:
+    """Asks for the points of one sequence in order and learns nothing else from what it is told.
+
+    A point that it is told of without having asked for it, as in a search that goes on, is passed over once.
+    """
+
+    def __init__(
+        self, space: ChoiceSpace, rng: random.Random, known: Sequence[Outcome] = (), *, engine: str = "sobol"
+    ) -> None:
+        self._points = genotypes(space, rng, engine)
+        self._asked: Counter[Genotype] = Counter()
+        self._done = Counter(outcome.genotype for outcome in known)
+
+    def ask(self) -> Genotype:
+        point = next(self._points)
+        while self._done[point] > 0:
+            self._done[point] -= 1
+            point = next(self._points)
+        self._asked[point] += 1
+        return point
+
+    def tell(self, outcome: Outcome) -> None:
+        if self._asked[outcome.genotype] > 0:
+            self._asked[outcome.genotype] -= 1
+        else:
+            self._done[outcome.genotype] += 1
