@@ -48,7 +48,7 @@ def searchers(
     architecture_column: Annotated[str, typer.Option(help="With --table: where the architectures are.")] = (
         "architecture"
     ),
-    against: Annotated[str, typer.Option(help="The searcher that the others are compared with.")] = "evolution",
+    against: Annotated[str, typer.Option(help="The searcher that the others are compared with.")] = "auto",
     in_flight: Annotated[
         int, typer.Option(min=1, help="Searchers run with so many evaluations in flight too; 1: no.")
     ] = 8,

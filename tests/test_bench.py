@@ -30,6 +30,7 @@ from nas.bench.tables import BenchError, Tabulated, open_table, reference_of
 from nas.cli import main
 from nas.hashing import functional_hash
 from nas.searchers import Outcome
+from nas.searchers.graph_features import graph_features
 from search_spaces.catalog import UnknownName, load_space
 from search_spaces.nasbench201 import parse_string
 from search_spaces.space import Genotype, GenotypeError
@@ -118,8 +119,7 @@ def test_a_look_has_the_graphs_figures(one: Tabulated, files: tuple[Path, str]) 
     space = load_space(files[1])
     genotype = space.sample(random.Random(3))
     graph = space.graph(genotype)
-    logs = (math.log(graph.macs), math.log(graph.params), len(graph), math.log(graph.peak_activation_bytes))
-    assert one.look(genotype).features == pytest.approx(logs)
+    assert one.look(genotype).features == pytest.approx(graph_features(graph))
 
 
 def test_the_front_is_that_of_brute_force(two: Tabulated) -> None:
@@ -495,9 +495,7 @@ def test_nasbench201s_looks_are_those_of_the_whole_networks(shared: Shared) -> N
     dead = Genotype(dict.fromkeys(table.space.decisions(), "none"))
     for genotype in [dead, *(space.sample(rng) for _ in range(12))]:
         graph, seen = space.graph(genotype), table.look(genotype)
-        counts = [max(count, 1) for count in (graph.macs, graph.params, graph.peak_activation_bytes)]
-        macs, params, peak = map(math.log, counts)
-        assert seen.features == pytest.approx((macs, params, len(graph), peak))
+        assert seen.features == pytest.approx(graph_features(graph))
         twin = space.sample(rng)
         same = functional_hash(graph) == functional_hash(space.graph(twin))
         assert (seen.key == table.look(twin).key) == same
@@ -524,8 +522,7 @@ def test_the_surrogates_errors_and_counts(shared: Shared) -> None:
         genotype = table.space.sample(rng)
         parts = [[int(str(genotype[f"stage{s}.{name}"])) for s in range(1, 8)] for name in accelerators.NAMES.values()]
         graph = accelerators.network(*parts)
-        logs = (math.log(graph.macs), math.log(graph.params), len(graph), math.log(graph.peak_activation_bytes))
-        assert table.look(genotype).features == pytest.approx(logs)
+        assert table.look(genotype).features == pytest.approx(graph_features(graph))
         keys.add(table.look(genotype).key)
     assert len(keys) == 5
     assert not table.goal.exact

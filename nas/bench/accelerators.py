@@ -23,6 +23,7 @@ from hardware_models.datasets.files import read_csv
 from nas.bench.tables import BenchError, Floats, Goal, Losses, front_points, open_file, reference_of
 from nas.searchers import Free
 from nas.searchers.choice_space import FlatSpace
+from nas.searchers.graph_features import GRAPH_FEATURES, PEAK, graph_counts
 from search_spaces.catalog import unknown
 from search_spaces.space import Genotype, Value
 
@@ -157,10 +158,10 @@ class Surrogate:
         choices = self.space.encode(genotype)
         stages = self.features[np.arange(STAGES), block_numbers(choices[None])[0]]
         fixed = self.features[STAGES, 0]
-        macs, params, nodes = (stages[:, :3].sum(axis=0) + fixed[:3]).tolist()
-        peak = max(float(stages[:, 3].max()), float(fixed[3]))
+        counts = stages.sum(axis=0) + fixed
+        counts[PEAK] = max(float(stages[:, PEAK].max()), float(fixed[PEAK]))
         key = "".join(map(str, choices.tolist()))
-        return Free(key, (math.log(macs), math.log(params), nodes, math.log(peak)))
+        return Free(key, tuple(np.log1p(counts).tolist()))
 
 
 # -- reading and fitting -----------------------------------------------------------------------------------------------
@@ -206,13 +207,13 @@ def _accuracy(data: Path) -> tuple[Pairs, dict[str, float]]:
 
 @lru_cache(maxsize=1)
 def stage_features() -> Floats:
-    """Of each stage's block: MACs, parameters, nodes and peak activations; the last row is a whole network's.
+    """Of each stage's block: the counts of ``GRAPH_FEATURES``; the last row is a whole network's.
 
     Of that one, every stage is its plainest block, and the stages' counts are what they add to those. Widths between
     stages are fixed, so that counts add up over them, and the peak is the largest stage's.
     """
     base = [1] * STAGES, [3] * STAGES, [1] * STAGES, [0] * STAGES
-    found = np.zeros((STAGES + 1, BLOCKS, 4))
+    found = np.zeros((STAGES + 1, BLOCKS, len(GRAPH_FEATURES)))
     whole = _figures(*base)
     for stage in range(STAGES):
         for number, chosen in enumerate(np.ndindex(*(len(options) for options in PARTS.values()))):
@@ -220,14 +221,15 @@ def stage_features() -> Floats:
             for part, options in enumerate(PARTS.values()):
                 changed[part][stage] = options[chosen[part]]
             found[stage, number] = _figures(*changed)
-            found[stage, number, :3] -= whole[:3]
+            peak = found[stage, number, PEAK]
+            found[stage, number] -= whole
+            found[stage, number, PEAK] = peak
     found[STAGES, :] = whole
     return found
 
 
 def _figures(*parts: list[int]) -> Floats:
-    graph = network(*parts)
-    return np.array([graph.macs, graph.params, len(graph), graph.peak_activation_bytes], float)
+    return np.array(graph_counts(network(*parts)), float)
 
 
 @lru_cache(maxsize=16)

@@ -49,7 +49,7 @@ def bench_searchers(
     seeds: int = 100,
     evaluations: int = 500,
     workers: int = 0,
-    against: str = "evolution",
+    against: str = "auto",
     in_flight: int = 8,
     asks_each: int = 5,
     report_only: bool = False,

@@ -87,7 +87,8 @@ def contender(name: str) -> Contender:
     if name in own:
         return Contender(name, about=own[name].summary)
     if family != name and family in FAMILIES:
-        return Contender(name, about=f"{name}, as it comes", needs=family, rival=True)
+        foreign = family == "optuna"
+        return Contender(name, about=f"{name}, as it comes", needs="optuna" if foreign else "", rival=foreign)
     raise unknown("searcher", name, [*own, *CONTENDERS])
 
 

@@ -11,6 +11,7 @@ from hardware_models.datasets.files import read_csv
 from nas.bench.listed import ListedSpace
 from nas.bench.tables import Tabulated, first_of_each, open_file
 from nas.hashing import functional_hash
+from nas.searchers.graph_features import graph_features
 from search_spaces.catalog import load_space, unknown
 from search_spaces.nasbench101 import parse_cell
 
@@ -28,10 +29,9 @@ def open_table(name: str, data: Path) -> Tabulated:
     for one in made:
         graph = space.graph(one)
         keys.append(functional_hash(graph))
-        figures.append([graph.macs, graph.params, len(graph), graph.peak_activation_bytes])
+        figures.append(graph_features(graph))
     numbers, firsts = first_of_each(keys)
     features = np.array(figures, float)[firsts]
-    features[:, [0, 1, 3]] = np.log(features[:, [0, 1, 3]])
     errors = 100 - 100 * frame["val_acc_108ep"].to_numpy(float)[firsts, None]
     return Tabulated(
         name=name,

@@ -18,6 +18,7 @@ from hardware_models.datasets.files import read_csv
 from nas.bench.tables import BenchError, Floats, Tabulated, first_of_each, open_file
 from nas.hashing import functional_hash
 from nas.searchers.choice_space import FlatSpace
+from nas.searchers.graph_features import PEAK, graph_counts
 from search_spaces.catalog import load_space, unknown
 from search_spaces.nasbench201 import CHOICES, OPERATIONS, live_terms, parse_string
 from search_spaces.space import Space, Value
@@ -64,7 +65,7 @@ class Cells:
 
 @lru_cache(maxsize=2)
 def read_cells(data: Path) -> Cells:
-    """The cells of ``nb201_accuracy``, each with its network's key and ``FEATURES`` (CIFAR-10's network)."""
+    """The cells of ``nb201_accuracy``, each with its network's key and ``graph_features`` (CIFAR-10's network)."""
     frame = read_csv(open_file(data / "nb201_accuracy" / "nb201_accuracy.csv.gz", "table of NAS-Bench-201"))
     decisions = [parse_string(text, {}) for text in frame["arch_str"]]
     values = [tuple(made.values()) for made in decisions]
@@ -87,13 +88,13 @@ def read_cells(data: Path) -> Cells:
 
 def _features(single: Floats, stem: Floats, dead: bool) -> Floats:
     """Of a network with cells from one with a single cell a stage, and one with none; nothing is left of a dead one."""
-    macs, params, nodes, _ = single if dead else stem + CELLS * (single - stem)
-    return np.array([np.log(max(macs, 1.0)), np.log(max(params, 1.0)), nodes, np.log(max(single[3], 1.0))])
+    counts = single.copy() if dead else stem + CELLS * (single - stem)
+    counts[PEAK] = single[PEAK]
+    return np.log1p(counts)
 
 
 def _figures(space: Space, decisions: dict[str, Value]) -> Floats:
-    graph = space.graph(decisions)
-    return np.array([graph.macs, graph.params, len(graph), graph.peak_activation_bytes], float)
+    return np.array(graph_counts(space.graph(decisions)), float)
 
 
 def latencies(cells: Cells, data: Path, device: str) -> Floats:

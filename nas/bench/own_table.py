@@ -14,6 +14,7 @@ from nas.bench.listed import ListedSpace
 from nas.bench.tables import BenchError, Tabulated, first_of_each
 from nas.hashing import functional_hash
 from nas.searchers.choice_space import ChoiceSpace
+from nas.searchers.graph_features import graph_features
 from search_spaces.catalog import load_space, unknown
 
 DIRECTIONS = ("max", "min", "seconds")
@@ -41,8 +42,7 @@ def own_table(path: str, space: str, columns: Sequence[str], architectures: str 
     signs = [1.0 if direction == "min" else -1.0 for _, direction in objectives]
     losses = np.array([[s * _number(f[rows[i]]) for s, f in zip(signs, figures, strict=True)] for i in firsts])
     seconds = table.columns[timed] if timed else []
-    features = np.array([[g.macs, g.params, len(g), g.peak_activation_bytes] for g in graphs], float)[firsts]
-    features[:, [0, 1, 3]] = np.log(np.maximum(features[:, [0, 1, 3]], 1))
+    features = np.array([graph_features(graph) for graph in graphs])[firsts]
     whole = len(genotypes) == loaded.size()
     plain = [dict(genotype) for genotype in genotypes]
     make_space: Callable[[], ChoiceSpace] = (

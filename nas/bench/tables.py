@@ -26,9 +26,6 @@ from search_spaces.space import Genotype
 Losses = tuple[float, ...]
 Floats = NDArray[np.float64]
 
-FEATURES = ("log_macs", "log_params", "nodes", "log_peak_activation_bytes")
-"""What ``look`` says of a network besides its key, from its graph: natural logarithms, and a count."""
-
 
 class BenchError(ValueError):
     """A table that cannot be had or used; the message says what to do."""
@@ -89,7 +86,7 @@ class BenchTable(Protocol):
         """Simulated time of a training; ``nan`` where it is not known."""
 
     def look(self, genotype: Genotype) -> Free:
-        """Its network's key, and ``FEATURES``."""
+        """Its network's key, and ``graph_features``."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Tabulated:
     """A table that lists every genotype of its space.
 
     ``numbers`` gives a genotype's network by its decisions' values in order; ``keys``, ``seen`` and ``judgement``
-    (networks, objectives), ``training_s`` (networks) and ``features`` (networks, ``FEATURES``) are by network.
+    (networks, objectives), ``training_s`` (networks) and ``features`` (networks, ``graph_features``) are by network.
     ``make_space`` is called once a process, and is what is pickled.
     """
 

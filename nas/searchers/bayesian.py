@@ -16,7 +16,7 @@ import numpy
 
 from nas.searchers import Look, Outcome
 from nas.searchers.encoding import Rows, standardised
-from nas.searchers.gaussian_process import GaussianProcess, Hyperparameters
+from nas.searchers.gaussian_process import GaussianProcess, Hyperparameters, distances
 from nas.searchers.improvement import (
     Bend,
     expected_hypervolume_improvement,
@@ -43,8 +43,8 @@ class BayesianSearch(ModelBasedSearch):
         *,
         look: Look | None = None,
         start: int = 12,
-        pool: int = 256,
-        fresh: int = 64,
+        pool: int = 128,
+        fresh: int = 24,
     ) -> None:
         self._hyperparameters: list[Hyperparameters] = []
         self._fit_at = 0
@@ -75,19 +75,22 @@ class GaussianModel:
         self._spans = numpy.maximum(losses.max(axis=0) - losses.min(axis=0), 1e-12)
         self._reference = losses.max(axis=0) + _MARGIN * self._spans
         self._like = features(points)
-        groups, later = self._groups(points), self._groups(pending)
+        self._observed = self._groups([*points, *pending])
+        among = distances(self._observed, self._observed)
+        seen_only = [d[: len(points), : len(points)] for d in among]
+        between = [d[len(points) :, : len(points)] for d in among]
         self.hyperparameters: list[Hyperparameters] = []
         self._processes = []
         for number, values in enumerate(losses.T):
-            process = GaussianProcess(groups, values, fitted[number] if fitted else None)
+            process = GaussianProcess(seen_only, values, fitted[number] if fitted else None)
             self.hyperparameters.append(process.hyperparameters)
             if pending:
-                believed = process.predict(later)[0]
-                both = [numpy.vstack(pair) for pair in zip(groups, later, strict=True)]
-                process = GaussianProcess(both, numpy.concatenate([values, believed]), process.hyperparameters)
+                believed = process.predict(between)[0]
+                process = GaussianProcess(among, numpy.concatenate([values, believed]), process.hyperparameters)
             self._processes.append(process)
-        able = [one.point for one in seen if one.able]
-        self._expected = self._predicted([*able, *pending])[0]
+        able = [*[one.able for one in seen], *[True for _ in pending]]
+        expected = numpy.stack([process.expected for process in self._processes], 1)
+        self._expected = self._with_free([*points, *pending], expected)[able]
         source = numpy.random.default_rng(rng.getrandbits(64))
         self._normals = source.standard_normal((_DIRECTIONS, losses.shape[1]))
         directions = numpy.abs(source.standard_normal((_DIRECTIONS, losses.shape[1]))) + 1e-3
@@ -99,18 +102,26 @@ class GaussianModel:
         groups = [encoded(points)]
         return [*groups, standardised(features(points), self._like)] if self._like.shape[1] else groups
 
+    def _with_free(self, points: Sequence[Point], means: Rows) -> Rows:
+        """Means of (points, objectives), with the free losses in place of what is expected of them."""
+        for objective, told in enumerate(self._free(points, means.shape[1]).T):
+            known = numpy.isfinite(told)
+            means[known, objective] = self._bend.column(told[known], objective)
+        return means
+
+    @staticmethod
+    def _free(points: Sequence[Point], objectives: int) -> Rows:
+        """Free losses, not a number where there is none."""
+        return numpy.array([p.free.losses or (None,) * objectives for p in points], dtype=float)
+
     def _predicted(self, points: Sequence[Point]) -> tuple[Rows, Rows]:
         """Means and deviations of the losses, bent: (points, objectives)."""
-        groups = self._groups(points)
-        found = [process.predict(groups) for process in self._processes]
+        across = distances(self._groups(points), self._observed)
+        found = [process.predict(across) for process in self._processes]
         means, deviations = numpy.stack([m for m, _ in found], 1), numpy.stack([s for _, s in found], 1)
-        deviations = numpy.maximum(deviations, _CERTAIN * self._spans)
-        free = numpy.array([p.free.losses or (None,) * means.shape[1] for p in points], dtype=float)
-        for objective in range(means.shape[1]):
-            told = numpy.isfinite(free[:, objective])
-            means[told, objective] = self._bend.column(free[told, objective], objective)
-            deviations[told, objective] = _CERTAIN * self._spans[objective]
-        return means, deviations
+        certain = numpy.isfinite(self._free(points, means.shape[1]))
+        least = _CERTAIN * self._spans
+        return self._with_free(points, means), numpy.where(certain, least, numpy.maximum(deviations, least))
 
     def improvement(self, points: Sequence[Point]) -> Rows:
         """How much each point is expected to add to the best, or to the hypervolume of the front."""

@@ -27,8 +27,10 @@ _BOUNDS = ((-6.0, 4.0), (-3.0, 6.0), (-9.0, 1.0))
 
 def squared_distances(a: Rows, b: Rows) -> Rows:
     """Of each row of ``a`` to each of ``b``."""
-    found: Rows = numpy.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0.0)
-    return found
+    found: Rows = a @ (-2.0 * b.T)
+    found += numpy.einsum("ij,ij->i", a, a)[:, None]
+    found += numpy.einsum("ij,ij->i", b, b)
+    return numpy.maximum(found, 0.0, out=found)
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,6 @@ class Hyperparameters:
     lengths: Rows
     noise: float
 
-    @classmethod
-    def start(cls, groups: int) -> Hyperparameters:
-        """The middle of the priors."""
-        return cls(numpy.full(groups, _PRIOR[0][0]), numpy.full(groups, _PRIOR[1][0]), _PRIOR[2][0])
-
     def vector(self) -> Rows:
         return numpy.concatenate([self.amplitudes, self.lengths, [self.noise]])
 
@@ -53,24 +50,28 @@ class Hyperparameters:
         return cls(vector[:groups], vector[groups : 2 * groups], float(vector[-1]))
 
 
-def _parts(distances: Sequence[Rows], h: Hyperparameters) -> list[Rows]:
-    return [
-        numpy.exp(a) * numpy.exp(-d * numpy.exp(-length))
-        for d, a, length in zip(distances, h.amplitudes, h.lengths, strict=True)
-    ]
+Distances = Sequence[Rows]
+"""Squared distances, a matrix a group."""
 
 
-def fit_hyperparameters(groups: Sequence[Rows], values: Rows, start: Hyperparameters | None = None) -> Hyperparameters:
-    """Those that explain ``values`` (mean 0, deviation 1) best; ``groups`` hold a matrix of one row a value each."""
-    distances = [squared_distances(g, g) for g in groups]
-    start = start or Hyperparameters.start(len(groups))
-    count = len(groups)
+def distances(a: Sequence[Rows], b: Sequence[Rows]) -> list[Rows]:
+    """Of the rows of one set of points to those of another; each is a matrix a group."""
+    return [squared_distances(one, other) for one, other in zip(a, b, strict=True)]
+
+
+def _parts(within: Distances, h: Hyperparameters) -> list[Rows]:
+    return [numpy.exp(a - d * numpy.exp(-length)) for d, a, length in zip(within, h.amplitudes, h.lengths, strict=True)]
+
+
+def fit_hyperparameters(within: Distances, values: Rows) -> Hyperparameters:
+    """Those that explain ``values`` (mean 0, deviation 1) best, looked for from the middle of the priors."""
+    count = len(within)
     prior = numpy.array([_PRIOR[0]] * count + [_PRIOR[1]] * count + [_PRIOR[2]])
     identity = numpy.eye(len(values))
 
     def loss(vector: Rows) -> tuple[float, Rows]:
         h = Hyperparameters.of(vector)
-        parts = _parts(distances, h)
+        parts = _parts(within, h)
         noise = numpy.exp(h.noise)
         try:
             factor = cho_factor(numpy.sum(parts, axis=0) + (noise + _JITTER) * identity, lower=True)
@@ -81,7 +82,7 @@ def fit_hyperparameters(groups: Sequence[Rows], values: Rows, start: Hyperparame
         slopes = [-0.5 * float((inner * k).sum()) for k in parts]
         slopes += [
             -0.5 * float((inner * k * d).sum() * numpy.exp(-length))
-            for k, d, length in zip(parts, distances, h.lengths, strict=True)
+            for k, d, length in zip(parts, within, h.lengths, strict=True)
         ]
         slopes.append(-0.5 * float(numpy.trace(inner) * noise))
         off = (vector - prior[:, 0]) / prior[:, 1]
@@ -89,31 +90,33 @@ def fit_hyperparameters(groups: Sequence[Rows], values: Rows, start: Hyperparame
         return float(likelihood + 0.5 * off @ off), numpy.array(slopes) + off / prior[:, 1]
 
     bounds = [_BOUNDS[0]] * count + [_BOUNDS[1]] * count + [_BOUNDS[2]]
-    found = minimize(loss, start.vector(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
+    found = minimize(loss, prior[:, 0], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
     return Hyperparameters.of(found.x)
 
 
 class GaussianProcess:
-    """The posterior after ``values``; ``predict`` returns means and deviations in their own unit."""
+    """The posterior after ``values``, of points whose distances are ``within``.
 
-    def __init__(self, groups: Sequence[Rows], values: Rows, hyperparameters: Hyperparameters | None = None) -> None:
-        self._groups = groups
+    ``expected``: the mean of the value without noise at each of them.
+    """
+
+    def __init__(self, within: Distances, values: Rows, hyperparameters: Hyperparameters | None = None) -> None:
         self._mean = float(values.mean())
         self._scale = float(values.std()) or 1.0
         scaled = (values - self._mean) / self._scale
-        self.hyperparameters = hyperparameters or fit_hyperparameters(groups, scaled)
-        h = self.hyperparameters
-        matrix = numpy.sum(_parts([squared_distances(g, g) for g in groups], h), axis=0)
-        noise = numpy.exp(h.noise) + _JITTER
-        self._factor = cho_factor(matrix + noise * numpy.eye(len(values)), lower=True)
+        self.hyperparameters = hyperparameters or fit_hyperparameters(within, scaled)
+        matrix = numpy.sum(_parts(within, self.hyperparameters), axis=0)
+        noise = numpy.exp(self.hyperparameters.noise) + _JITTER
+        matrix[numpy.diag_indices_from(matrix)] += noise
+        self._factor = cho_factor(matrix, lower=True)
         self._weights = cho_solve(self._factor, scaled)
-        self._prior = float(numpy.exp(h.amplitudes).sum())
+        self._prior = float(numpy.exp(self.hyperparameters.amplitudes).sum())
+        self.expected: Rows = (scaled - noise * self._weights) * self._scale + self._mean
 
-    def predict(self, groups: Sequence[Rows]) -> tuple[Rows, Rows]:
-        """Mean and standard deviation of the value without noise, a number a row."""
-        distances = [squared_distances(g, own) for g, own in zip(groups, self._groups, strict=True)]
-        across = numpy.sum(_parts(distances, self.hyperparameters), axis=0)
-        mean = across @ self._weights
-        solved = solve_triangular(self._factor[0], across.T, lower=True)
-        variance = numpy.maximum(self._prior - (solved**2).sum(axis=0), 1e-10)
+    def predict(self, across: Distances) -> tuple[Rows, Rows]:
+        """Mean and standard deviation of the value without noise, a number a row of ``across``, its distances."""
+        kernel = numpy.sum(_parts(across, self.hyperparameters), axis=0)
+        mean = kernel @ self._weights
+        solved = solve_triangular(self._factor[0], kernel.T, lower=True, check_finite=False)
+        variance = numpy.maximum(self._prior - numpy.einsum("ij,ij->j", solved, solved), 1e-10)
         return mean * self._scale + self._mean, numpy.sqrt(variance) * self._scale

@@ -8,25 +8,24 @@ from search_spaces.graph import Fragment, Graph, Node, remember
 from search_spaces.ops import Shape
 
 _KINDS = ("wide", "depthwise", "pointwise", "product", "pooling", "joint")
-GRAPH_FEATURES = (
-    "log_macs",
-    "log_params",
-    "log_nodes",
-    "log_peak_activation_bytes",
-    *[f"log_{kind}" for kind in _KINDS],
-)
-"""The names of ``graph_features``, in order.
+GRAPH_FEATURES = ("macs", "params", "nodes", "peak_activation_bytes", *_KINDS)
+"""What ``graph_counts`` counts, in order, and ``graph_features`` has the logarithms of.
 
-Natural logarithms of one more than a count. Of operations there are: convolutions over several pixels, those in
-groups of a channel each, those over one pixel with linear layers, matrix products, poolings, and operations with
-several operands.
+Of operations there are: convolutions over several pixels, those in groups of a channel each, those over one pixel with
+linear layers, matrix products, poolings, and operations with several operands.
 """
+PEAK = GRAPH_FEATURES.index("peak_activation_bytes")
 
 _memo: dict[Fragment, tuple[int, ...]] = {}
 
 
 def graph_features(graph: Graph) -> tuple[float, ...]:
-    """The values of ``GRAPH_FEATURES``: a few microseconds where the graph's blocks were seen before."""
+    """Natural logarithms of one more than each of ``graph_counts``."""
+    return tuple([log(1 + count) for count in graph_counts(graph)])
+
+
+def graph_counts(graph: Graph) -> tuple[int, ...]:
+    """The counts that ``GRAPH_FEATURES`` names: a few microseconds where the graph's blocks were seen before."""
     counts = [0] * len(_KINDS)
     for piece in graph.pieces:
         found = _memo.get(piece.fragment)
@@ -35,8 +34,7 @@ def graph_features(graph: Graph) -> tuple[float, ...]:
             remember(_memo, piece.fragment, found)
         for place, count in enumerate(found):
             counts[place] += count
-    values = (graph.macs, graph.params, len(graph), graph.peak_activation_bytes, *counts)
-    return tuple([log(1 + value) for value in values])
+    return (graph.macs, graph.params, len(graph), graph.peak_activation_bytes, *counts)
 
 
 def _counted(fragment: Fragment) -> tuple[int, ...]:

@@ -15,12 +15,12 @@ from typing import Protocol
 
 import numpy
 
-from nas.pareto import layers
+from nas.pareto import front
 from nas.searchers import Free, Look, Outcome
 from nas.searchers.encoding import Encoder, Rows, stacked, standardised
 from search_spaces.space import Genotype, Space
 
-MOST_HELD = 500
+MOST_HELD = 320
 """Observations that a model is made of at most: the better half of them, and some of the rest."""
 
 _DRAWS = 100
@@ -211,7 +211,7 @@ class ModelBasedSearch:
     def _held(self) -> list[Seen]:
         if len(self._seen) <= MOST_HELD:
             return self._seen
-        order = [i for layer in layers(finite([s.losses for s in self._seen]).tolist()) for i in layer]
+        order = numpy.argsort(_beaten_by(finite([s.losses for s in self._seen])), kind="stable").tolist()
         best, rest = order[: MOST_HELD // 2], order[MOST_HELD // 2 :]
         chosen = sorted([*best, *self._rng.sample(rest, MOST_HELD - len(best))])
         return [self._seen[i] for i in chosen]
@@ -240,6 +240,19 @@ def finite(losses: Sequence[Sequence[float]]) -> Rows:
     return table
 
 
+def _beaten_by(losses: Rows) -> Rows:
+    """How many points dominate each; of one objective, its loss, which orders them alike."""
+    if losses.shape[1] == 1:
+        return losses[:, 0]
+    no_worse, better = numpy.ones((2, len(losses), len(losses)), dtype=bool)
+    better[:] = False
+    for values in losses.T:
+        no_worse &= values[:, None] <= values
+        better |= values[:, None] < values
+    found: Rows = (no_worse & better).sum(axis=0).astype(float)
+    return found
+
+
 def bad_as_any(seen: Sequence[Seen]) -> Rows:
     """Losses of (points, objectives); a point over a limit, or one that failed, is as bad as the worst in each."""
     table = finite([s.losses for s in seen])
@@ -256,5 +269,4 @@ def worth_a_look(seen: Sequence[Seen], losses: Rows) -> list[Point]:
     if losses.shape[1] == 1:
         able.sort(key=lambda i: float(losses[i, 0]))
         return [seen[i].point for i in able[: max(3, len(able) // 10)]]
-    first = layers([tuple(losses[i]) for i in able])[:1]
-    return [seen[able[i]].point for layer in first for i in layer]
+    return [seen[able[i]].point for i in front([tuple(losses[i]) for i in able])]

@@ -36,8 +36,8 @@ class PredictorSearch(ModelBasedSearch):
         *,
         look: Look | None = None,
         start: int = 12,
-        pool: int = 256,
-        fresh: int = 64,
+        pool: int = 128,
+        fresh: int = 24,
     ) -> None:
         self._forest: EnsembleModel | None = None
         self._grow_at = 0.0

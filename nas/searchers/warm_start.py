@@ -19,7 +19,7 @@ from nas.pareto import spread
 from nas.searchers import Free, Look, Outcome, Searcher
 from nas.searchers.choice_space import ChoiceSpace
 from nas.searchers.encoding import Encoder, Rows, stacked
-from nas.searchers.gaussian_process import GaussianProcess
+from nas.searchers.gaussian_process import GaussianProcess, distances
 from nas.searchers.improvement import Bend
 from nas.searchers.model_based import finite
 from search_spaces.space import Genotype
@@ -78,9 +78,11 @@ class Recollection:
         if len(outcomes) >= _LEAST:
             rows = stacked([self._row(genotype) for genotype, _ in outcomes], self._encoder.width)
             losses = finite([losses for _, losses in outcomes])
+            within = distances([rows], [rows])
+            self._rows = [rows]
             for place, values in enumerate(Bend(losses)(losses).T):
-                process = GaussianProcess([rows], values)
-                skills.append(_skill(rows, values, process))
+                process = GaussianProcess(within, values)
+                skills.append(_skill(within[0], values, process))
                 if skills[-1] > _CERTAINTY / len(values) ** 0.5:
                     trusted.append(place)
                     self._processes.append(process)
@@ -97,17 +99,20 @@ class Recollection:
         """The losses to be expected, bent as ``Bend`` does: one an objective of ``trusted``."""
         if genotype not in self._said:
             row = self._row(genotype)[None]
-            self._said[genotype] = tuple(float(process.predict([row])[0][0]) for process in self._processes)
+            self._said[genotype] = tuple(
+                float(process.predict(distances([row], self._rows))[0][0]) for process in self._processes
+            )
         return self._said[genotype]
 
 
-def _skill(rows: Rows, values: Rows, process: GaussianProcess) -> float:
+def _skill(within: Rows, values: Rows, process: GaussianProcess) -> float:
     """The correlation of values with what is predicted of them by a process that has not seen them."""
     folds = numpy.arange(len(values)) % _FOLDS
     said = numpy.empty_like(values)
     for fold in range(_FOLDS):
         seen = folds != fold
-        said[~seen] = GaussianProcess([rows[seen]], values[seen], process.hyperparameters).predict([rows[~seen]])[0]
+        among, across = within[numpy.ix_(seen, seen)], within[numpy.ix_(~seen, seen)]
+        said[~seen] = GaussianProcess([among], values[seen], process.hyperparameters).predict([across])[0]
     if min(said.std(), values.std()) < 1e-12:
         return 0.0
     return float(numpy.corrcoef(said, values)[0, 1])
