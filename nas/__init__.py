@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nas.objectives import Limit as Limit
     from nas.objectives import Objective as Objective
     from nas.result import SearchResult as SearchResult
+    from nas.searchers.as_sampler import NativeSampler as NativeSampler
     from search_spaces import blocks as blocks
     from search_spaces import heads as heads
     from search_spaces.builder import Builder as Builder
@@ -54,6 +55,7 @@ _HOMES = {
     "HardwareModel": "hardware_models.cost",
     "Limit": "nas.objectives",
     "Measurement": "nas.candidate",
+    "NativeSampler": "nas.searchers.as_sampler",
     "Objective": "nas.objectives",
     "SearchResult": "nas.result",
     "Space": "search_spaces.space",

@@ -475,8 +475,10 @@ SET_ORDER = """
 from nas import Builder
 def unordered(choose):
     b = Builder()
-    names = choose.one_of("names", tuple({f"option {i}" for i in range(20)}))
-    return b.build(b.linear(b.input((int(names.split()[1]) + 1,)), 2))
+    for layer in range(8):  # the chance that all of them agree all the same is one in 20**8
+        name = choose.one_of(f"name{layer}", tuple({f"option {i}" for i in range(20)}))
+        net = b.linear(b.input((4,)) if not layer else net, int(name.split()[1]) + 1)
+    return b.build(net)
 """
 
 

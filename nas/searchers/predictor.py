@@ -91,4 +91,4 @@ class EnsembleModel:
 
 def _rows(points: Sequence[Point]) -> Rows:
     found: Rows = numpy.hstack([encoded(points), numpy.nan_to_num(features(points))])
-    return found
+    return found if found.shape[1] else numpy.zeros((len(points), 1))  # a space of one network; trees want a column
