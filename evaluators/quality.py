@@ -34,6 +34,12 @@ class OutOfMemory(EvaluationFailure):
     code = "out_of_memory"
 
 
+class NothingToTrain(EvaluationFailure):
+    """The network has no parameters: what its operations give does not depend on its input, or they learn nothing."""
+
+    code = "nothing_to_train"
+
+
 class DataError(ValueError):
     """A data set that cannot be used; the message says what was wrong, where, and what to do."""
 

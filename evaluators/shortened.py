@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -29,3 +30,28 @@ def shortened(evaluator: QualityEvaluator, share: float) -> QualityEvaluator | N
         return evaluator
     shorter: QualityEvaluator = replace(settings, steps=steps)
     return shorter
+
+
+def shortened_to(evaluator: QualityEvaluator, shares: Sequence[float]) -> dict[float, QualityEvaluator]:
+    """The evaluator for each share; itself for 1.
+
+    Raises ``ValueError`` where it cannot train for less, and where two shares come to the same number of steps.
+    """
+    found: dict[float, QualityEvaluator] = {}
+    taken: dict[int, float] = {}
+    for share in shares:
+        shorter = evaluator if share == 1 else shortened(evaluator, share)
+        if shorter is None:
+            raise ValueError(
+                f"{type(evaluator).__name__} cannot train for a share of {share:.3g}: it has no steps; choose a"
+                " searcher that trains in full, such as gp"
+            )
+        found[share] = shorter
+        steps = getattr(shorter, "steps", None)
+        if len(shares) > 1 and steps is not None and taken.setdefault(steps, share) != share:
+            whole: Any = evaluator
+            raise ValueError(
+                f"of {whole.steps} steps, shares of {taken[steps]:.3g} and {share:.3g} are both {steps}; train for more"
+                " steps (--training steps=200), or in fewer rungs (--searching rungs=2)"
+            )
+    return found

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from evaluators.muon import Muon
-from evaluators.quality import Diverged, OutOfTime
+from evaluators.quality import Diverged, NothingToTrain, OutOfTime
 
 WARM_UP = 0.2
 STATISTICS_BATCHES = 8
@@ -40,8 +40,10 @@ def train(
 
     Muon with a linear warm-up and a linear way down; ``horizontal_flip`` mirrors every other image, at random. At the
     end the batch statistics are estimated anew: so few steps leave the running ones behind. Raises ``Diverged``,
-    ``OutOfTime``.
+    ``OutOfTime``, ``NothingToTrain``.
     """
+    if next(module.parameters(), None) is None:
+        raise NothingToTrain("the network has no parameters")
     started = time.monotonic()
     count = len(images)
     rng = np.random.default_rng(seed)

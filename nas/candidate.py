@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from nas.searchers.shares import exact
 from search_spaces.graph import Graph
 from search_spaces.space import Genotype, Space
 
-# scored: looked at and not chosen for training; infeasible: over a hard limit; failed: its training broke off
-Status = Literal["scored", "infeasible", "trained", "failed"]
+# scored: looked at and not chosen for training; infeasible: over a hard limit; failed: its training broke off;
+# stopped: trained for a share of the full training, and not in full
+Status = Literal["scored", "infeasible", "trained", "failed", "stopped"]
+
+
+def at_share(share: float) -> str:
+    """What stands behind the name of a figure that training for a share gave: ``@1/9``; nothing for all of it."""
+    return "" if share == 1 else f"@{exact(share)}"
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A distinct network of a search. ``number`` counts from 0 in the order they were found."""
+    """A distinct network of a search. ``number`` counts from 0 in the order they were found.
+
+    ``share`` of the full training is the longest that a stopped candidate was trained for, or that in which a failed
+    one failed; what a training for a share gave is measured as ``map@1/9``, never as ``map``.
+    """
 
     number: int
     key: str
@@ -38,6 +49,7 @@ class Candidate:
     reason: str = ""
     excess: float = 0.0
     reference: str = ""  # the name of a published network that was trained beside the search, else empty
+    share: float = 1.0
     train_seconds: float | None = field(
         default=None, compare=False
     )  # a time and no figure: it differs from run to run, and is not compared
@@ -47,6 +59,12 @@ class Candidate:
     def metrics(self) -> dict[str, float]:
         """Every figure by name."""
         return {name: m.value for name, m in self.measurements.items()}
+
+    def metrics_at(self, share: float) -> dict[str, float]:
+        """Every figure by name, of qualities those that training for this share gave."""
+        metrics, mark = self.metrics, at_share(share)
+        own = {name.removesuffix(mark): value for name, value in metrics.items() if name.endswith(mark)}
+        return {**metrics, **own}
 
     @property
     def graph(self) -> Graph:
@@ -66,6 +84,7 @@ class Candidate:
             "reason": self.reason,
             "excess": self.excess,
             "reference": self.reference,
+            **({"share": self.share} if self.share != 1 else {}),
             "measurements": {
                 n: {"value": m.value, "source": m.source, "std": m.std} for n, m in self.measurements.items()
             },
@@ -87,4 +106,5 @@ class Candidate:
             reason=str(document["reason"]),
             excess=float(document["excess"]),
             reference=str(document["reference"]),
+            share=float(document.get("share", 1.0)),
         )

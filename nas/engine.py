@@ -19,9 +19,10 @@ from nas.evaluations import OFF, open_cache
 from nas.executors import Executor, InProcess, LocalWorkers
 from nas.hashing.recognise import Recogniser
 from nas.hashing.rules import DEFAULT
-from nas.loop import Loop, Reporter, Silent
+from nas.loop import Loop
 from nas.objectives import Limit, Objective, parse_limits, parse_objectives
 from nas.problem import Problem, fingerprint_of, problem_of, trained_task
+from nas.progress import Reporter, Silent
 from nas.proposals import MakeOwn, Proposals, advised_by, searcher_text
 from nas.result import SearchResult
 from nas.settings import Settings
@@ -84,7 +85,8 @@ def search(
 
     ``trials`` distinct candidates are costed and scored; the ``train`` most promising are trained on ``data``
     (``digits``, ``folder:PATH``, ``voc:PATH``, ``coco:PATH``). ``limits`` are hard: ``{"latency_ms": 7.0}`` or
-    ``["latency<=7ms"]``. ``score="none"`` trains every candidate within the limits until ``train`` are trained.
+    ``["latency<=7ms"]``. ``score="none"`` trains every candidate within the limits until ``train`` are trained;
+    ``searcher="halving:gp"`` trains for shares of the steps first, which cost as much of ``train``.
     ``searcher`` is a name of ``nas.searchers.SEARCHERS``, ``optuna:TPESampler`` or ``halving:gp``, an Optuna sampler,
     or a function of (space, random source, known outcomes) that returns a searcher. Genotypes over a limit are led back
     to within it by free looks before they count, unless ``repair`` is off. ``warm_start`` names an earlier study: its

@@ -17,6 +17,7 @@ from nas.cache import EvaluationCache, Question
 from nas.executors import Trained, Training
 from nas.hashing import functional_hash
 from nas.hashing.same import same_network
+from nas.searchers.shares import exact
 from search_spaces.graph import Graph
 
 OFF = "off"
@@ -37,6 +38,18 @@ def question_of(evaluator: QualityEvaluator, seed: int) -> Question:
         fidelity=identity["fidelity"],
         seeds=f"from {seed}",
     )
+
+
+def questions_of(evaluators: Mapping[float, QualityEvaluator], seed: int) -> dict[float, Question]:
+    """``question_of`` the evaluator for each share of the full training, no two alike.
+
+    An evaluator that does not say for how many steps it trains is told apart by the share.
+    """
+    questions = {share: question_of(evaluator, seed) for share, evaluator in evaluators.items()}
+    for share, question in questions.items():
+        if any(question == other for one, other in questions.items() if one > share):
+            questions[share] = replace(question, fidelity={**question.fidelity, "share": str(exact(share))})
+    return questions
 
 
 def _own_identity(evaluator: QualityEvaluator) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluators.shortened import shortened_to
 from nas.hashing.recognise import Recogniser
 from nas.problem import Problem
 from nas.searchers import Free, Look, Outcome, Searcher, make_searcher
 from nas.searchers.repair import Repairing
+from nas.searchers.shares import by_share
 from nas.searchers.warm_start import Advised, Recollection, earlier, with_recollection
 from search_spaces.space import Genotype, Space
 
@@ -26,7 +28,8 @@ def searcher_text(searcher: str | BaseSampler | MakeOwn) -> str:
 
 
 class Proposals:
-    """Makes the searchers of one search. Raises what ``make_searcher`` does, at once.
+    """Makes the searchers of one search. Raises what ``make_searcher`` does, at once, and ``ValueError`` for a searcher
+    that asks for shares of the full training where this search cannot train for them.
 
     ``own``: an Optuna sampler, or a function of (space, random source, known outcomes) that returns a searcher, in
     place of the name in the settings.
@@ -46,7 +49,8 @@ class Proposals:
         self._advice = advice
         self._recollection = recollection
         # A searcher that cannot be made is an error before anything is opened or written.
-        self._made(random.Random(0), (), lambda genotype: Free(genotype.to_json()))
+        searcher = self._made(random.Random(0), (), lambda genotype: Free(genotype.to_json()))
+        _check_shares(by_share(searcher).shares, problem)
 
     def __call__(self, rng: random.Random, known: Sequence[Outcome], look: Look, anew: bool) -> Searcher:
         """A searcher that starts from ``known``. One that is made ``anew`` was advised before."""
@@ -79,6 +83,23 @@ class Proposals:
         from nas.searchers.optuna_sampler import OptunaSearcher
 
         return OptunaSearcher(self._own, problem.space, rng, known, objectives=len(problem.objectives))  # type: ignore[arg-type]
+
+
+def _check_shares(shares: Sequence[float], problem: Problem) -> None:
+    """That the search can train for them: ``ValueError`` says what to change."""
+    settings = problem.settings
+    if len(shares) == 1:
+        return
+    what = f"the searcher {settings.searcher} " if settings.searcher else "a searcher that "
+    if problem.evaluator is None:
+        raise ValueError(f"{what}trains candidates: say how many in full, as in --train 12, with --score none")
+    if problem.score is not None:
+        raise ValueError(
+            f"{what}trains all that it asks for, which leaves a zero-cost score nothing to choose: --score none"
+        )
+    if settings.evaluations > 1 or settings.forget > 0:
+        raise ValueError(f"{what}trains a network once for each share: leave evaluations at 1 and forget at 0")
+    shortened_to(problem.evaluator, shares)
 
 
 def advised_by(study: str, problem: Problem, directory: Path) -> tuple[list[Genotype], Recollection | None]:

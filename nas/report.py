@@ -27,6 +27,7 @@ from nas.candidate import Candidate
 from nas.device_metrics import DEVICE_LATENCY
 from nas.objectives import METRICS, Limit, Objective, metric_row
 from nas.result import SearchResult, Tally, pareto_front
+from nas.searchers.shares import exact
 from nas.verification import Verified
 from nas.verification_report import draw_measured, verification_lines, verification_table
 
@@ -161,7 +162,7 @@ def summary_lines(result: SearchResult) -> list[str]:
     lines = [
         f"{t.scored} candidates costed, {t.infeasible} over a limit{_unsupported(t)},"
         f" {t.duplicates} repeats not costed again,"
-        f" {t.trained - t.full_hits - t.in_flight_hits} trained, {t.failed} failed"
+        f" {t.trained - t.full_hits - t.in_flight_hits} trained{_short(t)}, {t.failed} failed"
         + (f", {t.resumed} taken over from an earlier run" if t.resumed else "")
         + f"; {t.seconds:.0f} s.",
         *_cache_lines(t),
@@ -178,6 +179,10 @@ def summary_lines(result: SearchResult) -> list[str]:
 
 def _unsupported(t: Tally) -> str:
     return f" ({t.unsupported} with operations that a device cannot run)" if t.unsupported else ""
+
+
+def _short(t: Tally) -> str:
+    return f" ({t.short} of them for a share of the steps)" if t.short else ""
 
 
 def _cache_lines(t: Tally) -> list[str]:
@@ -202,7 +207,9 @@ def study_tables(
     measured beside what was predicted."""
     counts: dict[str, int] = {}
     for c in candidates:
-        kind = "published" if c.reference else c.status
+        kind: str = "published" if c.reference else c.status
+        if c.status == "stopped":
+            kind += f" after {exact(c.share)} of the steps"
         counts[kind] = counts.get(kind, 0) + 1
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "no candidate yet"
     objectives = [Objective.parse(text) for text in document["objectives"]]
@@ -222,6 +229,11 @@ def _why_empty(result: SearchResult) -> str:
     if not within and result.candidates:
         nearest = min(result.candidates, key=lambda c: c.excess)
         return f"No candidate is within the limits; the nearest: {nearest.reason}."
+    if any(c.status == "stopped" for c in within):
+        return (
+            "The front is empty: no candidate was trained in full; give the search a larger train, or fewer rungs"
+            " (--searching rungs=2)."
+        )
     reasons = sorted({c.reason for c in within if c.status == "failed"})
     return "The front is empty: no candidate was trained" + (f" ({reasons[0]})." if reasons else ".")
 

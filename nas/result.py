@@ -25,8 +25,9 @@ class Tally:
     ``resumed`` counts trainings that an earlier run of the same search had done. Of the others, ``misses`` were
     trained now, ``full_hits`` were known (to this search, or to the evaluation cache), ``in_flight_hits`` were being
     trained for another candidate or by another search, ``partial_hits`` were known in part; ``saved_seconds`` is what
-    the hits took when they were trained. ``unsupported`` of the infeasible have operations that a device cannot run.
-    ``collisions`` are different networks whose keys met.
+    the hits took when they were trained. ``short`` of those trained now were for a share of the full training.
+    ``unsupported`` of the infeasible have operations that a device cannot run. ``collisions`` are different networks
+    whose keys met.
     """
 
     scored: int = 0
@@ -40,6 +41,7 @@ class Tally:
     partial_hits: int = 0
     in_flight_hits: int = 0
     misses: int = 0
+    short: int = 0
     collisions: int = 0
     hash_seconds: float = 0.0
     saved_seconds: float = 0.0

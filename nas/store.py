@@ -196,7 +196,7 @@ class Study:
         if candidate in self:
             return
         metrics = candidate.metrics
-        complete = candidate.status != "failed" and all(o.metric in metrics for o in self._objectives)
+        complete = candidate.status not in ("failed", "stopped") and all(o.metric in metrics for o in self._objectives)
         params, distributions = {}, {}
         for name, value in candidate.genotype.items() if options else ():
             params[name] = _param(value)

@@ -7,23 +7,30 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from nas.candidate import Candidate, Measurement
-from nas.evaluations import averaged, seed_of
-from nas.executors import Around, Executor, Trained, Training
+from evaluators.shortened import shortened_to
+from nas.cache import EvaluationCache
+from nas.candidate import Candidate, Measurement, Status, at_share
+from nas.evaluations import CachedTraining, averaged, questions_of, seed_of
+from nas.executors import Around, Executor, Trained, Training, plainly
 from nas.problem import Problem
 from nas.result import Tally
+from nas.searchers.shares import exact
 from search_spaces.graph import Graph
 
-_Entry = tuple[str, int]
-"""A network and the number of one of its trainings."""
+_Entry = tuple[str, float, int]
+"""A network, the share of the full training, and the number of one of its trainings for that."""
 
 
 class Request(NamedTuple):
-    """A candidate to train, the numbers of its trainings, and how many of these are new to the budget."""
+    """A candidate to train, the numbers of its trainings, how many of these are new to the budget, and for how long.
+
+    ``share``: of the full training.
+    """
 
     candidate: Candidate
     window: range
     new: int = 1
+    share: float = 1.0
 
     @property
     def counts(self) -> bool:
@@ -47,28 +54,34 @@ class Begun:
 
 
 class Trainings:
-    """Trains candidates through an executor, each network's trainings once where ``shares`` says so.
+    """Trains candidates through an executor; where there is a cache, each network's trainings once.
 
-    ``recorded`` tells what an earlier run of the same search made of a candidate. ``graph_of`` gives the network to
-    train. ``tally`` counts what happens.
+    ``shares``: of the full training, those that are asked for. Raises ``ValueError`` where the evaluator cannot train
+    for them (``evaluators.shortened``). ``recorded`` tells what an earlier run of the same search made of a candidate.
+    ``graph_of`` gives the network to train. ``tally`` counts what happens.
     """
 
     def __init__(
         self,
         problem: Problem,
         executor: Executor,
-        around: Around,
+        cache: EvaluationCache | None,
         tally: Tally,
         *,
-        shares: bool,
+        shares: Sequence[float] = (1.0,),
         recorded: Callable[[Candidate], Candidate | None],
         graph_of: Callable[[Candidate], Graph],
     ) -> None:
         self._problem = problem
         self._executor = executor
-        self._around = around
         self._tally = tally
-        self._shares = shares
+        self._shared = cache is not None
+        evaluator = problem.evaluator
+        self._evaluators = {} if evaluator is None else shortened_to(evaluator, shares)
+        self._around: dict[float, Around] = dict.fromkeys(self._evaluators, plainly)
+        if cache is not None:
+            questions = questions_of(self._evaluators, problem.settings.seed)
+            self._around = {share: CachedTraining(cache, question) for share, question in questions.items()}
         self._recorded = recorded
         self._graph_of = graph_of
         self._answers: dict[_Entry, Trained] = {}  # what this search knows of a network's trainings
@@ -77,32 +90,44 @@ class Trainings:
 
     def begin(self, request: Request) -> Begun:
         """Start what is neither known nor running."""
-        candidate, window, _ = request
+        candidate, window, _, share = request
         self._asked += 1
-        known = self._recorded(candidate)
-        whole = range(self._problem.settings.evaluations)
-        if known is not None and known.status in ("trained", "failed") and window == whole:
-            done = replace(candidate, status=known.status, reason=known.reason, measurements=known.measurements)
+        done = self._known_from_before(request)
+        if done is not None:
             return Begun(request, done=done)
         graph = self._graph_of(candidate)
-        network = graph.digest if self._shares else f"{self._asked}"
+        network = graph.digest if self._shared else f"{self._asked}"
         answers: list[Trained | Future[Trained]] = []
         own = []
         for ordinal in window:
-            entry = (network, ordinal)
+            entry = (network, share, ordinal)
             answer = self._answers.get(entry) or self._running.get(entry)
             if answer is None:
-                answer = self._submitted(graph, candidate.architecture, ordinal)
+                answer = self._submitted(graph, request, ordinal)
                 own.append((entry, answer))
                 self._running[entry] = answer
             answers.append(answer)
         return Begun(request, tuple(answers), tuple(own))
 
-    def _submitted(self, graph: Graph, architecture: str, ordinal: int) -> Future[Trained]:
-        evaluator = self._problem.evaluator
-        assert evaluator is not None
+    def _known_from_before(self, request: Request) -> Candidate | None:
+        """The candidate as these very trainings left it in an earlier run of this search; ``None`` where none did."""
+        candidate, window, _, share = request
+        known = self._recorded(candidate)
+        if known is None or window != range(self._problem.settings.evaluations):
+            return None
+        if known.share == share and known.status in ("trained", "failed"):
+            return replace(
+                candidate, status=known.status, reason=known.reason, measurements=known.measurements, share=share
+            )
+        own = {name: m for name, m in known.measurements.items() if share < 1 and name.endswith(at_share(share))}
+        if not own:
+            return None
+        return replace(candidate, status="stopped", measurements={**candidate.measurements, **own}, share=share)
+
+    def _submitted(self, graph: Graph, request: Request, ordinal: int) -> Future[Trained]:
         seed = seed_of(self._problem.settings.seed, ordinal)
-        return self._executor.submit(evaluator, Training(graph, seed, architecture, ordinal), self._around)
+        training = Training(graph, seed, request.candidate.architecture, ordinal)
+        return self._executor.submit(self._evaluators[request.share], training, self._around[request.share])
 
     def finish(self, begun: Begun) -> Candidate:
         """The candidate with its quality, or failed; waits for it.
@@ -122,10 +147,11 @@ class Trainings:
                 found.append(answer)
         for entry, future in begun.own:
             del self._running[entry]
-            if self._shares and not future.result().failure:
+            if self._shared and not future.result().failure:
                 self._answers[entry] = replace(future.result(), kind="full")
-        self._count(found)
-        candidate = self._with_quality(begun.request.candidate, found)
+        share = begun.request.share
+        self._count(found, share)
+        candidate = self._with_quality(begun.request.candidate, found, share)
         self._tally.trained += 1
         self._tally.failed += candidate.status == "failed"
         return candidate
@@ -144,10 +170,11 @@ class Trainings:
             if waiting and not able:
                 wait([future for one in waiting for future in one.waits_for], return_when=FIRST_COMPLETED)
 
-    def _count(self, trained: Sequence[Trained]) -> None:
+    def _count(self, trained: Sequence[Trained], share: float) -> None:
         """Who trained what one candidate asked for."""
         kinds = {t.kind for t in trained}
         tally = self._tally
+        tally.short += "miss" in kinds and share < 1
         if kinds == {"miss"}:
             tally.misses += 1
         elif "miss" in kinds:
@@ -158,11 +185,14 @@ class Trainings:
             tally.full_hits += 1
         tally.saved_seconds += sum(t.seconds for t in trained if t.kind != "miss")
 
-    def _with_quality(self, candidate: Candidate, trainings: list[Trained]) -> Candidate:
+    def _with_quality(self, candidate: Candidate, trainings: list[Trained], share: float) -> Candidate:
         trained, stds = averaged(trainings)
-        candidate = replace(candidate, train_seconds=trained.seconds)
+        candidate = replace(candidate, train_seconds=trained.seconds, share=share)
+        part = "" if share == 1 else f" for {exact(share)}"
         if trained.failure:
-            return replace(candidate, status="failed", reason=f"{trained.failure}: {trained.message}")
-        source = f"trained:{self._problem.settings.data}"
-        quality = {n: Measurement(float(v), source, stds.get(n)) for n, v in trained.metrics.items()}
-        return replace(candidate, status="trained", measurements={**candidate.measurements, **quality})
+            when = f" (training{part} of the steps)" if part else ""
+            return replace(candidate, status="failed", reason=f"{trained.failure}: {trained.message}{when}")
+        source = f"trained{part}:{self._problem.settings.data}"
+        quality = {n + at_share(share): Measurement(float(v), source, stds.get(n)) for n, v in trained.metrics.items()}
+        status: Status = "stopped" if part else "trained"
+        return replace(candidate, status=status, reason="", measurements={**candidate.measurements, **quality})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from search_spaces.blocks import Norm, conv_norm_act, depthwise_norm_act
 from search_spaces.builder import Builder, Tensor, block
@@ -58,7 +59,12 @@ def ssdlite(
     major; class 0 is the background, its score encoded as all zeros.
     """
     tensors = _ssdlite(b, features, num_classes, tuple(extra_widths), act)
-    return {f"{'class' if i % 2 else 'box'}{i // 2}": tensor for i, tensor in enumerate(tensors)}
+    return dict(zip(_ssdlite_names(len(tensors)), tensors, strict=True))
+
+
+@lru_cache
+def _ssdlite_names(outputs: int) -> list[str]:
+    return [f"{'class' if i % 2 else 'box'}{i // 2}" for i in range(outputs)]
 
 
 @block

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from search_spaces.blocks import Norm, conv_norm_act, fused_inverted_bottleneck, inverted_bottleneck, tucker
-from search_spaces.builder import Builder, Tensor, block
+from search_spaces.builder import Builder, Tensor, block, in_turn
 from search_spaces.graph import Graph
 from search_spaces.heads import SSDLITE_EXTRA_WIDTHS, classifier, ssdlite
 from search_spaces.ops import GraphError
@@ -101,6 +101,13 @@ def _layer(b: Builder, x: Tensor, op: str, width: int, stride: int, residual: bo
     )
 
 
+@lru_cache(maxsize=1 << 13)
+def _layers(ops: tuple[str, ...], width: int, stride: int, cpu: bool) -> tuple[tuple[Any, ...], ...]:
+    """Arguments of ``_layer`` for the layers of a block."""
+    steps = ((op, width, 1, True, cpu) if place else (op, width, stride, False, cpu) for place, op in enumerate(ops))
+    return tuple([step for step in steps if step[0] != SKIP])
+
+
 def mobiledet(
     choose: Choose,
     *,
@@ -144,12 +151,7 @@ def mobiledet(
     x = conv_norm_act(b, x, chosen_width("stem.width"), 3, 2, act="hswish" if cpu else "relu6", norm=NORM)
     taps = []
     for number, first_stride, chosen_ops, width_name in _STAGES:
-        block_width = chosen_width(width_name)
-        stride, residual = first_stride, False
-        for op in chosen_ops(made):
-            if op != SKIP:
-                x = _layer(b, x, op, block_width, stride, residual, cpu)
-            stride, residual = 1, True
+        x = in_turn(_layer, b, x, _layers(chosen_ops(made), chosen_width(width_name), first_stride, cpu))
         if number in (5, 7):
             taps.append(x)
     if task == "classify":

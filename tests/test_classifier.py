@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evaluators.classifier import ClassificationTraining, classification_training
 from evaluators.image_training import initialise
-from evaluators.quality import DataError, Diverged, OutOfMemory, OutOfTime
+from evaluators.quality import DataError, Diverged, NothingToTrain, OutOfMemory, OutOfTime
 from search_spaces.blocks import conv_norm_act, inverted_bottleneck
 from search_spaces.builder import Builder
 from search_spaces.graph import Graph
@@ -137,3 +137,7 @@ def test_planned_failures() -> None:
         replace(SMALL, time_limit_s=1e-9).evaluate(small_classifier(), seed=0)
     with pytest.raises(OutOfMemory, match="over the limit of 64 MiB"):
         replace(SMALL, memory_limit_mib=64).evaluate(small_classifier(), seed=0)
+    b = Builder()
+    fixed = b.slice(b.reshape(b.input((3, 24, 24)), (3 * 24 * 24,)), 0, 0, 10)
+    with pytest.raises(NothingToTrain, match="no parameters"):
+        SMALL.evaluate(b.build({"logits": fixed}), seed=0)

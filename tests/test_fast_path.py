@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nas
-from nas.hashing import chains
+from nas.hashing import chains, trees
 from nas.hashing.key import graph_key
 from nas.hashing.rules import EXACT
 from nas.pareto import dominates
@@ -28,11 +28,20 @@ from tests import random_programs, random_spaces
 MODELS = ("edgetpu", "pixel1_cpu", "note10", "zcu102", "ethos_u55_128")
 
 
-def long_key(graph: Graph) -> str:
-    """The key without chains: every operation on its own, as networks with concatenations take it."""
+def one_key(graph: Graph) -> str:
+    """The key of a network, after it was made in all ways that there are.
+
+    As a tree, by blocks and by steps; and as those that are none, by chains and operation by operation.
+    """
+    key = graph_key(graph, EXACT)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trees, "_by_blocks", lambda graph: None)
+        assert graph_key(graph, EXACT) == key
+        patch.setattr(trees, "tree_code", lambda graph: None)
+        by_chains = graph_key(graph, EXACT)
         patch.setattr(chains, "view", lambda graph: None)
-        return graph_key(graph, EXACT)
+        assert graph_key(graph, EXACT) == by_chains
+    return key
 
 
 def node_by_node(graph: Graph) -> Graph:
@@ -58,7 +67,7 @@ def test_networks_of_every_space_are_the_same_node_by_node(name: str) -> None:
             again.macs,
             again.params,
         )
-        assert nas.functional_hash(graph) == nas.functional_hash(again) == long_key(graph)
+        assert nas.functional_hash(graph) == nas.functional_hash(again) == one_key(graph)
         for model in models:
             assert model.estimate(graph) == model.estimate(again)
 
@@ -80,7 +89,7 @@ def test_random_networks_have_one_key_however_they_are_cut(program: random_progr
     whole, cut = random_programs.run(program), random_programs.run(program, cut=True)
     assert whole == cut
     assert whole.digest == cut.digest
-    assert nas.functional_hash(whole) == nas.functional_hash(cut) == long_key(whole)
+    assert nas.functional_hash(whole) == nas.functional_hash(cut) == one_key(whole)
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,7 +118,7 @@ def test_branches_at_work_side_by_side_join_their_chains() -> None:
         return b.build({"both": both, "tapped": b.conv(tapped, 2)})
 
     assert len(network(True).pieces) < len(network(False).pieces)
-    assert graph_key(network(True), EXACT) == graph_key(network(False), EXACT) == long_key(network(True))
+    assert graph_key(network(True), EXACT) == graph_key(network(False), EXACT) == one_key(network(True))
 
 
 @pytest.mark.parametrize("ends", [(0,), (1,), (0, 1), (1, 0)])
@@ -123,7 +132,7 @@ def test_a_block_shows_the_branch_as_well_as_the_sum(ends: tuple[int, ...]) -> N
     b = Builder()
     made = fork(b, conv_norm_act(b, b.input((4, 8, 8)), 4))
     graph = b.build({f"out{i}": b.conv(tensor, 2) for i, tensor in enumerate(made)})
-    assert nas.functional_hash(graph) == long_key(graph) == nas.functional_hash(node_by_node(graph))
+    assert nas.functional_hash(graph) == one_key(graph) == nas.functional_hash(node_by_node(graph))
 
 
 # -- choices -----------------------------------------------------------------------------------------------------------

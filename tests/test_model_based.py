@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from nas.searchers.improvement import (
     expected_improvement,
     scalarised_improvement,
 )
+from nas.searchers.model_based import Point, PointModel, Seen
 from nas.searchers.nsga2 import Nsga2
 from nas.searchers.predictor import PredictorSearch
 from search_spaces.catalog import UnknownName
@@ -225,6 +228,41 @@ def test_equal_networks_are_asked_for_once() -> None:
         keys.append(look(genotype).key)
         searcher.tell(Outcome(genotype, (_quality(genotype),)))
     assert len(set(keys)) == 60
+
+
+def _searched(losses: Callable[[Genotype], tuple[float, ...]], asks: int, excess: float = 0.0) -> tuple[list[int], int]:
+    """How many observations each model was made of, and how many distinct genotypes were asked for."""
+    searcher = BayesianSearch(SPACE, random.Random(2), look=_plain)  # type: ignore[arg-type]
+    make_model, sizes, asked = searcher._make_model, [], set()
+
+    def spy(seen: Sequence[Seen], pending: Sequence[Point]) -> PointModel:
+        sizes.append(len(seen))
+        return make_model(seen, pending)
+
+    searcher._make_model = spy
+    for number in range(asks):
+        genotype = searcher.ask()
+        asked.add(genotype)
+        searcher.tell(Outcome(genotype, losses(genotype), excess if number % 4 else 0.0))
+    return sizes, len(asked)
+
+
+def test_where_nothing_is_expected_any_more_a_search_begins_again() -> None:
+    """With random candidates, of which the next model is made, and without asking for anything twice."""
+    sizes, distinct = _searched(lambda genotype: (_quality(genotype),), 150)
+    again = [i for i, (before, after) in enumerate(pairwise(sizes)) if after < before]
+    assert again
+    assert sizes[again[0]] >= 12 + 8
+    assert {sizes[i + 1] for i in again} == {12}
+    assert distinct == 150
+
+
+def test_with_several_objectives_or_where_limits_are_mostly_broken_a_search_goes_on() -> None:
+    for sizes, _ in (
+        _searched(lambda genotype: (_quality(genotype), float(int(str(genotype["choice1"])))), 80),
+        _searched(lambda genotype: (_quality(genotype),), 150, excess=1.0),
+    ):
+        assert all(after > before for before, after in pairwise(sizes))
 
 
 def test_auto_chooses_by_what_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 from math import inf
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from evaluators.classifier import ClassificationTraining
 from evaluators.detector import DetectionTraining
-from evaluators.shortened import shortened
+from evaluators.shortened import shortened, shortened_to
 from evaluators.tabular import TabularQuality
 from hardware_models.catalog import load_hardware
 from nas.candidate import Candidate, Measurement, Status
@@ -24,6 +26,7 @@ from nas.searchers import Free, Outcome, Searcher, make_searcher
 from nas.searchers.choice_space import FlatSpace
 from nas.searchers.halving import SuccessiveHalving
 from nas.searchers.repair import Effects, Repairing, repaired
+from nas.searchers.shares import by_share, exact
 from nas.searchers.warm_start import Advised, Recollection, adapted, earlier, with_recollection
 from nas.testing import SearcherContract, practice_space
 from search_spaces.catalog import UnknownName, load_space
@@ -441,6 +444,46 @@ def test_promotions_are_rebuilt_from_what_is_told_again() -> None:
     assert [lived.ask_at() for _ in range(20)] == [told.ask_at() for _ in range(20)]
 
 
+def test_wrappers_pass_shares_on() -> None:
+    """A repaired genotype of halving moves up as what it is; the one it was made of is told of once, as broken."""
+    inner = Scripted([GRID.decode([3] * 6), GRID.decode([0] * 6), GRID.decode([1, 0, 0, 0, 0, 0])])
+    rungs = halving(eta=2, rungs=2)
+    rungs._inner = inner
+    advice = GRID.decode([0, 0, 0, 0, 0, 1])
+    searcher = Advised(Repairing(rungs, GRID, random.Random(0), limited, attempts=200), [advice])
+    assert searcher.shares == (0.5, 1.0)
+    first, second = searcher.ask_at(), searcher.ask_at()
+    assert first == (advice, 0.5)
+    assert second.share == 0.5
+    assert limited(second.genotype).excess == 0
+    searcher.tell_at(Outcome(second.genotype, (1.0,)), 0.5)
+    searcher.tell_at(Outcome(advice, (2.0,)), 0.5)
+    broken = Outcome(GRID.decode([3] * 6), (inf,), 14.0)
+    assert inner.told == [broken, Outcome(second.genotype, (1.0,)), Outcome(advice, (2.0,))]
+    assert searcher.ask_at() == (second.genotype, 1.0)
+    searcher.tell_at(Outcome(second.genotype, (0.5,)), 1.0)
+    assert len(inner.told) == 3  # of the lowest rung only
+    assert searcher.ask_at() == (GRID.decode([0] * 6), 0.5)
+
+
+def test_a_searcher_without_shares_asks_for_all() -> None:
+    inner = Scripted([GRID.decode([0] * 6), GRID.decode([1, 0, 0, 0, 0, 0])])
+    plain_one = by_share(inner)
+    assert plain_one.shares == (1.0,)
+    assert plain_one.ask_at() == (GRID.decode([0] * 6), 1.0)
+    searcher = Repairing(inner, GRID, random.Random(0), limited)
+    assert by_share(searcher) is searcher
+    asked = searcher.ask_at()
+    assert (asked.share, searcher.shares) == (1.0, (1.0,))
+    searcher.tell_at(Outcome(asked.genotype, (1.0,)), 1.0)
+    assert inner.told == [Outcome(asked.genotype, (1.0,))]
+
+
+@given(st.integers(2, 9), st.integers(0, 6))
+def test_a_share_is_the_fraction_that_was_meant(eta: int, rung: int) -> None:
+    assert exact(float(eta) ** -rung) == Fraction(1, eta**rung)
+
+
 def test_known_outcomes_are_trained_in_full() -> None:
     known = [Outcome(GRID.decode([place] * 6), (float(place),)) for place in range(4)]
     space: Any = GRID
@@ -490,6 +533,19 @@ def test_what_has_no_steps_cannot_train_for_less() -> None:
     assert shortened(TabularQuality("table.csv"), 1 / 3) is None
     assert shortened(CountingEvaluator(), 1 / 3) is None
     assert shortened(CountingEvaluator(), 1.0) is None
+
+
+def test_every_rung_has_its_evaluator() -> None:
+    evaluator = ClassificationTraining(steps=90)
+    rungs: Any = shortened_to(evaluator, (1 / 9, 1 / 3, 1.0))
+    assert [rungs[share].steps for share in rungs] == [10, 30, 90]
+    assert rungs[1.0] is evaluator
+    table = TabularQuality("table.csv")
+    assert shortened_to(table, (1.0,)) == {1.0: table}
+    with pytest.raises(ValueError, match=r"TabularQuality cannot train for a share of 0\.333"):
+        shortened_to(table, (1 / 3, 1.0))
+    with pytest.raises(ValueError, match=r"of 3 steps, shares of 0\.111 and 0\.333 are both 1"):
+        shortened_to(replace(evaluator, steps=3), (1 / 9, 1 / 3, 1.0))
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])

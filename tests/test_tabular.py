@@ -6,7 +6,6 @@ import gzip
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,10 +217,9 @@ def test_files_that_are_none_say_why(tmp_path: Path) -> None:
 def test_the_published_accuracies(shared: Callable[[str], Path]) -> None:
     path = str(shared("data/nb201_accuracy/nb201_accuracy.csv.gz"))
     load_table.cache_clear()
-    start = time.process_time()
     evaluator = TabularQuality(path)
     assert evaluator.reported_column == "mini_c10_val"
-    assert time.process_time() - start < 2  # 0.3 s on one core
+    assert load_table.cache_info().misses == 1
     table = evaluator.load()
     assert len(table.architectures) == 15_625
     assert TabularQuality(path).load() is table

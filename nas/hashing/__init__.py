@@ -35,7 +35,7 @@ def functional_hash(
     shapes of its ``inputs`` (without the batch axis); a learning program (an object with ``setup``, ``predict`` and
     ``learn``); a class of ``torch.optim.Optimizer``; or any other callable on arrays.
 
-    Keys of graphs are exact: ``exact-1:`` and 32 hex digits, the same in every process. Equal networks get equal keys;
+    Keys of graphs are exact: ``exact-2:`` and 32 hex digits, the same in every process. Equal networks get equal keys;
     different ones get different keys but for collisions of 128 bits and of look-alikes, which ``same_network`` tells
     apart. A module becomes a graph where every operation is known. Everything else is run (``nas.probe``): its key
     begins with ``probe-``, equals no exact one, and is right with high probability only.

@@ -21,7 +21,9 @@ def canonical(graph: Graph) -> Graph:
     Graphs of one key become one graph, so that training any of them with one seed is the same experiment to the last
     bit. Sums share partial sums where one that is needed is part of another.
     """
-    return _ordered(_regrouped(graph))
+    former = Former(graph, EXACT)
+    colours = settled_colours(former.form)
+    return _ordered(regrouped(graph, [_look(value, colours) for value in former.values]))
 
 
 # -- sums and concatenations -----------------------------------------------------------------------------------------
@@ -86,10 +88,12 @@ class _Expressions:
         return self._add(("sum", 0, tuple(sorted(flat))), look, self.shapes[flat[0]])
 
 
-def _regrouped(graph: Graph) -> Graph:
-    former = Former(graph, EXACT)
-    colours = settled_colours(former.form)
-    expressions = _Expressions(graph, [_look(value, colours) for value in former.values])
+def regrouped(graph: Graph, looks: Sequence[bytes]) -> Graph:
+    """The same network, where sums share partial sums as far as one that is needed is part of another.
+
+    ``looks``: of each node, by which sums of as many terms are tried one after the other.
+    """
+    expressions = _Expressions(graph, looks)
     needed = _needed(expressions, [expressions.of[end] for _, end in graph.outputs])
     builder = Builder(graph.zeros)
     made: dict[int, Tensor] = {}

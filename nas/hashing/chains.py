@@ -12,9 +12,10 @@ Networks with concatenations or constants do not take this way; ``form`` has the
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from nas.hashing.field import P, code, output_adjoint, prf
+from nas.hashing.field import JACOBIAN_SHIFT, P, code, keyed, output_adjoint, prf
 from search_spaces.graph import Fragment, Graph, remember
 
 _FACTOR = code("factor")
@@ -51,6 +52,16 @@ class _Program(NamedTuple):
 
 
 _PROGRAMS: dict[Fragment, _Program | None] = {}
+
+
+def program_of(fragment: Fragment) -> _Program | None:
+    """A block condensed; ``None`` where it holds a concatenation or a constant."""
+    try:
+        return _PROGRAMS[fragment]
+    except KeyError:
+        program = _program(fragment)
+        remember(_PROGRAMS, fragment, program)
+        return program
 
 
 def _program(fragment: Fragment) -> _Program | None:
@@ -134,6 +145,7 @@ class _Walk:
 
     def block(self, program: _Program, inputs: tuple[int, ...], base: int) -> None:
         """Go through a block that is no link."""
+        taps, values, waiting, tape, number = self.taps, self.values, self.waiting, self.tape, int.from_bytes
         for op, operands, end, codes, parametric, leaves in program.steps:
             end += base
             if not op:
@@ -141,13 +153,19 @@ class _Walk:
                 if start >= 0:
                     start += base
                 else:
-                    alone = program.reads[-start - 1] == 1
-                    start, before, had = self.joined(inputs[-start - 1], alone)
-                    codes, parametric = before + codes, had or parametric
-                if leaves and end not in self.taps:
-                    self.waiting[end] = start, codes, parametric
-                else:
-                    self.chain(end, start, codes, parametric)
+                    place = inputs[-start - 1]
+                    start = place
+                    if place in waiting:
+                        start, before, had = self.joined(place, program.reads[-operands[0] - 1] == 1)
+                        codes, parametric = before + codes, had or parametric
+                if leaves and end not in taps:
+                    waiting[end] = start, codes, parametric
+                    continue
+                state = keyed()  # as ``chain``, which this calls most often
+                state.update(codes + values[start].to_bytes(16, "little"))
+                both = number(state.digest(), "little")
+                values[end] = own = both & P
+                tape.append((end, start, both >> JACOBIAN_SHIFT, own << 127 if parametric else -1))
                 continue
             places = tuple([base + i if i >= 0 else inputs[-i - 1] for i in operands])
             for place in places:
@@ -197,14 +215,8 @@ class _Walk:
 
 def _taps(graph: Graph) -> set[int]:
     """Places that more than one block or output reads, and all outputs: there, chains end."""
-    taps = {i for _, i in graph.outputs}
-    seen: set[int] = set()
-    for piece in graph.pieces:
-        for i in piece[1]:
-            if i in seen:
-                taps.add(i)
-            seen.add(i)
-    return taps
+    reads = sorted([i for _, inputs, _, _ in graph.pieces for i in inputs])
+    return {i for _, i in graph.outputs}.union([i for i, following in pairwise(reads) if i == following])
 
 
 def view(graph: Graph) -> View | None:
@@ -214,6 +226,7 @@ def view(graph: Graph) -> View | None:
     # The run at hand: from where, through what, to where and to which value; then a chain up to ``end``
     start, at, value, codes, parametric, end = -1, -1, 0, b"", False, -1
     results: list[_Result] = []
+    sums, number = walk.sums, int.from_bytes
 
     def leave() -> None:
         if results:
@@ -223,11 +236,7 @@ def view(graph: Graph) -> View | None:
             walk.waiting[end] = at, codes, parametric
 
     for fragment, inputs, _, base in graph.pieces:
-        try:
-            program = _PROGRAMS[fragment]
-        except KeyError:
-            program = _program(fragment)
-            remember(_PROGRAMS, fragment, program)
+        program = program_of(fragment)
         if program is None:
             return None
         link = program.link
@@ -251,10 +260,13 @@ def view(graph: Graph) -> View | None:
             value, jacobian = prf(codes, value)
             results.append((jacobian, value << 127 if parametric else -1))
             codes, parametric = b"", False
-        inside, jacobian = prf(own, value)
-        results.append((jacobian + 1, inside << 127 if has_parameters else -1))
+        state = keyed()  # as ``prf``, which half of the time would go into calling
+        state.update(own + value.to_bytes(16, "little"))
+        both = number(state.digest(), "little")
+        inside = both & P
+        results.append(((both >> JACOBIAN_SHIFT) + 1, inside << 127 if has_parameters else -1))
         value, at = (value + inside) % P, end
-        walk.sums.append(value)
+        sums.append(value)
     leave()
     for place in list(walk.waiting):  # all of them are outputs
         walk.settle(place)

@@ -13,8 +13,8 @@ from hashlib import blake2b
 from typing import Any
 
 P = 2**127 - 1
-_SHIFT = 129
-_keyed = blake2b(key=b"nas functional hash", digest_size=32).copy
+JACOBIAN_SHIFT = 129
+keyed = blake2b(key=b"nas functional hash", digest_size=32).copy
 _number = int.from_bytes
 
 
@@ -26,10 +26,10 @@ def code(*label: Any) -> bytes:
 
 def prf(what: bytes, operand: int) -> tuple[int, int]:
     """Value and Jacobian, two elements of the field, of an operation on an operand's value."""
-    state = _keyed()
+    state = keyed()
     state.update(what + operand.to_bytes(16, "little"))
     both = _number(state.digest(), "little")
-    return both & P, both >> _SHIFT
+    return both & P, both >> JACOBIAN_SHIFT
 
 
 @lru_cache(maxsize=1 << 10)

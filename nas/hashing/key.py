@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from nas.hashing import chains
+from nas.hashing import chains, trees
 from nas.hashing.field import code
 from nas.hashing.form import condensed, form_of, sweep, tie_breaks
 from nas.hashing.rules import Rules
@@ -14,6 +14,10 @@ from search_spaces.graph import Graph
 def graph_key(graph: Graph, rules: Rules) -> str:
     """The key's text: the rules, and 32 hex digits of what the outputs compute and how every instance takes part."""
     plain = not (rules.pool_linear or rules.bn_scale)
+    if plain:
+        tree = trees.tree_code(graph)
+        if tree is not None:
+            return _digest(rules, [code("inputs", graph.input_shapes), code("tree"), tree])
     seen = chains.view(graph) if plain else None
     if seen is not None and len(set(seen.looks)) == len(seen.looks):
         return _text(graph, rules, seen.outputs, seen.looks, b"")
@@ -38,4 +42,8 @@ def _text(
     parts.append(len(looks).to_bytes(8, "little"))
     parts += [look.to_bytes(32, "little") for look in sorted(looks)]
     parts.append(ties)
+    return _digest(rules, parts)
+
+
+def _digest(rules: Rules, parts: list[bytes]) -> str:
     return f"{rules.text}:{blake2b(b''.join(parts), digest_size=16, key=rules.text.encode()).hexdigest()}"

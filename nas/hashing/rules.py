@@ -31,7 +31,7 @@ class Rules:
         return space.with_options(zeros="bias") if self.bias_of_zero and space.accepts("zeros") else space
 
 
-EXACT = Rules("exact-1")
+EXACT = Rules("exact-2")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class RuleRow:
 
 
 RULES: dict[str, RuleRow] = {
-    "exact": RuleRow(1, "", "the same trainable network: isomorphic normal forms"),
+    "exact": RuleRow(2, "", "the same trainable network: isomorphic normal forms"),
     "pool-linear": RuleRow(1, "pool_linear", "and average pooling of a sum is the sum of the pooled"),
     "bn-scale": RuleRow(1, "bn_scale", "and batch normalisation forgets a positive factor, up to its eps"),
-    "bn-bias": RuleRow(1, "bias_of_zero", "a normalised zero stays, as the constant that it trains"),
+    "bn-bias": RuleRow(2, "bias_of_zero", "a normalised zero stays, as the constant that it trains"),
     "nasbench201-published": RuleRow(
         1, "nas.hashing.published:nasbench201_string", "NATS-Bench's unique string of a cell, zeros simplified"
     ),

@@ -4,6 +4,11 @@ A process an objective, over decisions and free features; an objective that is f
 improvement; two: expected hypervolume improvement; more: its scalarisations. Candidates that were asked for and not
 told of yet count as what is expected of them (the kriging believer: Ginsbourger, Le Riche, Carraro 2010), so that a
 batch does not ask for one thing twice.
+
+Where several kinds of network are good, a process that saw much of one kind takes what it learnt there for what holds
+everywhere: it is certain that the others are bad, and does not look. Then it expects next to nothing of any candidate.
+With one objective the search begins again there, with random candidates and without what it saw before, as a local
+Bayesian search does where it has converged (Eriksson et al. 2019, arXiv 1910.01739, section 2).
 """
 
 from __future__ import annotations
@@ -23,12 +28,23 @@ from nas.searchers.improvement import (
     expected_improvement,
     scalarised_improvement,
 )
-from nas.searchers.model_based import ModelBasedSearch, Point, Seen, bad_as_any, encoded, features, worth_a_look
-from search_spaces.space import Space
+from nas.searchers.model_based import (
+    ModelBasedSearch,
+    Point,
+    PointModel,
+    Seen,
+    bad_as_any,
+    encoded,
+    features,
+    worth_a_look,
+)
+from search_spaces.space import Genotype, Space
 
 _MARGIN = 0.1  # of the losses' range, how far beyond the worst the hypervolume's reference point lies
 _GROWTH = 1.1  # hyperparameters are fitted anew each time that there are so many times more observations
 _DIRECTIONS = 64
+_NOTHING = 1e-3  # of the losses' deviation, the expected improvement below which a candidate promises nothing
+_PATIENCE = 8  # candidates in a row that promise nothing, after which the search begins again
 _CERTAIN = 1e-9  # of an objective's range, the deviation of what is free
 
 
@@ -48,17 +64,29 @@ class BayesianSearch(ModelBasedSearch):
     ) -> None:
         self._hyperparameters: list[Hyperparameters] = []
         self._fit_at = 0
+        self._hopeless = 0
         super().__init__(self._model, space, rng, known, look=look, start=start, pool=pool, fresh=fresh)
 
     def _model(self, seen: Sequence[Seen], pending: Sequence[Point]) -> GaussianModel:
         """Hyperparameters are fitted every second time while there is little, and then ever more rarely."""
-        count = len(self._seen)
+        count = len(self._seen) - self._since
         again = count >= self._fit_at
         if again:
             self._fit_at = max(count + 2, ceil(count * _GROWTH))
         model = GaussianModel(seen, pending, [] if again else self._hyperparameters, self._rng)
         self._hyperparameters = model.hyperparameters
         return model
+
+    def ask(self) -> Genotype:
+        often_able = 2 * self._able >= len(self._seen) - self._since  # drawing anew is not in vain
+        if self._hopeless >= _PATIENCE and often_able:
+            self._begin_again()
+            self._hopeless, self._fit_at = 0, 0
+        return super().ask()
+
+    def _chosen(self, model: PointModel, improvement: float) -> None:
+        assert isinstance(model, GaussianModel)
+        self._hopeless = self._hopeless + 1 if model.promises_nothing(improvement) else 0
 
 
 class GaussianModel:
@@ -122,6 +150,10 @@ class GaussianModel:
         certain = numpy.isfinite(self._free(points, means.shape[1]))
         least = _CERTAIN * self._spans
         return self._with_free(points, means), numpy.where(certain, least, numpy.maximum(deviations, least))
+
+    def promises_nothing(self, improvement: float) -> bool:
+        """Whether there is one objective, and such an improvement of it is next to nothing."""
+        return len(self._processes) == 1 and improvement < _NOTHING * self._processes[0].scale
 
     def improvement(self, points: Sequence[Point]) -> Rows:
         """How much each point is expected to add to the best, or to the hypervolume of the front."""

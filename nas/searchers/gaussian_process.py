@@ -97,13 +97,14 @@ def fit_hyperparameters(within: Distances, values: Rows) -> Hyperparameters:
 class GaussianProcess:
     """The posterior after ``values``, of points whose distances are ``within``.
 
-    ``expected``: the mean of the value without noise at each of them.
+    ``expected``: the mean of the value without noise at each of them; ``scale``: the deviation of ``values``, 1 of
+    constant ones.
     """
 
     def __init__(self, within: Distances, values: Rows, hyperparameters: Hyperparameters | None = None) -> None:
         self._mean = float(values.mean())
-        self._scale = float(values.std()) or 1.0
-        scaled = (values - self._mean) / self._scale
+        self.scale = float(values.std()) or 1.0
+        scaled = (values - self._mean) / self.scale
         self.hyperparameters = hyperparameters or fit_hyperparameters(within, scaled)
         matrix = numpy.sum(_parts(within, self.hyperparameters), axis=0)
         noise = numpy.exp(self.hyperparameters.noise) + _JITTER
@@ -111,7 +112,7 @@ class GaussianProcess:
         self._factor = cho_factor(matrix, lower=True)
         self._weights = cho_solve(self._factor, scaled)
         self._prior = float(numpy.exp(self.hyperparameters.amplitudes).sum())
-        self.expected: Rows = (scaled - noise * self._weights) * self._scale + self._mean
+        self.expected: Rows = (scaled - noise * self._weights) * self.scale + self._mean
 
     def predict(self, across: Distances) -> tuple[Rows, Rows]:
         """Mean and standard deviation of the value without noise, a number a row of ``across``, its distances."""
@@ -119,4 +120,4 @@ class GaussianProcess:
         mean = kernel @ self._weights
         solved = solve_triangular(self._factor[0], kernel.T, lower=True, check_finite=False)
         variance = numpy.maximum(self._prior - numpy.einsum("ij,ij->j", solved, solved), 1e-10)
-        return mean * self._scale + self._mean, numpy.sqrt(variance) * self._scale
+        return mean * self.scale + self._mean, numpy.sqrt(variance) * self.scale

@@ -9,18 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from math import isclose, isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 from nas.searchers import Look, Outcome, Searcher, make_searcher
 from nas.searchers.nsga2 import crowding, fronts
+from nas.searchers.shares import Asked
 from search_spaces.space import Genotype, Space
-
-
-class Asked(NamedTuple):
-    """A genotype to train, and for which share of the full training, above 0 and up to 1."""
-
-    genotype: Genotype
-    share: float
 
 
 class SuccessiveHalving:

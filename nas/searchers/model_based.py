@@ -95,7 +95,9 @@ class ModelBasedSearch:
         self._most = pool
         self._fresh = fresh
         self._seen: list[Seen] = []
-        self._able = 0
+        self._since = 0  # of what was seen, where what models are made of begins
+        self._begun = 0  # how many were asked for before that
+        self._able = 0  # since then
         self._taken: set[str] = set()
         self._pending: dict[Genotype, Point] = {}
         self._pool: dict[str, Point] = {}
@@ -104,7 +106,7 @@ class ModelBasedSearch:
 
     def ask(self) -> Genotype:
         asked = len(self._seen) + len(self._pending)
-        if asked >= self._start and self._able >= 2:
+        if asked - self._begun >= self._start and self._able >= 2:
             point = self._best()
         else:
             point = self._farthest() if asked % 2 else self._drawn()
@@ -118,6 +120,14 @@ class ModelBasedSearch:
         able = outcome.excess <= 0 and all(isfinite(v) for v in outcome.losses)
         self._able += able
         self._seen.append(Seen(point, outcome.losses, able))
+
+    def _begin_again(self) -> None:
+        """Draw at random again, and forget all that was seen, but for what not to ask for twice.
+
+        What is asked for and not told of yet counts with what comes.
+        """
+        self._since, self._begun, self._able = len(self._seen), len(self._seen) + len(self._pending), 0
+        self._pool = {}
 
     def _take(self, point: Point) -> None:
         self._taken.add(point.free.key)
@@ -206,15 +216,20 @@ class ModelBasedSearch:
                 values = numpy.concatenate([values, model.improvement(new)])
         order = numpy.argsort(-values, kind="stable")
         self._pool = {points[i].free.key: points[i] for i in order[: self._most]}
+        self._chosen(model, float(values[order[0]]))
         return points[int(order[0])]
 
+    def _chosen(self, model: PointModel, improvement: float) -> None:
+        """Called with what the model expects of what is asked for next."""
+
     def _held(self) -> list[Seen]:
-        if len(self._seen) <= MOST_HELD:
-            return self._seen
-        order = numpy.argsort(_beaten_by(finite([s.losses for s in self._seen])), kind="stable").tolist()
+        seen = self._seen[self._since :]
+        if len(seen) <= MOST_HELD:
+            return seen
+        order = numpy.argsort(_beaten_by(finite([s.losses for s in seen])), kind="stable").tolist()
         best, rest = order[: MOST_HELD // 2], order[MOST_HELD // 2 :]
         chosen = sorted([*best, *self._rng.sample(rest, MOST_HELD - len(best))])
-        return [self._seen[i] for i in chosen]
+        return [seen[i] for i in chosen]
 
 
 def _nothing_free(genotype: Genotype) -> Free:

@@ -12,6 +12,7 @@ from math import inf
 
 from nas.searchers import Look, Outcome, Searcher
 from nas.searchers.choice_space import ChoiceSpace
+from nas.searchers.shares import Asked, by_share
 from search_spaces.space import Genotype, Value
 
 Change = tuple[str, Value]
@@ -103,7 +104,7 @@ class Repairing:
 
     An outcome of a repaired genotype tells the inner searcher first that the one it asked for broke the limits, and
     then of the repaired one, so that nothing that it asked for stays open. What repairs have learnt of decisions is no
-    outcome: a searcher rebuilt from outcomes learns it again.
+    outcome: a searcher rebuilt from outcomes learns it again. ``shares`` are those of the inner searcher.
     """
 
     def __init__(
@@ -112,25 +113,46 @@ class Repairing:
         if attempts < 0:
             raise ValueError(f"attempts count from 0, not {attempts}")
         self._searcher = searcher
+        self._by_share = by_share(searcher)
         self._space = space
         self._rng = rng
         self._look = look
         self._attempts = attempts
         self._effects = Effects()
-        self._asked_for: dict[Genotype, deque[Genotype]] = {}
+        self._asked_for: dict[Asked, deque[Genotype]] = {}
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        return self._by_share.shares
 
     def ask(self) -> Genotype:
-        asked = self._searcher.ask()
-        child = repaired(self._space, asked, self._look, self._rng, self._attempts, self._effects)
-        if child != asked:
-            self._asked_for.setdefault(child, deque()).append(asked)
-        return child
+        return self._led_back(Asked(self._searcher.ask(), 1.0)).genotype
 
     def tell(self, outcome: Outcome) -> None:
-        waiting = self._asked_for.get(outcome.genotype)
-        if waiting:
-            asked = waiting.popleft()
-            if not waiting:
-                del self._asked_for[outcome.genotype]
-            self._searcher.tell(Outcome(asked, (inf,) * len(outcome.losses), self._look(asked).excess))
-        self._searcher.tell(outcome)
+        for told in self._meant(outcome, 1.0):
+            self._searcher.tell(told)
+
+    def ask_at(self) -> Asked:
+        return self._led_back(self._by_share.ask_at())
+
+    def tell_at(self, outcome: Outcome, share: float) -> None:
+        for told in self._meant(outcome, share):
+            self._by_share.tell_at(told, share)
+
+    def _led_back(self, asked: Asked) -> Asked:
+        child = repaired(self._space, asked.genotype, self._look, self._rng, self._attempts, self._effects)
+        proposed = Asked(child, asked.share)
+        if proposed != asked:
+            self._asked_for.setdefault(proposed, deque()).append(asked.genotype)
+        return proposed
+
+    def _meant(self, outcome: Outcome, share: float) -> list[Outcome]:
+        """The outcome, after that of the genotype whose repair it is, if it is one's."""
+        proposed = Asked(outcome.genotype, share)
+        waiting = self._asked_for.get(proposed)
+        if not waiting:
+            return [outcome]
+        asked = waiting.popleft()
+        if not waiting:
+            del self._asked_for[proposed]
+        return [Outcome(asked, (inf,) * len(outcome.losses), self._look(asked).excess), outcome]

@@ -22,6 +22,7 @@ from nas.searchers.encoding import Encoder, Rows, stacked
 from nas.searchers.gaussian_process import GaussianProcess, distances
 from nas.searchers.improvement import Bend
 from nas.searchers.model_based import finite
+from nas.searchers.shares import Asked, by_share
 from search_spaces.space import Genotype
 
 _FOLDS = 5
@@ -42,20 +43,36 @@ def adapted(space: ChoiceSpace, genotype: Genotype, rng: random.Random) -> Genot
 class Advised:
     """A searcher around another: it asks for what is advised first, in that order.
 
-    Advice that it is told of before it asked for it, as by a study that goes on, is not asked for any more.
+    Advice that it is told of before it asked for it, as by a study that goes on, is not asked for any more. Where the
+    inner searcher asks for ``shares`` of the full training, advice is trained for the least, like all that is new.
     """
 
     def __init__(self, searcher: Searcher, advice: Sequence[Genotype]) -> None:
         self._searcher = searcher
+        self._by_share = by_share(searcher)
         self._advice = deque(dict.fromkeys(advice))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        return self._by_share.shares
 
     def ask(self) -> Genotype:
         return self._advice.popleft() if self._advice else self._searcher.ask()
 
     def tell(self, outcome: Outcome) -> None:
+        self._heed(outcome)
+        self._searcher.tell(outcome)
+
+    def ask_at(self) -> Asked:
+        return Asked(self._advice.popleft(), self.shares[0]) if self._advice else self._by_share.ask_at()
+
+    def tell_at(self, outcome: Outcome, share: float) -> None:
+        self._heed(outcome)
+        self._by_share.tell_at(outcome, share)
+
+    def _heed(self, outcome: Outcome) -> None:
         if outcome.genotype in self._advice:
             self._advice.remove(outcome.genotype)
-        self._searcher.tell(outcome)
 
 
 class Recollection:
