@@ -180,8 +180,9 @@ class Builder:
         self._count = base + len(fragment.nodes)
         self._made += len(fragment.outputs)
         # Behind a block's border the operands of its last node are out of reach; build() folds what is left there.
-        near = operands if len(fragment.nodes) == 1 else ()
-        return tuple([Tensor(self, base + o, fragment.nodes[o], near) for o in fragment.outputs])
+        nodes = fragment.nodes
+        near = operands if len(nodes) == 1 else ()
+        return tuple([Tensor(self, base + o, nodes[o], near) for o in fragment.outputs])
 
     def _splice_one(self, fragment: Fragment, x: Tensor) -> Tensor:
         """As ``_splice``, of a fragment of several nodes with one operand and one output."""
@@ -279,13 +280,14 @@ class Builder:
         chosen = {"output": outputs} if isinstance(outputs, Tensor) else dict(outputs)
         if not chosen or not self._inputs:
             raise GraphError("a graph needs at least one input and one output")
+        ends = []
         for name, tensor in chosen.items():
             if not isinstance(tensor, Tensor) or tensor.builder is not self:
                 raise GraphError(f"output {name!r} is not a tensor of this builder")
             if not isinstance(name, str) or not name.isprintable() or not name:
                 raise GraphError(f"output {name!r} needs a name of printable characters")
+            ends.append(tensor.index)
         builder: Builder = self
-        ends = [tensor.index for tensor in chosen.values()]
         while True:
             if not builder._is_normal(ends):
                 builder, ends = builder._replayed(ends)

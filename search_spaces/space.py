@@ -302,6 +302,7 @@ class Space:
         self._known: dict[str, tuple[Any, ...]] = {}
         self._offered: set[Choices] = set()
         self._last: tuple[Genotype | None, Graph | None] = (None, None)
+        self._changeable: tuple[list[str], list[str]] = ([], [])  # the choices last changed, those of two options
         self._explored: tuple[int, tuple[str, ...]] | None = None
         self._checked: set[int] = set()
 
@@ -391,9 +392,12 @@ class Space:
         """
         known = self._known
         given = dict(genotype._values)
-        if not known.keys() >= given.keys():
-            self._replay(genotype)
-        names = [n for n in given if len(known[n]) > 1]
+        order = list(given)
+        if order != self._changeable[0]:  # most spaces make the same choices in every network
+            if not known.keys() >= given.keys():
+                self._replay(genotype)
+            self._changeable = order, [n for n in order if len(known[n]) > 1]
+        names = self._changeable[1]
         if not names:
             return genotype
         name = names[int(rng.random() * len(names))]

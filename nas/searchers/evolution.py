@@ -82,10 +82,10 @@ class AgingEvolution:
     def _parent(self) -> Outcome:
         count, random = len(self._population), self._rng.random
         members = [self._population[int(random() * count)] for _ in range(self._tournament)]
-        least = min([m.excess for m in members])
-        if least > 0:
-            return next(m for m in members if m.excess == least)
-        members = [m for m in members if m.excess == 0]
+        within = [m for m in members if m.excess == 0]
+        if not within:
+            return min(members, key=lambda m: m.excess)
+        members = within
         best = _undominated({m.losses for m in members})
         members = [m for m in members if m.losses in best]
         return members[int(random() * len(members))]
@@ -100,6 +100,11 @@ def _undominated(losses: set[tuple[float, ...]]) -> set[tuple[float, ...]]:
     if len(next(iter(losses))) == 1:
         return {min(losses)}
     front: list[tuple[float, ...]] = []
+    if len(next(iter(losses))) == 2:
+        for a in sorted(losses):
+            if not front or a[1] < front[-1][1]:
+                front.append(a)
+        return set(front)
     for a in sorted(losses):  # what dominates comes before what it dominates
         if not any(dominates(b, a) for b in front):
             front.append(a)
