@@ -478,6 +478,12 @@ class Builder:
         if len(operands) == 1:
             return operands[0]
         attrs = (_from_end("concat: axis", axis, operands[0]),)
+        if self._holed:  # parts of zeros are dropped where they stand in the concatenation that a dense layer reads
+            operands = [
+                part
+                for t in operands
+                for part in (t.operands if t.node[:2] == ("concat", attrs) and t.holds_zero and t.operands else (t,))
+            ]
         if any([t.is_zero for t in operands]):
             shape = OPS["concat"].shape(tuple([t.shape for t in operands]), attrs)
             operands = self._zeros_together(operands, attrs[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
@@ -36,6 +36,16 @@ def remember(memo: dict[Key, Value], key: Key, value: Value) -> None:
     if len(memo) >= MEMO_LIMIT:
         memo.clear()
     memo[key] = value
+
+
+def recall(memo: dict[Key, Value], key: Key, make: Callable[[Key], Value]) -> Value:
+    """What a memo holds for a key; made, and remembered, where it holds nothing."""
+    try:
+        return memo[key]
+    except KeyError:
+        value = make(key)
+        remember(memo, key, value)
+        return value
 
 
 class Node(NamedTuple):

@@ -393,6 +393,13 @@ def test_figures_of_a_campaign(ran: tuple[pd.DataFrame, dict[str, Tabulated]]) -
     apart = losses_of_efficiency(runs, tables)
     assert len(apart) == 4
     assert (apart["evaluations_1"] <= 20).all()
+    assert ((apart["low"] <= apart["difference"]) & (apart["difference"] <= apart["high"])).all()
+    one = apart[(apart["table"] == "one") & (apart["searcher"] == "random")].iloc[0]
+    spent = [
+        part["reached"].fillna(40).clip(upper=40).mean()
+        for _, part in runs[(runs["table"] == "one") & (runs["searcher"] == "random")].groupby("in_flight")
+    ]
+    assert [one["mean_1"], one["mean_n"]] == pytest.approx(spent)
 
 
 def test_a_paired_difference_is_of_the_seeds_that_both_have() -> None:

@@ -438,6 +438,20 @@ def test_another_writing_of_a_program_with_blocks_has_the_same_key(program: Prog
     assert key(reencode(graph, random.Random(seed))) == key(graph)
 
 
+@pytest.mark.parametrize("twice", [True, False])
+def test_zeros_in_a_concatenation_inside_another_are_dropped_like_any(twice: bool) -> None:
+    """Through a sum as well, which is where the inner one is left as it is."""
+    b = Builder()
+    x = b.input((2, 6, 6))
+    inner = b.concat([x, x, b.zero((2, 6, 6))])
+    whole = b.concat([inner, inner])
+    plain = Builder()
+    y = plain.input((2, 6, 6))
+    same = plain.concat([y, y, y, y])
+    ends = [builder.add(t, t) if twice else t for builder, t in ((b, whole), (plain, same))]
+    assert key(b.build(b.conv(ends[0], 2, 3))) == key(plain.build(plain.conv(ends[1], 2, 3)))
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_other_writings_have_the_same_key() -> None:
     used: Counter[str] = Counter()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nas.bench.campaign import checkpoints
+from nas.bench.report import effort, paired
 from nas.bench.tables import BenchTable, Floats
 
 
@@ -18,7 +19,9 @@ def losses_of_efficiency(runs: pd.DataFrame, tables: Mapping[str, BenchTable]) -
     ``evaluations_1`` and ``evaluations_n``: the first checkpoint where the median is as good, one after the other and
     with ``in_flight`` of them, ``nan`` for never; ``loss_percent``: how many more that is. ``value_1``, ``value_n``:
     the medians at half of the budget. ``speed_up``: how many times sooner the target was reached, in the median's
-    simulated seconds.
+    simulated seconds. ``mean_1``, ``mean_n``: of all runs' evaluations until the best network or ``report.NEAR`` of the
+    front's volume, at most the budget; ``difference``, ``low``, ``high``: between them, its 95 % interval by bootstrap
+    over the seeds that both have.
     """
     rows = []
     for (name, who), part in runs.groupby(["table", "searcher"]):
@@ -38,6 +41,10 @@ def _compared(alone: pd.DataFrame, beside: pd.DataFrame, smaller: bool) -> dict[
     first, second = (_first(curve, before[half], smaller) for curve in (before, after))
     assert first is not None
     found = {"evaluations_1": float(marks[first]), "value_1": float(before[half]), "value_n": float(after[half])}
+    spent = [
+        pd.Series(np.minimum(effort(part, smaller), marks[-1]), part["seed"].to_numpy()) for part in (alone, beside)
+    ]
+    found |= {"mean_1": float(spent[0].mean()), "mean_n": float(spent[1].mean()), **paired(spent[1], spent[0])}
     if second is None:
         return found | dict.fromkeys(("evaluations_n", "loss_percent", "speed_up"), float("nan"))
     return found | {

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from nas.hashing.field import JACOBIAN_SHIFT, P, code, keyed, output_adjoint, prf
-from search_spaces.graph import Fragment, Graph, remember
+from search_spaces.graph import Fragment, Graph, recall
 
 _FACTOR = code("factor")
 _SIDES = (code("operand", 0), code("operand", 1))
@@ -56,12 +56,7 @@ _PROGRAMS: dict[Fragment, _Program | None] = {}
 
 def program_of(fragment: Fragment) -> _Program | None:
     """A block condensed; ``None`` where it holds a concatenation or a constant."""
-    try:
-        return _PROGRAMS[fragment]
-    except KeyError:
-        program = _program(fragment)
-        remember(_PROGRAMS, fragment, program)
-        return program
+    return recall(_PROGRAMS, fragment, _program)
 
 
 def _program(fragment: Fragment) -> _Program | None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from nas.hashing.canonical import regrouped
 from nas.hashing.chains import program_of
 from nas.hashing.field import code
-from search_spaces.graph import Fragment, Graph, remember
+from search_spaces.graph import Fragment, Graph, recall, remember
 
 _COMMUTE = ("add", "mul")
 
@@ -218,12 +218,7 @@ def _by_blocks(graph: Graph) -> bytes | None:
 
 
 def _summary_of(fragment: Fragment) -> _Summary | None:
-    try:
-        return _SUMMARIES[fragment]
-    except KeyError:
-        summary = _summary(fragment)
-        remember(_SUMMARIES, fragment, summary)
-        return summary
+    return recall(_SUMMARIES, fragment, _summary)
 
 
 def _summary(fragment: Fragment) -> _Summary | None:
