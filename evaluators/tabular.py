@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from evaluators.quality import DataError, EvaluationFailure
-from search_spaces.catalog import load_space, unknown
-from search_spaces.graph import Graph
-from search_spaces.space import GenotypeError
+from evaluators.evaluator import DataError, EvaluationFailure
+from search_spaces.catalog import load_space
+from search_spaces.graph.graph import Graph
+from search_spaces.registry import unknown
+from search_spaces.space.genotype import GenotypeError
 
 DEFAULT_COLUMN = "mini_c10_val"
 """CIFAR-10 validation after 12 epochs: what a search may see; the columns of test accuracies are for judging it."""

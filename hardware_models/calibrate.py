@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import median
 from typing import TYPE_CHECKING
 
-from hardware_models.calibration import (
+from hardware_models.cost import HardwareModel
+from hardware_models.device_file.number_format import DEFAULT, checked_number_format
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.device_file.writer import Calibrated, Stated
+from hardware_models.linear.model import LearnedModel, rates_text
+from hardware_models.measured.latency_csv import READINGS, Entry, distinct, graph_of, read_as, readings
+from hardware_models.measured.prediction_error import scores
+from hardware_models.transfer.fit import (
     LEAST_FOR_RATES,
     informative,
     known_devices,
@@ -17,17 +22,12 @@ from hardware_models.calibration import (
     prior_rates,
     transfer,
 )
-from hardware_models.cost import HardwareModel
-from hardware_models.device_file import HardwareError
-from hardware_models.learn import number, quoted, rates_text
-from hardware_models.learned import LearnedModel
-from hardware_models.learning import scores
-from hardware_models.measured_csv import READINGS, Entry, graph_of, read_as, readings
-from hardware_models.number_format import DEFAULT, KEY, checked_number_format
-from hardware_models.transferred import Mixture
-from search_spaces.catalog import load_network, networks
-from search_spaces.graph import Graph
-from search_spaces.space import Genotype, Space
+from hardware_models.transfer.model import transferred_text
+from search_spaces.catalog import load_network
+from search_spaces.graph.graph import Graph
+from search_spaces.published.networks import networks
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
     import numpy
@@ -35,38 +35,12 @@ if TYPE_CHECKING:
 
     Floats = numpy.typing.NDArray[numpy.float64]
 
+
 LEAST = 4
+
+
 POOL = 200
 """Random networks of each measured space that latencies are standardised over."""
-
-
-@dataclass(frozen=True, eq=False)
-class Calibrated:
-    """A device file's text, how it was made, and its errors on networks left out one at a time or in folds."""
-
-    text: str
-    kind: str
-    measured: str
-    errors: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What a device file says of itself, whatever its kind."""
-
-    about: str
-    number_format: str
-    reading: str
-
-    def head(self, kind: str) -> list[str]:
-        return [
-            "# Made by nas hw calibrate; the errors are those on networks left out.",
-            f'kind = "{kind}"',
-            "version = 1",
-            f'{KEY} = "{self.number_format}"',
-            f"about = {quoted(self.about)}",
-            f'measured = "{self.reading}"',
-        ]
 
 
 def background(entries: Sequence[Entry], reading: str, seed: int = 0) -> list[Graph]:
@@ -79,15 +53,6 @@ def background(entries: Sequence[Entry], reading: str, seed: int = 0) -> list[Gr
         drawn = [space.sample(rng) for _ in range(POOL)]
         graphs += [read_as(space, g, space.graph(g), reading) for g in drawn]
     return graphs
-
-
-def distinct(entries: Sequence[Entry]) -> list[Entry]:
-    """Every network once, with the median of its latencies: what is held out must not be in the fit."""
-    latencies: dict[str, list[float]] = {}
-    for entry in entries:
-        latencies.setdefault(entry.name, []).append(entry.latency_ms)
-    first = {e.name: e for e in reversed(entries)}
-    return [replace(first[name], latency_ms=median(values)) for name, values in latencies.items()]
 
 
 def calibrate(
@@ -153,28 +118,6 @@ def _miss(predicted: Floats, measured: Floats) -> float:
     import numpy
 
     return float(numpy.sqrt((numpy.log(numpy.maximum(predicted, 1e-9) / measured) ** 2).mean()))
-
-
-def transferred_text(
-    mixture: Mixture,
-    models: Sequence[HardwareModel],
-    errors: dict[str, float],
-    stated: Stated,
-) -> str:
-    """The device file of a mixture."""
-    lines = [*stated.head("transferred"), "", "# The devices it rests on, with their versions"]
-    lines += ["[devices]", *(f'"{m.name}" = {getattr(m, "version", 1)}' for m in models)]
-    lines += ["", "[latency]", f"intercept = [{mixture.intercept:.8g}]"]
-    lines += [f"largest_gmacs = {number(mixture.largest_gmacs)}", "", "[latency.error]"]
-    lines += [f"factor = {number(mixture.factor or 1)}", f"coverage = {mixture.coverage}"]
-    lines += [f"{key} = {value:g}" for key, value in errors.items()]
-    lines += ["", "# Powers of the latencies on those devices", "[latency.devices]"]
-    lines += [f'"{device}" = [{weight:.8g}]' for device, weight in mixture.devices.items()]
-    for title, place in (("counts", 0), ("scales", 1)):
-        lines += ["", f"[latency.{title}]"]
-        for kind, pairs in mixture.counts.items():
-            lines.append(f'"{kind}" = [{", ".join(f"{pair[place]:.8g}" for pair in pairs)}]')
-    return "\n".join(lines) + "\n"
 
 
 def suggest(space: Space, count: int, *, seed: int = 0) -> list[Genotype]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from search_spaces.catalog import unknown
-from search_spaces.graph import Graph
-from search_spaces.ops import Shape
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import Shape
+from search_spaces.registry import unknown
 
 METRICS = ("latency_ms", "latency_low_ms", "latency_high_ms", "energy_mj", "weights_kib", "peak_memory_kib")
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, prod
 
-from search_spaces.graph import FLOAT_BYTES, Graph, Node
+from search_spaces.graph.fragment import FLOAT_BYTES, Node
+from search_spaces.graph.graph import Graph
 
 # What the slope of an activation is computed from: its result, or its operand
 _FROM_RESULT = ("relu", "sigmoid", "tanh")

@@ -13,68 +13,68 @@ if TYPE_CHECKING:
     from hardware_models.cost import Cost as Cost
     from hardware_models.cost import HardwareModel as HardwareModel
     from nas.cache import EvaluationCache as EvaluationCache
-    from nas.candidate import Candidate as Candidate
-    from nas.candidate import Measurement as Measurement
-    from nas.engine import search as search
+    from nas.candidates.candidate import Candidate as Candidate
+    from nas.candidates.candidate import Measurement as Measurement
+    from nas.candidates.objectives import Limit as Limit
+    from nas.candidates.objectives import Objective as Objective
+    from nas.engine.result import SearchResult as SearchResult
+    from nas.engine.search import search as search
     from nas.hashing import functional_hash as functional_hash
-    from nas.hashing.same import same_network as same_network
-    from nas.objectives import Limit as Limit
-    from nas.objectives import Objective as Objective
-    from nas.result import SearchResult as SearchResult
-    from nas.searchers.as_sampler import NativeSampler as NativeSampler
-    from search_spaces import blocks as blocks
-    from search_spaces import heads as heads
-    from search_spaces.builder import Builder as Builder
-    from search_spaces.builder import Tensor as Tensor
-    from search_spaces.builder import block as block
+    from nas.hashing.isomorphism import same_network as same_network
+    from nas.searchers.optuna_bridge.searcher_as_sampler import NativeSampler as NativeSampler
+    from nas.version import __version__ as __version__
+    from search_spaces.blocks import heads as heads
+    from search_spaces.blocks import mobile as blocks  # noqa: F401
     from search_spaces.catalog import load_network as load_network
     from search_spaces.catalog import load_space as load_space
-    from search_spaces.from_torch import graph_from_module as graph_from_module
-    from search_spaces.graph import Graph as Graph
-    from search_spaces.module import to_module as to_module
-    from search_spaces.opened import space_from as space_from
-    from search_spaces.ops import GraphError as GraphError
-    from search_spaces.space import Choose as Choose
-    from search_spaces.space import Genotype as Genotype
-    from search_spaces.space import GenotypeError as GenotypeError
-    from search_spaces.space import Space as Space
-    from search_spaces.space import SpaceError as SpaceError
-
-__version__ = "0.1.0"
+    from search_spaces.graph.block_memo import block as block
+    from search_spaces.graph.builder import Builder as Builder
+    from search_spaces.graph.builder import Tensor as Tensor
+    from search_spaces.graph.graph import Graph as Graph
+    from search_spaces.graph.operations import GraphError as GraphError
+    from search_spaces.module_spaces import space_from as space_from
+    from search_spaces.pytorch.from_module import graph_from_module as graph_from_module
+    from search_spaces.pytorch.module import to_module as to_module
+    from search_spaces.space.choose import Choose as Choose
+    from search_spaces.space.genotype import Genotype as Genotype
+    from search_spaces.space.genotype import GenotypeError as GenotypeError
+    from search_spaces.space.genotype import SpaceError as SpaceError
+    from search_spaces.space.space import Space as Space
 
 _HOMES = {
-    "Builder": "search_spaces.builder",
-    "Candidate": "nas.candidate",
-    "Choose": "search_spaces.space",
+    "Builder": "search_spaces.graph.builder",
+    "Candidate": "nas.candidates.candidate",
+    "Choose": "search_spaces.space.choose",
     "Cost": "hardware_models.cost",
     "EvaluationCache": "nas.cache",
-    "Genotype": "search_spaces.space",
-    "GenotypeError": "search_spaces.space",
-    "Graph": "search_spaces.graph",
-    "GraphError": "search_spaces.ops",
+    "Genotype": "search_spaces.space.genotype",
+    "GenotypeError": "search_spaces.space.genotype",
+    "Graph": "search_spaces.graph.graph",
+    "GraphError": "search_spaces.graph.operations",
     "HardwareModel": "hardware_models.cost",
-    "Limit": "nas.objectives",
-    "Measurement": "nas.candidate",
-    "NativeSampler": "nas.searchers.as_sampler",
-    "Objective": "nas.objectives",
-    "SearchResult": "nas.result",
-    "Space": "search_spaces.space",
-    "SpaceError": "search_spaces.space",
-    "Tensor": "search_spaces.builder",
-    "block": "search_spaces.builder",
+    "Limit": "nas.candidates.objectives",
+    "Measurement": "nas.candidates.candidate",
+    "NativeSampler": "nas.searchers.optuna_bridge.searcher_as_sampler",
+    "Objective": "nas.candidates.objectives",
+    "SearchResult": "nas.engine.result",
+    "Space": "search_spaces.space.space",
+    "SpaceError": "search_spaces.space.genotype",
+    "Tensor": "search_spaces.graph.builder",
+    "__version__": "nas.version",
+    "block": "search_spaces.graph.block_memo",
     "functional_hash": "nas.hashing",
-    "graph_from_module": "search_spaces.from_torch",
+    "graph_from_module": "search_spaces.pytorch.from_module",
     "load_hardware": "hardware_models.catalog",
     "load_network": "search_spaces.catalog",
     "load_space": "search_spaces.catalog",
-    "same_network": "nas.hashing.same",
-    "search": "nas.engine",
-    "space_from": "search_spaces.opened",
-    "to_module": "search_spaces.module",
+    "same_network": "nas.hashing.isomorphism",
+    "search": "nas.engine.search",
+    "space_from": "search_spaces.module_spaces",
+    "to_module": "search_spaces.pytorch.module",
 }
-_MODULES = {"blocks": "search_spaces.blocks", "heads": "search_spaces.heads"}
+_MODULES = {"blocks": "search_spaces.blocks.mobile", "heads": "search_spaces.blocks.heads"}
 
-__all__ = sorted([*_HOMES, *_MODULES])
+__all__ = sorted([*(name for name in _HOMES if name != "__version__"), *_MODULES])
 
 
 def __getattr__(name: str) -> Any:

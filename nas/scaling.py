@@ -15,12 +15,12 @@ from functools import partial
 from math import ceil, exp, floor, isfinite, log
 from typing import TYPE_CHECKING, Any
 
-from evaluators.quality import EvaluationFailure, QualityEvaluator
-from evaluators.zero_cost import Score, make_score
-from nas.pareto import front
-from search_spaces.catalog import import_object, named_row
-from search_spaces.graph import Graph
-from search_spaces.ops import GraphError
+from evaluators.evaluator import EvaluationFailure, QualityEvaluator
+from evaluators.zero_cost.scores import Score, make_score
+from nas.candidates.pareto import front
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import GraphError
+from search_spaces.registry import import_object, named_row
 
 if TYPE_CHECKING:
     import pandas
@@ -29,8 +29,8 @@ Base = Callable[[float, float, float], Graph]
 """From multipliers of resolution, depth and width to a network; all of them 1: the base network."""
 
 BASES: dict[str, str] = {
-    "efficientnet_b0": "search_spaces.efficientnet:scaled",  # EfficientNet's own rounding
-    "tinynet": "search_spaces.tinynet:scaled",  # EfficientNet-B0 under the paper's rounding
+    "efficientnet_b0": "search_spaces.families.efficientnet:scaled",  # EfficientNet's own rounding
+    "tinynet": "search_spaces.families.tinynet:scaled",  # EfficientNet-B0 under the paper's rounding
 }
 
 RANGE = (0.35, 1.4)  # of random multipliers

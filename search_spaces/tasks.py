@@ -13,13 +13,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from search_spaces.builder import Builder, Tensor
-from search_spaces.graph import Graph
-from search_spaces.heads import classifier, ssdlite
-from search_spaces.multitask import segmentation_decoder
-from search_spaces.ops import GraphError
-from search_spaces.space import Choose, Space, SpaceError
-from search_spaces.split import separators
+from search_spaces.blocks.heads import classifier, ssdlite
+from search_spaces.blocks.multitask_heads import segmentation_decoder
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.cuts import separators
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import GraphError
+from search_spaces.space.choose import Choose
+from search_spaces.space.genotype import SpaceError
+from search_spaces.space.space import Space
 
 Head = Callable[[Builder, list[Tensor], int], dict[str, Tensor]]
 

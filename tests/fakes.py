@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nas
-from evaluators.quality import Diverged
+from evaluators.evaluator import Diverged
 
 
 def small_space(choose: nas.Choose, *, image_size: int = 32, num_classes: int = 4) -> nas.Graph:

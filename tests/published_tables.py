@@ -12,8 +12,8 @@ import yaml
 from torch import nn
 
 from search_spaces.catalog import load_network
-from search_spaces.graph import Graph
-from search_spaces.module import to_module
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import to_module
 
 # By name in the sheet: trainable parameters, running statistics, multiply-adds of convolutions and linear layers
 Counts = tuple[str, int, int, int]

@@ -12,9 +12,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from search_spaces.builder import Builder, Tensor, block
-from search_spaces.graph import Graph
-from search_spaces.ops import ACTIVATIONS
+from search_spaces.graph.block_memo import block
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import ACTIVATIONS
 
 IMAGE = (4, 6, 6)
 Program = tuple[tuple[Any, ...], tuple[int, ...]]

@@ -7,9 +7,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from search_spaces.builder import Builder
-from search_spaces.graph import Graph
-from search_spaces.space import Choose, Space
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.space.choose import Choose
+from search_spaces.space.space import Space
 
 _B = Builder()
 _GRAPH = _B.build(_B.linear(_B.input((1,)), 1))

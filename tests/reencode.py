@@ -13,11 +13,12 @@ from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
-from search_spaces.builder import Builder, Tensor, same_padding
-from search_spaces.graph import Graph, Node
-from search_spaces.mobiledet import MACRO, SKIP, round_to_8
-from search_spaces.ops import OPS
-from search_spaces.space import Genotype, Value
+from search_spaces.families.mobiledet import MACRO, SKIP, round_to_8
+from search_spaces.graph.builder import Builder, Tensor, same_padding
+from search_spaces.graph.fragment import Node
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import OPS
+from search_spaces.space.genotype import Genotype, Value
 
 # name: the row of table 3.3 of the design (../shared/design/hashing.md) that it belongs to
 RULES: dict[str, str] = {

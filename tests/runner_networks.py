@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from search_spaces.blocks import conv_norm_act, fused_inverted_bottleneck, inverted_bottleneck
-from search_spaces.builder import Builder
-from search_spaces.graph import Graph
-from search_spaces.heads import classifier
+from search_spaces.blocks.heads import classifier
+from search_spaces.blocks.mobile import conv_norm_act, fused_inverted_bottleneck, inverted_bottleneck
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
 
 
 def mobile(image_size: int = 32, width: int = 8) -> Graph:

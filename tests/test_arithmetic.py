@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces.arithmetic import LARGEST, Expression, ExpressionError, round8, round_to
-from search_spaces.mobilenetv2 import make_divisible
+from search_spaces.families.mobilenetv2 import make_divisible
+from search_spaces.yaml_spaces.expressions import LARGEST, Expression, ExpressionError, round8, round_to
 
 NAMES = {"a": 7, "b": 2, "width": 0.5, "act": "hswish", "flag": True, "none": None}
 

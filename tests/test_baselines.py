@@ -15,13 +15,16 @@ import yaml
 from rich.console import Console
 
 from hardware_models.cost import Cost
-from hardware_models.device_file import HardwareError
-from nas import baselines as module
-from nas.baselines import COLUMNS, baselines, baselines_table
+from hardware_models.device_file.toml_table import HardwareError
+from nas.measurement import published_baselines as module
+from nas.measurement.published_baselines import COLUMNS, baselines
+from nas.report.baselines import baselines_table
 from search_spaces import catalog
-from search_spaces.catalog import NETWORKS, NetworkRow, UnknownName, load_network, networks
-from search_spaces.graph import Graph
-from search_spaces.published import PUBLISHED, Published, published
+from search_spaces.catalog import load_network
+from search_spaces.graph.graph import Graph
+from search_spaces.published.accuracy import PUBLISHED, Published, published
+from search_spaces.published.networks import NETWORKS, NetworkRow, networks
+from search_spaces.registry import UnknownName
 
 FEW = ["mobilenetv3_large", "tinynet_e", "leyolo_nano", "mobiledet_edgetpu", "resnet50_v1"]
 Shared = Callable[[str], Path]

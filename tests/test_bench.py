@@ -14,31 +14,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nas.bench import accelerators, campaign, contenders
-from nas.bench.asynchronous import losses_of_efficiency
-from nas.bench.bench import bench_searchers
+from nas.bench import campaign, contenders
 from nas.bench.campaign import Job, checkpoints, jobs_of, read_done, row_of, run_campaign
+from nas.bench.compare import bench_searchers
 from nas.bench.contenders import contender, default_names, missing
-from nas.bench.listed import ListedSpace
-from nas.bench.long_evolution import best_known
-from nas.bench.own_table import own_table
-from nas.bench.plot import over_time
-from nas.bench.pymoo_rivals import PymooSearcher
-from nas.bench.report import load_runs, overall, paired, standings, tidy
-from nas.bench.run import Plan, run_one, search
-from nas.bench.tables import BenchError, Tabulated, open_table, reference_of
-from nas.cli import main
+from nas.bench.in_flight_cost import losses_of_efficiency
+from nas.bench.plots import over_time
+from nas.bench.pymoo_searcher import PymooSearcher
+from nas.bench.single_run import Plan, run_one, search
+from nas.bench.standings import load_runs, overall, paired, standings, tidy
+from nas.bench.tables import accel_nasbench as accelerators
+from nas.bench.tables.best_known_front import best_known
+from nas.bench.tables.listed_space import ListedSpace
+from nas.bench.tables.own_csv import own_table
+from nas.bench.tables.table import BenchError, Tabulated, open_table, reference_of
+from nas.cli.main import main
 from nas.hashing import functional_hash
-from nas.searchers import Outcome
-from nas.searchers.graph_features import graph_features
-from search_spaces.catalog import UnknownName, load_space
-from search_spaces.nasbench201 import parse_string
-from search_spaces.space import Genotype, GenotypeError
+from nas.searchers.protocol import Outcome
+from nas.searchers.surrogates.graph_features import graph_features
+from search_spaces.catalog import load_space
+from search_spaces.families.nasbench201 import parse_string
+from search_spaces.registry import UnknownName
+from search_spaces.space.genotype import Genotype, GenotypeError
 
 Shared = Callable[[str], Path]
 
 SPACE = """
-from search_spaces.builder import Builder
+from search_spaces.graph.builder import Builder
 
 def small(choose):
     b = Builder()

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces import blocks
-from search_spaces.builder import Builder, Tensor, block, same_padding
-from search_spaces.catalog import NETWORKS, load_network
-from search_spaces.graph import Graph
-from search_spaces.ops import ACTIVATIONS, GraphError
+from search_spaces.blocks import mobile as blocks
+from search_spaces.catalog import load_network
+from search_spaces.graph.block_memo import block
+from search_spaces.graph.builder import Builder, Tensor, same_padding
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import ACTIVATIONS, GraphError
+from search_spaces.published.networks import NETWORKS
 from tests.random_programs import IMAGE, programs, run
 from tests.test_graph import figures
 
@@ -537,7 +539,7 @@ def test_a_builder_goes_on_after_it_has_built() -> None:
 
 
 def test_many_primitives_are_forgotten_without_losing_what_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search_spaces.graph.MEMO_LIMIT", 1)
+    monkeypatch.setattr("search_spaces.graph.memo.MEMO_LIMIT", 1)
     assert ops(lambda b, x: b.add(b.act(x, "tanh"), b.act(b.add(x), "tanh"), b.norm(b.act(x, "tanh")))) == [
         "act",
         "norm",

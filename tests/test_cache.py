@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.cache import Answer, CacheError, EvaluationCache, NetworkId, Observation, Question
-from nas.cache.processes import started
+from nas.cache.owner_process import started
 from nas.cache.tables import LONGEST_FORM, schema, unpacked
 from tests.conftest import ROOT
 

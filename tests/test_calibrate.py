@@ -10,18 +10,18 @@ import numpy
 import pytest
 
 from hardware_models import calibrate as calibrating
-from hardware_models.calibrate import background, calibrate, check, distinct, suggest
-from hardware_models.calibration import prior_rates
+from hardware_models.calibrate import background, calibrate, check, suggest
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import Cost
-from hardware_models.device_file import HardwareError
-from hardware_models.few_rows import FewRowsModel
-from hardware_models.learned import LearnedModel
-from hardware_models.measured_csv import READINGS, Entry, graph_of, published, read_measured, readings
-from hardware_models.number_format import number_format_of
-from hardware_models.transferred import TransferredModel
+from hardware_models.device_file.number_format import number_format_of
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.linear.model import LearnedModel
+from hardware_models.linear.prior import FewRowsModel
+from hardware_models.measured.latency_csv import READINGS, Entry, distinct, graph_of, published, read_measured, readings
+from hardware_models.transfer.fit import prior_rates
+from hardware_models.transfer.model import TransferredModel
 from search_spaces.catalog import load_network, load_space
-from search_spaces.graph import Graph
+from search_spaces.graph.graph import Graph
 
 CELL = "|nor_conv_3x3~0|+|avg_pool_3x3~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
 

@@ -12,23 +12,18 @@ from typing import Any
 import pytest
 
 from search_spaces import catalog
-from search_spaces.builder import Builder
-from search_spaces.catalog import (
-    NETWORKS,
-    SPACES,
-    NetworkRow,
-    SpaceRow,
-    UnknownName,
-    load_network,
-    load_space,
-    network_space,
-)
-from search_spaces.graph import Graph
-from search_spaces.space import Choose, Space, SpaceError
+from search_spaces.catalog import SPACES, SpaceRow, load_network, load_space, network_space
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.published.networks import NETWORKS, NetworkRow
+from search_spaces.registry import UnknownName
+from search_spaces.space.choose import Choose
+from search_spaces.space.genotype import SpaceError
+from search_spaces.space.space import Space
 
 SOURCE = """
-from search_spaces.builder import Builder
-from search_spaces.space import Space
+from search_spaces.graph.builder import Builder
+from search_spaces.space.space import Space
 
 def mine(choose, *, image_size=8):
     b = Builder()
@@ -104,7 +99,7 @@ def test_spaces_come_as_functions_spaces_modules_files_and_yaml(file: str, tmp_p
         ("", "no space ''; known: "),
         ("no_such_package.spaces:mine", "no module 'no_such_package.spaces'"),
         ("search_spaces.no_such:mine", "no module 'search_spaces.no_such'"),
-        ("search_spaces.mobiledet:mobildet", "has no 'mobildet'; it defines .*mobiledet"),
+        ("search_spaces.families.mobiledet:mobildet", "has no 'mobildet'; it defines .*mobiledet"),
         ("./no_such.py:mine", "no file 'no_such.py'"),
         ("./my_space.py", "name the function too, as in ./my_space.py:my_space"),
         ("./my_space.py:other", "has no 'other'; it defines mine"),
@@ -158,7 +153,7 @@ def test_installed_packages_add_spaces_and_networks(monkeypatch: pytest.MonkeyPa
     assert load_space("theirs").size() == 4
     assert load_space("mobiledet").size() > 4
     assert load_network("theirs_small").output_shapes == {"output": (2, 10, 10)}
-    rows["nas.spaces"]["bad"] = "search_spaces.mobiledet:mobiledet"
+    rows["nas.spaces"]["bad"] = "search_spaces.families.mobiledet:mobiledet"
     with pytest.raises(UnknownName, match=r"the entry point 'theirs:row' of nas.spaces is str, not SpaceRow"):
         catalog.spaces()
 

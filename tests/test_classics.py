@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from search_spaces.catalog import NETWORKS, load_network, network_space
-from search_spaces.graph import Graph
-from search_spaces.space import SpaceError
+from search_spaces.catalog import load_network, network_space
+from search_spaces.graph.graph import Graph
+from search_spaces.published.networks import NETWORKS
+from search_spaces.space.genotype import SpaceError
 
 # network, options, trainable parameters, multiply-adds (None: no exact figure is known)
 COUNTS: list[tuple[str, dict[str, float], int, int | None]] = [

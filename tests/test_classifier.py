@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators.classifier import ClassificationTraining, classification_training
-from evaluators.image_training import initialise
-from evaluators.quality import DataError, Diverged, NothingToTrain, OutOfMemory, OutOfTime
-from search_spaces.blocks import conv_norm_act, inverted_bottleneck
-from search_spaces.builder import Builder
-from search_spaces.graph import Graph
-from search_spaces.heads import classifier
-from search_spaces.module import to_module
+from evaluators.evaluator import DataError, Diverged, NothingToTrain, OutOfMemory, OutOfTime
+from evaluators.tasks.classification import ClassificationTraining, classification_training
+from evaluators.tasks.image_task import initialise
+from search_spaces.blocks.heads import classifier
+from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import to_module
 
 SMALL = ClassificationTraining(image_size=24, steps=12, batch_size=8, max_train_images=96, max_val_images=64)
 

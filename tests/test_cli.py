@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nas.cli import main
+from nas.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -174,7 +174,7 @@ def test_doctor_finds_this_installation_sound(here: Path, capsys: pytest.Capture
 
 def test_help_imports_nothing_heavy() -> None:
     """What `nas --help` loads decides how long it takes; a list is steadier than a stopwatch."""
-    script = "import sys, nas.cli\ntry: nas.cli.main(['--help'])\nexcept SystemExit: pass\n" + (
+    script = "import sys, nas.cli.main\ntry: nas.cli.main.main(['--help'])\nexcept SystemExit: pass\n" + (
         "print('LOADED', sorted({'torch', 'numpy', 'pandas', 'optuna', 'networkx', 'matplotlib', 'scipy', 'sklearn'}"
         " & set(sys.modules)))"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluators.coco_map import Detections, Truth, coco_map
+from evaluators.tasks.coco_map import Detections, Truth, coco_map
 
 BOXES = np.array([[10, 10, 30, 30], [50, 40, 90, 95]], np.float32)
 LABELS = np.array([0, 1], np.int64)

@@ -17,22 +17,22 @@ from typing import Any
 import pytest
 import torch
 
-from evaluators.detector import DetectionTraining
+from evaluators.tasks.detection import DetectionTraining
 from hardware_models.catalog import HARDWARE, load_hardware
 from hardware_models.cost import Cost, NodeCost
-from nas.cli import main
-from nas.searchers import SEARCHERS, Outcome, make_searcher
-from nas.testing import (
-    EvaluatorContract,
-    HardwareContract,
-    SearcherContract,
-    SpaceContract,
-    practice_space,
-)
-from search_spaces.builder import Builder
+from nas.cli.main import main
+from nas.searchers.catalog import SEARCHERS, make_searcher
+from nas.searchers.protocol import Outcome
+from nas.testing.evaluators import EvaluatorContract
+from nas.testing.hardware import HardwareContract
+from nas.testing.searchers import SearcherContract, practice_space
+from nas.testing.spaces import SpaceContract
 from search_spaces.catalog import SPACES, SpaceRow, load_space
-from search_spaces.graph import Graph
-from search_spaces.space import Choose, Genotype, Notation, Rng, Space, SpaceError
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.space.choose import Choose
+from search_spaces.space.genotype import Genotype, Rng, SpaceError
+from search_spaces.space.space import Notation, Space
 
 
 @pytest.fixture(autouse=True)

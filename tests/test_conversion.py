@@ -14,10 +14,9 @@ from typing import Any
 import numpy
 import pytest
 
-from search_spaces import conversion
-from search_spaces.builder import Builder
 from search_spaces.catalog import load_network
-from search_spaces.conversion import (
+from search_spaces.export import converters as conversion
+from search_spaces.export.converters import (
     Agreement,
     ConversionError,
     ConverterMissing,
@@ -31,14 +30,15 @@ from search_spaces.conversion import (
     make_environment,
     onnx_export,
 )
-from search_spaces.conversion import __main__ as command
-from search_spaces.conversion.exported import agreement, check_float, check_int8, snr_db
-from search_spaces.conversion.litert_file import file_outputs, left_in_float, operators
-from search_spaces.graph import Graph
-from search_spaces.model_files import ModelFileError
-from search_spaces.onnx_file import write_onnx
-from search_spaces.tflite import tflite_program, write_tflite
-from search_spaces.weights import Weights, WeightsError, random_inputs, random_weights, weights_from_module
+from search_spaces.export.converters import __main__ as command
+from search_spaces.export.converters.exported import agreement, check_float, check_int8, snr_db
+from search_spaces.export.converters.litert_file import file_outputs, left_in_float, operators
+from search_spaces.export.errors import ModelFileError
+from search_spaces.export.onnx import write_onnx
+from search_spaces.export.tflite import tflite_program, write_tflite
+from search_spaces.export.weights import Weights, WeightsError, random_inputs, random_weights, weights_from_module
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
 from tests.test_tflite import OPERATIONS, SMALL_OPERATORS, small_network, with_statistics
 
 onnx = pytest.importorskip("onnx")
@@ -224,10 +224,10 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
-from search_spaces.conversion.litert_worker import read_samples, read_weights
-from search_spaces.graph import Graph
-from search_spaces.tflite import write_tflite
-from search_spaces.weights import random_weights
+from search_spaces.export.converters.litert_worker import read_samples, read_weights
+from search_spaces.graph.graph import Graph
+from search_spaces.export.tflite import write_tflite
+from search_spaces.export.weights import random_weights
 
 folder, mode = Path(sys.argv[1]), {mode!r}
 request = json.loads((folder / "request.json").read_text())

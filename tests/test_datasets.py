@@ -13,18 +13,27 @@ import pandas
 import pytest
 
 from hardware_models.catalog import HARDWARE, load_hardware
-from hardware_models.datasets import READERS, SOURCES, Measured, accel_nasbench, fbnet, jetson_nano, nasbench201
-from hardware_models.datasets.files import read_csv, sampled
-from hardware_models.device_file import HardwareError
-from hardware_models.facts import facts_of
-from hardware_models.learn import MOST_ROWS, learn_rates, toml_text
-from hardware_models.learned import LearnedModel
-from hardware_models.learning import Stiffness, scores
-from search_spaces.catalog import import_object
-from search_spaces.graph import Graph
-from search_spaces.nasbench201 import nasbench201 as nasbench201_space
-from search_spaces.nasbench201 import parse_string
-from search_spaces.space import Space
+from hardware_models.device_facts import facts_of
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.linear.fit import Stiffness
+from hardware_models.linear.fit_published_devices import MOST_ROWS, learn_rates, toml_text
+from hardware_models.linear.model import LearnedModel
+from hardware_models.measured.datasets import (
+    READERS,
+    SOURCES,
+    Measured,
+    accel_nasbench,
+    fbnet,
+    jetson_nano,
+    nasbench201,
+)
+from hardware_models.measured.datasets.files import read_csv, sampled
+from hardware_models.measured.prediction_error import scores
+from search_spaces.families.nasbench201 import nasbench201 as nasbench201_space
+from search_spaces.families.nasbench201 import parse_string
+from search_spaces.graph.graph import Graph
+from search_spaces.registry import import_object
+from search_spaces.space.space import Space
 
 RESULTS = Path(__file__).parents[1] / "results" / "learned_devices.csv"
 Shared = Callable[[str], Path]
@@ -275,7 +284,7 @@ def test_the_results_are_what_the_device_files_say() -> None:
 @pytest.mark.parametrize("name", ["zcu102", "1080ti_batch256", "jetson_nano"])
 def test_learning_again_writes_the_shipped_file(name: str, shared: Shared) -> None:
     from hardware_models.catalog import device_path
-    from hardware_models.learn import learn
+    from hardware_models.linear.fit_published_devices import learn
 
     text = toml_text(SOURCES[name], learn(SOURCES[name], shared("data")))
     shipped = device_path(name).read_text(encoding="utf-8")

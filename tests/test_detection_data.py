@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluators import annotated_folders, detection_data, drawn_digits
-from evaluators.detection_data import DetectionData, Split, class_names, load_detection_data
-from evaluators.quality import DataError
+from evaluators.data import coco as annotated_folders
+from evaluators.data import detection as detection_data
+from evaluators.data import digits as drawn_digits
+from evaluators.data.detection import DetectionData, Split, class_names, load_detection_data
+from evaluators.evaluator import DataError
 
 
 def load(text: str, image_size: int = 64, seed: int = 0, **limits: int) -> DetectionData:

@@ -13,18 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators import detector, ssd, ssd_training, yolo_training
-from evaluators.detector import DetectionTraining, detection_training, head_kind, measure
-from evaluators.quality import DataError, Diverged, OutOfMemory, OutOfTime
-from evaluators.recipe import residual_norms
-from evaluators.ssd_training import CLASS_BIAS
-from evaluators.training import estimate_statistics, network_input, train
-from search_spaces.blocks import conv_norm_act, inverted_bottleneck
-from search_spaces.builder import Builder
+from evaluators.evaluator import DataError, Diverged, OutOfMemory, OutOfTime
+from evaluators.tasks import detection as detector
+from evaluators.tasks import ssd
+from evaluators.tasks import ssd_head as ssd_training
+from evaluators.tasks import yolo_head as yolo_training
+from evaluators.tasks.detection import DetectionTraining, detection_training, head_kind, measure
+from evaluators.tasks.ssd_head import CLASS_BIAS
+from evaluators.training.initialisation import residual_norms
+from evaluators.training.loop import estimate_statistics, network_input, train
+from search_spaces.blocks.heads import ssdlite
+from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
 from search_spaces.catalog import load_space, network_space
-from search_spaces.graph import Graph
-from search_spaces.heads import ssdlite
-from search_spaces.leyolo import dnin
+from search_spaces.families.leyolo import dnin
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
 
 SMALL = DetectionTraining(image_size=48, steps=12, batch_size=8, max_train_images=96, max_val_images=32)
 

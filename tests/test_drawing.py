@@ -11,13 +11,14 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 
-from nas.drawing import draw_graph
-from nas.network_blocks import Block, inside, network_blocks
-from nas.network_layout import lay_out
-from search_spaces import blocks
-from search_spaces.builder import Builder
-from search_spaces.catalog import load_network, load_space, networks, spaces
-from search_spaces.graph import Graph
+from nas.report.network_picture.blocks import Block, inside, network_blocks
+from nas.report.network_picture.layout import lay_out
+from nas.report.network_picture.picture import draw_graph
+from search_spaces.blocks import mobile as blocks
+from search_spaces.catalog import load_network, load_space, spaces
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.published.networks import networks
 from tests.random_programs import Program, programs, run
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.efficientnet import COMPOUND, round_filters
-from search_spaces.graph import Graph
-from search_spaces.module import GraphModule, to_module
-from search_spaces.space import Genotype, GenotypeError, SpaceError
+from search_spaces.families.efficientnet import COMPOUND, round_filters
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import GraphModule, to_module
+from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 
 # Counted on timm's networks: trainable parameters, batch normalisation's running statistics, multiply-adds of
 # convolutions and linear layers (squeeze-excite and classifier included) at 224 pixels and 1000 classes; exact.

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.emo import DEPTHS, EMO_HEAD_DIMS, EMOV2_HEAD_DIMS, EXPANSIONS, KERNELS, WIDTHS
-from search_spaces.graph import Graph
-from search_spaces.module import GraphModule, to_module
-from search_spaces.space import GenotypeError, Space, SpaceError
+from search_spaces.families.emo import DEPTHS, EMO_HEAD_DIMS, EMOV2_HEAD_DIMS, EXPANSIONS, KERNELS, WIDTHS
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import GraphModule, to_module
+from search_spaces.space.genotype import GenotypeError, SpaceError
+from search_spaces.space.space import Space
 
 SPACES = ("emo", "emov2")
 

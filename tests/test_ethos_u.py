@@ -12,16 +12,16 @@ import pytest
 from scipy.stats import spearmanr
 
 from hardware_models.catalog import load_hardware, model_from_text
-from hardware_models.device_file import HardwareError
-from hardware_models.facts import facts_of
-from hardware_models.mac_array import MacArray, array_cycles, left_to_cpu
-from hardware_models.mac_array_model import MacArrayModel
-from nas.testing import HardwareContract
-from search_spaces.builder import Builder, Tensor
+from hardware_models.device_facts import facts_of
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.mac_array.array import MacArray, array_cycles, left_to_cpu
+from hardware_models.mac_array.model import MacArrayModel
+from nas.testing.hardware import HardwareContract
 from search_spaces.catalog import load_network, load_space
-from search_spaces.graph import Graph
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
 
-RESULTS = Path(__file__).parents[1] / "results/ethos_u.csv"
+RESULTS = Path(__file__).parents[1] / "results/devices/ethos_u.csv"
 ACCELERATORS = ["ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512"]
 U55_128 = MacArray(2, 1, 8, 1, 1.0)
 SYSTEMS = {
@@ -150,7 +150,7 @@ def test_what_is_left_to_the_cpu_makes_a_network_unsupported() -> None:
     ],
 )
 def test_a_wrong_device_file_is_refused_with_its_place(change: tuple[str, str], message: str) -> None:
-    path = RESULTS.parents[1] / "hardware_models/devices/ethos_u55_128.toml"
+    path = RESULTS.parents[1] / "hardware_models/devices/ethos_u/ethos_u55_128.toml"
     text = path.read_text(encoding="utf-8")
     assert isinstance(model_from_text(text, "same", "same.toml"), MacArrayModel)
     with pytest.raises(HardwareError, match=message):
@@ -178,8 +178,8 @@ def vela_of(graph: Graph, accelerator: str) -> tuple[int, list[str]]:
         pytest.skip(reason)
     import base64
 
-    from evaluators.runners import vela
-    from search_spaces.tflite import write_tflite
+    from evaluators.devices.runtimes import vela
+    from search_spaces.export.tflite import write_tflite
 
     system, memory = SYSTEMS[accelerator[:9]]
     model = base64.b64encode(write_tflite(graph, precision="int8")).decode()

@@ -14,13 +14,13 @@ import pandas
 import pytest
 
 import nas
-from evaluators.quality import Diverged
+from evaluators.evaluator import Diverged
 from nas.cache import EvaluationCache
-from nas.cli import main
-from nas.evaluations import question_of, seed_of
-from nas.searchers import Outcome
+from nas.cli.main import main
+from nas.execution.cached_training import question_of, seed_of
 from nas.searchers.evolution import AgingEvolution
-from nas.store import open_storage
+from nas.searchers.protocol import Outcome
+from nas.study.storage import open_storage
 from tests.fakes import StandIn
 
 FLAT = "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import pytest
 
 import nas
-from evaluators.quality import OutOfTime
-from nas.executors import InProcess, LocalWorkers, Trained, Training, run_all
+from evaluators.evaluator import OutOfTime
+from nas.execution.executor import Trained, Training, run_all
+from nas.execution.in_process import InProcess
+from nas.execution.local_processes import LocalWorkers
 from tests.fakes import StandIn
 
 

@@ -10,19 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nas
+from nas.candidates.pareto import dominates
 from nas.hashing import chains, trees
 from nas.hashing.key import graph_key
 from nas.hashing.rules import EXACT
-from nas.pareto import dominates
-from nas.searchers import Outcome
 from nas.searchers.evolution import AgingEvolution, _undominated
-from search_spaces.blocks import conv_norm_act
-from search_spaces.builder import Builder, Tensor, block
+from nas.searchers.protocol import Outcome
+from search_spaces.blocks.mobile import conv_norm_act
 from search_spaces.catalog import spaces
-from search_spaces.graph import Graph
-from search_spaces.mobiledet import mobiledet
-from search_spaces.ops import GraphError
-from search_spaces.space import Choices, Choose, Genotype, GenotypeError, Space, SpaceError, all_of
+from search_spaces.families.mobiledet import mobiledet
+from search_spaces.graph.block_memo import block
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import GraphError
+from search_spaces.space.choose import Choices, Choose, all_of
+from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
+from search_spaces.space.space import Space
 from tests import random_programs, random_spaces
 
 MODELS = ("edgetpu", "pixel1_cpu", "note10", "zcu102", "ethos_u55_128")

@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from nas import functional_hash, load_network
-from search_spaces.builder import Builder
-from search_spaces.catalog import NETWORKS, load_space
-from search_spaces.emo import Attention, i2rmb, irmb
-from search_spaces.from_torch import graph_from_module
-from search_spaces.graph import Graph, Node
-from search_spaces.mobilenetv3 import bottleneck
-from search_spaces.mobilenetv4 import universal_inverted_bottleneck
-from search_spaces.module import to_module
+from search_spaces.catalog import load_space
+from search_spaces.families.emo import Attention, i2rmb, irmb
+from search_spaces.families.mobilenetv3 import bottleneck
+from search_spaces.families.mobilenetv4 import universal_inverted_bottleneck
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.fragment import Node
+from search_spaces.graph.graph import Graph
+from search_spaces.published.networks import NETWORKS
+from search_spaces.pytorch.from_module import graph_from_module
+from search_spaces.pytorch.module import to_module
 from tests import plain_networks as plain
 
 

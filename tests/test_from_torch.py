@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import nas
-from search_spaces.builder import Builder
 from search_spaces.catalog import load_network
-from search_spaces.from_torch import UnsupportedModule, graph_from_module
-from search_spaces.graph import Graph
-from search_spaces.module import GraphModule, to_module
-from search_spaces.ops import OPS
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import OPS
+from search_spaces.pytorch.from_module import UnsupportedModule, graph_from_module
+from search_spaces.pytorch.module import GraphModule, to_module
 from tests.plain_mobiledet import (
     Classifier,
     CPUBackbone,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import nas
-from search_spaces.space import Space
+from search_spaces.space.space import Space
 from tests.brute_force_nasbench201 import (
     CONVOLUTIONS,
     EDGES,

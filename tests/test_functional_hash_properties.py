@@ -24,14 +24,15 @@ from networkx.algorithms.isomorphism import DiGraphMatcher
 
 import nas
 from nas.hashing.canonical import canonical
-from nas.hashing.same import same_network
-from search_spaces.blocks import tucker
-from search_spaces.builder import Builder, Tensor
+from nas.hashing.isomorphism import same_network
+from search_spaces.blocks.mobile import tucker
 from search_spaces.catalog import load_space
-from search_spaces.graph import Graph, Node
-from search_spaces.module import GraphModule, to_module
-from search_spaces.ops import ACTIVATIONS, OPS, GraphError
-from search_spaces.space import Space
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.fragment import Node
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import ACTIVATIONS, OPS, GraphError
+from search_spaces.pytorch.module import GraphModule, to_module
+from search_spaces.space.space import Space
 from tests.conftest import ROOT
 from tests.random_programs import _KINDS, IMAGE, Program, programs, run
 from tests.reencode import RULES, Region, carries, is_dense, reencode, reencode_mobiledet, regions

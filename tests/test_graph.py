@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces.builder import Builder
-from search_spaces.catalog import NETWORKS, load_network
-from search_spaces.graph import FORMAT, Graph, Node
-from search_spaces.ops import GraphError
+from search_spaces.catalog import load_network
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.fragment import Node
+from search_spaces.graph.graph import FORMAT, Graph
+from search_spaces.graph.operations import GraphError
+from search_spaces.published.networks import NETWORKS
 from tests.random_programs import programs, run
 
 ROOT = Path(__file__).parent.parent

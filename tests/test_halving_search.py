@@ -17,16 +17,18 @@ import optuna
 import pytest
 
 import nas
-from evaluators.quality import Diverged, QualityEvaluator
+from evaluators.evaluator import Diverged, QualityEvaluator
 from nas.cache import EvaluationCache
-from nas.cli import main
-from nas.evaluations import questions_of
-from nas.executors import Around, Trained, Training, plainly, train_one
-from nas.report import study_tables, summary_lines
-from nas.searchers import Outcome
+from nas.candidates.fidelity import exact
+from nas.cli.main import main
+from nas.execution.cached_training import questions_of
+from nas.execution.executor import Around, Trained, Training, plainly, train_one
+from nas.report.tables import study_tables, summary_lines
+from nas.searchers.multi_fidelity import Asked, ByShare, by_share
+from nas.searchers.protocol import Outcome
 from nas.searchers.random_search import RandomSearch
-from nas.searchers.shares import Asked, ByShare, by_share, exact
-from nas.store import load_candidates, open_storage
+from nas.study.load import load_candidates
+from nas.study.storage import open_storage
 from tests.fakes import CountingEvaluator, StandIn, small_space
 
 
@@ -317,7 +319,7 @@ def test_one_seed_one_result_whatever_ends_first(
     changes: dict[str, Any] = {"searcher": searcher, "in_flight": 5, "train": 8}
     first = documents(search(tmp_path / "a", **changes))
     assert documents(search(tmp_path / "b", cache=None, **changes)) == first
-    monkeypatch.setattr("nas.engine.InProcess", Disorderly)
+    monkeypatch.setattr("nas.engine.search.InProcess", Disorderly)
     assert documents(search(tmp_path / "c", **changes)) == first
     assert documents(search(tmp_path / "d", seed=1, **changes)) != first
 

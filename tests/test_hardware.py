@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hardware_models import fit, measurements
-from hardware_models.analytic import AnalyticModel
+from hardware_models.analytic import fit
+from hardware_models.analytic.model import AnalyticModel
 from hardware_models.catalog import (
     HARDWARE,
     device_number_format,
@@ -24,17 +24,20 @@ from hardware_models.catalog import (
     row_name,
 )
 from hardware_models.cost import Cost, HardwareModel
-from hardware_models.device_file import HardwareError
-from hardware_models.facts import facts_of
-from hardware_models.number_format import number_format_of
-from search_spaces.blocks import fused_inverted_bottleneck, inverted_bottleneck, tucker
-from search_spaces.builder import Builder, Tensor
-from search_spaces.catalog import UnknownName, load_network, load_space, networks
-from search_spaces.graph import Graph
+from hardware_models.device_facts import facts_of
+from hardware_models.device_file.number_format import number_format_of
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.measured import published_latencies as measurements
+from search_spaces.blocks.mobile import fused_inverted_bottleneck, inverted_bottleneck, tucker
+from search_spaces.catalog import load_network, load_space
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
+from search_spaces.published.networks import networks
+from search_spaces.registry import UnknownName
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT.parent / "shared/data/published_tables/published_latency.csv"
-RESULTS = ROOT / "results/edgetpu_published.csv"
+RESULTS = ROOT / "results/devices/edgetpu_published.csv"
 DEVICES = ["coral_usb", "coral_devboard", "pixel4_edgetpu"]
 
 SMALL = """
@@ -312,7 +315,7 @@ def test_a_loose_activation_is_priced_by_what_comes_before_it() -> None:
 
 
 def test_the_memo_is_bounded_and_dropping_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search_spaces.graph.MEMO_LIMIT", 5)
+    monkeypatch.setattr("search_spaces.graph.memo.MEMO_LIMIT", 5)
     model, graph = load_hardware("coral_usb"), load_network("mobiledet_gpu")
     assert isinstance(model, AnalyticModel)
     first = model.estimate(graph)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hardware_models.catalog import hardware, load_hardware
-from hardware_models.datasets import nasbench201
-from hardware_models.measured_csv import published
-from nas.cli import main
+from hardware_models.measured.datasets import nasbench201
+from hardware_models.measured.latency_csv import published
+from nas.cli.main import main
 from search_spaces.catalog import load_network, load_space
 
 Shared = Callable[[str], Path]

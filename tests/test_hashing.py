@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 
 import nas
 from nas.hashing import chains
+from nas.hashing.benchmark_strings import labelled_key
 from nas.hashing.canonical import canonical
-from nas.hashing.field import code
+from nas.hashing.deduplicate import Recogniser
 from nas.hashing.form import condensed, form_of, sweep
-from nas.hashing.published import labelled_key
-from nas.hashing.recognise import Recogniser
+from nas.hashing.isomorphism import difference, same_network
+from nas.hashing.prime_field import code
 from nas.hashing.rules import EXACT, RULES, rule_set
-from nas.hashing.same import difference, same_network
-from search_spaces.catalog import UnknownName
-from search_spaces.nasbench101 import module_hash
+from search_spaces.families.nasbench101 import module_hash
+from search_spaces.registry import UnknownName
 from tests.fakes import small_space
 from tests.random_programs import Program, programs, run
 

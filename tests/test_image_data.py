@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluators.detection_data import load_detection_data
-from evaluators.drawn_digits import DIGITS, draw_scenes, draw_singles
-from evaluators.image_data import (
-    IGNORED,
+from evaluators.data.detection import load_detection_data
+from evaluators.data.digits import DIGITS, draw_scenes, draw_singles
+from evaluators.data.images import IGNORED
+from evaluators.data.labelled_images import (
     ImageData,
     classification_classes,
     load_classification_data,
     load_segmentation_data,
     segmentation_classes,
 )
-from evaluators.quality import DataError
+from evaluators.evaluator import DataError
 
 
 def classify(text: str, **changes: int) -> ImageData:

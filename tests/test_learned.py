@@ -15,27 +15,17 @@ from hypothesis import strategies as st
 
 from hardware_models.catalog import HARDWARE, load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
-from hardware_models.datasets import Source
-from hardware_models.device_file import HardwareError
-from hardware_models.facts import facts_of
-from hardware_models.learn import Learned, toml_text
-from hardware_models.learned import PARTS, LearnedModel, Rates, guess_for, widened
-from hardware_models.learning import (
-    Design,
-    Operations,
-    Stiffness,
-    design,
-    fit,
-    fresh_coverage,
-    held_out,
-    interval_factor,
-    scores,
-    to_rates,
-)
-from hardware_models.operation import FEATURES, operation_of
-from search_spaces.builder import Builder
+from hardware_models.device_facts import facts_of
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.linear.features import FEATURES, operation_of
+from hardware_models.linear.fit import Design, Operations, Stiffness, design, fit, fresh_coverage, held_out, to_rates
+from hardware_models.linear.fit_published_devices import Learned, toml_text
+from hardware_models.linear.model import PARTS, LearnedModel, Rates, guess_for, widened
+from hardware_models.measured.datasets import Source
+from hardware_models.measured.prediction_error import interval_factor, scores
 from search_spaces.catalog import load_space
-from search_spaces.graph import Graph
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
 
 KINDS = {
     "conv:regular": (0.02, 0.5, 0.1, 0.0),
@@ -351,7 +341,7 @@ def test_dropping_the_memo_or_sending_the_model_away_changes_nothing(monkeypatch
     graphs, model = networks(6), small(factor=1.2, coverage=0.9)
     before = [model.estimate(graph) for graph in graphs]
     assert [pickle.loads(pickle.dumps(model)).estimate(graph) for graph in graphs] == before  # noqa: S301 - our own
-    monkeypatch.setattr("search_spaces.graph.MEMO_LIMIT", 2)
+    monkeypatch.setattr("search_spaces.graph.memo.MEMO_LIMIT", 2)
     assert [small(factor=1.2, coverage=0.9).estimate(graph) for graph in graphs] == before
 
 

@@ -14,10 +14,11 @@ import yaml
 from torch import Tensor, nn
 
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.graph import Graph
-from search_spaces.leyolo import scaled
-from search_spaces.module import to_module
-from search_spaces.space import GenotypeError, Space, SpaceError
+from search_spaces.families.leyolo import scaled
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import to_module
+from search_spaces.space.genotype import GenotypeError, SpaceError
+from search_spaces.space.space import Space
 
 # Parameters with the 16 fixed weights of the expectation over distances, MACs of convolutions and normalised elements
 # at the published size, of the layers that the configuration lists: an independent count.

@@ -15,13 +15,9 @@ from hypothesis import given, settings
 from torch import Tensor as Values
 from torch import nn
 
-from search_spaces.blocks import conv_norm_act, inverted_bottleneck, squeeze_excite
-from search_spaces.builder import Builder, Tensor
-from search_spaces.catalog import load_network
-from search_spaces.graph import Graph
-from search_spaces.heads import classifier
-from search_spaces.module import GraphModule, to_module
-from search_spaces.multitask import (
+from search_spaces.blocks.heads import classifier
+from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck, squeeze_excite
+from search_spaces.blocks.multitask_heads import (
     Classification,
     Regression,
     Segmentation,
@@ -30,24 +26,22 @@ from search_spaces.multitask import (
     regressor,
     segmentation_decoder,
 )
-from search_spaces.ops import GraphError, Shape
-from search_spaces.reversible import ReversibleStack, run_reversible
-from search_spaces.revnet import reversible_inverted_bottlenecks, reversible_stack
-from search_spaces.split import (
-    bottlefit_resnet,
-    bytes_across,
-    narrowest_cut,
-    separators,
-    split_bottleneck,
-    split_encoder,
-)
-from search_spaces.squeeze import maximum, spatial_channel_squeeze_excite, spatial_squeeze_excite
-from search_spaces.volumes import (
+from search_spaces.blocks.reversible import reversible_inverted_bottlenecks, reversible_stack
+from search_spaces.blocks.split_bottleneck import bottlefit_resnet, split_bottleneck, split_encoder
+from search_spaces.blocks.squeeze_excite import maximum, spatial_channel_squeeze_excite, spatial_squeeze_excite
+from search_spaces.blocks.volumetric import (
     conv_2plus1d,
     inverted_bottleneck_2plus1d,
     inverted_bottleneck_3d,
     r2plus1d_width,
 )
+from search_spaces.catalog import load_network
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.cuts import bytes_across, narrowest_cut, separators
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import GraphError, Shape
+from search_spaces.pytorch.module import GraphModule, to_module
+from search_spaces.pytorch.reversible_module import ReversibleStack, run_reversible
 from tests.random_programs import programs, run
 
 PAGE = (Path(__file__).parent.parent / "docs" / "blocks.md").read_text(encoding="utf-8")

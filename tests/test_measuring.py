@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.runners.interface import CannotRun, DeviceError, Measurement
+from evaluators.devices.device import CannotRun, DeviceError, Measurement
 from hardware_models.catalog import load_hardware
-from hardware_models.number_format import number_format_of
-from nas.cli import main
-from nas.measuring import measure_network, measure_samples
+from hardware_models.device_file.number_format import number_format_of
+from nas.cli.main import main
+from nas.measurement.networks import measure_network, measure_samples
 from search_spaces.catalog import load_network
-from search_spaces.graph import Graph
+from search_spaces.graph.graph import Graph
 
 
 class StandIn:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces import mnasnet
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.graph import Graph
-from search_spaces.space import Genotype, GenotypeError, SpaceError
+from search_spaces.families import mnasnet
+from search_spaces.graph.graph import Graph
+from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 from tests.published_tables import (
     check_counts,
     check_layers,

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from search_spaces.blocks.heads import ssdlite_anchor_counts
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.graph import Graph
-from search_spaces.heads import ssdlite_anchor_counts
-from search_spaces.mobiledet import BASE_FILTERS, FILTER_MULTIPLIERS, SKIP, filter_choices, round_to_8
-from search_spaces.space import GenotypeError, SpaceError
+from search_spaces.families.mobiledet import BASE_FILTERS, FILTER_MULTIPLIERS, SKIP, filter_choices, round_to_8
+from search_spaces.graph.graph import Graph
+from search_spaces.space.genotype import GenotypeError, SpaceError
 
 # Published: samples/configs/ssdlite_mobiledet_*_320x320_coco_sync_4x4.config in tensorflow/models, billions of
 # multiply-adds and millions of variables. Counted: an independent count from the block tables of

@@ -11,11 +11,11 @@ import pytest
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces import mobilenetv2, mobilenetv3
-from search_spaces.builder import Builder
+from search_spaces.blocks.heads import ssdlite
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.heads import ssdlite
-from search_spaces.space import Genotype, GenotypeError, SpaceError
+from search_spaces.families import mobilenetv2, mobilenetv3
+from search_spaces.graph.builder import Builder
+from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 from tests.published_tables import (
     check_counts,
     check_layers,

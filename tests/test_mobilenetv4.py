@@ -14,10 +14,8 @@ from torch import Tensor as Values
 from torch import nn
 from torch.nn import functional as F
 
-from search_spaces.builder import Builder
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.graph import Graph
-from search_spaces.mobilenetv4 import (
+from search_spaces.families.mobilenetv4 import (
     EXPANSIONS,
     HEADS,
     KERNELS,
@@ -28,8 +26,11 @@ from search_spaces.mobilenetv4 import (
     multi_query_attention,
     round_to_8,
 )
-from search_spaces.module import to_module
-from search_spaces.space import Genotype, GenotypeError, Space, SpaceError
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import to_module
+from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
+from search_spaces.space.space import Space
 
 # timm 1.0.31, instantiated: trainable parameters, running statistics, and by resolution, the published one first, the
 # multiply-adds of convolutions and linear layers. Those of attention's matrix products are not in timm's figure.

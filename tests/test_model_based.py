@@ -15,26 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nas
-from nas.pareto import front, hypervolume
-from nas.searchers import Free, Outcome, make_searcher
+from nas.candidates.pareto import front, hypervolume
 from nas.searchers.auto import SWITCH, AutoSearch
-from nas.searchers.bayesian import BayesianSearch
+from nas.searchers.catalog import make_searcher
 from nas.searchers.choice_space import FlatSpace
-from nas.searchers.encoding import Encoder, standardised
 from nas.searchers.evolution import AgingEvolution
-from nas.searchers.gaussian_process import GaussianProcess, Hyperparameters, distances, fit_hyperparameters
-from nas.searchers.graph_features import GRAPH_FEATURES, graph_counts
-from nas.searchers.improvement import (
+from nas.searchers.nsga2 import Nsga2
+from nas.searchers.protocol import Free, Outcome
+from nas.searchers.surrogates.acquisition import (
     Bend,
     expected_hypervolume_improvement,
     expected_improvement,
     scalarised_improvement,
 )
-from nas.searchers.model_based import Point, PointModel, Seen
-from nas.searchers.nsga2 import Nsga2
-from nas.searchers.predictor import PredictorSearch
-from search_spaces.catalog import UnknownName
-from search_spaces.space import Genotype
+from nas.searchers.surrogates.bayesian import BayesianSearch
+from nas.searchers.surrogates.encoding import Encoder, standardised
+from nas.searchers.surrogates.gaussian_process import GaussianProcess, Hyperparameters, distances, fit_hyperparameters
+from nas.searchers.surrogates.graph_features import GRAPH_FEATURES, graph_counts
+from nas.searchers.surrogates.model_based import Point, PointModel, Seen
+from nas.searchers.surrogates.tree_ensemble import PredictorSearch
+from search_spaces.registry import UnknownName
+from search_spaces.space.genotype import Genotype
 from tests.fakes import CountingEvaluator, small_space
 
 # -- encoding and features ---------------------------------------------------------------------------------------------

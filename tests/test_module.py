@@ -15,11 +15,12 @@ from torch import Tensor as Values
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from search_spaces.builder import Builder, Tensor
-from search_spaces.catalog import NETWORKS, load_network, load_space
-from search_spaces.graph import Graph
-from search_spaces.module import ACTIVATION_FUNCTIONS, GraphModule, to_module
-from search_spaces.ops import ACTIVATIONS
+from search_spaces.catalog import load_network, load_space
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import ACTIVATIONS
+from search_spaces.published.networks import NETWORKS
+from search_spaces.pytorch.module import ACTIVATION_FUNCTIONS, GraphModule, to_module
 from tests.random_programs import IMAGE, outputs_of, programs, run
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators.muon import Muon, scale_free_weights
+from evaluators.training.muon import Muon, scale_free_weights
 
 
 def network() -> nn.Sequential:

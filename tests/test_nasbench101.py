@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from networkx.algorithms.isomorphism import categorical_node_match
 
 from search_spaces.catalog import load_space
-from search_spaces.graph import Graph
-from search_spaces.nasbench101 import (
+from search_spaces.families.nasbench101 import (
     MAX_EDGES,
     OPERATIONS,
     PAIRS,
@@ -32,7 +31,8 @@ from search_spaces.nasbench101 import (
     parse_cell,
     vertex_widths,
 )
-from search_spaces.space import GenotypeError, SpaceError
+from search_spaces.graph.graph import Graph
+from search_spaces.space.genotype import GenotypeError, SpaceError
 
 CONV3, CONV1, POOL = OPERATIONS
 SMALL = load_space("nasbench101", image_size=8, channels=8, stacks=1, modules=1)

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from networkx.algorithms.isomorphism import categorical_multiedge_match, categorical_node_match
 
-from search_spaces.builder import Builder, Tensor
 from search_spaces.catalog import load_space
-from search_spaces.graph import Graph
-from search_spaces.nasbench201 import CHOICES, EDGES, OPERATIONS, format_string, parse_string, published_string
-from search_spaces.space import GenotypeError, SpaceError
+from search_spaces.families.nasbench201 import CHOICES, EDGES, OPERATIONS, format_string, parse_string, published_string
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
+from search_spaces.space.genotype import GenotypeError, SpaceError
 
 CELLS = [dict(zip(CHOICES, operations, strict=True)) for operations in itertools.product(OPERATIONS, repeat=6)]
 OPTIMUM = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"

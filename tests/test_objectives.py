@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nas.objectives import METRICS, Limit, Objective, ObjectiveError, parse_limits, parse_objectives
-from search_spaces.catalog import UnknownName
+from nas.candidates.metrics import METRICS, ObjectiveError
+from nas.candidates.objectives import Limit, Objective, parse_limits, parse_objectives
+from search_spaces.registry import UnknownName
 
 
 @pytest.mark.parametrize(

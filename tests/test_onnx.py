@@ -7,11 +7,12 @@ from typing import Any
 import numpy
 import pytest
 
-from search_spaces.builder import Builder
-from search_spaces.graph import Graph
-from search_spaces.model_files import ModelFileError, unsupported
-from search_spaces.onnx_file import write_onnx
-from search_spaces.weights import random_inputs, weights_from_module
+from search_spaces.export.errors import ModelFileError
+from search_spaces.export.formats import unsupported
+from search_spaces.export.onnx import write_onnx
+from search_spaces.export.weights import random_inputs, weights_from_module
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
 from tests.test_tflite import (
     LOSSY,
     OPERATIONS,

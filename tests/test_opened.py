@@ -14,14 +14,15 @@ import torch
 from torch import nn
 
 import nas
-from search_spaces.blocks import inverted_bottleneck
-from search_spaces.builder import Builder, Tensor
-from search_spaces.from_torch import graph_from_module
-from search_spaces.from_torch.recording import record
-from search_spaces.graph import Graph
-from search_spaces.module import to_module
-from search_spaces.opened import original, space_from
-from search_spaces.space import Genotype, GenotypeError, Space, SpaceError
+from search_spaces.blocks.mobile import inverted_bottleneck
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
+from search_spaces.module_spaces import original, space_from
+from search_spaces.pytorch.from_module import graph_from_module
+from search_spaces.pytorch.from_module.recording import record
+from search_spaces.pytorch.module import to_module
+from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
+from search_spaces.space.space import Space
 from search_spaces.tasks import space_for
 from tests.opened_modules import Fixed, MobileNet, ResNet, Transformer
 

@@ -16,12 +16,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase, RelativeSamplerTestCase
 
-from nas.searchers import SEARCHERS, Outcome, make_searcher
-from nas.searchers.as_sampler import NativeSampler, _parameter
+from nas.searchers.catalog import SEARCHERS, make_searcher
 from nas.searchers.choice_space import FlatSpace
-from nas.searchers.optuna_sampler import OptunaSearcher, SamplerError, samplers
-from search_spaces.catalog import UnknownName
-from search_spaces.space import Genotype, Space
+from nas.searchers.optuna_bridge.sampler_as_searcher import OptunaSearcher, SamplerError, samplers
+from nas.searchers.optuna_bridge.searcher_as_sampler import NativeSampler, _parameter
+from nas.searchers.protocol import Outcome
+from search_spaces.registry import UnknownName
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 from tests.random_spaces import space_of
 
 # These fit models, which takes seconds for a study; the others run under every conformance test.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli import main
+from nas.cli.main import main
 
 PAGE = (Path(__file__).parent.parent / "docs" / "own_space.md").read_text(encoding="utf-8")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.pareto import dominates, front, hypervolume, layers, spread
+from nas.candidates.pareto import dominates, front, hypervolume, layers, spread
 
 POINTS = st.integers(2, 3).flatmap(
     lambda n: st.lists(st.tuples(*[st.integers(0, 6).map(float) for _ in range(n)]), max_size=24)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.probe import ProbeError, ProbeKey, probe_callable, probe_module, probe_optimizer, probe_program, same
+from nas.hashing.probe import ProbeError, ProbeKey, probe_callable, probe_module, probe_optimizer, probe_program, same
 
 ROOT = Path(__file__).parent.parent
 IMAGE = (4, 4, 4)
@@ -448,7 +448,7 @@ def test_modules_of_many_kinds_have_repeatable_keys(module: nn.Module, shape: tu
 
 
 def test_depthwise_convolutions_are_computed_as_torch_does() -> None:
-    from nas.probe.watching import depthwise
+    from nas.hashing.probe.parameter_fill import depthwise
 
     x, weight, bias = torch.randn(2, 6, 9, 7), torch.randn(6, 1, 3, 2), torch.randn(6)
     for stride, padding, dilation in ((1, 0, 1), ((2, 1), (1, 2), (2, 1)), (3, 2, 1)):
@@ -467,7 +467,7 @@ def test_integer_inputs_and_positions_of_nan_are_read() -> None:
 
 
 def test_values_that_straddle_a_border_of_one_grid_stay_the_same() -> None:
-    from nas.probe.key import key_of
+    from nas.hashing.probe.key import key_of
 
     for base in numpy.exp(numpy.arange(-3, 3) * 1e-6 + 1e-15):  # on the borders of the first grid, or nearly
         x, y = (key_of("test", (), [base * (1 + e), 2.0, 0.0, -1e-9]) for e in (-1e-14, 1e-14))
@@ -625,7 +625,7 @@ PRINT_KEYS = """
 import sys, numpy, torch
 from torch import nn
 torch.set_num_threads(int(sys.argv[1]))
-from nas.probe import probe_callable, probe_module, probe_optimizer
+from nas.hashing.probe import probe_callable, probe_module, probe_optimizer
 net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, groups=32), nn.Flatten(),
                     nn.Linear(32 * 28 * 28, 10))
 print(probe_module(net, [(3, 32, 32)]).text)
@@ -648,7 +648,7 @@ def test_keys_are_the_same_in_other_processes_with_other_seeds_and_thread_counts
 def test_the_time_of_an_optimizer_is_not_that_of_importing_it() -> None:
     code = """
 import sys, torch
-from nas.probe import probe_optimizer
+from nas.hashing.probe import probe_optimizer
 known = ["torch._dynamo" in sys.modules]
 probe_optimizer(lambda p: known.append("torch._dynamo" in sys.modules) or torch.optim.SGD(p))
 print(known[0], known[1])
@@ -658,6 +658,6 @@ print(known[0], known[1])
 
 
 def test_importing_the_probe_is_left_to_who_needs_it() -> None:
-    code = "import sys, nas, nas.hashing; print('nas.probe' in sys.modules)"
+    code = "import sys, nas, nas.hashing; print('nas.hashing.probe' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ran.stdout.strip() == "False", ran.stderr

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from torch import Tensor, nn
 
-from search_spaces import proxylessnas
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.proxylessnas import SKIP, op_choices
-from search_spaces.space import Genotype, GenotypeError, SpaceError
+from search_spaces.families import proxylessnas
+from search_spaces.families.proxylessnas import SKIP, op_choices
+from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 from tests.published_tables import (
     activations,
     check_pytorch_constants,

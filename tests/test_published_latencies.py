@@ -12,17 +12,27 @@ from pathlib import Path
 import numpy
 import pytest
 
-from hardware_models import few, few_rows
-from hardware_models.analytic import AnalyticModel
+from hardware_models.analytic.model import AnalyticModel
 from hardware_models.catalog import HARDWARE, device_path, load_hardware, model_from_text
-from hardware_models.datasets import note10, pixel1, v100
-from hardware_models.device_file import HardwareError
-from hardware_models.few_rows import FewRowsModel, Prior, Sample
-from hardware_models.learned import LearnedModel
-from hardware_models.learning import Operations, scores
-from hardware_models.measurements import EXCLUDED, NOT_BUILT, PUBLISHED, SETTINGS, family, published_rows
-from search_spaces.catalog import load_network, networks
-from search_spaces.graph import Graph
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.linear import fit_sparse_devices as few
+from hardware_models.linear import prior as few_rows
+from hardware_models.linear.fit import Operations
+from hardware_models.linear.model import LearnedModel
+from hardware_models.linear.prior import FewRowsModel, Prior, Sample
+from hardware_models.measured.datasets import note10, pixel1, v100
+from hardware_models.measured.prediction_error import scores
+from hardware_models.measured.published_latencies import (
+    EXCLUDED,
+    NOT_BUILT,
+    PUBLISHED,
+    SETTINGS,
+    family,
+    published_rows,
+)
+from search_spaces.catalog import load_network
+from search_spaces.graph.graph import Graph
+from search_spaces.published.networks import networks
 
 RESULTS = Path(__file__).parent.parent / "results" / "published_devices.csv"
 NETWORK_DEVICES = [name for name in few.PLANS if not name.startswith("v100_")]
@@ -268,8 +278,8 @@ def test_mobiledets_stand_in_the_order_of_the_chips_they_were_searched_for() -> 
 
 @pytest.mark.parametrize(("size", "width"), [(160, 32), (80, 32), (80, 64), (40, 64)])
 def test_accelerators_prefer_a_fused_block_early_and_processors_an_inverted_bottleneck(size: int, width: int) -> None:
-    from search_spaces.blocks import fused_inverted_bottleneck, inverted_bottleneck
-    from search_spaces.builder import Builder
+    from search_spaces.blocks.mobile import fused_inverted_bottleneck, inverted_bottleneck
+    from search_spaces.graph.builder import Builder
 
     def made(fused: bool) -> Graph:
         b = Builder()

@@ -11,14 +11,18 @@ import pytest
 from rich.console import Console
 
 import nas
-from nas.baselines_beside import baseline_rows, baselines_near, draw_baselines
-from nas.cli import main
-from nas.objectives import METRICS
-from nas.report import figure, heading, plot_front, tables_beside
-from nas.several_devices import load_devices
-from nas.verification import Verified, verification_scores
-from nas.verification_report import draw_measured, verification_lines, verification_table
-from search_spaces.catalog import load_network, load_space, networks
+from hardware_models.composed.multi_device import load_devices
+from nas.candidates.metrics import METRICS
+from nas.cli.main import main
+from nas.measurement.published_baselines import baseline_rows
+from nas.measurement.verified import Verified, verification_scores
+from nas.report.baselines import baselines_near, draw_baselines
+from nas.report.format import figure, heading
+from nas.report.plots import plot_front
+from nas.report.tables import tables_beside
+from nas.report.verification import draw_measured, verification_lines, verification_table
+from search_spaces.catalog import load_network, load_space
+from search_spaces.published.networks import networks
 
 
 def text_of(*parts: Any) -> str:

@@ -16,13 +16,10 @@ from pathlib import Path
 import numpy
 import pytest
 
-from evaluators.quality import EvaluationFailure
-from evaluators.runners import prepared, torch_cuda, vela
-from evaluators.runners.address import Address
-from evaluators.runners.catalog import DEVICES, open_device
-from evaluators.runners.channel import AgentChannel, local_channel
-from evaluators.runners.flaky import Flaky
-from evaluators.runners.interface import (
+from evaluators.devices import model_check as prepared
+from evaluators.devices.address import Address
+from evaluators.devices.catalog import DEVICES, open_device
+from evaluators.devices.device import (
     AddressError,
     CannotRun,
     Device,
@@ -33,17 +30,21 @@ from evaluators.runners.interface import (
     MeasurementTimeout,
     OutputMismatch,
 )
-from evaluators.runners.prepared import check_outputs
-from evaluators.runners.timing import TimingPlan, collect, median_error, summarise
-from search_spaces.builder import Builder
-from search_spaces.catalog import UnknownName
-from search_spaces.graph import Graph
+from evaluators.devices.model_check import check_outputs
+from evaluators.devices.remote.channel import AgentChannel, local_channel
+from evaluators.devices.retrying import Flaky
+from evaluators.devices.runtimes import torch_cuda, vela
+from evaluators.devices.timing import TimingPlan, collect, median_error, summarise
+from evaluators.evaluator import EvaluationFailure
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.registry import UnknownName
 from tests.runner_networks import image_4_strides, mobile, two_headed
 
 for package in ("ai_edge_litert", "ethosu.vela", "onnx", "onnxruntime", "openvino"):
     pytest.importorskip(package)
 
-RUNNERS = Path(__file__).parents[1] / "evaluators/runners"
+RUNNERS = Path(__file__).parents[1] / "evaluators/devices"
 QUICK = "max_s=0.3&warmup_s=0.02"
 WORK = "tests.runner_work"
 
@@ -201,7 +202,7 @@ def test_a_child_that_dies_or_fails_says_so(channel: AgentChannel) -> None:
 def test_what_is_sent_to_other_machines_is_python_3_9(name: str) -> None:
     """Its syntax, and no import of this project when it is loaded but of what is sent too."""
     tree = ast.parse((RUNNERS / f"{name}.py").read_text(), feature_version=(3, 9))
-    sent = {f"evaluators.runners.{module}" for module in ("agent", "timing", "litert")}
+    sent = {f"evaluators.devices.{module}" for module in ("agent", "timing", "litert")}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("evaluators", "search_spaces")):
             assert node.module in sent

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.runners.android import parse_benchmark
-from evaluators.runners.catalog import open_device
-from evaluators.runners.coral import compile_model, parse_log
-from evaluators.runners.interface import CannotRun, DeviceUnavailable, MeasurementFailed, MeasurementTimeout
-from evaluators.runners.vela import parse_log as parse_vela_log
-from evaluators.runners.vela import parse_summary
+from evaluators.devices.catalog import open_device
+from evaluators.devices.device import CannotRun, DeviceUnavailable, MeasurementFailed, MeasurementTimeout
+from evaluators.devices.runtimes.android import parse_benchmark
+from evaluators.devices.runtimes.coral import compile_model, parse_log
+from evaluators.devices.runtimes.vela import parse_log as parse_vela_log
+from evaluators.devices.runtimes.vela import parse_summary
 from tests.runner_networks import mobile
 
 pytest.importorskip("ai_edge_litert")  # it writes the files

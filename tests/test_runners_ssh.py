@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.runners.catalog import open_device
-from evaluators.runners.channel import AgentChannel
-from evaluators.runners.interface import DeviceUnavailable, MeasurementFailed, MeasurementTimeout
-from evaluators.runners.ssh import RUNTIMES
-from search_spaces.catalog import import_object
+from evaluators.devices.catalog import open_device
+from evaluators.devices.device import DeviceUnavailable, MeasurementFailed, MeasurementTimeout
+from evaluators.devices.remote.channel import AgentChannel
+from evaluators.devices.remote.ssh import RUNTIMES
+from search_spaces.registry import import_object
 from tests.runner_networks import mobile
 
 for package in ("ai_edge_litert", "onnx", "onnxruntime", "paramiko"):
@@ -195,7 +195,7 @@ def test_what_dies_there_is_cleaned_up(server: Server, remote: AgentChannel) -> 
 
 def test_a_search_that_is_killed_leaves_nothing_there(server: Server) -> None:
     program = (
-        "from evaluators.runners.catalog import open_device\n"
+        "from evaluators.devices.catalog import open_device\n"
         f"device = open_device({server.address('litert')!r})\n"
         "device._channel.request('builtins:dict', {}, 60)\n"
         "print('ready', flush=True)\n"

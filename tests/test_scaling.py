@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from evaluators.quality import Diverged
-from nas.pareto import dominates
+from evaluators.evaluator import Diverged
+from nas.candidates.pareto import dominates
 from nas.scaling import BASES, WIDTH_STEPS, Sample, Scaling, ScalingError, scale, width_for
-from search_spaces import efficientnet, tinynet
-from search_spaces.builder import Builder
-from search_spaces.catalog import UnknownName, load_network
-from search_spaces.graph import Graph
+from search_spaces.catalog import load_network
+from search_spaces.families import efficientnet, tinynet
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.registry import UnknownName
 
 PIXELS, LAYERS, CHANNELS = 400, 40, 160
 WHOLE = PIXELS**2 * (LAYERS * CHANNELS**2 + CHANNELS)

@@ -16,10 +16,11 @@ import optuna
 import pytest
 
 import nas
-from evaluators.quality import DataError
-from nas.pareto import dominates
-from nas.store import StudyError, load_candidates, open_storage
-from search_spaces.catalog import UnknownName
+from evaluators.evaluator import DataError
+from nas.candidates.pareto import dominates
+from nas.study.load import load_candidates
+from nas.study.storage import StudyError, open_storage
+from search_spaces.registry import UnknownName
 from tests.fakes import CountingEvaluator, small_space
 
 
@@ -93,7 +94,7 @@ def test_candidates_over_a_limit_are_led_back(tmp_path: Path) -> None:
 
 
 def test_limits_that_nothing_meets_leave_an_empty_front_and_say_why(tmp_path: Path) -> None:
-    from nas.report import summary_lines
+    from nas.report.tables import summary_lines
 
     result = run(tmp_path, limits=["params<=1"])
     assert result.front == ()

@@ -14,23 +14,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.classifier import ClassificationTraining
-from evaluators.detector import DetectionTraining
-from evaluators.shortened import shortened, shortened_to
 from evaluators.tabular import TabularQuality
+from evaluators.tasks.classification import ClassificationTraining
+from evaluators.tasks.detection import DetectionTraining
+from evaluators.training.fidelity import shortened, shortened_to
 from hardware_models.catalog import load_hardware
-from nas.candidate import Candidate, Measurement, Status
-from nas.objectives import Objective
-from nas.pareto import dominates
-from nas.searchers import Free, Outcome, Searcher, make_searcher
+from nas.candidates.candidate import Candidate, Measurement, Status
+from nas.candidates.fidelity import exact
+from nas.candidates.objectives import Objective
+from nas.candidates.pareto import dominates
+from nas.searchers.catalog import make_searcher
 from nas.searchers.choice_space import FlatSpace
-from nas.searchers.halving import SuccessiveHalving
+from nas.searchers.multi_fidelity import by_share
+from nas.searchers.protocol import Free, Outcome, Searcher
 from nas.searchers.repair import Effects, Repairing, repaired
-from nas.searchers.shares import by_share, exact
+from nas.searchers.successive_halving import SuccessiveHalving
 from nas.searchers.warm_start import Advised, Recollection, adapted, earlier, with_recollection
-from nas.testing import SearcherContract, practice_space
-from search_spaces.catalog import UnknownName, load_space
-from search_spaces.space import Genotype, Space
+from nas.testing.searchers import SearcherContract, practice_space
+from search_spaces.catalog import load_space
+from search_spaces.registry import UnknownName
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 from tests.fakes import CountingEvaluator
 from tests.random_spaces import spaces
 

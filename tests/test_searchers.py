@@ -13,15 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.pareto import dominates
-from nas.searchers import SEARCHERS, Free, Outcome, Searcher, make_searcher
+from nas.candidates.pareto import dominates
+from nas.searchers.catalog import SEARCHERS, make_searcher
 from nas.searchers.choice_space import ChoiceSpace, FlatSpace
 from nas.searchers.local_search import LocalSearch, neighbours
 from nas.searchers.low_discrepancy import LowDiscrepancy, SequenceError, low_discrepancy
 from nas.searchers.nsga2 import Nsga2, crowding, fronts
-from nas.testing import practice_space
-from search_spaces.catalog import UnknownName
-from search_spaces.space import Genotype, GenotypeError, Space
+from nas.searchers.protocol import Free, Outcome, Searcher
+from nas.testing.searchers import practice_space
+from search_spaces.registry import UnknownName
+from search_spaces.space.genotype import Genotype, GenotypeError
+from search_spaces.space.space import Space
 from tests.random_spaces import space_of, spaces
 
 Losses = Callable[[Genotype], tuple[float, ...]]

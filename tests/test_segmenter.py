@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators.image_data import IGNORED
-from evaluators.quality import DataError, Diverged
-from evaluators.segmenter import (
+from evaluators.data.images import IGNORED
+from evaluators.evaluator import DataError, Diverged
+from evaluators.tasks.segmentation import (
     PixelLoss,
     SegmentationTraining,
     class_weights,
@@ -23,11 +23,11 @@ from evaluators.segmenter import (
     resized,
     segmentation_training,
 )
-from search_spaces.blocks import conv_norm_act, inverted_bottleneck
-from search_spaces.builder import Builder
-from search_spaces.graph import Graph
-from search_spaces.heads import classifier
-from search_spaces.multitask import segmentation_decoder
+from search_spaces.blocks.heads import classifier
+from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
+from search_spaces.blocks.multitask_heads import segmentation_decoder
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
 
 SMALL = SegmentationTraining(image_size=32, steps=8, batch_size=8, max_train_images=64, max_val_images=16)
 

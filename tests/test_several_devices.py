@@ -12,14 +12,16 @@ import pytest
 
 import nas
 from hardware_models.catalog import load_hardware
+from hardware_models.composed.multi_device import CostOnSeveral, SeveralDevices, load_devices
 from hardware_models.cost import Cost
-from hardware_models.device_file import HardwareError
+from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.training_memory import training_memory
-from nas.device_metrics import counted, cut_bytes, predicted
-from nas.objectives import Limit, Objective, ObjectiveError
-from nas.report import front_table, summary_lines
-from nas.several_devices import CostOnSeveral, SeveralDevices, load_devices
-from search_spaces.catalog import UnknownName, load_network
+from nas.candidates.free_metrics import counted, cut_bytes, predicted
+from nas.candidates.metrics import ObjectiveError
+from nas.candidates.objectives import Limit, Objective
+from nas.report.tables import front_table, summary_lines
+from search_spaces.catalog import load_network
+from search_spaces.registry import UnknownName
 from tests.fakes import small_space
 
 

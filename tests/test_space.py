@@ -15,10 +15,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from search_spaces.builder import Builder
-from search_spaces.graph import Graph
-from search_spaces.mobiledet import mobiledet
-from search_spaces.space import Choose, Genotype, GenotypeError, Notation, Rng, Space, SpaceError, _Explorer
+from search_spaces.families.mobiledet import mobiledet
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.space.choose import Choose
+from search_spaces.space.counting import _Explorer
+from search_spaces.space.genotype import Genotype, GenotypeError, Rng, SpaceError
+from search_spaces.space.space import Notation, Space
 from tests.random_spaces import spaces
 
 RNGS: list[Callable[[int], Rng]] = [random.Random, numpy.random.default_rng]

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.cli import main
-from nas.space_view import ranges, references, stages
-from search_spaces import blocks
-from search_spaces.builder import Builder
+from nas.cli.main import main
+from nas.report.space_summary import ranges, references, stages
+from search_spaces.blocks import mobile as blocks
 from search_spaces.catalog import load_space, spaces
-from search_spaces.graph import Graph
-from search_spaces.space import Choose, Space
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.space.choose import Choose
+from search_spaces.space.space import Space
 
 SPACE_FILE = """
 from nas import Builder, Choose, Graph, blocks, heads

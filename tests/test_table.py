@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from evaluators.runners.interface import CannotRun, DeviceError, Measurement
+from evaluators.devices.device import CannotRun, DeviceError, Measurement
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
-from hardware_models.device_file import HardwareError
-from hardware_models.measured_csv import Entry
-from hardware_models.operations_alone import pair, used_by
-from hardware_models.operations_chosen import informative_operations, inventory, networks_of
-from hardware_models.operations_csv import COLUMNS, MeasuredOperations, read_operations
-from hardware_models.operations_fused import graph_groups, parse_operation
-from hardware_models.table import Rows, TableModel, Whole
-from hardware_models.table_fit import calibrate_table, fit_whole
-from hardware_models.table_interpolation import Choice, Kind, choose, left_out
-from nas.cli import main
-from nas.measuring_operations import measure_operations
-from search_spaces.builder import Builder
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.measured.latency_csv import Entry
+from hardware_models.operation_table.fit import calibrate_table, fit_whole
+from hardware_models.operation_table.fusion import graph_groups, parse_operation
+from hardware_models.operation_table.interpolation import Choice, Kind, choose, left_out
+from hardware_models.operation_table.isolate import pair, used_by
+from hardware_models.operation_table.model import Rows, TableModel, Whole
+from hardware_models.operation_table.operation_csv import COLUMNS, MeasuredOperations, read_operations
+from hardware_models.operation_table.select import informative_operations, inventory, networks_of
+from nas.cli.main import main
+from nas.measurement.operations import measure_operations
 from search_spaces.catalog import load_network, load_space
-from search_spaces.graph import Graph
-from search_spaces.ops import OPS
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import OPS
 
 STEM = "conv:regular 3x32x32>8x16x16 k3x3 s2x2 +norm:batch+act:relu6"
 NEXT = "conv:pointwise 8x16x16>16x16x16 k1x1 s1x1"

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import xxhash
 
-from evaluators.quality import DataError, EvaluationFailure, make_evaluator
+from evaluators.catalog import make_evaluator
+from evaluators.evaluator import DataError, EvaluationFailure
 from evaluators.tabular import NotTabulated, TabularQuality, load_table, standard_normal
-from nas.objectives import METRICS
-from search_spaces.catalog import UnknownName, load_space
+from nas.candidates.metrics import METRICS
+from search_spaces.catalog import load_space
+from search_spaces.registry import UnknownName
 
 SKIP = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 CONV = "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
@@ -70,7 +72,7 @@ def test_other_spaces_and_columns(tmp_path: Path) -> None:
 
 def test_spaces_without_a_notation_write_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = """
-from search_spaces.builder import Builder
+from search_spaces.graph.builder import Builder
 def mine(choose, *, image_size=8):
     b = Builder()
     return b.build(b.conv(b.input((3, image_size, image_size)), choose.int("width", 1, 4)))

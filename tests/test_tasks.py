@@ -10,16 +10,18 @@ import pytest
 import torch
 
 import nas
-from evaluators.classifier import ClassificationTraining
-from evaluators.detector import DetectionTraining
-from evaluators.quality import DATA, DataError, DataRow, EvaluatorRow, make_evaluator, quality_of, task_served
-from evaluators.segmenter import SegmentationTraining
-from nas.engine import run
-from nas.objectives import METRICS
-from nas.settings import Settings
+from evaluators.catalog import DATA, DataRow, EvaluatorRow, make_evaluator, quality_of, task_served
+from evaluators.evaluator import DataError
+from evaluators.tasks.classification import ClassificationTraining
+from evaluators.tasks.detection import DetectionTraining
+from evaluators.tasks.segmentation import SegmentationTraining
+from nas.candidates.metrics import METRICS
+from nas.engine.search import run
+from nas.engine.settings import Settings
 from search_spaces import catalog
-from search_spaces.catalog import UnknownName, spaces
-from search_spaces.space import SpaceError
+from search_spaces.catalog import spaces
+from search_spaces.registry import UnknownName
+from search_spaces.space.genotype import SpaceError
 from search_spaces.tasks import HEADS, features_of, space_for, task_of
 from tests.fakes import small_space
 
@@ -146,7 +148,9 @@ def test_an_installed_package_adds_data(monkeypatch: pytest.MonkeyPatch) -> None
         value = "dots_package:ROW"
 
         def load(self) -> DataRow:
-            return DataRow({"classify": EvaluatorRow("evaluators.classifier:classification_training", "accuracy")})
+            return DataRow(
+                {"classify": EvaluatorRow("evaluators.tasks.classification:classification_training", "accuracy")}
+            )
 
     monkeypatch.setattr(catalog, "entry_points", lambda group: [Point()] if group == "nas.data" else [])
     assert quality_of("dots") == "accuracy"

@@ -17,17 +17,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces.builder import Builder, Tensor
 from search_spaces.catalog import load_network, load_space
-from search_spaces.graph import Graph
-from search_spaces.model_files import ModelFileError, unsupported
-from search_spaces.module import GraphModule, to_module
-from search_spaces.ops import ACTIVATIONS
-from search_spaces.tflite import tflite_program, write_tflite
-from search_spaces.tflite.analytic import analytic_ranges
-from search_spaces.tflite.moves import blocks
-from search_spaces.tflite.ranges import measured_ranges
-from search_spaces.weights import Weights, WeightsError, random_inputs, random_weights, weights_from_module
+from search_spaces.export.errors import ModelFileError
+from search_spaces.export.formats import unsupported
+from search_spaces.export.tflite import tflite_program, write_tflite
+from search_spaces.export.tflite.activation_tables import analytic_ranges
+from search_spaces.export.tflite.data_movement import blocks
+from search_spaces.export.tflite.ranges import measured_ranges
+from search_spaces.export.weights import Weights, WeightsError, random_inputs, random_weights, weights_from_module
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import ACTIVATIONS
+from search_spaces.pytorch.module import GraphModule, to_module
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
@@ -374,7 +375,7 @@ def test_wrong_arguments_are_refused() -> None:
         write_tflite(graph, precision="int8", weights=Weights(broken))
     state = to_module(graph).state_dict()
     state["layers.1.weight"] = torch.zeros(8, 3, 5, 5)
-    from search_spaces.weights import weights_from_state
+    from search_spaces.export.weights import weights_from_state
 
     with pytest.raises(WeightsError, match=r"weight of node 1 \(conv\) must be \(8, 3, 3, 3\)"):
         weights_from_state(graph, state)

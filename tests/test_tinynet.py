@@ -12,11 +12,11 @@ import torch
 import yaml
 from torch import nn
 
-from search_spaces import tinynet
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.module import to_module
-from search_spaces.space import SpaceError
-from search_spaces.tinynet import DEPTHS, RESOLUTIONS, WIDTHS, round_channels, round_layers, scaled
+from search_spaces.families import tinynet
+from search_spaces.families.tinynet import DEPTHS, RESOLUTIONS, WIDTHS, round_channels, round_layers, scaled
+from search_spaces.pytorch.module import to_module
+from search_spaces.space.genotype import SpaceError
 from tests.test_efficientnet import (
     SymmetricConv,
     check_table,

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.quality import Diverged, OutOfMemory, OutOfTime
-from evaluators.recipe import Recipe, drop_idle_biases
-from evaluators.training import IMAGES_AT_ONCE, answers, estimate_statistics, network_input, train
-from search_spaces.builder import Builder
-from search_spaces.graph import Graph
-from search_spaces.module import to_module
+from evaluators.evaluator import Diverged, OutOfMemory, OutOfTime
+from evaluators.training.initialisation import drop_idle_biases
+from evaluators.training.loop import IMAGES_AT_ONCE, answers, estimate_statistics, network_input, train
+from evaluators.training.settings import Recipe
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import to_module
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
 

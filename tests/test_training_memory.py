@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from hardware_models.training_memory import training_memory, training_memory_kib
-from search_spaces.builder import Builder
 from search_spaces.catalog import load_network
-from search_spaces.graph import Graph
-from search_spaces.module import to_module
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import to_module
 
 
 def kept_by_pytorch(graph: Graph, batch: int) -> int:

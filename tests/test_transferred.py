@@ -12,9 +12,13 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
-from hardware_models import calibration
-from hardware_models.calibrate import Stated, transferred_text
-from hardware_models.calibration import (
+from hardware_models.catalog import load_hardware, model_from_text
+from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.device_file.writer import Stated
+from hardware_models.linear.features import FEATURES
+from hardware_models.linear.model import PARTS, LearnedModel, Rates
+from hardware_models.transfer import fit as calibration
+from hardware_models.transfer.fit import (
     COUNTS,
     DIFFERENCES,
     SCATTER,
@@ -25,14 +29,10 @@ from hardware_models.calibration import (
     relevance,
     transfer,
 )
-from hardware_models.catalog import load_hardware, model_from_text
-from hardware_models.device_file import HardwareError
-from hardware_models.learned import PARTS, LearnedModel, Rates
-from hardware_models.operation import FEATURES
-from hardware_models.transferred import LEAST_MS, Mixture, Signals, TransferredModel
-from search_spaces.builder import Builder
+from hardware_models.transfer.model import LEAST_MS, Mixture, Signals, TransferredModel, transferred_text
 from search_spaces.catalog import load_space
-from search_spaces.graph import Graph
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
 
 KINDS = ("conv:regular", "conv:pointwise", "conv:depthwise", "act:relu", "add")
 SIZES = numpy.array([0.05, 1.0, 0.3, 0.2])  # of the rates, in the order of FEATURES
@@ -126,7 +126,7 @@ def test_the_memo_is_bounded_and_travels_empty(
     model = model_of(pool, transfer(pool, range(10), measured).mixture)
     before = [model.estimate(graph) for graph in graphs]
     assert [pickle.loads(pickle.dumps(model)).estimate(g) for g in graphs] == before  # noqa: S301 - our own bytes
-    monkeypatch.setattr("hardware_models.transferred.MEMO_LIMIT", 20)
+    monkeypatch.setattr("hardware_models.transfer.model.MEMO_LIMIT", 20)
     fresh = model_of(pool, model.mixture)
     assert [fresh.estimate(graph) for graph in graphs] == before
     assert len(fresh.signals._place) < 60

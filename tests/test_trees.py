@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 import nas
-from nas.hashing.same import same_network
+from nas.hashing.isomorphism import same_network
 from nas.hashing.trees import tree_code
-from search_spaces.builder import Builder, Tensor
-from search_spaces.graph import Graph
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
 
 WIDTH = 4
 

@@ -15,32 +15,27 @@ import numpy
 import pytest
 
 import nas
-from evaluators.runners.address import Address
-from evaluators.runners.catalog import DEVICES, DeviceRow
-from evaluators.runners.flaky import Flaky
-from evaluators.runners.interface import CannotRun, Measurement, MeasurementFailed, MeasurementTimeout
+from evaluators.devices.address import Address
+from evaluators.devices.catalog import DEVICES, DeviceRow
+from evaluators.devices.device import CannotRun, Measurement, MeasurementFailed, MeasurementTimeout
+from evaluators.devices.retrying import Flaky
 from hardware_models.catalog import load_hardware
+from hardware_models.composed.corrected import Corrected, fit_correction
+from hardware_models.composed.multi_device import load_devices
 from hardware_models.cost import Cost
-from hardware_models.number_format import number_format_of
-from nas.cli import main
-from nas.correction import Corrected, fit_correction
-from nas.device_format import NumberFormatError, opened_in
-from nas.engine import run
-from nas.objectives import Objective
-from nas.report import summary_lines, tables_beside
-from nas.settings import Settings
-from nas.several_devices import load_devices
-from nas.store import Study, load_candidates, load_document, load_notes
-from nas.verification import (
-    VerificationError,
-    Verified,
-    correctable,
-    device_and_label,
-    load_verified,
-    verification_scores,
-)
-from nas.verification_report import plot_verification
-from search_spaces.catalog import UnknownName
+from hardware_models.device_file.number_format import number_format_of
+from nas.candidates.objectives import Objective
+from nas.cli.main import main
+from nas.engine.search import run
+from nas.engine.settings import Settings
+from nas.measurement.device_in_format import NumberFormatError, opened_in
+from nas.measurement.verification import VerificationError, correctable, device_and_label, load_verified
+from nas.measurement.verified import Verified, verification_scores
+from nas.report.tables import summary_lines, tables_beside
+from nas.report.verification import plot_verification
+from nas.study.load import load_candidates, load_document, load_notes
+from nas.study.study import Study
+from search_spaces.registry import UnknownName
 from tests.fakes import CountingEvaluator, small_space
 
 Latency = Callable[[nas.Graph], float]

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from search_spaces.catalog import load_space
-from search_spaces.space import GenotypeError, Space, SpaceError
+from search_spaces.space.genotype import GenotypeError, SpaceError
+from search_spaces.space.space import Space
 
 
 @pytest.fixture(autouse=True)
 def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(
-        "from search_spaces.builder import Builder\n"
+        "from search_spaces.graph.builder import Builder\n"
         "def mine(choose, *, image_size=8, widths=(4, 8, 16)):\n"
         "    b = Builder()\n"
         "    x = b.conv(b.input((3, image_size, image_size)), choose.one_of('width', widths))\n"

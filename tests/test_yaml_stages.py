@@ -15,16 +15,17 @@ import pytest
 import yaml
 
 import nas
-from nas.cli import main
-from search_spaces import block_table
-from search_spaces.block_table import BLOCKS, HEADS, load_block
-from search_spaces.blocks import conv_norm_act, inverted_bottleneck
-from search_spaces.builder import Builder, Tensor
+from nas.cli.main import main
+from search_spaces.blocks import catalog as block_table
+from search_spaces.blocks.catalog import BLOCKS, HEADS, load_block
+from search_spaces.blocks.heads import classifier
+from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
 from search_spaces.catalog import load_space
-from search_spaces.emo import Attention, irmb
-from search_spaces.heads import classifier
-from search_spaces.mobilenetv4 import universal_inverted_bottleneck
-from search_spaces.space import GenotypeError, Space, SpaceError
+from search_spaces.families.emo import Attention, irmb
+from search_spaces.families.mobilenetv4 import universal_inverted_bottleneck
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.space.genotype import GenotypeError, SpaceError
+from search_spaces.space.space import Space
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "yaml.md").read_text(encoding="utf-8")
@@ -294,12 +295,12 @@ def test_blocks_from_modules_files_and_installed_packages(monkeypatch: pytest.Mo
         "def thin(b, x, out_channels, act='relu'):\n    return b.act(b.conv(x, out_channels), act)\n"
         "def wrong(b, x):\n    return 3\n"
     )
-    point = EntryPoint("plugged", "search_spaces.blocks:conv_norm_act", "nas.blocks")
+    point = EntryPoint("plugged", "search_spaces.blocks.mobile:conv_norm_act", "nas.blocks")
     monkeypatch.setattr(block_table, "entry_points", lambda group: [point] if group == "nas.blocks" else [])
     text = (
         "options: {image_size: 8, act: tanh}\nstages:\n  - block:\n"
         "      - {block: './mine.py:thin', out_channels: =2 * 2}\n"
-        "      - {block: 'search_spaces.blocks:squeeze_excite', squeezed: 2}\n"
+        "      - {block: 'search_spaces.blocks.mobile:squeeze_excite', squeezed: 2}\n"
         "      - {block: plugged, out_channels: 6}\n"
         "      - {block: './mine.py:thin', out_channels: 5, act: =act}\n"
     )
@@ -336,7 +337,7 @@ def test_the_pages_examples_load_and_count_as_they_should() -> None:
 
 
 def test_the_documented_space_is_one_that_detectors_are_trained_in() -> None:
-    from evaluators.detector import DetectionTraining
+    from evaluators.tasks.detection import DetectionTraining
 
     documented()
     training = DetectionTraining()
@@ -489,8 +490,8 @@ LOAD_ERRORS = [
     (stage("block: 'math:pi'"), "'math:pi' is float, not a function of a builder and a tensor"),
     (stage("block: 'math:sin'"), "'math:sin' takes (x, /); a block takes a builder and a tensor first"),
     (
-        stage("block: 'search_spaces.leyolo:dnin'"),
-        "'search_spaces.leyolo:dnin' takes several tensors; it may be a head",
+        stage("block: 'search_spaces.families.leyolo:dnin'"),
+        "'search_spaces.families.leyolo:dnin' takes several tensors; it may be a head",
     ),
     (
         block("kernl: 3"),

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators import yolo_loss as yolo
-from evaluators.coco_map import coco_map
-from evaluators.yolo_training import mirrored
+from evaluators.tasks import yolo as yolo
+from evaluators.tasks.coco_map import coco_map
+from evaluators.tasks.yolo_head import mirrored
 from search_spaces.catalog import load_space
-from search_spaces.module import to_module
+from search_spaces.pytorch.module import to_module
 
 BINS = 16
 

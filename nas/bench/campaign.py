@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.bench.run import Plan, Trace, run_one
-from nas.bench.tables import BenchError, BenchTable
+from nas.bench.single_run import Plan, Trace, run_one
+from nas.bench.tables.table import BenchError, BenchTable
 
 STEP = 10
 FIELDS = (

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.bench.tables import BenchTable
-from nas.searchers import FAMILIES, SEARCHERS, Searcher, SearcherRow, make_searcher
-from search_spaces.catalog import import_object, table_with_plugins, unknown
+from nas.bench.tables.table import BenchTable
+from nas.searchers.catalog import FAMILIES, SEARCHERS, SearcherRow, make_searcher
+from nas.searchers.protocol import Searcher
+from search_spaces.registry import import_object, table_with_plugins, unknown
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ CONTENDERS: dict[str, Contender] = {
         True,
     ),
     "pymoo-nsga2": Contender(
-        "nas.bench.pymoo_rivals:PymooSearcher",
+        "nas.bench.pymoo_searcher:PymooSearcher",
         {"algorithm": "integers"},
         "pymoo's genetic algorithm, NSGA-II for several objectives, on rounded option numbers as its guide for integers"
         " has it: SBX and polynomial mutation with eta 3, no duplicates, population 20",
@@ -57,7 +58,7 @@ CONTENDERS: dict[str, Contender] = {
         True,
     ),
     "pymoo-mixed": Contender(
-        "nas.bench.pymoo_rivals:PymooSearcher",
+        "nas.bench.pymoo_searcher:PymooSearcher",
         {"algorithm": "mixed"},
         "pymoo's MixedVariableGA on choices, with rank and crowding for several objectives, population 20",
         "pymoo",

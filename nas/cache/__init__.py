@@ -12,18 +12,9 @@ the last moments). SQLite's file must not lie on a network drive; machines share
 from __future__ import annotations
 
 from nas.cache.claims import Claim
+from nas.cache.evaluation_cache import DEFAULT_CACHE, EvaluationCache
 from nas.cache.networks import Same
-from nas.cache.store import DEFAULT_CACHE, EvaluationCache
-from nas.cache.values import (
-    Answer,
-    CacheError,
-    CacheSummary,
-    Kind,
-    NetworkId,
-    Observation,
-    Question,
-    QuestionSummary,
-)
+from nas.cache.records import Answer, CacheError, CacheSummary, Kind, NetworkId, Observation, Question, QuestionSummary
 
 __all__ = [  # noqa: RUF022 - the order of the documentation
     "DEFAULT_CACHE",

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nas.cache.database import Database
-from nas.cache.processes import here, started
+from nas.cache.owner_process import here, started
+from nas.cache.records import CacheError, NetworkId, Observation, Question, observed
 from nas.cache.tables import QUESTION, count, having, metrics_text
-from nas.cache.values import CacheError, NetworkId, Observation, Question, observed
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nas.cache.records import CacheError
 from nas.cache.tables import VERSION, schema
-from nas.cache.values import CacheError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

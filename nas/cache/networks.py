@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nas.cache.database import Database
+from nas.cache.records import NetworkId, checked_text, digest_of
 from nas.cache.tables import packed, unpacked
-from nas.cache.values import NetworkId, checked_text, digest_of
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nas.cache.values import CacheError, Observation
+from nas.cache.records import CacheError, Observation
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

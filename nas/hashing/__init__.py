@@ -10,10 +10,12 @@ from typing import Any
 
 from nas.hashing.key import graph_key
 from nas.hashing.rules import DEFAULT, EXACT, Rules, rule_set
-from search_spaces.catalog import import_object, load_space
-from search_spaces.graph import Graph
-from search_spaces.ops import Shape
-from search_spaces.space import Genotype, Space
+from search_spaces.catalog import load_space
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import Shape
+from search_spaces.registry import import_object
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 
 PROBE = "probe-"
 """What the keys of executed probes begin with."""
@@ -37,7 +39,7 @@ def functional_hash(
 
     Keys of graphs are exact: ``exact-2:`` and 32 hex digits, the same in every process. Equal networks get equal keys;
     different ones get different keys but for collisions of 128 bits and of look-alikes, which ``same_network`` tells
-    apart. A module becomes a graph where every operation is known. Everything else is run (``nas.probe``): its key
+    apart. A module becomes a graph where every operation is known. Everything else is run (``nas.hashing.probe``): its key
     begins with ``probe-``, equals no exact one, and is right with high probability only.
 
     ``rules`` names what counts as equal (``nas.hashing.rules.RULES``), several joined by ``+``; the key carries it.
@@ -81,20 +83,20 @@ def _shapes(inputs: Inputs) -> list[Shape]:
 def _module_key(module: Any, inputs: Inputs | None, rules: Rules) -> str:
     if inputs is None:
         raise TypeError("functional_hash needs the shapes that a module takes: give inputs=(3, 224, 224)")
-    from search_spaces.from_torch import UnsupportedModule, graph_from_module
+    from search_spaces.pytorch.from_module import UnsupportedModule, graph_from_module
 
     try:
         graph = graph_from_module(module, _shapes(inputs))
     except UnsupportedModule:
         _no_rules(rules)
-        from nas.probe import probe_module
+        from nas.hashing.probe import probe_module
 
         return probe_module(module, _shapes(inputs)).text
     return graph_key(graph, rules)
 
 
 def _probed(x: Any, rules: Rules) -> str:
-    from nas import probe
+    from nas.hashing import probe
 
     learns = all(callable(getattr(x, part, None)) for part in ("setup", "predict", "learn"))
     if not learns and not callable(x):

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from nas.hashing.field import code
 from nas.hashing.form import Blocks, Former, Value, settled_colours
+from nas.hashing.prime_field import code
 from nas.hashing.rules import EXACT
-from search_spaces.builder import Builder, Tensor
-from search_spaces.channels import free_region, readers_of
-from search_spaces.graph import Graph, Node
-from search_spaces.ops import Shape
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.fragment import Node
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import Shape
+from search_spaces.graph.zero_channels import free_region, readers_of
 
 
 def canonical(graph: Graph) -> Graph:

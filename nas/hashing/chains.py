@@ -15,8 +15,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from nas.hashing.field import JACOBIAN_SHIFT, P, code, keyed, output_adjoint, prf
-from search_spaces.graph import Fragment, Graph, recall
+from nas.hashing.prime_field import JACOBIAN_SHIFT, P, code, keyed, output_adjoint, prf
+from search_spaces.graph.fragment import Fragment
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.memo import recall
 
 _FACTOR = code("factor")
 _SIDES = (code("operand", 0), code("operand", 1))

@@ -15,11 +15,12 @@ from hashlib import blake2b
 from math import gcd
 from typing import NamedTuple
 
-from nas.hashing.field import P, code, output_adjoint, pair, passes, prf
+from nas.hashing.prime_field import P, code, output_adjoint, pair, passes, prf
 from nas.hashing.rules import Rules
-from search_spaces.channels import acts_by_place, is_dense
-from search_spaces.graph import Graph, Node
-from search_spaces.ops import OPS
+from search_spaces.graph.fragment import Node
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import OPS
+from search_spaces.graph.zero_channels import acts_by_place, is_dense
 
 Terms = dict[int, int]
 Label = tuple[object, ...]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from nas.hashing import chains, trees
-from nas.hashing.field import code
 from nas.hashing.form import condensed, form_of, sweep, tie_breaks
+from nas.hashing.prime_field import code
 from nas.hashing.rules import Rules
-from search_spaces.graph import Graph
+from search_spaces.graph.graph import Graph
 
 
 def graph_key(graph: Graph, rules: Rules) -> str:

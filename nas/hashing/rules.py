@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from search_spaces.catalog import unknown
-from search_spaces.space import Space
+from search_spaces.registry import unknown
+from search_spaces.space.space import Space
 
 DEFAULT = "exact"
 
@@ -49,13 +49,13 @@ RULES: dict[str, RuleRow] = {
     "bn-scale": RuleRow(1, "bn_scale", "and batch normalisation forgets a positive factor, up to its eps"),
     "bn-bias": RuleRow(2, "bias_of_zero", "a normalised zero stays, as the constant that it trains"),
     "nasbench201-published": RuleRow(
-        1, "nas.hashing.published:nasbench201_string", "NATS-Bench's unique string of a cell, zeros simplified"
+        1, "nas.hashing.benchmark_strings:nasbench201_string", "NATS-Bench's unique string of a cell, zeros simplified"
     ),
     "nasbench201-published-zeros": RuleRow(
-        1, "nas.hashing.published:nasbench201_string_with_zeros", "the same, zeros not simplified"
+        1, "nas.hashing.benchmark_strings:nasbench201_string_with_zeros", "the same, zeros not simplified"
     ),
     "nasbench101-published": RuleRow(
-        1, "nas.hashing.published:nasbench101_cell", "isomorphism of NAS-Bench-101's labelled cells"
+        1, "nas.hashing.benchmark_strings:nasbench101_cell", "isomorphism of NAS-Bench-101's labelled cells"
     ),
 }
 

@@ -22,8 +22,10 @@ from typing import NamedTuple
 
 from nas.hashing.canonical import regrouped
 from nas.hashing.chains import program_of
-from nas.hashing.field import code
-from search_spaces.graph import Fragment, Graph, recall, remember
+from nas.hashing.prime_field import code
+from search_spaces.graph.fragment import Fragment
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.memo import recall, remember
 
 _COMMUTE = ("add", "mul")
 

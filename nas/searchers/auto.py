@@ -11,12 +11,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from nas.searchers import Look, Outcome, Searcher
-from nas.searchers.bayesian import BayesianSearch
 from nas.searchers.evolution import AgingEvolution
 from nas.searchers.nsga2 import Nsga2
-from nas.searchers.predictor import PredictorSearch
-from search_spaces.space import Genotype, Space
+from nas.searchers.protocol import Look, Outcome, Searcher
+from nas.searchers.surrogates.bayesian import BayesianSearch
+from nas.searchers.surrogates.tree_ensemble import PredictorSearch
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 
 SWITCH = 1000
 """Paid outcomes after which trees take over from Gaussian processes."""

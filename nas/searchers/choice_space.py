@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
-from search_spaces.space import Genotype, GenotypeError, Rng, Value
+from search_spaces.space.genotype import Genotype, GenotypeError, Rng, Value
 
 if TYPE_CHECKING:
     import numpy
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ChoiceSpace(Protocol):
-    """Named choices among listed options, some of which may depend on others: ``search_spaces.space.Space`` is one.
+    """Named choices among listed options, some of which may depend on others: ``search_spaces.space.space.Space`` is one.
 
     The methods are those of ``Space``, which says what each does.
     """

@@ -12,9 +12,10 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from nas.pareto import dominates
-from nas.searchers import Outcome
-from search_spaces.space import Genotype, Space
+from nas.candidates.pareto import dominates
+from nas.searchers.protocol import Outcome
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 
 
 class AgingEvolution:

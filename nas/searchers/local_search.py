@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nas.pareto import dominates
-from nas.searchers import Outcome
+from nas.candidates.pareto import dominates
 from nas.searchers.choice_space import ChoiceSpace
 from nas.searchers.low_discrepancy import genotypes
-from search_spaces.catalog import unknown
-from search_spaces.space import Genotype
+from nas.searchers.protocol import Outcome
+from search_spaces.registry import unknown
+from search_spaces.space.genotype import Genotype
 
 _STARTS = ("random", "lattice", "sobol")
 # Draws for a start that is new, before the space counts as seen.

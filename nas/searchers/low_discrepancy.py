@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nas.searchers import Outcome
 from nas.searchers.choice_space import ChoiceSpace
-from search_spaces.catalog import unknown
-from search_spaces.space import Genotype
+from nas.searchers.protocol import Outcome
+from search_spaces.registry import unknown
+from search_spaces.space.genotype import Genotype
 
 if TYPE_CHECKING:
     import numpy

@@ -15,9 +15,9 @@ from math import inf, isfinite
 
 import numpy
 
-from nas.searchers import Outcome
 from nas.searchers.choice_space import ChoiceSpace
-from search_spaces.space import Genotype
+from nas.searchers.protocol import Outcome
+from search_spaces.space.genotype import Genotype
 
 
 def fronts(outcomes: Sequence[Outcome]) -> list[list[int]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from nas.searchers import Outcome
-from search_spaces.space import Genotype, Space
+from nas.searchers.protocol import Outcome
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 
 
 class RandomSearch:

@@ -10,10 +10,10 @@ import random
 from collections import deque
 from math import inf
 
-from nas.searchers import Look, Outcome, Searcher
 from nas.searchers.choice_space import ChoiceSpace
-from nas.searchers.shares import Asked, by_share
-from search_spaces.space import Genotype, Value
+from nas.searchers.multi_fidelity import Asked, by_share
+from nas.searchers.protocol import Look, Outcome, Searcher
+from search_spaces.space.genotype import Genotype, Value
 
 Change = tuple[str, Value]
 """A decision, and the option that it is changed to."""

@@ -13,17 +13,18 @@ from dataclasses import replace
 
 import numpy
 
-from nas.candidate import Candidate
-from nas.objectives import Objective, metric_row
-from nas.pareto import spread
-from nas.searchers import Free, Look, Outcome, Searcher
+from nas.candidates.candidate import Candidate
+from nas.candidates.metrics import metric_row
+from nas.candidates.objectives import Objective
+from nas.candidates.pareto import spread
 from nas.searchers.choice_space import ChoiceSpace
-from nas.searchers.encoding import Encoder, Rows, stacked
-from nas.searchers.gaussian_process import GaussianProcess, distances
-from nas.searchers.improvement import Bend
-from nas.searchers.model_based import finite
-from nas.searchers.shares import Asked, by_share
-from search_spaces.space import Genotype
+from nas.searchers.multi_fidelity import Asked, by_share
+from nas.searchers.protocol import Free, Look, Outcome, Searcher
+from nas.searchers.surrogates.acquisition import Bend
+from nas.searchers.surrogates.encoding import Encoder, Rows, stacked
+from nas.searchers.surrogates.gaussian_process import GaussianProcess, distances
+from nas.searchers.surrogates.model_based import finite
+from search_spaces.space.genotype import Genotype
 
 _FOLDS = 5
 _LEAST = 10  # outcomes that a recollection is made of
@@ -154,7 +155,7 @@ def earlier(
 ) -> tuple[list[Genotype], Recollection | None]:
     """Advice, at most ``count`` genotypes of this space spread over the front, and a recollection if there is any.
 
-    ``candidates`` of the earlier study (``nas.store.load_candidates``): the trained ones, or the scored ones where none
+    ``candidates`` of the earlier study (``nas.study.load.load_candidates``): the trained ones, or the scored ones where none
     was trained, whose zero-cost score then stands for a quality. Objectives that the study does not know are passed
     over; what hardware models predict and what is counted is free in a new search and not recollected.
     """

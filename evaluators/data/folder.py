@@ -1,0 +1,90 @@
+"""What every folder of annotated images has: records, splits, and paths that stay inside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluators.evaluator import DataError
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image, and its class or the file of its mask."""
+
+    image: Path
+    target: int | Path
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The classes of a folder and the examples of its two splits."""
+
+    class_names: tuple[str, ...]
+    train: list[Example]
+    validation: list[Example]
+
+
+def folder_of(text: str, kind: str) -> Path:
+    """The folder of ``kind:FOLDER``, absolute. Raises ``DataError`` where it is none."""
+    given, colon, folder = text.partition(":")
+    if given != kind or not colon:
+        raise DataError(f"no such data {text!r}; give digits or {kind}:FOLDER")
+    root = Path(folder).expanduser()
+    if not folder or "\0" in folder or not root.is_dir():
+        raise DataError(f"{text!r}: no folder {folder!r}; give {kind}:FOLDER with a folder that exists")
+    return root.resolve()
+
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".JPG", ".JPEG", ".PNG")
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One annotated image: boxes [M, 4] of x1, y1, x2, y2 in its pixels, each with area, and M class names."""
+
+    image: Path
+    boxes: npt.NDArray[np.float64]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """The classes of a folder and the images of its two splits."""
+
+    class_names: tuple[str, ...]
+    train: list[Record]
+    validation: list[Record]
+
+
+def random_split(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]:
+    """Four fifths and one fifth of the items, each in the order given."""
+    held_out = set(np.random.default_rng([seed, 3]).permutation(len(items))[: max(1, len(items) // 5)].tolist())
+    first = [item for index, item in enumerate(items) if index not in held_out]
+    return first, [item for index, item in enumerate(items) if index in held_out]
+
+
+def inside(folder: Path, name: object, source: str) -> Path:
+    """``folder / name``, refused when it leaves the folder."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise DataError(f"{source}: {name!r} is no file name; correct it")
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder):
+        raise DataError(f"{source}: file {name!r} lies outside {folder}; keep every image inside the folder")
+    return path
+
+
+def _box(numbers: Sequence[object], source: str) -> tuple[float, float, float, float]:
+    try:
+        a, b, c, d = (float(number) for number in numbers)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise DataError(f"{source}: box {numbers!r} is not four numbers; correct it") from None
+    if not all(map(math.isfinite, (a, b, c, d))):
+        raise DataError(f"{source}: box {numbers!r} holds a number that is not finite; correct it")
+    return a, b, c, d

@@ -1,0 +1,173 @@
+"""Pascal VOC folders: boxes from XML, masks from PNG, each read within bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evaluators.data.folder import (
+    IMAGE_SUFFIXES,
+    Annotations,
+    Example,
+    ImageFolder,
+    Record,
+    _box,
+    folder_of,
+    inside,
+    random_split,
+)
+from evaluators.evaluator import DataError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+
+# fmt: off
+VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)
+
+
+# fmt: on
+MAX_CLASSES = 255
+"""Masks hold a class a byte, and 255 is no class."""
+
+
+# -- Pascal VOC's masks -----------------------------------------------------------------------------------------------
+
+
+def read_voc_masks(text: str, seed: int) -> ImageFolder:
+    """What ``voc:FOLDER`` holds to segment: ``JPEGImages``, ``SegmentationClass``, ``ImageSets/Segmentation``.
+
+    Without ``train.txt`` and ``val.txt`` there, the seed splits the masks, four fifths to train. Raises ``DataError``.
+    """
+    root = folder_of(text, "voc")
+    for part in ("JPEGImages", "SegmentationClass"):
+        if not (root / part).is_dir():
+            raise DataError(
+                f"{root}: no folder {part} in it; to segment, a VOC data set has JPEGImages and SegmentationClass"
+            )
+    lists = [root / "ImageSets" / "Segmentation" / f"{part}.txt" for part in ("train", "val")]
+    if all(path.is_file() for path in lists):
+        train, validation = (voc_names(path) for path in lists)
+    else:
+        train, validation = random_split(sorted(p.stem for p in (root / "SegmentationClass").glob("*.png")), seed)
+    if shared := set(train) & set(validation):
+        raise DataError(f"{root}: {min(shared)} is in train.txt and in val.txt; each image belongs to one of them")
+    if not train or not validation:
+        raise DataError(f"{root}: {len(train)} training and {len(validation)} validation masks; both need some")
+    examples = [[_voc_example(root, name) for name in names] for names in (train, validation)]
+    return ImageFolder(voc_mask_names(text), *examples)
+
+
+def voc_mask_names(text: str) -> tuple[str, ...]:
+    """The classes of masks, background first: the lines of ``class_names.txt``, or Pascal VOC's own 21."""
+    path = folder_of(text, "voc") / "class_names.txt"
+    if not path.is_file():
+        return VOC_CLASSES
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); it names one class a line, background first") from None
+    if not 2 <= len(names) <= MAX_CLASSES or len(set(names)) != len(names):
+        raise DataError(
+            f"{path}: {len(names)} names; give 2 to {MAX_CLASSES} that differ, one a line, background first"
+        )
+    return tuple(names)
+
+
+def _voc_example(root: Path, name: str) -> Example:
+    if Path(name).name != name:
+        raise DataError(f"{root}: image name {name!r} is a path; list names without folders")
+    mask = inside(root, f"SegmentationClass/{name}.png", str(root))
+    if not mask.is_file():
+        raise DataError(f"{root / 'SegmentationClass'}: no mask {name}.png, which the lists name; add it")
+    for suffix in IMAGE_SUFFIXES:
+        image = inside(root, f"JPEGImages/{name}{suffix}", str(root))
+        if image.is_file():
+            return Example(image, mask)
+    raise DataError(f"{root / 'JPEGImages'}: no image {name}{IMAGE_SUFFIXES[0]} to the mask {mask.name}; add it")
+
+
+MAX_XML_BYTES = 4_000_000
+
+
+# -- Pascal VOC -----------------------------------------------------------------------------------------------------
+
+
+def _voc(root: Path, seed: int) -> Annotations:
+    """Class names in alphabetical order, training and validation records.
+
+    Corner coordinates are taken as edges in pixels; ``difficult`` objects and boxes without area are left out.
+    """
+    for part in ("Annotations", "JPEGImages"):
+        if not (root / part).is_dir():
+            raise DataError(f"{root}: no folder {part} in it; a VOC data set has Annotations and JPEGImages")
+    lists = [root / "ImageSets" / "Main" / f"{part}.txt" for part in ("train", "val")]
+    if all(path.is_file() for path in lists):
+        train, validation = (voc_names(path) for path in lists)
+    else:
+        train, validation = random_split(sorted(path.stem for path in (root / "Annotations").glob("*.xml")), seed)
+    if shared := set(train) & set(validation):
+        raise DataError(f"{root}: {min(shared)} is in train.txt and in val.txt; each image belongs to one of them")
+    if not train or not validation:
+        raise DataError(f"{root}: {len(train)} training and {len(validation)} validation images; both need some")
+    records = [[_voc_record(root, name) for name in names] for names in (train, validation)]
+    classes = sorted({name for part in records for record in part for name in record.classes})
+    return Annotations(tuple(classes), records[0], records[1])
+
+
+def voc_names(path: Path) -> list[str]:
+    """The names in a list of VOC's ImageSets. Raises ``DataError``."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); it lists one image name a line") from None
+    return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+
+
+def _voc_record(root: Path, name: str) -> Record:
+    if Path(name).name != name:
+        raise DataError(f"{root}: image name {name!r} is a path; list names without folders")
+    annotation = inside(root, f"Annotations/{name}.xml", str(root))
+    tree = _parse_xml(annotation)
+    boxes: list[tuple[float, float, float, float]] = []
+    classes: list[str] = []
+    for item in tree.iter("object"):
+        if (item.findtext("difficult") or "0").strip() == "1":
+            continue
+        label = (item.findtext("name") or "").strip()
+        if not label:
+            raise DataError(f"{annotation}: an object has no name; correct it")
+        corners = [item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
+        x1, y1, x2, y2 = _box(corners, str(annotation))
+        if x1 < x2 and y1 < y2:
+            boxes.append((x1, y1, x2, y2))
+            classes.append(label)
+    for suffix in IMAGE_SUFFIXES:
+        image = inside(root, f"JPEGImages/{name}{suffix}", str(root))
+        if image.is_file():
+            return Record(image, np.array(boxes, np.float64), tuple(classes))
+    raise DataError(f"{root / 'JPEGImages'}: no image {name}{IMAGE_SUFFIXES[0]}, which {annotation.name} describes")
+
+
+def _parse_xml(path: Path) -> Element:
+    """The root element. A document type is refused: entities in it can expand without bound."""
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import ParseError, fromstring
+
+    try:
+        if path.stat().st_size > MAX_XML_BYTES:
+            raise DataError(f"{path}: over {MAX_XML_BYTES} bytes; no annotation of one image is that large")
+        root: Element = fromstring(path.read_bytes(), forbid_dtd=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); each listed image needs its annotation") from None
+    except DefusedXmlException:
+        raise DataError(f"{path}: declares a document type; annotations need none, take it out") from None
+    except (ParseError, LookupError, UnicodeError) as error:
+        raise DataError(f"{path}: no well-formed XML ({error}); correct it") from None
+    return root

@@ -1,0 +1,1 @@
+"""Devices on other machines, and the agent that runs there."""

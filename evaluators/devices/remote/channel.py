@@ -1,0 +1,160 @@
+"""The near side of a measurement: sends requests to an agent, waits no longer than told, and ends what hangs."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import platform
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import IO, Any, Protocol
+
+from evaluators.devices.device import CannotRun, DeviceUnavailable, MeasurementFailed, MeasurementTimeout
+
+START_S = 120.0
+_LONGEST_ANSWER = 256 * 2**20
+AGENT = "from evaluators.devices.remote.agent import main; main()"
+
+
+class Channel(Protocol):
+    """Sends one request at a time to an agent. Raises ``DeviceError``."""
+
+    @property
+    def where(self) -> str: ...
+
+    def request(self, work: str, payload: Mapping[str, Any], timeout_s: float) -> dict[str, Any]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Pipe:
+    """An agent that runs: its ends, how to end it at once, and what it last said of itself."""
+
+    to_agent: IO[bytes]
+    from_agent: IO[bytes]
+    end: Callable[[], None]
+    last_words: Callable[[], str]
+
+
+class AgentChannel:
+    """Requests to an agent that ``start`` brings up, again after each end."""
+
+    def __init__(self, start: Callable[[], Pipe], where: str) -> None:
+        self.where = where
+        self._start = start
+        self._pipe: Pipe | None = None
+        self._lock = threading.Lock()
+
+    def request(self, work: str, payload: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """What ``work`` (``module:function``) made of ``payload``; ``MeasurementTimeout`` after ``timeout_s``."""
+        line = json.dumps({"work": work, "payload": payload}).encode() + b"\n"
+        with self._lock:
+            if self._pipe is None:
+                self._pipe = self._start()
+                self._exchange(self._pipe, b"", START_S)
+            reply = self._exchange(self._pipe, line, timeout_s)
+        match reply:
+            case {"ok": dict(answer)}:
+                return answer
+            case {"error": {"kind": "missing", "message": message}}:
+                raise DeviceUnavailable(f"{self.where}: {message}")
+            case {"error": {"kind": "refused", "message": message}}:
+                raise CannotRun(f"{self.where}: {message}")
+            case {"error": {"kind": kind, "message": message}}:
+                raise MeasurementFailed(f"{self.where}: {kind}: {message}")
+        raise MeasurementFailed(f"{self.where}: the agent's answer is of no known form")
+
+    def _exchange(self, pipe: Pipe, line: bytes, timeout_s: float) -> dict[str, Any]:
+        """Send a line and wait for one. Done in a thread: a write blocks too when nobody reads."""
+        answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+        def talk() -> None:
+            try:
+                pipe.to_agent.write(line)
+                pipe.to_agent.flush()
+                answers.put(pipe.from_agent.readline(_LONGEST_ANSWER))
+            except (OSError, EOFError, ValueError):  # it ended; ValueError: its pipe was closed meanwhile
+                answers.put(b"")
+
+        threading.Thread(target=talk, daemon=True).start()
+        try:
+            received = answers.get(timeout=timeout_s)
+        except queue.Empty:
+            self.close()
+            raise MeasurementTimeout(
+                f"{self.where}: no answer within {timeout_s:.0f} s; its process was ended"
+            ) from None
+        except BaseException:  # interrupted: what it still has to say answers nobody
+            self.close()
+            raise
+        try:
+            reply: dict[str, Any] = json.loads(received)
+            if not isinstance(reply, dict):
+                raise ValueError(reply)
+        except ValueError:
+            words = pipe.last_words()
+            self.close()
+            raise MeasurementFailed(
+                f"{self.where}: the measuring process ended without an answer{': ' + words if words else ''}"
+            ) from None
+        return reply
+
+    def close(self) -> None:
+        """End the agent, in the middle of its work if need be."""
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.end()
+
+
+def local_channel(env: Mapping[str, str] | None = None) -> AgentChannel:
+    """An agent in a process of this machine, with ``env`` added to its environment."""
+
+    def start() -> Pipe:
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the process runs
+        path = os.pathsep.join(p for p in sys.path if p)
+        process = subprocess.Popen(  # noqa: S603 - this very Python, nothing from outside
+            [sys.executable, "-c", AGENT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env={**os.environ, "PYTHONPATH": path, **(env or {})},
+            start_new_session=True,
+        )
+        to_agent, from_agent = process.stdin, process.stdout
+        assert to_agent is not None
+        assert from_agent is not None
+
+        def last_words() -> str:
+            try:
+                process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                return "what it answered is not JSON"
+            complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - 2000))
+            lines = complaints.read().decode(errors="replace").strip().splitlines()
+            return f"exit status {process.returncode}" + (f", {lines[-1]}" if lines else "")
+
+        def end() -> None:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with whatever it started itself
+            process.wait()
+            for stream in (to_agent, from_agent, complaints):
+                with contextlib.suppress(OSError):  # what was still to be written has nobody to go to
+                    stream.close()
+
+        return Pipe(to_agent, from_agent, end, last_words)
+
+    return AgentChannel(start, platform.node() or "localhost")
+
+
+def encode(data: bytes) -> str:
+    """Bytes for a payload."""
+    return base64.b64encode(data).decode("ascii")

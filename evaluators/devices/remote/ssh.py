@@ -1,0 +1,169 @@
+"""Another machine on SSH: the model file is written here, sent there, and run by a small agent that is sent along.
+
+The machine needs Python 3.9 or later, numpy and the runtime. Its host key must be in a known_hosts file: an unknown or
+changed key is refused. Nothing is installed: the agent runs from a temporary folder that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any, cast
+
+from evaluators.devices.address import Address
+from evaluators.devices.device import AddressError, DeviceUnavailable
+from evaluators.devices.remote.channel import AGENT, AgentChannel, Pipe
+from evaluators.devices.runtime_device import Runtime, RuntimeDevice, Settings, read_settings
+from search_spaces.registry import import_object, named_row
+
+RUNTIMES: dict[str, str] = {
+    "onnxruntime": "evaluators.devices.runtimes.onnx_runtime:runtime",
+    "openvino": "evaluators.devices.runtimes.openvino_cpu:runtime",
+    "litert": "evaluators.devices.runtimes.litert:runtime",
+    "coral": "evaluators.devices.runtimes.coral:runtime",
+}
+# What the agent needs there, by path below ``evaluators``
+_SENT = ("devices/timing.py", "devices/remote/agent.py", "devices/runtimes/litert.py")
+_PACKAGES = ("", "devices/", "devices/remote/", "devices/runtimes/")
+_PYTHON = re.compile(r"[A-Za-z0-9_./-]+")
+_IDLE_S = 600.0  # beyond the limit of one measurement
+# The whole remote command: the keeper's text comes as the first line, as JSON
+_START = "import json, sys; exec(json.loads(sys.stdin.readline()))"
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where to connect and as whom; ``key`` and ``known_hosts`` are files, the user's own where ``None``."""
+
+    host: str
+    port: int
+    user: str
+    key: Path | None
+    known_hosts: Path | None
+    python: str
+
+
+def _connect(host: Host) -> Any:
+    """A connected client. Raises ``DeviceUnavailable``."""
+    try:
+        import paramiko
+    except ImportError:
+        raise DeviceUnavailable("SSH needs the package paramiko; pip install paramiko") from None
+
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    where = f"{host.host}:{host.port}"
+    try:
+        if host.known_hosts is None:
+            client.load_system_host_keys()
+        else:
+            client.load_host_keys(str(host.known_hosts))
+        client.connect(
+            host.host,
+            host.port,
+            host.user or None,
+            key_filename=None if host.key is None else str(host.key),
+            look_for_keys=host.key is None,
+            allow_agent=host.key is None,
+            timeout=20,
+            banner_timeout=20,
+            auth_timeout=20,
+        )
+    except paramiko.BadHostKeyException as error:
+        client.close()
+        raise DeviceUnavailable(
+            f"{where}: its host key is not the one in known_hosts ({error}); if the machine was set up anew, replace it"
+        ) from None
+    except (paramiko.SSHException, OSError) as error:
+        client.close()
+        hint = f"; ssh-keyscan -p {host.port} {host.host} shows its key" if "known_hosts" in str(error) else ""
+        raise DeviceUnavailable(f"{where}: no SSH connection: {error}{hint}") from None
+    client.get_transport().set_keepalive(15)
+    return client
+
+
+def _execute(client: Any, host: Host) -> Any:
+    """A session in which the remote Python waits for the keeper's text. Raises ``DeviceUnavailable``."""
+    import paramiko
+
+    try:
+        channel = client.get_transport().open_session(timeout=20)
+        channel.exec_command(shlex.join([host.python, "-c", _START]))
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        client.close()
+        raise DeviceUnavailable(f"{host.host}: cannot run {host.python}: {error}") from None
+    return channel
+
+
+def _sources(runtime: Runtime) -> dict[str, str]:
+    """The agent's files by their path on the far side."""
+    folder = files("evaluators")
+    module = runtime.work.partition(":")[0].partition(".")[2].replace(".", "/") + ".py"
+    sent = {f"evaluators/{name}": (folder / name).read_text() for name in {*_SENT, module}}
+    return {**{f"evaluators/{package}__init__.py": "" for package in _PACKAGES}, **sent}
+
+
+def _starter(host: Host, runtime: Runtime, settings: Settings) -> Callable[[], Pipe]:
+    order = {
+        "files": _sources(runtime),
+        "agent": AGENT,
+        "env": {"OMP_NUM_THREADS": str(settings.threads)},
+        "idle_s": settings.timeout_s + _IDLE_S,
+    }
+    keeper = (files("evaluators.devices.remote") / "ssh_keeper.py").read_text()
+    first_lines = f"{json.dumps(keeper)}\n{json.dumps(order)}\n".encode()
+
+    def start() -> Pipe:
+        client = _connect(host)
+        channel = _execute(client, host)
+        to_agent = channel.makefile_stdin("wb")
+        from_agent = channel.makefile("rb")
+        complaints = channel.makefile_stderr("rb")
+        with contextlib.suppress(OSError):  # then there is no answer either, and that is reported
+            to_agent.write(first_lines)
+            to_agent.flush()
+
+        def last_words() -> str:
+            channel.settimeout(2)
+            try:
+                lines = complaints.read().decode(errors="replace").strip().splitlines()
+            except OSError:
+                return ""
+            return str(lines[-1]) if lines else ""
+
+        def end() -> None:
+            """Close the keeper's input and let it clean up; then the connection."""
+            channel.shutdown_write()
+            channel.status_event.wait(10)
+            client.close()
+
+        return Pipe(cast(IO[bytes], to_agent), cast(IO[bytes], from_agent), end, last_words)
+
+    return start
+
+
+def device(address: Address) -> RuntimeDevice:
+    """``ssh://user@host:22/litert?threads=4&precision=int8&python=python3&key=~/.ssh/id_ed25519&known_hosts=FILE``."""
+    user, name, port = address.user_host_port(22)
+    runtime: Runtime = import_object(named_row("runtime", address.path, RUNTIMES))()
+    settings = read_settings(address, runtime.precisions)
+    python = address.text_option("python", "python3")
+    if not _PYTHON.fullmatch(python) or python.startswith("-"):
+        raise AddressError(f"{address.text!r}: python must be the path of a program, not {python!r}")
+    key, known_hosts = address.text_option("key"), address.text_option("known_hosts")
+    host = Host(
+        host=name,
+        port=port,
+        user=user,
+        key=Path(key).expanduser() if key else None,
+        known_hosts=Path(known_hosts).expanduser() if known_hosts else None,
+        python=python,
+    )
+    channel = AgentChannel(_starter(host, runtime, settings), name)
+    return RuntimeDevice(runtime, settings, channel)

@@ -1,0 +1,100 @@
+"""A device that may fail: asked again, and left alone once it fails too often in a row."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from evaluators.devices.device import Device, DeviceError, DeviceQuarantined, Measurement
+from search_spaces.graph.graph import Graph
+
+
+class Flaky:
+    """A device that is asked again and, after ``quarantine_after`` measurements in a row that failed, no more.
+
+    Each measurement is tried ``1 + retries`` times, with ``pause_s`` between, the device closed and opened anew. What
+    another try cannot change (a network that the device cannot hold, outputs that differ) is neither retried nor
+    counted. ``report`` is told of every failed try and of the quarantine. Whoever measures gets a ``DeviceError`` to
+    record; ``release`` ends a quarantine.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        retries: int = 2,
+        quarantine_after: int = 3,
+        pause_s: float = 1.0,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        if retries < 0 or quarantine_after < 1 or pause_s < 0:
+            raise ValueError(
+                f"needs retries >= 0, quarantine_after >= 1, pause_s >= 0, not {retries}, {quarantine_after}, {pause_s}"
+            )
+        self._device = device
+        self._retries = retries
+        self._quarantine_after = quarantine_after
+        self._pause_s = pause_s
+        self._report = report or (lambda text: None)
+        self._lock = threading.Lock()
+        self._failed_in_a_row = 0
+        self._last = ""
+
+    @property
+    def name(self) -> str:
+        return self._device.name
+
+    @property
+    def precision(self) -> str:
+        return self._device.precision
+
+    @property
+    def batch(self) -> int:
+        return self._device.batch
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the device is no longer asked."""
+        return self._failed_in_a_row >= self._quarantine_after
+
+    def release(self) -> None:
+        """Ask the device again."""
+        self._failed_in_a_row = 0
+
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+        """As the device's own. Raises ``DeviceQuarantined``, or the last try's error."""
+        with self._lock:
+            if self.quarantined:
+                raise DeviceQuarantined(
+                    f"{self.name} failed {self._failed_in_a_row} times in a row and is not asked again: {self._last}"
+                )
+            return self._tried(graph, seed, keep)
+
+    def _tried(self, graph: Graph, seed: int, keep: Path | None) -> Measurement:
+        for attempt in range(1 + self._retries):
+            try:
+                measured = self._device.measure(graph, seed=seed, keep=keep)
+            except DeviceError as error:
+                if not error.transient:
+                    raise
+                self._last = str(error)
+                self._report(f"{self.name}: try {attempt + 1} of {1 + self._retries} failed: {error}")
+                self._device.close()
+                if attempt == self._retries:
+                    self._failed()
+                    raise
+                time.sleep(self._pause_s)
+            else:
+                self._failed_in_a_row = 0
+                return measured
+        raise AssertionError("the last try returns or raises")
+
+    def _failed(self) -> None:
+        self._failed_in_a_row += 1
+        if self.quarantined:
+            self._report(f"{self.name}: {self._failed_in_a_row} failures in a row, not asked again")
+
+    def close(self) -> None:
+        self._device.close()

@@ -1,0 +1,167 @@
+"""A device that runs model files in a runtime: writes the file, sends it to an agent, checks outputs, sums up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluators.devices.address import Address
+from evaluators.devices.device import Measurement, MeasurementFailed
+from evaluators.devices.model_check import Prepared, channels_first, check_outputs, keep_model, prepare
+from evaluators.devices.remote.agent import pack_array, unpack_array
+from evaluators.devices.remote.channel import Channel, encode, local_channel
+from evaluators.devices.timing import TimingPlan, summarise
+from search_spaces.graph.graph import Graph
+
+_INTERRUPTED = 0.1  # interruptions a repeat that are warned of: the median of shorter runs does not notice
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model file after a vendor's compiler, and what the compiler said."""
+
+    model: bytes
+    extra: Mapping[str, float] = field(default_factory=dict)
+    fallback_ops: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def _unchanged(model: bytes) -> Compiled:
+    return Compiled(model)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One runtime: the function that an agent runs, the files that it takes, and what turns a file into its own.
+
+    The module of ``work`` is sent to remote machines: Python 3.9, its standard library, numpy and the runtime alone.
+    The first precision is the default.
+    """
+
+    name: str
+    work: str
+    file_format: str
+    precisions: tuple[str, ...]
+    compile: Callable[[bytes], Compiled] = _unchanged
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: precision, threads of the runtime, processors to stay on (all where empty), limits."""
+
+    precision: str
+    threads: int
+    cpus: tuple[int, ...]
+    plan: TimingPlan
+    timeout_s: float
+
+
+def read_settings(address: Address, precisions: tuple[str, ...]) -> Settings:
+    """The options that all runtimes share. Raises ``AddressError``."""
+    return Settings(
+        precision=address.choice("precision", precisions),
+        threads=address.whole("threads", 1, 1, 1024),
+        cpus=tuple(address.cpus()),
+        plan=address.plan(),
+        timeout_s=address.timeout_s(),
+    )
+
+
+class RuntimeDevice:
+    """A runtime at the other end of a channel. Batch 1: the files hold one sample."""
+
+    batch = 1
+
+    def __init__(self, runtime: Runtime, settings: Settings, channel: Channel) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._channel = channel
+        self.precision = settings.precision
+        self.name = f"{runtime.name}-{settings.precision}-{settings.threads}t"
+
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+        """Time ``graph`` with weights from ``seed``. Raises ``DeviceError``."""
+        prepared = prepare(graph, self._runtime.file_format, self.precision, seed)
+        compiled = self._runtime.compile(prepared.model)
+        answer = self._channel.request(
+            self._runtime.work, self._payload(compiled.model, prepared), self._settings.timeout_s
+        )
+        self._check(prepared, answer)
+        kept = keep_model(graph, compiled.model, keep, self.name, self._runtime.file_format)
+        return measurement(answer, self._settings.plan, f"{self.name}@{self._channel.where}", compiled, kept)
+
+    def check(self, prepared: Prepared) -> None:
+        """Run without timing, for a file that is timed elsewhere. Raises ``OutputMismatch``, ``DeviceError``."""
+        payload = self._payload(prepared.model, prepared)
+        payload["plan"] = asdict(TimingPlan(0, 0.0, 1.0, 1, 1, 0.0))
+        self._check(prepared, self._channel.request(self._runtime.work, payload, self._settings.timeout_s))
+
+    def _payload(self, model: bytes, prepared: Prepared) -> dict[str, Any]:
+        return {
+            "model": encode(model),
+            "inputs": [pack_array(x) for x in prepared.inputs],
+            "threads": self._settings.threads,
+            "cpus": list(self._settings.cpus),
+            "plan": asdict(self._settings.plan),
+        }
+
+    def _check(self, prepared: Prepared, answer: Mapping[str, Any]) -> None:
+        try:
+            outputs = {str(name): unpack_array(packed) for name, packed in answer["outputs"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise MeasurementFailed(f"{self.name}: the agent's answer holds no outputs") from None
+        if self._runtime.file_format == "tflite":
+            outputs = {name: channels_first(value) for name, value in outputs.items()}
+        check_outputs(self.name, self.precision, prepared.expected, outputs)
+
+    def close(self) -> None:
+        """End the agent."""
+        self._channel.close()
+
+
+def measurement(
+    answer: Mapping[str, Any], plan: TimingPlan, source: str, compiled: Compiled, kept: Path | None = None
+) -> Measurement:
+    """What an agent's answer amounts to. Raises ``MeasurementFailed`` where its times are none."""
+    try:
+        samples = [float(s) for s in answer["samples_ms"]]
+        init_ms = float(answer["init_ms"])
+        interruptions = float(answer.get("interruptions", 0))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        samples = []
+    if not samples or not all(0 < s < math.inf for s in samples):
+        raise MeasurementFailed(f"{source}: the agent's answer holds no positive times")
+    summary = summarise(samples, plan.precision)
+    warnings = summary.warnings + compiled.warnings
+    if interruptions > _INTERRUPTED * summary.repeats:
+        warnings += (f"other work took the processor away {interruptions:.0f} times in {summary.repeats} repeats",)
+    extra = {
+        "iqr_ms": summary.iqr_ms,
+        "outliers": float(summary.outliers),
+        "interruptions": interruptions,
+        "init_ms": init_ms,
+        "model_kib": len(compiled.model) / 1024,
+        **compiled.extra,
+    }
+    return Measurement(
+        latency_ms=summary.latency_ms,
+        std_ms=summary.std_ms,
+        low_ms=summary.low_ms,
+        high_ms=summary.high_ms,
+        repeats=summary.repeats,
+        source=f"measured:{source}",
+        extra=extra,
+        fallback_ops=compiled.fallback_ops,
+        warnings=warnings,
+        model_file=kept,
+    )
+
+
+def local_device(runtime: Runtime, address: Address) -> RuntimeDevice:
+    """The runtime in a process of this machine."""
+    address.no_place()
+    settings = read_settings(address, runtime.precisions)
+    return RuntimeDevice(runtime, settings, local_channel({"OMP_NUM_THREADS": str(settings.threads)}))

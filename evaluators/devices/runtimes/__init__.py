@@ -1,0 +1,1 @@
+"""Runtimes and compilers: one a file."""

@@ -1,0 +1,74 @@
+"""What a quality evaluator is, the ways in which one may fail, and which one serves which data."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from search_spaces.graph.graph import Graph
+
+
+class EvaluationFailure(Exception):
+    """A candidate that cannot be evaluated: recorded with its reason, and the search goes on."""
+
+    code = "failed"
+
+
+class Diverged(EvaluationFailure):
+    """The loss is no longer a finite number."""
+
+    code = "diverged"
+
+
+class OutOfTime(EvaluationFailure):
+    """Training took longer than its time limit."""
+
+    code = "out_of_time"
+
+
+class OutOfMemory(EvaluationFailure):
+    """Training needs, or asked for, more memory than there is."""
+
+    code = "out_of_memory"
+
+
+class NothingToTrain(EvaluationFailure):
+    """The network has no parameters: what its operations give does not depend on its input, or they learn nothing."""
+
+    code = "nothing_to_train"
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; the message says what was wrong, where, and what to do."""
+
+
+class QualityEvaluator(Protocol):
+    """Trains a network at a stated proxy scale and measures it.
+
+    ``proxy`` are options that the candidate's space is built with for training; ``deploy`` those that the data ask of
+    the network itself, such as its number of classes. ``check`` raises ``ValueError`` for a network of a kind that it
+    cannot train: asked once, of one network of the space, before a search begins. Plain data: sent to worker processes
+    by value.
+
+    An evaluator may have more: ``quality``, the metric that searches maximise by default (else ``map``); ``task``, that
+    of the networks it trains (``search_spaces.tasks``), for spaces that have another;
+    ``cache_identity()``, all that its results depend on but network and seed: ``evaluator`` with its version, ``data``
+    with their digest, and ``fidelity``; ``evaluate_architecture(text, seed=)`` in place of ``evaluate``, where it
+    knows networks by what they are called.
+    """
+
+    name: str
+
+    @property
+    def time_limit_s(self) -> float: ...
+
+    @property
+    def proxy(self) -> dict[str, Any]: ...
+
+    @property
+    def deploy(self) -> dict[str, Any]: ...
+
+    def describe(self) -> str: ...
+
+    def check(self, graph: Graph) -> None: ...
+
+    def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]: ...

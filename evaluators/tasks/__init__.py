@@ -1,0 +1,1 @@
+"""Tasks: a head's targets, losses and metrics."""

@@ -1,0 +1,196 @@
+"""Trains a detector from scratch at a stated small scale and measures its mAP on held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from evaluators.data.detection import DetectionData, Split, class_names, load_detection_data
+from evaluators.tasks import ssd_head as ssd_training
+from evaluators.tasks import yolo_head as yolo_training
+from evaluators.tasks.coco_map import coco_map
+from evaluators.tasks.ssd import level_count
+from evaluators.training.initialisation import zero_residual_branches
+from evaluators.training.loop import Loss, answers, estimate_statistics, train
+from evaluators.training.memory_limit import memory_errors
+from evaluators.training.settings import Recipe, with_recipe
+from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import GraphModule, to_module
+
+Shapes = Mapping[str, Sequence[int]]
+_cached_data = lru_cache(maxsize=2)(load_detection_data)
+
+
+@dataclass(frozen=True)
+class DetectionTraining(Recipe):
+    """Trains each candidate from scratch on small images and reports the mAP of held-out ones.
+
+    The defaults are for ``digits``; ``detection_training`` has those for other data. Candidates are built with the
+    options in ``proxy``. The result repeats to the bit for the same seed, thread count and build of PyTorch.
+
+    min_anchor_scale: of ``ssd.anchors``. match_iou: from which overlap an anchor answers for a box. The others: see
+    ``Recipe``.
+    """
+
+    min_anchor_scale: float = 0.4
+    match_iou: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_positive("min_anchor_scale", "match_iou")
+
+    @property
+    def name(self) -> str:
+        return "detection"
+
+    @property
+    def task(self) -> str:
+        """What the networks are to do: searches put such a head on spaces that have another."""
+        return "detect"
+
+    @property
+    def num_classes(self) -> int:
+        """Of the data, without the background. Raises ``DataError``."""
+        return len(class_names(self.data))
+
+    def load(self) -> DetectionData:
+        """The data set, loaded once a process. Raises ``DataError``."""
+        return _cached_data(self.data, **self.data_arguments)
+
+    def check(self, graph: Graph) -> None:
+        """ValueError where the graph takes other images than this trains on, or is no detector of its classes."""
+        check_detector(graph, self.image_size, self.num_classes)
+
+    def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]:
+        """``map`` and ``map50`` (0..1) after training, and ``final_loss``.
+
+        Raises ``Diverged``, ``OutOfTime``, ``OutOfMemory``; ValueError when the graph is no detector for these data.
+        """
+        data = self.load()
+        self.check(graph)
+        self.refuse_large(graph)
+        with memory_errors():
+            module, head = self._start(graph, seed)
+            loss = train(
+                module,
+                data.train.images,
+                head.loss(data.train, horizontal_flip=self.horizontal_flip),
+                steps=self.steps,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                horizontal_flip=self.horizontal_flip,
+                time_limit_s=self.time_limit_s,
+                seed=seed,
+            )
+            quality = measure(module, head, data)
+        return {**quality, "final_loss": loss}
+
+    def untrained(self, graph: Graph, *, seed: int) -> dict[str, float]:
+        """``map`` and ``map50`` of the same network before its first step, for comparison."""
+        data = self.load()
+        self.check(graph)
+        module, head = self._start(graph, seed)
+        estimate_statistics(module, data.train.images, np.random.default_rng(seed))
+        return measure(module, head, data)
+
+    def _start(self, graph: Graph, seed: int) -> tuple[GraphModule, Head]:
+        """The network as training begins with it, and its head."""
+        kind = head_kind(graph.output_shapes, self.image_size, self.num_classes)
+        head = kind.make(graph.output_shapes, self)
+        module = to_module(graph, seed)
+        zero_residual_branches(module)
+        head.start(module)
+        return module, head
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "voc": {"image_size": 128, "min_anchor_scale": 0.2, "horizontal_flip": True, "max_train_images": 2048},
+    "coco": {"image_size": 128, "min_anchor_scale": 0.2, "horizontal_flip": True, "max_train_images": 2048},
+}
+"""What each kind of data changes in the defaults: photographs are larger, and may be flipped."""
+
+
+def detection_training(data: str = "digits", **settings: Any) -> DetectionTraining:
+    """The training for ``digits``, ``voc:FOLDER`` or ``coco:FOLDER``; settings go over that kind's defaults."""
+    return with_recipe(DetectionTraining, "detection training", RECIPES, data, settings)
+
+
+class Head(Protocol):
+    """What a network's outputs mean: where they start, what they should be, and which boxes they stand for."""
+
+    def start(self, module: GraphModule) -> None:
+        """Set the weights that this head begins with."""
+
+    def loss(self, split: Split, *, horizontal_flip: bool) -> Loss:
+        """The loss of batches of these images."""
+
+    def detections(self, outputs: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Per image boxes [D, 4], falling scores [D] and labels [D]."""
+
+
+class HeadKind(NamedTuple):
+    """One kind of head, from the shapes of a network's outputs."""
+
+    loss: str  # in words
+    mismatch: Callable[[Shapes, int, int], str | None]  # why they are no such head of an image size and classes
+    make: Callable[[Shapes, DetectionTraining], Head]
+
+
+HEADS: dict[str, HeadKind] = {
+    "SSD": HeadKind(
+        ssd_training.LOSS,
+        ssd_training.ssd_mismatch,
+        lambda shapes, training: ssd_training.ssd_head(
+            shapes,
+            training.image_size,
+            training.num_classes,
+            min_anchor_scale=training.min_anchor_scale,
+            match_iou=training.match_iou,
+        ),
+    ),
+    "YOLO": HeadKind(
+        yolo_training.LOSS,
+        yolo_training.yolo_mismatch,
+        lambda shapes, training: yolo_training.yolo_head(shapes, training.image_size, training.num_classes),
+    ),
+}
+"""No outputs fit two of them: an SSD head scores a background besides the classes."""
+
+
+def head_kind(shapes: Shapes, image_size: int, classes: int) -> HeadKind:
+    """The kind that outputs of these shapes are. ValueError, with what is wrong for each kind, when they are none."""
+    level_count(shapes)
+    complaints = []
+    for name, kind in HEADS.items():
+        complaint = kind.mismatch(shapes, image_size, classes)
+        if complaint is None:
+            return kind
+        complaints.append(f"as {name}, {complaint}")
+    raise ValueError(f"no detection head for these data: {'; '.join(complaints)}")
+
+
+def check_detector(graph: Graph, size: int, classes: int) -> None:
+    """ValueError unless the graph takes images of ``size`` and its head, SSD or YOLO, scores so many ``classes``."""
+    if graph.input_shape != (3, size, size):
+        raise ValueError(
+            f"the network takes {graph.input_shape}, the data are (3, {size}, {size}); use image_size={size}"
+        )
+    head_kind(graph.output_shapes, size, classes)
+
+
+def measure(module: nn.Module, head: Head, data: DetectionData) -> dict[str, float]:
+    """``map`` and ``map50`` on the validation images. Raises ``Diverged`` when the network's answers are not finite."""
+    found = []
+    for _, outputs in answers(module, data.validation.images):
+        found += head.detections(outputs)
+    return coco_map(
+        [(boxes.numpy(), scores.numpy(), labels.numpy()) for boxes, scores, labels in found],
+        list(zip(data.validation.boxes, data.validation.labels, strict=True)),
+        len(data.class_names),
+    )

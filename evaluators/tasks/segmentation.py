@@ -1,0 +1,132 @@
+"""Trains a segmenter from scratch at a stated small scale and measures its mean IoU on held-out images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from evaluators.data.images import IGNORED
+from evaluators.data.labelled_images import ImageData, load_segmentation_data, segmentation_classes
+from evaluators.tasks.image_task import ImageTraining
+from evaluators.training.loop import answers
+from evaluators.training.settings import with_recipe
+
+_cached_data = lru_cache(maxsize=2)(load_segmentation_data)
+
+
+@dataclass(frozen=True)
+class SegmentationTraining(ImageTraining):
+    """As ``ImageTraining``: ``miou`` and ``pixel_accuracy`` of networks with a map of scores for every class.
+
+    Scores are resized to the mask's places before the loss and before they are measured. The defaults are for
+    ``digits``; ``segmentation_training`` has those for VOC folders.
+    """
+
+    learning_rate: float = 0.2
+
+    task: ClassVar[str] = "segment"
+    quality: ClassVar[str] = "miou"
+    output: ClassVar[tuple[str, int]] = ("segmenter", 3)
+
+    @property
+    def name(self) -> str:
+        return "segmentation"
+
+    @property
+    def num_classes(self) -> int:
+        return len(segmentation_classes(self.data))
+
+    def load(self) -> ImageData:
+        """The data set, loaded once a process. Raises ``DataError``."""
+        return _cached_data(self.data, **self.data_arguments)
+
+    def loss(self, targets: npt.NDArray[Any]) -> PixelLoss:
+        """Cross entropy of the pixels that have a class, rare classes weighted up."""
+        return PixelLoss(targets, self.num_classes)
+
+    def measured(self, module: nn.Module, data: ImageData) -> dict[str, float]:
+        """``miou`` and ``pixel_accuracy`` on the validation images. Raises ``Diverged``."""
+        classes = len(data.class_names)
+        counts = np.zeros((classes, classes), np.int64)
+        for chunk, scores in answers(module, data.validation.images):
+            found = resized(scores, data.image_size).argmax(1).numpy()
+            counts += confusion(data.validation.targets[chunk], found, classes)
+        return {"miou": mean_iou(counts), "pixel_accuracy": float(np.trace(counts) / counts.sum())}
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "voc": {"image_size": 128, "horizontal_flip": True, "max_train_images": 2048},
+}
+"""What each kind of data changes in the defaults: photographs are larger, and may be flipped."""
+
+
+def segmentation_training(data: str = "digits", **settings: Any) -> SegmentationTraining:
+    """The training for ``digits`` or ``voc:FOLDER``; settings go over that kind's defaults."""
+    return with_recipe(SegmentationTraining, "training to segment", RECIPES, data, settings)
+
+
+class PixelLoss:
+    """Cross entropy of the pixels that have a class, a mean weighted by ``class_weights``.
+
+    masks: uint8 [N, S, S]; those of mirrored images are mirrored with them.
+    """
+
+    def __init__(self, masks: npt.NDArray[np.uint8], classes: int) -> None:
+        self._masks = masks
+        self._weights = torch.from_numpy(class_weights(masks, classes))
+
+    def __call__(self, scores: Tensor, chosen: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
+        masks = self._masks[chosen]
+        masks[flipped] = masks[flipped, :, ::-1]
+        truth = torch.from_numpy(masks.astype(np.int64))
+        total = functional.cross_entropy(
+            resized(scores, masks.shape[-1]),
+            truth,
+            weight=self._weights,
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+        return total / self._weights[truth[truth != IGNORED]].sum().clamp(min=1e-6)
+
+
+def class_weights(masks: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.float32]:
+    """1 / ln(1.02 + share of the pixels) of each class (ENet, arXiv 1606.02147, section 5.2).
+
+    Without them a few dozen steps learn the background alone.
+    """
+    counts = np.bincount(masks[masks != IGNORED], minlength=classes)[:classes]
+    weights: npt.NDArray[np.float32] = (1 / np.log(1.02 + counts / counts.sum())).astype(np.float32)
+    return weights
+
+
+def resized(scores: Tensor, size: int) -> Tensor:
+    """Scores [N, C, h, w] at the mask's places, [N, C, size, size], by bilinear interpolation."""
+    return functional.interpolate(scores, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def confusion(
+    truth: npt.NDArray[np.integer[Any]], found: npt.NDArray[np.integer[Any]], classes: int
+) -> npt.NDArray[np.int64]:
+    """How many pixels of each class (row) were found to be of each class (column); ``IGNORED`` ones do not count."""
+    known = truth != IGNORED
+    pairs = truth[known].astype(np.int64) * classes + found[known]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def mean_iou(counts: npt.NDArray[np.int64]) -> float:
+    """The mean over the classes that occur of intersection over union, from a confusion matrix.
+
+    A class occurs where the truth has it; what is taken for one that does not is missing from its own.
+    """
+    own = np.diag(counts)
+    occurs = counts.sum(1) > 0
+    union = counts.sum(0) + counts.sum(1) - own
+    return float((own[occurs] / union[occurs]).mean())

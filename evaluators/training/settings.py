@@ -1,0 +1,153 @@
+"""What all trainings from scratch share: their settings, the limit on their memory, and where networks start."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from evaluators.evaluator import OutOfMemory
+from evaluators.training.memory_limit import ACTIVATION_COPIES, PARAMETER_COPIES, WORK_MIB
+from search_spaces.graph.fragment import FLOAT_BYTES
+from search_spaces.graph.graph import Graph
+from search_spaces.registry import unknown
+
+_TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
+
+
+class Data(Protocol):
+    """A data set in memory; ``digest`` is a hash of all that training on it depends on."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """The settings that every training has, checked as they come in: ``ValueError`` says which one is wrong.
+
+    Subclasses are frozen dataclasses of plain settings (str, int, bool, float). width: the factor on the candidate's
+    widths. learning_rate: that of ``Muon``'s orthogonal steps at its highest. data_seed: draws the data or the subset.
+    memory_limit_mib: candidates estimated above are refused.
+    """
+
+    data: str = "digits"
+    image_size: int = 96
+    width: float = 0.5
+    steps: int = 100
+    batch_size: int = 16
+    learning_rate: float = 0.8
+    horizontal_flip: bool = False
+    max_train_images: int = 1600
+    max_val_images: int = 256
+    data_seed: int = 0
+    time_limit_s: float = 300.0
+    memory_limit_mib: float = 4096.0
+
+    version: ClassVar[int] = 1
+    """Rises when the same settings come to give other results; part of ``cache_identity``."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            expected = _TYPES[str(field.type)]
+            value = getattr(self, field.name)
+            if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
+                raise ValueError(f"{field.name} is {value!r}; it must be of type {field.type}")
+        self.require_least(steps=1, batch_size=2, max_train_images=1, max_val_images=1, data_seed=0)
+        self.require_positive("width", "learning_rate", "time_limit_s", "memory_limit_mib")
+
+    def require_least(self, **least: int) -> None:
+        """ValueError unless each of these settings has at least that value."""
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {low} at least")
+
+    def require_positive(self, *names: str) -> None:
+        """ValueError unless each of these settings is above 0."""
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be above 0")
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """In one word, what is trained."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Of the data. Raises ``DataError``."""
+
+    @abstractmethod
+    def load(self) -> Data:
+        """The data set, loaded once a process. Raises ``DataError``."""
+
+    @property
+    def data_arguments(self) -> dict[str, Any]:
+        """What a loader of data is called with, behind the text that names them."""
+        return {
+            "image_size": self.image_size,
+            "seed": self.data_seed,
+            "max_train_images": self.max_train_images,
+            "max_val_images": self.max_val_images,
+        }
+
+    @property
+    def proxy(self) -> dict[str, Any]:
+        """Options of the space to build a candidate with for training. Raises ``DataError``."""
+        return {"image_size": self.image_size, "width": self.width, "num_classes": self.num_classes}
+
+    @property
+    def deploy(self) -> dict[str, Any]:
+        """Options that the data ask of the network itself: none of digits, which only stand in for the user's own.
+
+        Raises ``DataError``.
+        """
+        return {} if self.data == "digits" else {"num_classes": self.num_classes}
+
+    def describe(self) -> str:
+        """The proxy scale in words."""
+        return (
+            f"{self.data}, {self.image_size} px, width x{self.width:g}, {self.steps} steps of {self.batch_size} images"
+            f" from at most {self.max_train_images}, measured on at most {self.max_val_images}"
+        )
+
+    def cache_identity(self) -> dict[str, Any]:
+        """What a stored result depends on: this training, all of the data, and the scale. Raises ``DataError``."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        apart = ("data", "time_limit_s", "memory_limit_mib")
+        return {
+            "evaluator": f"{self.name}/{self.version}",
+            "data": self.load().digest,
+            "fidelity": {name: value for name, value in settings.items() if name not in apart},
+        }
+
+    def refuse_large(self, graph: Graph) -> None:
+        """``OutOfMemory`` when training the network is estimated above ``memory_limit_mib``."""
+        activations = self.batch_size * sum(math.prod(node.shape) for node in graph.nodes)
+        elements = ACTIVATION_COPIES * activations + PARAMETER_COPIES * graph.params
+        mib = elements * FLOAT_BYTES / 2**20 + WORK_MIB
+        if mib > self.memory_limit_mib:
+            raise OutOfMemory(
+                f"training is estimated at {mib:.0f} MiB, over the limit of {self.memory_limit_mib:g} MiB; "
+                "a smaller batch_size, image_size or width needs less"
+            )
+
+
+Kind = TypeVar("Kind", bound=Recipe)
+
+
+def with_recipe(
+    kind: type[Kind], what: str, recipes: Mapping[str, Mapping[str, Any]], data: str, settings: Mapping[str, Any]
+) -> Kind:
+    """The training of that kind for these data: its defaults for the word before the colon, and settings over them.
+
+    ``what`` names it in the error for a setting that there is none of. Raises ``UnknownName``.
+    """
+    known = [field.name for field in fields(kind)]
+    for name in settings:
+        if name not in known:
+            raise unknown(f"setting of {what}", name, known)
+    return kind(**{"data": data, **recipes.get(data.partition(":")[0], {}), **settings})

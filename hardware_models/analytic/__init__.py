@@ -1,0 +1,1 @@
+"""Analytic models: rooflines of published device facts, with fitted coefficients."""

@@ -1,0 +1,1 @@
+"""Models made of models: several devices, a model corrected by measurements."""

@@ -1,0 +1,1 @@
+"""Device files: strict TOML in, TOML out."""

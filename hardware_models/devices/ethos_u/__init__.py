@@ -1,0 +1,1 @@
+"""Arm Ethos-U, as Arm's compiler Vela estimates it."""

@@ -1,0 +1,1 @@
+"""FPGAs and TPUs of Accel-NASBench."""

@@ -1,0 +1,1 @@
+"""NVIDIA cards with measurements of NAS-Bench-201."""

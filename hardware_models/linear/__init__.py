@@ -1,0 +1,1 @@
+"""Linear models: latency as a sum of rates times figures of each operation."""

@@ -1,0 +1,1 @@
+"""Models of a MAC array with its scheduling."""

@@ -1,0 +1,1 @@
+"""Measurements of networks and operations: files, sources and errors."""

@@ -1,0 +1,28 @@
+"""Reading a data set's files, with errors that say what is missing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hardware_models.device_file.toml_table import HardwareError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def read_csv(path: Path, text: Sequence[str] = ()) -> pandas.DataFrame:
+    """A CSV file, packed or not; the columns in ``text`` as texts. Raises ``HardwareError``."""
+    import pandas
+
+    try:
+        return pandas.read_csv(path, dtype=dict.fromkeys(text, str))
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise HardwareError(f"cannot read the measurements {str(path)!r}: {error}") from None
+
+
+def sampled(frame: pandas.DataFrame, most: int) -> pandas.DataFrame:
+    """At most so many of its rows, the same ones every time."""
+    return frame if len(frame) <= most else frame.sample(most, random_state=0).sort_index()

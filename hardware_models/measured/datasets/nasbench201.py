@@ -1,0 +1,107 @@
+"""Latencies of NAS-Bench-201's cells: HW-NAS-Bench and HELP (27 device settings), Raspberry Pi 5 (HW-NAS-Bench-360)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hardware_models.measured.datasets import Measured
+from hardware_models.measured.datasets.files import read_csv, sampled
+from search_spaces.families.nasbench201 import CHOICES, EDGES, nasbench201, parse_string
+from search_spaces.graph.as_written_builder import WrittenBuilder
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.graph import Graph
+from search_spaces.space.genotype import Value
+from search_spaces.space.space import Space
+
+
+def _conv_norm(b: Builder, x: Tensor, channels: int, kernel: int, stride: int = 1) -> Tensor:
+    return b.norm(b.conv(x, channels, kernel, stride, padding=kernel // 2))
+
+
+def as_written(
+    decisions: Mapping[str, Value],
+    *,
+    image_size: int = 32,
+    num_classes: int = 10,
+    channels: int = 16,
+    cells: int = 5,
+    input_shape: Sequence[int] = (),
+    **_: Any,
+) -> Graph:
+    """The network that the benchmark's code runs for a cell: dead branches too, and what is computed from zeros.
+
+    An edge ``none`` multiplies by zero, which is not counted; an operation on such a zero is counted as on the cell's
+    input, for it takes as long. ``input_shape``, where given, is in place of three channels of ``image_size``.
+    """
+    b = WrittenBuilder()
+    x = _conv_norm(b, b.input(input_shape or (3, image_size, image_size)), channels, 3)
+    ops = dict(zip(EDGES, [decisions[name] for name in CHOICES], strict=True))
+    for stage in range(3):
+        if stage:
+            y = b.act(_conv_norm(b, b.act(x, "relu"), channels << stage, 3, 2), "relu")
+            pooled = b.pool(x, "avg", 2, 2, padding=0)
+            x = b.add(b.conv(pooled, channels << stage), _conv_norm(b, y, y.channels, 3))
+        for _cell_number in range(cells):
+            x = _cell(b, x, ops)
+    y = b.global_pool(b.act(b.norm(x), "relu"))
+    return b.build({"logits": b.linear(b.reshape(y, (y.channels,)), num_classes)})
+
+
+def _cell(b: Builder, x: Tensor, ops: Mapping[tuple[int, int], Value]) -> Tensor:
+    values = [x]
+    for target in (1, 2, 3):
+        terms = []
+        for source in range(target):
+            op, value = ops[source, target], values[source]
+            if op == "skip_connect":
+                terms.append(value)
+            elif op == "avg_pool_3x3":
+                terms.append(b.pool(value, "avg", 3, padding=1))
+            elif op != "none":
+                terms.append(_conv_norm(b, b.act(value, "relu"), x.channels, 1 if op == "nor_conv_1x1" else 3))
+        values.append(b.add(*terms) if terms else x)
+    return values[-1]
+
+
+def _read(folder: Path, most: int, made: Callable[[Mapping[str, Value]], Graph]) -> list[Measured]:
+    latencies = read_csv(folder / "nb201_latency_help" / "nb201_latency_ms.csv.gz").set_index("arch_idx")
+    strings = read_csv(folder / "nb201_accuracy" / "nb201_accuracy.csv.gz").set_index("arch_idx")["arch_str"]
+    rows = []
+    for number, *values in sampled(latencies, most).itertuples():
+        text = str(strings[number])
+        # Below a hundredth of a millisecond nothing was run: cells without a path
+        figures = {n: v if v >= 0.01 else float("nan") for n, v in zip(latencies.columns, values, strict=True)}
+        rows.append(Measured(text, made(parse_string(text, {})), figures))
+    return rows
+
+
+def read_as_written(folder: Path, most: int) -> list[Measured]:
+    """The cells of ``nb201_latency_help``, every operation counted that was run. Raises ``HardwareError``."""
+    return _read(folder, most, as_written)
+
+
+def read(folder: Path, most: int) -> list[Measured]:
+    """The cells of ``nb201_latency_help`` in normal form. Raises ``HardwareError``."""
+    return _read(folder, most, Space(nasbench201).graph)
+
+
+_TASKS = {"cifar100": ((3, 32, 32), 100), "ninapro": ((1, 52, 16), 18), "darcy": ((1, 88, 88), 7744)}
+
+
+def read_pi5(folder: Path, most: int) -> list[Measured]:
+    """The cells of ``nb201_latency_pi5_pixel`` for CIFAR-100, one of each class of equal ones: ms and mJ.
+
+    Columns lose the name of the task. Raises ``HardwareError``.
+    """
+    frame = read_csv(folder / "nb201_latency_pi5_pixel" / "pi5_pixel_6466.csv.gz").set_index("canonical_idx")
+    strings = read_csv(folder / "nb201_accuracy" / "nb201_accuracy.csv.gz").set_index("arch_idx")["arch_str"]
+    columns = [c for c in frame.columns if c.endswith("__cifar100") and "_var" not in c]
+    space, rows = Space(nasbench201, options={"num_classes": 100}), []
+    for number, *values in sampled(frame[columns], most).itertuples():
+        text = str(strings[number])
+        names = [c.removesuffix("__cifar100") for c in columns]
+        figures = {n: v if v >= 0.05 else float("nan") for n, v in zip(names, values, strict=True)}
+        rows.append(Measured(text, space.graph(parse_string(text, {})), figures))
+    return rows

@@ -1,0 +1,47 @@
+"""TinyNAS's operator library of an NVIDIA V100 under TensorRT (alibaba/lightweight-neural-architecture-search)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hardware_models.measured.datasets import Measured
+from hardware_models.measured.datasets.files import read_csv, sampled
+from search_spaces.graph.builder import Builder
+from search_spaces.graph.graph import Graph
+
+
+def convolution(
+    size: int, channels: int, out_channels: int, kernel: int, stride: int, *, depthwise: bool, add: bool
+) -> Graph:
+    """One convolution with bias; ``add`` a sum behind it, which TensorRT fuses."""
+    b = Builder()
+    x = b.input((channels, size, size))
+    y = b.conv(x, out_channels, kernel, stride, padding=kernel // 2, groups=channels if depthwise else 1, bias=True)
+    return b.build(b.add(y, b.input(y.shape)) if add else y)
+
+
+def _read(folder: Path, most: int, precision: str) -> list[Measured]:
+    frame = read_csv(folder / "tinynas_v100_convlib" / "v100_conv_latency.csv.gz")
+    frame = frame[(frame.precision_file == precision) & (frame.batch == 1) & (frame.h_in > 4)]
+    columns = ["conv_type", "h_in", "c_in", "c_out", "kernel", "stride", "elmt_fused", "latency_ms"]
+    rows = []
+    for kind, size, channels, out_channels, kernel, stride, fused, latency_ms in sampled(frame, most)[columns].values:
+        shape = (int(size), int(channels), int(out_channels), int(kernel), int(stride))
+        graph = convolution(*shape, depthwise=kind == "D", add=bool(fused))
+        rows.append(Measured(f"{kind} {' '.join(map(str, shape))}", graph, {"v100": float(latency_ms)}))
+    return rows
+
+
+def read_fp32(folder: Path, most: int) -> list[Measured]:
+    """Convolutions at batch 1 in float32; ms. Raises ``HardwareError``."""
+    return _read(folder, most, "fp32")
+
+
+def read_fp16(folder: Path, most: int) -> list[Measured]:
+    """Convolutions at batch 1 in float16; ms. Raises ``HardwareError``."""
+    return _read(folder, most, "fp16")
+
+
+def read_int8(folder: Path, most: int) -> list[Measured]:
+    """Convolutions at batch 1 in int8; ms. Raises ``HardwareError``."""
+    return _read(folder, most, "int8")

@@ -1,0 +1,110 @@
+"""One operation as two tiny networks whose difference is the operation, so that all else that takes time cancels.
+
+Both networks hold copies of the operation side by side on the same input. What every inference costs, such as launch,
+input and output, is in both alike and goes with the difference. Unlike a chain, this measures operations that change
+channels and size. Of every result a strided pooling picks one element in 64, which costs next to nothing and keeps the
+outputs small. Operations without weights would be one and the same on one input; each copy gets an input of its own
+from a depthwise 1x1 convolution, which both networks have.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+from hardware_models.operation_table.fusion import FusedOperation, graph_groups
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.fragment import Node
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import Shape
+
+PICK, SMALL = 8, 2048
+"""The stride of what is picked, and results of how many elements are left whole."""
+COPIES = ((3e6, 8), (3e7, 4), (1.5e8, 2))
+"""Up to how many multiply-adds, or weights times 150, an operation is copied how often; above them once.
+
+By weights, since many copies of them would drive each other out of caches that hold those of one.
+"""
+_WEIGHTED = ("conv", "linear")
+_LOOSE = ("norm", "layer_scale", "act")
+
+
+class Used(NamedTuple):
+    """An operation with the nodes that make it, the first of which reads ``shapes``."""
+
+    operation: FusedOperation
+    nodes: tuple[Node, ...]
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        return self.operation.inputs
+
+
+class Pair(NamedTuple):
+    """Two networks whose latencies differ by ``copies`` times the operation."""
+
+    longer: Graph
+    shorter: Graph
+    copies: int
+
+
+def used_by(graph: Graph) -> list[Used]:
+    """Every operation of a graph, as often as it is there."""
+    nodes = graph.nodes
+    return [Used(group.operation, tuple([nodes[i] for i in group.nodes])) for group in graph_groups(graph)]
+
+
+def pair(used: Used) -> Pair:
+    """The two networks of an operation. Raises ``GraphError`` where there are none."""
+    work = max(used.operation.macs, 150 * used.operation.weights)
+    copies = next((count for most, count in COPIES if work <= most), 1)
+    if used.nodes[0].op in _WEIGHTED:
+        return Pair(_network(used, copies + 1, True), _network(used, 1, True), copies)
+    return Pair(_network(used, copies, True), _network(used, copies, False), copies)
+
+
+def _network(used: Used, copies: int, with_operation: bool) -> Graph:
+    builder = Builder()
+    sources = [builder.input(shape) for shape in used.shapes]
+    picked: list[Tensor] = []
+    for _ in range(copies):
+        operands = sources if used.nodes[0].op in _WEIGHTED else [_own(builder, x) for x in sources]
+        # What is read twice is not folded: neither was it where this operation stands alone
+        if not with_operation or used.nodes[0].op in _LOOSE:
+            picked += [_pick(builder, x) for x in operands]
+        if with_operation:
+            picked.append(_pick(builder, _applied(builder, used, operands)))
+    return builder.build(_joined(builder, picked))
+
+
+def _own(builder: Builder, x: Tensor) -> Tensor:
+    """The same shape, but no other tensor's value."""
+    if 2 <= len(x.shape) <= 4:
+        return builder.conv(x, x.channels, 1, groups=x.channels)
+    return builder.layer_scale(x, 0.5)
+
+
+def _applied(builder: Builder, used: Used, operands: list[Tensor]) -> Tensor:
+    x = builder.again(used.nodes[0], operands)
+    for node in used.nodes[1:]:
+        x = builder.again(node, [x])
+    return x
+
+
+def _pick(builder: Builder, x: Tensor) -> Tensor:
+    if prod(x.shape) <= SMALL:
+        return x
+    if len(x.shape) == 3:
+        stride = tuple([min(PICK, extent) for extent in x.shape[1:]])
+        return builder.pool(x, "max", 1, stride, padding="valid")
+    if len(x.shape) > 1 and x.shape[0] > 1:
+        return builder.slice(x, 0, 0, 1)
+    return x
+
+
+def _joined(builder: Builder, picked: list[Tensor]) -> dict[str, Tensor]:
+    """One output for all of one shape but for its channels."""
+    alike: dict[Shape, list[Tensor]] = {}
+    for tensor in dict.fromkeys(picked):
+        alike.setdefault((len(tensor.shape), *tensor.shape[1:]), []).append(tensor)
+    return {f"output{i}": builder.concat(tensors) for i, tensors in enumerate(alike.values())}

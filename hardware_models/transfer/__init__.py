@@ -1,0 +1,1 @@
+"""Models of a new device by transfer from known devices."""

@@ -1,0 +1,128 @@
+"""pymoo's genetic algorithms as searchers: option numbers as rounded integers, or choices as such."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from nas.searchers.choice_space import ChoiceSpace
+from nas.searchers.protocol import Outcome
+from search_spaces.registry import unknown
+from search_spaces.space.genotype import Genotype
+
+FAILED = 1e9
+"""What stands for a loss that is not finite: pymoo sorts by differences of losses."""
+
+
+class PymooSearcher:
+    """Asks and tells a generation at a time.
+
+    ``algorithm``: ``integers`` or ``mixed``. Asked for more while a generation is out, or when the algorithm finds
+    nobody new, it gives random genotypes, which are not told to the algorithm; so are outcomes of others, ``known``
+    ones among them.
+    """
+
+    def __init__(
+        self,
+        space: ChoiceSpace,
+        rng: random.Random,
+        known: Sequence[Outcome] = (),
+        *,
+        algorithm: str = "integers",
+        population: int = 20,
+        objectives: int = 1,
+    ) -> None:
+        self._space = space
+        self._rng = rng
+        self._decisions = space.decisions()
+        makers = {"integers": _integers, "mixed": _mixed}
+        if algorithm not in makers:
+            raise unknown("algorithm of pymoo", algorithm, list(makers))
+        self._algorithm, self._problem = makers[algorithm](
+            [len(options) for options in self._decisions.values()], population, objectives, rng.getrandbits(31)
+        )
+        self._queue: deque[int] = deque()
+        self._pending: dict[Genotype, deque[int]] = {}
+        self._born: Any = ()
+        self._losses: list[tuple[float, ...] | None] = []
+
+    def ask(self) -> Genotype:
+        if not self._queue and all(losses is not None for losses in self._losses):
+            self._breed()
+        if not self._queue:
+            return self._space.sample(self._rng)
+        place = self._queue.popleft()
+        genotype = self._genotype(self._born[place].X)
+        self._pending.setdefault(genotype, deque()).append(place)
+        return genotype
+
+    def _breed(self) -> None:
+        if len(self._losses):
+            self._algorithm.tell(infills=self._born)
+        self._born = self._algorithm.ask() if self._algorithm.has_next() else ()
+        self._born = () if self._born is None else self._born
+        self._losses = [None] * len(self._born)
+        self._queue.extend(range(len(self._born)))
+
+    def _genotype(self, vector: Any) -> Genotype:
+        """Choices that a network does not make have no effect."""
+        places = [vector[name] for name in self._names()] if isinstance(vector, dict) else vector
+        given = {
+            name: options[int(place)] for (name, options), place in zip(self._decisions.items(), places, strict=True)
+        }
+        return self._space.complete(given, self._rng)
+
+    def _names(self) -> list[str]:
+        return [f"x{i}" for i in range(len(self._decisions))]
+
+    def tell(self, outcome: Outcome) -> None:
+        waiting = self._pending.get(outcome.genotype)
+        if not waiting:
+            return
+        place = waiting.popleft()
+        losses = tuple(loss if isfinite(loss) else FAILED for loss in outcome.losses)
+        self._losses[place] = losses
+        self._born[place].set("F", np.array(losses))
+        self._born[place].evaluated.add("F")
+
+
+def _integers(counts: list[int], population: int, objectives: int, seed: int) -> tuple[Any, Any]:
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.algorithms.soo.nonconvex.ga import GA
+    from pymoo.core.problem import Problem
+    from pymoo.core.termination import NoTermination
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+    from pymoo.operators.sampling.rnd import IntegerRandomSampling
+
+    problem = Problem(n_var=len(counts), n_obj=objectives, xl=0, xu=np.array(counts) - 1, vtype=int)
+    algorithm = (GA if objectives == 1 else NSGA2)(
+        pop_size=population,
+        sampling=IntegerRandomSampling(),
+        crossover=SBX(prob=1.0, eta=3.0, vtype=float, repair=RoundingRepair()),
+        mutation=PM(prob=1.0, eta=3.0, vtype=float, repair=RoundingRepair()),
+        eliminate_duplicates=True,
+    )
+    algorithm.setup(problem, termination=NoTermination(), seed=seed, verbose=False)
+    return algorithm, problem
+
+
+def _mixed(counts: list[int], population: int, objectives: int, seed: int) -> tuple[Any, Any]:
+    from pymoo.core.mixed import MixedVariableGA
+    from pymoo.core.problem import Problem
+    from pymoo.core.termination import NoTermination
+    from pymoo.core.variable import Choice
+    from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+
+    variables = {f"x{i}": Choice(options=list(range(count))) for i, count in enumerate(counts)}
+    problem = Problem(vars=variables, n_obj=objectives)
+    survival = {} if objectives == 1 else {"survival": RankAndCrowding()}
+    algorithm = MixedVariableGA(pop_size=population, **survival)
+    algorithm.setup(problem, termination=NoTermination(), seed=seed, verbose=False)
+    return algorithm, problem

@@ -1,0 +1,1 @@
+"""Tables of measured networks to bench searchers on."""

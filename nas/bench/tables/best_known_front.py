@@ -1,0 +1,48 @@
+"""A long evolution of the front of two losses that are cheap to predict for many networks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.candidates.pareto import front
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def best_known(
+    losses: Callable[[Ints], Floats],
+    options: Sequence[int],
+    start: Ints,
+    *,
+    generations: int = 400,
+    children: int = 2000,
+    seed: int = 0,
+) -> Ints:
+    """Vectors of option numbers on the best front that is found: (networks, choices).
+
+    ``options``: how many each choice has. Each child has every choice from either of two members of the front, and
+    one to four choices drawn anew; the front keeps what no other dominates. It starts from ``start``.
+    """
+    rng = np.random.default_rng(seed)
+    limits = np.array(options)
+    members, found = _front_of(start, losses(start))
+    for _ in range(generations):
+        parents = members[rng.integers(len(members), size=(2, children))]
+        from_first = (rng.random((children, len(limits))) < 0.5) | (rng.random((children, 1)) < 0.5)
+        born = np.where(from_first, parents[0], parents[1])
+        for _ in range(4):
+            place = rng.integers(len(limits), size=children)
+            drawn = (rng.random(children) * limits[place]).astype(np.int64)
+            changed = rng.random(children) < 0.5
+            born[changed, place[changed]] = drawn[changed]
+        members, found = _front_of(np.vstack([members, born]), np.vstack([found, losses(born)]))
+    return members
+
+
+def _front_of(members: Ints, found: Floats) -> tuple[Ints, Floats]:
+    kept = front(found.tolist())
+    return members[kept], found[kept]

@@ -1,0 +1,97 @@
+"""A space of listed genotypes only, for tables that hold a sample of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.space.genotype import Genotype, GenotypeError, Rng, Value
+
+Ints = NDArray[np.int64]
+
+
+class ListedSpace:
+    """Some genotypes of another space. What is asked for beyond them becomes the nearest listed one.
+
+    ``genotypes``: each once. ``options``: all options of each choice of the other space, in its order. Near is who
+    differs in few decisions, a choice that only one of two makes counted as one; of equally near ones one is drawn.
+    """
+
+    def __init__(
+        self, genotypes: Sequence[Mapping[str, Value]], options: Mapping[str, Sequence[Any]], name: str = "listed"
+    ) -> None:
+        if not genotypes:
+            raise GenotypeError(f"space {name!r} lists no genotype")
+        self.name = name
+        self._options = {choice: tuple(listed) for choice, listed in options.items()}
+        self._listed = [Genotype(one) for one in genotypes]
+        self._vectors = np.array([self.encode(one) for one in self._listed])
+
+    def sample(self, rng: Rng) -> Genotype:
+        """Any of the list, all equally likely."""
+        return self._listed[int(rng.random() * len(self._listed))]
+
+    def complete(self, decisions: Mapping[str, Value], rng: Rng) -> Genotype:
+        """The listed genotype that is nearest in these decisions."""
+        asked = [place for place, name in enumerate(self._options) if name in decisions]
+        vector = np.array([self._place(name, decisions[name]) for name in self._options if name in decisions])
+        return self._nearest((self._vectors[:, asked] != vector).sum(axis=1), rng)
+
+    def mutate(self, genotype: Genotype, rng: Rng) -> Genotype:
+        """The listed genotype, another one, that is nearest to this one with one decision changed."""
+        if len(self._listed) == 1:
+            return genotype
+        vector = self.encode(genotype)
+        places = [i for i, options in enumerate(self._options.values()) if len(options) > 1]
+        place = places[int(rng.random() * len(places))]
+        count = len(list(self._options.values())[place])
+        changed = vector.copy()
+        changed[place] = (vector[place] + 1 + int(rng.random() * (count - 1))) % count
+        differences = (self._vectors != changed).sum(axis=1)
+        differences[(self._vectors == vector).all(axis=1)] = len(vector) + 1
+        return self._nearest(differences, rng)
+
+    def crossover(self, a: Genotype, b: Genotype, rng: Rng) -> Genotype:
+        """The listed genotype that is nearest to one with each decision from either parent."""
+        mixed = {**b, **a}
+        for name in mixed:
+            if name in a and name in b and rng.random() < 0.5:
+                mixed[name] = b[name]
+        return self.complete(mixed, rng)
+
+    def _nearest(self, differences: Ints, rng: Rng) -> Genotype:
+        nearest = np.flatnonzero(differences == differences.min())
+        return self._listed[int(nearest[int(rng.random() * len(nearest))])]
+
+    def enumerate(self) -> Iterator[Genotype]:
+        """The list."""
+        return iter(self._listed)
+
+    def size(self) -> int:
+        """How many are listed."""
+        return len(self._listed)
+
+    def decisions(self) -> dict[str, tuple[Any, ...]]:
+        """All choices of the other space, by name, with their options."""
+        return dict(self._options)
+
+    def encode(self, genotype: Mapping[str, Value]) -> Ints:
+        """A vector of option numbers; -1 stands for a choice that is not made."""
+        places = [self._place(name, genotype[name]) if name in genotype else -1 for name in self._options]
+        return np.array(places, dtype=np.int64)
+
+    def decode(self, vector: Sequence[int] | Ints) -> Genotype:
+        """The listed genotype nearest to a vector; of equally near ones the first. Raises ``GenotypeError``."""
+        wanted = np.asarray(vector)
+        if wanted.shape != (len(self._options),):
+            raise GenotypeError(f"space {self.name!r}: a vector has {len(self._options)} entries, not {wanted.size}")
+        return self._listed[int((self._vectors != wanted).sum(axis=1).argmin())]
+
+    def _place(self, name: str, value: Value) -> int:
+        try:
+            return self._options[name].index(value)
+        except ValueError:
+            raise GenotypeError(f"space {self.name!r}: {name!r} cannot be {value!r}") from None

@@ -1,0 +1,225 @@
+"""What a searcher is benched on: networks whose quality is known already, and what the best of them is.
+
+A table is addressed by name: ``nb201_c100`` (NAS-Bench-201 on CIFAR-100, 200 epochs), ``nb201_c100_val`` (searched by
+validation after 12 epochs, judged by 200), ``nb201_c10@pixel3`` (error against a device's latency), ``nb101``,
+``accel@zcu102`` (a surrogate of Accel-NASBench: error against an accelerator's time). Measurements are not part of the
+project; a folder holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.candidates.pareto import front, hypervolume
+from nas.searchers.choice_space import ChoiceSpace
+from nas.searchers.protocol import Free
+from search_spaces.registry import import_object, unknown
+from search_spaces.space.genotype import Genotype
+
+Losses = tuple[float, ...]
+Floats = NDArray[np.float64]
+
+
+class BenchError(ValueError):
+    """A table that cannot be had or used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The best that a search of a table can find.
+
+    ``least``: of one objective, the least loss that the search sees; ``judged_least``: the least that it is judged by.
+    ``front``: of two, the losses that none dominates; ``reference``: the point that its hypervolume is measured from;
+    ``exact``: whether the front is the true one, or the best that is known.
+    """
+
+    least: float = float("nan")
+    judged_least: float = float("nan")
+    front: tuple[Losses, ...] = ()
+    reference: Losses = ()
+    exact: bool = True
+
+    @cached_property
+    def hypervolume(self) -> float:
+        """That of the front; 0 for one objective."""
+        return hypervolume(self.front, self.reference) if self.front else 0.0
+
+
+class BenchTable(Protocol):
+    """Networks and what is known of them. All losses are less-is-better, errors in per cent.
+
+    ``networks``: how many distinct ones there are, ``None`` where they were not counted.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def objectives(self) -> tuple[str, ...]: ...
+
+    @property
+    def networks(self) -> int | None: ...
+
+    @property
+    def space(self) -> ChoiceSpace: ...
+
+    @property
+    def goal(self) -> Goal: ...
+
+    def losses(self, genotype: Genotype) -> Losses:
+        """What the search is told."""
+
+    def judged(self, genotype: Genotype) -> Losses:
+        """What it is judged by: the same, but where a table says otherwise."""
+
+    def seconds(self, genotype: Genotype) -> float:
+        """Simulated time of a training; ``nan`` where it is not known."""
+
+    def look(self, genotype: Genotype) -> Free:
+        """Its network's key, and ``graph_features``."""
+
+
+@dataclass(frozen=True)
+class Tabulated:
+    """A table that lists every genotype of its space.
+
+    ``numbers`` gives a genotype's network by its decisions' values in order; ``keys``, ``seen`` and ``judgement``
+    (networks, objectives), ``training_s`` (networks) and ``features`` (networks, ``graph_features``) are by network.
+    ``make_space`` is called once a process, and is what is pickled.
+    """
+
+    name: str
+    title: str
+    objectives: tuple[str, ...]
+    make_space: Callable[[], ChoiceSpace]
+    numbers: Mapping[Hashable, int]
+    keys: Sequence[str]
+    seen: Floats
+    judgement: Floats
+    training_s: Floats
+    features: Floats
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    @cached_property
+    def space(self) -> ChoiceSpace:
+        return self.make_space()
+
+    @property
+    def networks(self) -> int | None:
+        return len(self.keys)
+
+    @cached_property
+    def goal(self) -> Goal:
+        return goal_of(self.seen, self.judgement)
+
+    @cached_property
+    def _free(self) -> list[Free]:
+        return [Free(key, tuple(row)) for key, row in zip(self.keys, self.features.tolist(), strict=True)]
+
+    def _number(self, genotype: Genotype) -> int:
+        return self.numbers[tuple(genotype.values())]
+
+    def losses(self, genotype: Genotype) -> Losses:
+        return tuple(self.seen[self._number(genotype)].tolist())
+
+    def judged(self, genotype: Genotype) -> Losses:
+        return tuple(self.judgement[self._number(genotype)].tolist())
+
+    def seconds(self, genotype: Genotype) -> float:
+        return float(self.training_s[self._number(genotype)])
+
+    def look(self, genotype: Genotype) -> Free:
+        return self._free[self._number(genotype)]
+
+
+def goal_of(seen: Floats, judgement: Floats) -> Goal:
+    """The goal of networks with these losses (networks, objectives)."""
+    if seen.shape[1] == 1:
+        return Goal(float(seen.min()), float(judgement.min()))
+    best = front_points(seen)
+    return Goal(front=best, reference=reference_of(best, seen))
+
+
+def front_points(losses: Floats) -> tuple[Losses, ...]:
+    """The points that no other dominates, sorted."""
+    return tuple(sorted(tuple(losses[i].tolist()) for i in front(losses.tolist())))
+
+
+def reference_of(best: Sequence[Losses], losses: Floats) -> Losses:
+    """Where hypervolumes are measured from: the first loss's median, and a tenth of the front's range above its worst.
+
+    What is worse than the median network in quality counts nothing, however fast it is: networks that compute next to
+    nothing would have most of the volume otherwise.
+    """
+    middle = float(np.median(losses[:, 0]))
+    others = [[point[i] for point in best if point[0] < middle] for i in range(1, losses.shape[1])]
+    return (middle, *(max(values) + 0.1 * (max(values) - min(values)) for values in others))
+
+
+def first_of_each(names: Sequence[Hashable]) -> tuple[list[int], list[int]]:
+    """The number of each name among the distinct ones, in order of their first sight, and where each was seen first."""
+    numbers: dict[Hashable, int] = {}
+    firsts: list[int] = []
+    for place, name in enumerate(names):
+        if name not in numbers:
+            numbers[name] = len(firsts)
+            firsts.append(place)
+    return [numbers[name] for name in names], firsts
+
+
+# By the part of a name before "_" or "@": what opens the table of that name in a folder
+FAMILIES: dict[str, str] = {
+    "nb201": "nas.bench.tables.nasbench201:open_table",
+    "nb101": "nas.bench.tables.nasbench101:open_table",
+    "accel": "nas.bench.tables.accel_nasbench:open_table",
+}
+
+TABLES: tuple[str, ...] = (
+    "nb201_c10",
+    "nb201_c100",
+    "nb201_in16",
+    "nb201_c10_val",
+    "nb201_c100_val",
+    "nb201_in16_val",
+    "nb101",
+    "nb201_c10@pixel3",
+    "nb201_c10@1080ti_32",
+    "nb201_c100@pi5",
+    "accel@zcu102",
+    "accel@a100",
+    "accel@tpuv2",
+)
+"""Those that a bench has unless it is told otherwise."""
+
+QUICK: tuple[str, ...] = ("nb201_c100", "nb201_c10@pixel3", "accel@zcu102")
+
+
+def open_table(name: str, data: Path) -> BenchTable:
+    """The table of that name from the measurements in ``data``. Raises ``UnknownName``, ``BenchError``."""
+    opener = FAMILIES.get(name.replace("@", "_").partition("_")[0])
+    if opener is None:
+        raise unknown("table", name, list(TABLES))
+    made: BenchTable = import_object(opener)(name, data)
+    return made
+
+
+def open_file(path: Path, what: str) -> Path:
+    """The path, if there is a file. Raises ``BenchError``."""
+    if not path.is_file():
+        raise BenchError(f"no {what} at {str(path)!r}; --data names the folder that holds it")
+    return path

@@ -1,0 +1,122 @@
+"""What a cache holds: told in figures, exported as a table, and cleared, as ``EvaluationCache`` describes it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from nas.cache.claims import Claims
+from nas.cache.database import Database
+from nas.cache.records import CacheSummary, QuestionSummary
+from nas.cache.tables import QUESTION, count, having, metrics_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import sqlalchemy as sa
+
+
+def summary_of(database: Database, claims: Claims) -> CacheSummary:
+    import sqlalchemy as sa
+
+    s = database.schema
+    o = s.observations.c
+    per_question = (
+        sa.select(
+            *[s.questions.c[name] for name in QUESTION],
+            sa.func.count(o.network.distinct()).label("networks"),
+            sa.func.sum(sa.case((o.forgotten.is_(True), 0), else_=1)).label("observations"),
+            sa.func.sum(sa.case((o.forgotten.is_(True), 1), else_=0)).label("forgotten"),
+            sa.func.sum(o.seconds).label("seconds"),
+        )
+        .join_from(s.observations, s.questions, s.questions.c.id == o.question)
+        .group_by(*[s.questions.c[name] for name in ("id", *QUESTION)])
+    )
+
+    def number(c: sa.Connection, table: sa.Table, *where: Any) -> int:
+        return int(c.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar() or 0)
+
+    def read(c: sa.Connection) -> CacheSummary:
+        rows = [
+            QuestionSummary(
+                evaluator=r.evaluator,
+                data=r.data,
+                fidelity=r.fidelity,
+                seeds=r.seeds,
+                networks=int(r.networks),
+                observations=int(r.observations),
+                forgotten=int(r.forgotten),
+                seconds=float(r.seconds),
+            )
+            for r in c.execute(per_question)
+        ]
+        rows.sort(key=lambda r: (r.evaluator, r.data, r.fidelity, r.seeds))
+        return CacheSummary(
+            where=database.name,
+            questions=tuple(rows),
+            networks=number(c, s.networks),
+            collisions=number(c, s.networks, s.networks.c.variant > 0),
+            observations=sum(r.observations for r in rows),
+            forgotten=sum(r.forgotten for r in rows),
+            seconds=sum(r.seconds for r in rows),
+            in_flight=sum(claims.lives(row) for row in c.execute(sa.select(s.claims))),
+            costs=number(c, s.costs),
+            bytes=database.size,
+        )
+
+    return database.read(read)
+
+
+def clear(database: Database, claims: Claims, evaluator: str | None, older_than_s: float | None) -> int:
+    import sqlalchemy as sa
+
+    s = database.schema
+    now = time.time()
+
+    def of_age(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        return [] if older_than_s is None else [table.c.recorded < now - older_than_s]
+
+    def remove(c: sa.Connection) -> int:
+        leaving = of_age(s.observations)
+        if evaluator is not None:
+            of_evaluator = sa.select(s.questions.c.id).where(s.questions.c.evaluator == evaluator)
+            leaving.append(s.observations.c.question.in_(of_evaluator))
+        removed = count(c.execute(s.observations.delete().where(*leaving)))
+        for claim in c.execute(sa.select(s.claims)).all():
+            if not claims.lives(claim):
+                this = {name: getattr(claim, name) for name in ("network", "question", "ordinal", "owner")}
+                c.execute(s.claims.delete().where(*having(s.claims, this)))
+        for table, column in ((s.networks, "network"), (s.questions, "question")):
+            used = [sa.select(t.c[column]).distinct() for t in (s.observations, s.claims)]
+            c.execute(table.delete().where(*[table.c.id.not_in(names) for names in used]))
+        c.execute(s.aliases.delete().where(s.aliases.c.network.not_in(sa.select(s.networks.c.id))))
+        if evaluator is None:
+            c.execute(s.costs.delete().where(*of_age(s.costs)))
+        return removed
+
+    removed = database.write(remove)
+    database.shrink()
+    return removed
+
+
+def export(database: Database) -> pd.DataFrame:
+    import pandas as pd
+    import sqlalchemy as sa
+
+    s = database.schema
+    own = ("ordinal", "seed", "seconds", "recorded", "place", "forgotten")
+    columns = [*[s.networks.c[n] for n in ("key", "variant")], *[s.questions.c[n] for n in QUESTION]]
+    shown = {column.name: column for column in (*columns, *[s.observations.c[n] for n in own])}
+    everything = (
+        sa.select(s.observations.c.metrics, *shown.values())
+        .join_from(s.observations, s.questions, s.questions.c.id == s.observations.c.question)
+        # A network may have been cleared while it was in training: its observation is shown without a key.
+        .outerjoin(s.networks, s.networks.c.id == s.observations.c.network)
+        .order_by(s.observations.c.recorded, s.observations.c.ordinal)
+    )
+    records = []
+    for text, *values in database.read(lambda c: c.execute(everything).all()):
+        metrics = {f"metric_{n}" if n in shown else n: v for n, v in metrics_of(text).items()}
+        records.append({**dict(zip(shown, values, strict=True)), **metrics})
+    frame = pd.DataFrame(records, columns=None if records else list(shown))
+    frame["recorded"] = pd.to_datetime(frame["recorded"], unit="s", utc=True)
+    return frame.astype({"variant": "Int64", "seed": "Int64"})

@@ -1,0 +1,1 @@
+"""Candidates, their metrics, objectives, limits and Pareto fronts."""

@@ -1,0 +1,106 @@
+"""One network on its way through a search, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nas.candidates.fidelity import at_share
+from search_spaces.graph.graph import Graph
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
+
+# scored: looked at and not chosen for training; infeasible: over a hard limit; failed: its training broke off;
+# stopped: trained for a share of the full training, and not in full
+Status = Literal["scored", "infeasible", "trained", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A figure and where it comes from, such as ``predicted:edgetpu@1`` or ``trained:digits``.
+
+    ``std`` is ``None`` where the source does not say.
+    """
+
+    value: float
+    source: str
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A distinct network of a search. ``number`` counts from 0 in the order they were found.
+
+    ``share`` of the full training is the longest that a stopped candidate was trained for, or that in which a failed
+    one failed; what a training for a share gave is measured as ``map@1/9``, never as ``map``.
+    """
+
+    number: int
+    key: str
+    architecture: str
+    genotype: Genotype
+    measurements: Mapping[str, Measurement]
+    status: Status
+    reason: str = ""
+    excess: float = 0.0
+    reference: str = ""  # the name of a published network that was trained beside the search, else empty
+    share: float = 1.0
+    train_seconds: float | None = field(
+        default=None, compare=False
+    )  # a time and no figure: it differs from run to run, and is not compared
+    _space: Space | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every figure by name."""
+        return {name: m.value for name, m in self.measurements.items()}
+
+    def metrics_at(self, share: float) -> dict[str, float]:
+        """Every figure by name, of qualities those that training for this share gave."""
+        metrics, mark = self.metrics, at_share(share)
+        own = {name.removesuffix(mark): value for name, value in metrics.items() if name.endswith(mark)}
+        return {**metrics, **own}
+
+    @property
+    def graph(self) -> Graph:
+        """The network in normal form, as it would be deployed."""
+        if self._space is None:
+            raise LookupError(f"candidate {self.number} was read without its space; space.graph(genotype) makes it")
+        return self._space.graph(self.genotype)
+
+    def to_document(self) -> dict[str, Any]:
+        """The candidate as JSON-able data."""
+        return {
+            "number": self.number,
+            "key": self.key,
+            "architecture": self.architecture,
+            "genotype": dict(self.genotype),
+            "status": self.status,
+            "reason": self.reason,
+            "excess": self.excess,
+            "reference": self.reference,
+            **({"share": self.share} if self.share != 1 else {}),
+            "measurements": {
+                n: {"value": m.value, "source": m.source, "std": m.std} for n, m in self.measurements.items()
+            },
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Candidate:
+        """Read ``to_document``'s data; raises ``KeyError`` or ``TypeError`` for anything else."""
+        return cls(
+            number=int(document["number"]),
+            key=str(document["key"]),
+            architecture=str(document["architecture"]),
+            genotype=Genotype.from_document(document["genotype"]),
+            measurements={
+                n: Measurement(float(m["value"]), str(m["source"]), m.get("std"))
+                for n, m in document["measurements"].items()
+            },
+            status=document["status"],
+            reason=str(document["reason"]),
+            excess=float(document["excess"]),
+            reference=str(document["reference"]),
+            share=float(document.get("share", 1.0)),
+        )

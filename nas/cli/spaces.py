@@ -1,0 +1,88 @@
+"""nas spaces: the search spaces, and one of them in detail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import Json, _option_values, console
+
+spaces_app = typer.Typer(help="List the search spaces, or look at one.", no_args_is_help=False)
+
+
+@spaces_app.callback(invoke_without_command=True)
+def spaces(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the search spaces and the published networks."""
+    if ctx.invoked_subcommand:
+        return
+    from rich.table import Table
+
+    from search_spaces.catalog import spaces as known
+    from search_spaces.published.networks import networks
+
+    if as_json:
+        typer.echo(json.dumps({"spaces": {n: r.summary for n, r in known().items()}, "networks": list(networks())}))
+        return
+    table = Table("space", "what it is", "published networks", title_justify="left")
+    listed: list[str] = []
+    for name, row in known().items():
+        members = [n for n, r in networks().items() if r.space == name]
+        listed += members
+        table.add_row(name, row.summary, ", ".join(members))
+    screen = console()
+    screen.print(table)
+    others = [n for n in networks() if n not in listed]
+    if others:
+        screen.print("Other published networks: " + ", ".join(others), highlight=False, markup=False)
+    screen.print("Your own: nas search --space ./my_space.py:my_space ...", highlight=False, markup=False)
+
+
+@spaces_app.command("show")
+def spaces_show(
+    space: Annotated[str, typer.Argument(help="A space, in any form that --space takes.")],
+    option: Annotated[list[str], typer.Option("--set", help="Option of the space; repeatable.")] = [],  # noqa: B006
+    hw: Annotated[str | None, typer.Option(help="Predict latency too: a hardware model, or its TOML file.")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Random networks to look at; 0: show the choices alone.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the random networks and of the picture's.")] = 0,
+    picture: Annotated[Path | None, typer.Option(help="Draw one network into this PNG, SVG or PDF file.")] = None,
+    network: Annotated[
+        str, typer.Option(help="What to draw: a published network or an architecture; default: a random one.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show a space's choices by stage, how many networks there are, and how far their figures reach."""
+    from time import perf_counter
+
+    from hardware_models.catalog import load_hardware
+    from nas.report import space_summary as space_view
+    from nas.report import space_tables
+    from search_spaces.catalog import load_space
+
+    begin = perf_counter()
+    loaded = load_space(space, **_option_values(option, "--set"))
+    model = None if hw is None else load_hardware(hw)
+    if picture is None and network:
+        raise ValueError("--network says what --picture draws: name a file too, such as --picture network.png")
+    if picture is not None:
+        from nas.report.network_picture.picture import draw_graph
+
+        title, graph = space_view.chosen_network(loaded, network, seed)
+        draw_graph(graph, picture, title)
+    found = space_view.ranges(loaded, model, samples=samples, seed=seed) if samples else None
+    published = space_view.references(loaded, model)
+    device = None if model is None else model.name
+    if as_json:
+        shown = space_tables.document(loaded, found, published, device)
+        typer.echo(json.dumps(shown | {"picture": picture and str(picture)}, default=str))
+        return
+    screen = console()
+    screen.print(space_tables.stages_table(loaded, found), highlight=False, markup=False)
+    if found is not None:
+        screen.print(space_tables.ranges_table(found, published, device), highlight=False, markup=False)
+    elif published:
+        screen.print("Published networks: " + ", ".join(r.name for r in published), highlight=False, markup=False)
+    told = f"Nothing was trained; {perf_counter() - begin:.1f} s." + (f" Picture: {picture}" if picture else "")
+    screen.print(told, highlight=False, markup=False)

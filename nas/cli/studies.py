@@ -1,0 +1,68 @@
+"""nas show and nas dashboard: what a study holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.app import app
+from nas.cli.networks import _show_network
+from nas.cli.options import Directory, Json, Storage, console
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(help="A study (name or folder), or a published network such as mobiledet_cpu.")
+    ],
+    hw: Annotated[str | None, typer.Option(help="Predict a network's cost on this hardware.")] = None,
+    storage: Storage = None,
+    directory: Directory = Path("nas-runs"),
+    as_json: Json = False,
+) -> None:
+    """Show what a study has found so far, without going on with it; or a published network."""
+    from search_spaces.published.networks import networks
+
+    if name in networks():
+        _show_network(name, hw, as_json)
+        return
+    from nas.measurement.verification import load_verified
+    from nas.measurement.verified import verification_scores
+    from nas.report.tables import study_tables
+    from nas.study.load import load_candidates, stored_study
+
+    where, guess = stored_study(name, directory, storage)
+    study, candidates, document = load_candidates(where, guess)
+    verified = load_verified(where, study)
+    if as_json:
+        shown = {"study": study, "settings": document, "candidates": [c.to_document() for c in candidates]}
+        shown |= {"verified": [v.to_document() for v in verified], "verification": verification_scores(verified)}
+        typer.echo(json.dumps(shown))
+        return
+    screen = console()
+    for part in study_tables(study, candidates, document, verified):
+        screen.print(part, highlight=False, markup=False)
+
+
+@app.command()
+def dashboard(
+    study: Annotated[str, typer.Argument(help="The study's name, or its folder.")],
+    storage: Storage = None,
+    directory: Directory = Path("nas-runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+) -> None:
+    """Open optuna-dashboard on a study, on this machine only."""
+    from nas.study.load import stored_study
+    from nas.study.storage import open_storage
+
+    where, _ = stored_study(study, directory, storage)
+    try:
+        from optuna_dashboard import run_server
+    except ImportError:
+        raise ValueError("the dashboard is an extra: pip install 'nas[dashboard]'") from None
+    opened = open_storage(where)
+    typer.echo(f"http://127.0.0.1:{port}/  (Ctrl-C ends it)")
+    run_server(opened, host="127.0.0.1", port=port)

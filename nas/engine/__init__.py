@@ -1,0 +1,1 @@
+"""A search from its settings to its result: problem, strategies, candidate pool, trainings."""

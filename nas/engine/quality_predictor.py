@@ -1,0 +1,61 @@
+"""What quality to expect of an untrained network, from those that were trained: a guide for choosing, never a result.
+
+Bayesian ridge regression on the genotype's decisions (one column an option), the zero-cost score, and the logarithms
+of MACs and parameters. With a dozen trained networks it mostly says: as good as the trained ones it resembles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log
+from typing import Any
+
+import numpy
+import numpy.typing
+
+from nas.candidates.candidate import Candidate
+from search_spaces.space.space import Space
+
+Vector = numpy.typing.NDArray[numpy.float64]
+
+# Below this there is nothing to regress on.
+LEAST_TRAINED = 4
+
+
+class ExpectedQuality:
+    """Fitted to ``trained`` candidates of ``space``, once for each metric."""
+
+    def __init__(self, space: Space, metrics: Sequence[str], trained: Sequence[Candidate]) -> None:
+        from sklearn.linear_model import BayesianRidge
+
+        self._space = space
+        self._sizes = [len(options) for options in space.decisions().values()]
+        figures = numpy.array([self._figures(c) for c in trained])
+        self._centre = figures.mean(axis=0)
+        self._spread = figures.std(axis=0)
+        self._spread[self._spread == 0] = 1.0
+        rows = numpy.array([self._row(c) for c in trained])
+        self._models: dict[str, Any] = {
+            metric: BayesianRidge().fit(rows, [c.metrics[metric] for c in trained]) for metric in metrics
+        }
+
+    def of(self, candidate: Candidate) -> dict[str, float]:
+        """The expected value of each metric."""
+        row = self._row(candidate)[None]
+        return {metric: float(model.predict(row)[0]) for metric, model in self._models.items()}
+
+    @staticmethod
+    def _figures(candidate: Candidate) -> tuple[float, ...]:
+        metrics = candidate.metrics
+        return metrics["score"], log(max(1.0, metrics["macs"])), log(max(1.0, metrics["params"]))
+
+    def _row(self, candidate: Candidate) -> Vector:
+        chosen = self._space.encode(candidate.genotype)
+        options = numpy.zeros(sum(self._sizes))
+        start = 0
+        for size, place in zip(self._sizes, chosen, strict=True):
+            if place >= 0:
+                options[start + place] = 1.0
+            start += size
+        figures: Vector = (numpy.array(self._figures(candidate)) - self._centre) / self._spread
+        return numpy.concatenate([options, figures])

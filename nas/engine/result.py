@@ -1,0 +1,125 @@
+"""What a search found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.candidates.candidate import Candidate
+from nas.candidates.objectives import Limit, Objective
+from nas.candidates.pareto import front
+from nas.measurement.verified import Verified, verification_scores
+from search_spaces.space.space import Space
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass
+class Tally:
+    """What a search did: candidates costed, repeated draws that were not, trainings, and seconds in all.
+
+    ``resumed`` counts trainings that an earlier run of the same search had done. Of the others, ``misses`` were
+    trained now, ``full_hits`` were known (to this search, or to the evaluation cache), ``in_flight_hits`` were being
+    trained for another candidate or by another search, ``partial_hits`` were known in part; ``saved_seconds`` is what
+    the hits took when they were trained. ``short`` of those trained now were for a share of the full training.
+    ``unsupported`` of the infeasible have operations that a device cannot run. ``collisions`` are different networks
+    whose keys met.
+    """
+
+    scored: int = 0
+    duplicates: int = 0
+    infeasible: int = 0
+    unsupported: int = 0
+    trained: int = 0
+    failed: int = 0
+    resumed: int = 0
+    full_hits: int = 0
+    partial_hits: int = 0
+    in_flight_hits: int = 0
+    misses: int = 0
+    short: int = 0
+    collisions: int = 0
+    hash_seconds: float = 0.0
+    saved_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+def pareto_front(
+    candidates: Iterable[Candidate], objectives: Sequence[Objective], *, trained: bool
+) -> tuple[Candidate, ...]:
+    """Finished candidates that no other beats in every objective, best first objective first.
+
+    Finished are the trained ones, or, in a search that trains none, the scored ones.
+    """
+    finished = "trained" if trained else "scored"
+    able = [c for c in candidates if c.status == finished]
+    losses = [tuple(o.loss(c.metrics) for o in objectives) for c in able]
+    return tuple(able[i] for i in sorted(front(losses), key=lambda i: losses[i]))
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A finished search. ``references`` are the space's published networks, trained in the same way.
+
+    ``verified`` are the candidates that were measured on a real device, in that order. ``baselines`` are rows of
+    ``nas.measurement.published_baselines.baselines``, published networks that were predicted on the same hardware and never trained here.
+    """
+
+    study: str
+    directory: Path
+    settings: dict[str, Any]
+    space: Space
+    objectives: tuple[Objective, ...]
+    limits: tuple[Limit, ...]
+    candidates: tuple[Candidate, ...]
+    references: tuple[Candidate, ...]
+    proxy: str
+    tally: Tally
+    verified: tuple[Verified, ...] = ()
+    baselines: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+
+    @cached_property
+    def front(self) -> tuple[Candidate, ...]:
+        """Distinct networks within the limits that no other beats in every objective, best first objective first."""
+        return pareto_front(self.candidates, self.objectives, trained=bool(self.proxy))
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row a candidate, references last: number, status, figures, architecture, key, reason."""
+        import pandas
+
+        best = {c.key for c in self.front}
+        rows = [
+            {
+                "number": c.number,
+                "status": c.status,
+                "front": c.key in best and not c.reference,
+                **c.metrics,
+                "architecture": c.architecture,
+                "reference": c.reference,
+                "key": c.key,
+                "reason": c.reason,
+            }
+            for c in (*self.candidates, *self.references)
+        ]
+        return pandas.DataFrame(rows)
+
+    def to_document(self) -> dict[str, Any]:
+        """The result as JSON-able data: settings, tally, the front and the references whole, and counts."""
+        return {
+            "study": self.study,
+            "directory": str(self.directory),
+            "settings": self.settings,
+            "proxy": self.proxy,
+            "tally": asdict(self.tally),
+            "objectives": [f"{o.metric}:{o.direction}" for o in self.objectives],
+            "limits": [str(limit) for limit in self.limits],
+            "front": [c.to_document() for c in self.front],
+            "references": [c.to_document() for c in self.references],
+            "verified": [v.to_document() for v in self.verified],
+            "verification": verification_scores(self.verified),
+            "baselines": [dict(row) for row in self.baselines],
+        }

@@ -1,0 +1,1 @@
+"""Measuring candidates, published networks and operations on devices."""

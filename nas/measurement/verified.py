@@ -1,0 +1,97 @@
+"""A prediction beside its measurement, and how well predictions hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+_PREDICTED = ("number", "key", "metric", "predicted_ms", "low_ms", "high_ms", "model_ms")
+
+
+_SAID = ("measured_ms", "std_ms", "source", "failure", "again", "warnings", "fallback_ops")
+
+
+_REFUSED = "cannot_run"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One candidate, predicted and then measured; latencies in ms.
+
+    ``predicted_ms`` and its interval are what was predicted before this candidate was measured, by the model as earlier
+    measurements had corrected it; ``model_ms`` is the model's alone. ``measured_ms`` is ``None`` where the device
+    failed; ``failure`` tells why, and ``again`` whether a resumed search is to try once more. ``source`` is the
+    device's own word: ``measured:...``, or ``compiled:...`` for what a vendor's compiler estimates.
+    """
+
+    number: int
+    key: str
+    metric: str
+    predicted_ms: float
+    low_ms: float | None
+    high_ms: float | None
+    model_ms: float
+    measured_ms: float | None = None
+    std_ms: float | None = None
+    source: str = ""
+    failure: str = ""
+    again: bool = False
+    warnings: tuple[str, ...] = ()
+    fallback_ops: tuple[str, ...] = ()
+
+    @property
+    def error_percent(self) -> float | None:
+        """How far the prediction was above what was measured, in per cent of that."""
+        return None if not self.measured_ms else 100 * (self.predicted_ms / self.measured_ms - 1)
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the interval held what was measured."""
+        if self.measured_ms is None or self.low_ms is None or self.high_ms is None:
+            return None
+        return self.low_ms <= self.measured_ms <= self.high_ms
+
+    @property
+    def refused(self) -> str:
+        """Why the device cannot run this network at all; empty where it can, or where it failed otherwise."""
+        return self.failure if self.failure.startswith(_REFUSED) else ""
+
+    def after(self, document: Mapping[str, Any]) -> Verified:
+        """This prediction, with what the device said when the document was written."""
+        said: dict[str, Any] = {name: document[name] for name in _SAID if name in document}
+        tuples = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+        return replace(self, **(said | tuples))
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Verified:
+        """Read the record from JSON-able data."""
+        predicted: dict[str, Any] = {name: document[name] for name in _PREDICTED}
+        return cls(**predicted).after(document)
+
+    def to_document(self) -> dict[str, Any]:
+        """The record as JSON-able data."""
+        return {**asdict(self), "error_percent": self.error_percent, "held": self.held}
+
+
+def verification_scores(verified: Sequence[Verified]) -> dict[str, float]:
+    """How good the predictions before measuring were, and the model's alone; empty where nothing was measured.
+
+    ``rows``, ``spearman``, ``mape_percent`` and the others of ``hardware_models.measured.prediction_error.scores``, ``model_`` ones for
+    the model without corrections, and ``interval_coverage``: the share that the intervals held.
+    """
+    import numpy
+
+    from hardware_models.measured.prediction_error import scores
+
+    able = [v for v in verified if v.measured_ms]
+    if not able:
+        return {}
+    measured = numpy.array([v.measured_ms for v in able])
+    found = scores(numpy.array([v.predicted_ms for v in able]), measured)
+    alone = scores(numpy.array([v.model_ms for v in able]), measured)
+    found |= {f"model_{name}": alone[name] for name in ("spearman", "mape_percent") if name in alone}
+    held = [v.held for v in able if v.held is not None]
+    if held:
+        found["interval_coverage"] = round(sum(held) / len(held), 4)
+    return found

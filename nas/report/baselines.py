@@ -1,0 +1,132 @@
+"""The published networks that do what a search's networks do, predicted on its hardware: to stand beside its front."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+    from rich.table import Table
+
+
+_REACH = 1.5
+
+
+_MOST_ROWS = 24
+
+
+def baselines_near(rows: Sequence[Mapping[str, Any]], latencies_ms: Sequence[float]) -> Table:
+    """A table of those networks that are predicted to take about as long as a front, by its latencies; at most 24."""
+    import pandas
+    from rich.text import Text
+
+    low, high = min(latencies_ms, default=0.0) / _REACH, max(latencies_ms, default=inf) * _REACH
+    near = [row for row in rows if _known(row, "latency_ms") and low <= row["latency_ms"] <= high]
+    if len(near) > _MOST_ROWS:
+        near = [near[round(i * (len(near) - 1) / (_MOST_ROWS - 1))] for i in range(_MOST_ROWS)]
+    frame = pandas.DataFrame(near, columns=list(rows[0]))
+    table = baselines_table(frame)
+    left = len(rows) - len(near)
+    notes = [str(table.caption)] if str(table.caption) else []
+    notes += [f"{left} faster, slower or in between: result.json"] if left else []
+    table.caption = Text("\n".join(notes))
+    return table
+
+
+_MOST = 14
+
+
+_LEAST_STEP = 1 / 40  # of the axis, between two names
+
+
+def draw_baselines(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, taken: Collection[str]) -> None:
+    """The published networks in a picture of a front: points where both axes are predicted or counted, else ticks.
+
+    A tick at the upper edge tells the first axis alone: what was published of a network's quality was measured on other
+    data, after another training. Networks of ``taken`` are in the picture already. Of those within the view some are
+    named, evenly along the axis; all are in the table.
+    """
+    (low, high), (bottom, top) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
+    able = [(row[x], row.get(y), row["network"]) for row in rows if row["network"] not in taken and _known(row, x)]
+    able = sorted((place, height, name) for place, height, name in able if low <= place <= high)
+    if able and all(isinstance(height, int | float) for _, height, _ in able):
+        able = [point for point in able if bottom <= point[1] <= top]
+        label = "published networks, predicted"
+        axes.scatter([p for p, _, _ in able], [h for _, h, _ in able], s=9, color="#888888", zorder=1, label=label)
+        for place, height, name in _thinned(able, 0.0):
+            inward = (-3, "right") if place > low + 0.85 * (high - low) else (3, "left")
+            style = {"textcoords": "offset points", "fontsize": 5.5, "color": "#777777", "ha": inward[1]}
+            axes.annotate(name, (place, height), (inward[0], 3), **style)
+        axes.set_xlim(low, high)
+        axes.set_ylim(bottom, top)
+        return
+    named = _thinned(able, _LEAST_STEP * (high - low))
+    if named:
+        edge = axes.secondary_xaxis("top")
+        names = [name for _, _, name in named]
+        edge.set_xticks([p for p, _, _ in named], names, rotation=50, ha="left", fontsize=5.5, color="#777777")
+        edge.tick_params(color="#999999", length=4, pad=1)
+        edge.set_xlabel("published networks as predicted; their quality is not comparable", fontsize=6, color="#777777")
+
+
+def _known(row: Mapping[str, Any], metric: str) -> bool:
+    return isinstance(row.get(metric), int | float)
+
+
+def _thinned(points: Sequence[tuple[Any, ...]], step: float) -> list[tuple[Any, ...]]:
+    """At most ``_MOST`` of the points, no two nearer than ``step``."""
+    kept: list[tuple[Any, ...]] = []
+    for point in points:
+        if not kept or point[0] - kept[-1][0] >= step:
+            kept.append(point)
+    if len(kept) > _MOST:
+        kept = [kept[round(i * (len(kept) - 1) / (_MOST - 1))] for i in range(_MOST)]
+    return kept
+
+
+def baselines_table(frame: pandas.DataFrame) -> Table:
+    """The frame of ``baselines`` for a terminal: sources by number, and they and what failed below the table."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from nas.report.format import figure
+
+    hardware = next(iter(frame["hardware"].dropna()), None)
+    title = "Published networks" + (f" on {hardware}" if hardware else "")
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE, show_edge=False)
+    table.add_column("network", no_wrap=True)
+    for heading in ("input", "MACs", "parameters", "latency (ms)", "range"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("published (%)")
+    notes = []
+    sources: dict[str, int] = {}
+    in_part = False
+    for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+        mark = "*" if row["guessed_ops"] or row["fallback_ops"] else ""
+        in_part = in_part or bool(mark)
+        low, high = row["latency_low_ms"], row["latency_high_ms"]
+        published_figure = ""
+        if row["published_metric"] is not None:
+            number = sources.setdefault(row["published_source"], len(sources) + 1)
+            size = row["published_resolution"]
+            at = "" if size in (None, row["resolution"]) else f" at {size}"
+            published_figure = f"{row['published_value']:.1f} {row['published_metric']}{at} [{number}]"
+        table.add_row(
+            row["network"],
+            "-" if row["resolution"] is None else str(row["resolution"]),
+            figure("macs", row["macs"]),
+            figure("params", row["params"]),
+            figure("latency_ms", row["latency_ms"]) + mark,
+            "-" if low is None or high is None else f"{low:.1f}-{high:.1f}",
+            Text(published_figure),
+        )
+        if row["reason"]:
+            notes.append(f"{row['network']}: {row['reason']}")
+    if in_part:
+        notes.append("* in part on the host's processor, or priced by a guess; nas hw predict names the operations")
+    notes += [f"[{number}] {source}" for source, number in sources.items()]
+    table.caption, table.caption_justify = Text("\n".join(notes)), "left"
+    return table

@@ -1,0 +1,111 @@
+"""Search algorithms by name: tables of strings.
+
+A searcher is a file here and a row in ``SEARCHERS``, or an entry point of the group ``nas.searchers``. A name with a
+colon is a row of ``FAMILIES`` with what it is made of: ``optuna:TPESampler``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.searchers.protocol import Look, Outcome, Searcher
+from search_spaces.registry import import_object, named_row, table_with_plugins
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
+
+
+@dataclass(frozen=True)
+class SearcherRow:
+    """One named searcher: a factory of (space, random source, known outcomes), and what it is in a line."""
+
+    factory: str
+    summary: str
+
+
+SEARCHERS: dict[str, SearcherRow] = {
+    "auto": SearcherRow(
+        "nas.searchers.auto:AutoSearch", "gp where candidates are trained, evolution or nsga2 where they are predicted"
+    ),
+    "evolution": SearcherRow(
+        "nas.searchers.evolution:AgingEvolution",
+        "regularised (aging) evolution, several objectives and hard limits (arXiv 1802.01548)",
+    ),
+    "gp": SearcherRow(
+        "nas.searchers.surrogates.bayesian:BayesianSearch",
+        "Gaussian processes over decisions and free figures, expected (hypervolume) improvement",
+    ),
+    "local": SearcherRow(
+        "nas.searchers.local_search:LocalSearch",
+        "local search with restarts, Pareto local search for several objectives (arXiv 2004.08996)",
+    ),
+    "nsga2": SearcherRow(
+        "nas.searchers.nsga2:Nsga2", "NSGA-II, non-dominated sorting and crowding (doi 10.1109/4235.996017)"
+    ),
+    "predictor": SearcherRow(
+        "nas.searchers.surrogates.tree_ensemble:PredictorSearch",
+        "an ensemble of trees over decisions and free figures, Thompson sampling (after arXiv 1910.11858)",
+    ),
+    "random": SearcherRow("nas.searchers.random_search:RandomSearch", "independent random genotypes"),
+    "sobol": SearcherRow("nas.searchers.low_discrepancy:LowDiscrepancy", "points that fill the space evenly"),
+}
+
+
+# Searchers that are made of something else, by the word before the colon: factories that take the word after it first
+FAMILIES: dict[str, SearcherRow] = {
+    "halving": SearcherRow(
+        "nas.searchers.successive_halving:SuccessiveHalving",
+        "short trainings first, longer ones for the best (ASHA, arXiv 1810.05934): halving:gp",
+    ),
+    "optuna": SearcherRow(
+        "nas.searchers.optuna_bridge.sampler_as_searcher:OptunaSearcher", "any sampler of Optuna: optuna:TPESampler"
+    ),
+}
+
+
+def make_searcher(
+    name: str,
+    space: Space,
+    rng: random.Random,
+    known: Sequence[Outcome] = (),
+    *,
+    name_of: Callable[[Genotype], str] | None = None,
+    look: Look | None = None,
+    objectives: int | None = None,
+    **options: Any,
+) -> Searcher:
+    """The searcher of that name on ``space``, starting from ``known`` outcomes if there are any.
+
+    ``options`` are keyword arguments of its own. ``name_of`` tells a genotype's network, ``look`` all that is free
+    (its key is ``name_of``'s where that is not given), ``objectives`` is how many losses an outcome has: for those
+    that take them. Raises ``UnknownName``, and ``ValueError`` for an option that it does not have.
+    """
+    family, colon, inner = name.partition(":")
+    if colon:
+        row = named_row("family of searchers", family, FAMILIES)
+    else:
+        row = named_row("searcher", name, table_with_plugins("nas.searchers", SEARCHERS, SearcherRow))
+    factory: Callable[..., Searcher] = import_object(row.factory)
+    if look is not None and name_of is None:
+        name_of = _key_of(look)
+    given = {"name_of": name_of, "look": look, "objectives": objectives}
+    parameters = inspect.signature(factory).parameters.values()
+    own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)  # then it checks them itself
+    for option in options if not takes_any else ():
+        if option not in own - set(given):
+            known_options = ", ".join(sorted(own - set(given))) or "none"
+            raise ValueError(f"the searcher {name!r} has no option {option!r}; its options: {known_options}")
+    passed = {one: value for one, value in given.items() if one in own}
+    start = (inner,) if colon else ()
+    return factory(*start, space, rng, known, **passed, **options)
+
+
+def _key_of(look: Look) -> Callable[[Genotype], str]:
+    def key_of(genotype: Genotype) -> str:
+        return look(genotype).key
+
+    return key_of

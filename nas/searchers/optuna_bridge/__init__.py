@@ -1,0 +1,1 @@
+"""Optuna samplers as searchers, searchers as Optuna samplers."""

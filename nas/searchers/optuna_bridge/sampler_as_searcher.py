@@ -1,0 +1,253 @@
+"""Any sampler of Optuna as a searcher: ``optuna:TPESampler``, ``optuna:GPSampler``, or a sampler object.
+
+Each choice of the space is a parameter of an Optuna study in memory, and its value is the number of an option, 0
+first: an integer where the options are numbers in ascending order, else a category. Every choice that the space can
+make is asked for up front, whether a network makes it or not: samplers that model parameters jointly need all of them
+in every trial, and draw the missing ones independently otherwise. What is drawn for a choice that the network does
+not make has no effect.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import random
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from itertools import pairwise
+from math import isfinite
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from nas.searchers.choice_space import ChoiceSpace
+from nas.searchers.protocol import Outcome
+from search_spaces.registry import UnknownName
+from search_spaces.space.genotype import Genotype
+
+_EXCESS = "excess"
+# The system attribute that Optuna before 5 keeps constraints in, and the name under which later ones read the first.
+_CONSTRAINTS, _FIRST = "constraints", "0"
+
+
+class SamplerError(ValueError):
+    """A sampler that cannot be made, or cannot serve this search."""
+
+
+class _Study(optuna.Study):
+    def stop(self) -> None:
+        """Samplers that have tried everything ask for a stop; here who searches decides when to."""
+
+
+def samplers() -> dict[str, type[BaseSampler]]:
+    """The samplers that Optuna ships, by name."""
+    classes = {name: getattr(optuna.samplers, name) for name in optuna.samplers.__all__}
+    return {
+        name: one
+        for name, one in classes.items()
+        if inspect.isclass(one) and issubclass(one, BaseSampler) and not inspect.isabstract(one)
+    }
+
+
+def _signature() -> inspect.Signature:
+    """(sampler, space, rng, known, *, objectives, and every option of any sampler)."""
+    positional = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for name in ("sampler", "space", "rng", "known")
+    ]
+    options = {"objectives"}.union(*[inspect.signature(one).parameters for one in samplers().values()])
+    return inspect.Signature(
+        [*positional, *[inspect.Parameter(o, inspect.Parameter.KEYWORD_ONLY) for o in sorted(options)]]
+    )
+
+
+class OptunaSearcher:
+    """An Optuna sampler by name, with ``options`` for its constructor, or as an object, which is copied.
+
+    A sampler by name is seeded from ``rng``; an object keeps its own seed. Losses are minimised; ``excess`` is a
+    constraint, for the samplers that heed one. A loss that is not finite counts as the worst finite one so far; where
+    there is none yet, the trial failed, and samplers pass over it. ``objectives``: how many losses an outcome has, by
+    default as many as the first one told of; the sampler starts anew then, if it had been asked for one loss.
+
+    CMA-ES sees integers only and heeds no constraint: beyond the limits, losses count as the worst so far. It and the
+    genetic samplers breed from what they asked for themselves and learn nothing from other outcomes, ``known`` ones
+    included.
+
+    Raises ``UnknownName``, and ``SamplerError`` where the sampler does not take the options or lacks a package.
+    ``__signature__`` names the options of all samplers, for who checks options before there is a sampler.
+    """
+
+    __signature__ = _signature()
+
+    def __init__(
+        self,
+        sampler: str | BaseSampler,
+        space: ChoiceSpace,
+        rng: random.Random,
+        known: Sequence[Outcome] = (),
+        *,
+        objectives: int | None = None,
+        **options: Any,
+    ) -> None:
+        if options and not isinstance(sampler, str):
+            raise SamplerError(f"{sampler} is made already and takes no options; pass them to its class")
+        self._space = space
+        self._rng = rng
+        self._given = sampler
+        self._options = options
+        self._cma = sampler == "CmaEsSampler" or isinstance(sampler, optuna.samplers.CmaEsSampler)
+        self._distributions = _distributions(space, numbers=self._cma)
+        self._fixed = objectives is not None
+        self._start(objectives or (len(known[0].losses) if known else 1))
+        for outcome in known:
+            self.tell(outcome)
+
+    def _start(self, objectives: int) -> None:
+        self._worst = [-float("inf")] * objectives
+        self._pending: dict[Genotype, deque[Trial]] = {}
+        with _quiet():
+            storage = optuna.storages.InMemoryStorage()
+            directions = [optuna.study.StudyDirection.MINIMIZE] * objectives
+            name = storage.get_study_name_from_id(storage.create_new_study(directions, "search"))
+            self._study = _Study(name, storage, self._sampler())
+
+    def _sampler(self) -> BaseSampler:
+        if isinstance(self._given, str):
+            return _made(self._given, self._options, self._rng.getrandbits(32))
+        return copy.deepcopy(self._given)
+
+    def ask(self) -> Genotype:
+        with _quiet():
+            try:
+                trial = self._study.ask(self._distributions)
+            except ImportError as error:
+                raise SamplerError(f"{self._study.sampler} needs a package that is not installed: {error}") from None
+            except ValueError as error:  # of the sampler, about a study that it is not made for
+                raise SamplerError(f"{self._study.sampler} cannot serve this search: {error}") from error
+        genotype = self._space.decode([trial.params[name] for name in self._distributions])
+        self._pending.setdefault(genotype, deque()).append(trial)
+        return genotype
+
+    def tell(self, outcome: Outcome) -> None:
+        self._check(outcome)
+        waiting = self._pending.get(outcome.genotype)
+        values = self._values(outcome)
+        with _quiet():
+            if waiting:
+                self._finish(waiting.popleft(), values, outcome.excess)
+                if not waiting:
+                    del self._pending[outcome.genotype]
+            else:
+                self._add(outcome, values)
+
+    def _check(self, outcome: Outcome) -> None:
+        count = len(outcome.losses)
+        if count == len(self._worst):
+            self._fixed = True
+            return
+        if self._fixed:
+            raise SamplerError(f"the search has {len(self._worst)} objectives; this outcome has {count}")
+        self._fixed = True
+        self._start(count)
+
+    def _values(self, outcome: Outcome) -> list[float] | None:
+        """Finite losses, the worst so far in place of others; ``None`` where there is no finite one yet."""
+        self._worst = [
+            max(worst, v) if isfinite(v) else worst for worst, v in zip(self._worst, outcome.losses, strict=True)
+        ]
+        beyond = self._cma and outcome.excess > 0
+        values = [
+            worst if beyond or not isfinite(v) else v for worst, v in zip(self._worst, outcome.losses, strict=True)
+        ]
+        return values if all(map(isfinite, values)) else None
+
+    def _finish(self, trial: Trial, values: list[float] | None, excess: float) -> None:
+        trial.set_user_attr(_EXCESS, excess)
+        if hasattr(trial, "set_constraint") and not self._cma:
+            trial.set_constraint(_FIRST, excess)
+        self._study.tell(trial, values, TrialState.FAIL if values is None else TrialState.COMPLETE)
+
+    def _add(self, outcome: Outcome, values: list[float] | None) -> None:
+        """Record an outcome that was not asked for; choices that its network does not make get any option."""
+        params = {
+            name: place if place >= 0 else int(self._rng.random() * len(options))
+            for (name, options), place in zip(
+                self._space.decisions().items(), self._space.encode(outcome.genotype).tolist(), strict=True
+            )
+        }
+        self._study.add_trial(
+            optuna.create_trial(
+                state=TrialState.FAIL if values is None else TrialState.COMPLETE,
+                params=params,
+                distributions=self._distributions,
+                values=values,
+                user_attrs={_EXCESS: outcome.excess},
+                system_attrs={} if self._cma else {_CONSTRAINTS: [outcome.excess]},
+            )
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's remarks on what is experimental or deprecated in it, and its log."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _distributions(space: ChoiceSpace, *, numbers: bool) -> dict[str, BaseDistribution]:
+    """A distribution for every choice; all of them integers where the sampler knows ``numbers`` only."""
+    return {
+        name: IntDistribution(0, len(options) - 1)
+        if numbers or _ascending(options)
+        else CategoricalDistribution(range(len(options)))
+        for name, options in space.decisions().items()
+    }
+
+
+def _ascending(options: Sequence[Any]) -> bool:
+    numeric = all(isinstance(o, int | float) and not isinstance(o, bool) for o in options)
+    return numeric and all(a < b for a, b in pairwise(options))
+
+
+def _made(name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
+    table = samplers()
+    if name not in table:
+        close = get_close_matches(name.lower(), [one.lower() for one in table], n=1, cutoff=0.4)
+        hints = [one for one in table if one.lower() in close]
+        hint = f"did you mean {hints[0]!r}?" if hints else f"known: {', '.join(sorted(table))}"
+        raise UnknownName(f"no Optuna sampler {name!r}; {hint}")
+    accepted = inspect.signature(table[name]).parameters
+    for option in options:
+        if option not in accepted:
+            raise SamplerError(f"optuna:{name} has no option {option!r}; its options: {', '.join(accepted)}")
+    defaults: dict[str, Any] = {"seed": seed, "warn_independent_sampling": False}
+    if not hasattr(Trial, "set_constraint"):  # Optuna before 5
+        defaults["constraints_func"] = _excess_of
+    given = {option: value for option, value in defaults.items() if option in accepted} | dict(options)
+    missing = [p.name for p in accepted.values() if p.default is p.empty and p.name not in given]
+    if missing:
+        raise SamplerError(
+            f"optuna:{name} needs {', '.join(missing)}: pass a sampler object (parameter values are option numbers)"
+        )
+    try:
+        with _quiet():
+            return table[name](**given)
+    except (TypeError, ValueError) as error:
+        raise SamplerError(f"optuna:{name} does not take these options: {error}") from None
+
+
+def _excess_of(trial: FrozenTrial) -> tuple[float, ...]:
+    return (float(trial.user_attrs[_EXCESS]),)

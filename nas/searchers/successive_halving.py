@@ -1,0 +1,122 @@
+"""Asynchronous successive halving (ASHA: Li et al. 2020, arXiv 1810.05934, algorithm 2) around any searcher.
+
+New candidates are trained for a share of the full training, the best of them for longer: of those that a rung holds,
+the best 1 / eta move up to the next, each as soon as it is among them, without waiting for the rung to fill.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from math import isclose, isfinite
+from typing import Any
+
+from nas.searchers.catalog import make_searcher
+from nas.searchers.multi_fidelity import Asked
+from nas.searchers.nsga2 import crowding, fronts
+from nas.searchers.protocol import Look, Outcome, Searcher
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
+
+
+class SuccessiveHalving:
+    """``ask_at`` and ``tell_at`` for evaluators that can train for a share; ``shares`` are those of the rungs.
+
+    The shares are 1, 1 / eta, 1 / eta^2 and so on, one a rung, the lowest first. Each share is a training from the
+    start. The inner searcher, by its name, with ``options`` of its own, proposes what enters the lowest rung, and is
+    told of nothing but what became of that there: losses of one share compare.
+
+    Of one objective the best are those of least loss; of several, those of the first fronts, and within a front those
+    with most room around them. A candidate that failed or breaks a limit is not promoted; a failure takes a place in
+    its rung. One network, as ``name_of`` tells (by default: one genotype), has one place.
+
+    ``ask`` and ``tell`` are for evaluators that cannot train for less: ``ask`` is the inner searcher's next proposal,
+    to be trained in full; it promotes nothing. ``tell`` is ``tell_at`` with a share of 1. An outcome of a longer
+    training that no rung below knows, as after ``ask``, or of an earlier search, is told to the inner searcher as it
+    is; so are the outcomes ``known`` from the start.
+    """
+
+    def __init__(
+        self,
+        inner: str,
+        space: Space,
+        rng: random.Random,
+        known: Sequence[Outcome] = (),
+        *,
+        look: Look | None = None,
+        name_of: Callable[[Genotype], str] | None = None,
+        objectives: int | None = None,
+        eta: int = 3,
+        rungs: int = 3,
+        **options: Any,
+    ) -> None:
+        for name, value, least in (("eta", eta, 2), ("rungs", rungs, 1)):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        if inner.partition(":")[0] == "halving":
+            raise ValueError(f"halving goes around another searcher, as in halving:gp, not around {inner!r}")
+        self._inner: Searcher = make_searcher(
+            inner, space, rng, known, name_of=name_of, look=look, objectives=objectives, **options
+        )
+        self._name_of: Callable[[Genotype], object] = name_of or (lambda genotype: genotype)
+        self._eta = eta
+        self.shares = tuple(float(eta) ** -rung for rung in reversed(range(rungs)))
+        self._rungs: list[dict[object, Outcome]] = [{} for _ in self.shares]
+        self._promoted: list[set[object]] = [set() for _ in self.shares]
+        self._ranked: list[list[object] | None] = [None for _ in self.shares]
+        for outcome in known:
+            self._enter(len(self.shares) - 1, outcome)
+
+    def ask(self) -> Genotype:
+        return self._inner.ask()
+
+    def tell(self, outcome: Outcome) -> None:
+        self.tell_at(outcome, 1.0)
+
+    def ask_at(self) -> Asked:
+        """A promotion, from the highest rung that has one; else a new genotype for the lowest."""
+        for rung in reversed(range(len(self.shares) - 1)):
+            for name in self._best(rung):
+                if name not in self._promoted[rung] and name not in self._rungs[rung + 1]:
+                    self._promoted[rung].add(name)
+                    return Asked(self._rungs[rung][name].genotype, self.shares[rung + 1])
+        return Asked(self._inner.ask(), self.shares[0])
+
+    def tell_at(self, outcome: Outcome, share: float) -> None:
+        """What a training of that share gave. Raises ``ValueError`` for a share that no rung has."""
+        found = [rung for rung, own in enumerate(self.shares) if isclose(own, share, rel_tol=1e-6)]
+        if not found:
+            rungs = ", ".join(f"{own:.4g}" for own in self.shares)
+            raise ValueError(f"no rung trains for a share of {share!r}; the rungs' shares: {rungs}")
+        rung = found[0]
+        name = self._name_of(outcome.genotype)
+        promoted = any(name in below for below in self._rungs[:rung])
+        self._enter(rung, outcome)
+        if not promoted:
+            self._inner.tell(outcome)
+
+    def _enter(self, rung: int, outcome: Outcome) -> None:
+        if outcome.excess <= 0:
+            self._rungs[rung][self._name_of(outcome.genotype)] = outcome
+            self._ranked[rung] = None
+
+    def _best(self, rung: int) -> list[object]:
+        """The names of the best 1 / eta of a rung, best first, without failures."""
+        ranked = self._ranked[rung]
+        if ranked is None:
+            entries = list(self._rungs[rung].items())
+            order = _ranking([outcome for _, outcome in entries])[: len(entries) // self._eta]
+            ranked = [entries[i][0] for i in order if all(map(isfinite, entries[i][1].losses))]
+            self._ranked[rung] = ranked
+        return ranked
+
+
+def _ranking(outcomes: Sequence[Outcome]) -> list[int]:
+    """Indices from the best to the worst: by front, and within one by the room around; the earlier of equals first."""
+    if outcomes and len(outcomes[0].losses) == 1:
+        return sorted(range(len(outcomes)), key=lambda i: outcomes[i].losses[0])
+    ranking: list[int] = []
+    for front in fronts(outcomes):
+        room = crowding([outcomes[i].losses for i in front])
+        ranking += [front[place] for place in sorted(range(len(front)), key=lambda place, room=room: -room[place])]  # type: ignore[misc]
+    return ranking

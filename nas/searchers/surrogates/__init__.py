@@ -1,0 +1,1 @@
+"""Searchers that fit a model, and the models."""

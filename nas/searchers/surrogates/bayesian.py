@@ -1,0 +1,174 @@
+"""Bayesian search with Gaussian processes: each candidate is the one expected to improve most on what is known.
+
+A process an objective, over decisions and free features; an objective that is free needs none. One objective: expected
+improvement; two: expected hypervolume improvement; more: its scalarisations. Candidates that were asked for and not
+told of yet count as what is expected of them (the kriging believer: Ginsbourger, Le Riche, Carraro 2010), so that a
+batch does not ask for one thing twice.
+
+Where several kinds of network are good, a process that saw much of one kind takes what it learnt there for what holds
+everywhere: it is certain that the others are bad, and does not look. Then it expects next to nothing of any candidate.
+With one objective the search begins again there, with random candidates and without what it saw before, as a local
+Bayesian search does where it has converged (Eriksson et al. 2019, arXiv 1910.01739, section 2).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from math import ceil
+
+import numpy
+
+from nas.searchers.protocol import Look, Outcome
+from nas.searchers.surrogates.acquisition import (
+    Bend,
+    expected_hypervolume_improvement,
+    expected_improvement,
+    scalarised_improvement,
+)
+from nas.searchers.surrogates.encoding import Rows, standardised
+from nas.searchers.surrogates.gaussian_process import GaussianProcess, Hyperparameters, distances
+from nas.searchers.surrogates.model_based import (
+    ModelBasedSearch,
+    Point,
+    PointModel,
+    Seen,
+    bad_as_any,
+    encoded,
+    features,
+    worth_a_look,
+)
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
+
+_MARGIN = 0.1  # of the losses' range, how far beyond the worst the hypervolume's reference point lies
+_GROWTH = 1.1  # hyperparameters are fitted anew each time that there are so many times more observations
+_DIRECTIONS = 64
+_NOTHING = 1e-3  # of the losses' deviation, the expected improvement below which a candidate promises nothing
+_PATIENCE = 8  # candidates in a row that promise nothing, after which the search begins again
+_CERTAIN = 1e-9  # of an objective's range, the deviation of what is free
+
+
+class BayesianSearch(ModelBasedSearch):
+    """See the module, and ``ModelBasedSearch`` for the options."""
+
+    def __init__(
+        self,
+        space: Space,
+        rng: random.Random,
+        known: Sequence[Outcome] = (),
+        *,
+        look: Look | None = None,
+        start: int = 12,
+        pool: int = 128,
+        fresh: int = 24,
+    ) -> None:
+        self._hyperparameters: list[Hyperparameters] = []
+        self._fit_at = 0
+        self._hopeless = 0
+        super().__init__(self._model, space, rng, known, look=look, start=start, pool=pool, fresh=fresh)
+
+    def _model(self, seen: Sequence[Seen], pending: Sequence[Point]) -> GaussianModel:
+        """Hyperparameters are fitted every second time while there is little, and then ever more rarely."""
+        count = len(self._seen) - self._since
+        again = count >= self._fit_at
+        if again:
+            self._fit_at = max(count + 2, ceil(count * _GROWTH))
+        model = GaussianModel(seen, pending, [] if again else self._hyperparameters, self._rng)
+        self._hyperparameters = model.hyperparameters
+        return model
+
+    def ask(self) -> Genotype:
+        often_able = 2 * self._able >= len(self._seen) - self._since  # drawing anew is not in vain
+        if self._hopeless >= _PATIENCE and often_able:
+            self._begin_again()
+            self._hopeless, self._fit_at = 0, 0
+        return super().ask()
+
+    def _chosen(self, model: PointModel, improvement: float) -> None:
+        assert isinstance(model, GaussianModel)
+        self._hopeless = self._hopeless + 1 if model.promises_nothing(improvement) else 0
+
+
+class GaussianModel:
+    """The processes after some observations."""
+
+    def __init__(
+        self, seen: Sequence[Seen], pending: Sequence[Point], fitted: Sequence[Hyperparameters], rng: random.Random
+    ) -> None:
+        points = [s.point for s in seen]
+        losses = bad_as_any(seen)
+        self.best = worth_a_look(seen, losses)
+        self._bend = Bend(losses)
+        losses = self._bend(losses)
+        self._spans = numpy.maximum(losses.max(axis=0) - losses.min(axis=0), 1e-12)
+        self._reference = losses.max(axis=0) + _MARGIN * self._spans
+        self._like = features(points)
+        self._observed = self._groups([*points, *pending])
+        among = distances(self._observed, self._observed)
+        seen_only = [d[: len(points), : len(points)] for d in among]
+        between = [d[len(points) :, : len(points)] for d in among]
+        self.hyperparameters: list[Hyperparameters] = []
+        self._processes = []
+        for number, values in enumerate(losses.T):
+            process = GaussianProcess(seen_only, values, fitted[number] if fitted else None)
+            self.hyperparameters.append(process.hyperparameters)
+            if pending:
+                believed = process.predict(between)[0]
+                process = GaussianProcess(among, numpy.concatenate([values, believed]), process.hyperparameters)
+            self._processes.append(process)
+        able = [*[one.able for one in seen], *[True for _ in pending]]
+        expected = numpy.stack([process.expected for process in self._processes], 1)
+        self._expected = self._with_free([*points, *pending], expected)[able]
+        source = numpy.random.default_rng(rng.getrandbits(64))
+        self._normals = source.standard_normal((_DIRECTIONS, losses.shape[1]))
+        directions = numpy.abs(source.standard_normal((_DIRECTIONS, losses.shape[1]))) + 1e-3
+        self._directions = directions / numpy.linalg.norm(directions, axis=1, keepdims=True)
+
+    def _groups(self, points: Sequence[Point]) -> list[Rows]:
+        if not points:
+            return []
+        groups = [encoded(points)]
+        return [*groups, standardised(features(points), self._like)] if self._like.shape[1] else groups
+
+    def _with_free(self, points: Sequence[Point], means: Rows) -> Rows:
+        """Means of (points, objectives), with the free losses in place of what is expected of them."""
+        for objective, told in enumerate(self._free(points, means.shape[1]).T):
+            known = numpy.isfinite(told)
+            means[known, objective] = self._bend.column(told[known], objective)
+        return means
+
+    @staticmethod
+    def _free(points: Sequence[Point], objectives: int) -> Rows:
+        """Free losses, not a number where there is none."""
+        return numpy.array([p.free.losses or (None,) * objectives for p in points], dtype=float)
+
+    def _predicted(self, points: Sequence[Point]) -> tuple[Rows, Rows]:
+        """Means and deviations of the losses, bent: (points, objectives)."""
+        across = distances(self._groups(points), self._observed)
+        found = [process.predict(across) for process in self._processes]
+        means, deviations = numpy.stack([m for m, _ in found], 1), numpy.stack([s for _, s in found], 1)
+        certain = numpy.isfinite(self._free(points, means.shape[1]))
+        least = _CERTAIN * self._spans
+        return self._with_free(points, means), numpy.where(certain, least, numpy.maximum(deviations, least))
+
+    def promises_nothing(self, improvement: float) -> bool:
+        """Whether there is one objective, and such an improvement of it is next to nothing."""
+        return len(self._processes) == 1 and improvement < _NOTHING * self._processes[0].scale
+
+    def improvement(self, points: Sequence[Point]) -> Rows:
+        """How much each point is expected to add to the best, or to the hypervolume of the front."""
+        means, deviations = self._predicted(points)
+        if means.shape[1] == 1:
+            return expected_improvement(means[:, 0], deviations[:, 0], float(self._expected.min()))
+        if means.shape[1] == 2:
+            front, reference = self._expected.tolist(), self._reference.tolist()
+            return expected_hypervolume_improvement(means, deviations, front, reference)
+        return scalarised_improvement(
+            means / self._spans,
+            deviations / self._spans,
+            self._expected / self._spans,
+            self._reference / self._spans,
+            self._directions,
+            self._normals,
+        )

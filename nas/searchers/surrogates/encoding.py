@@ -1,0 +1,69 @@
+"""Genotypes as rows of numbers for models that learn from them: the decisions, and what is free of their network.
+
+A decision is one column an option, all of them 0 where the choice is not made, over the square root of 2, so that two
+genotypes are 1 apart (squared) in each decision that differs: the Hamming distance, on which the diffusion kernel of
+a complete graph is a Gaussian (Oh et al. 2019, arXiv 1902.00448, eq. 7). Options that are numbers have a further
+column with their rank from 0 to 1: neighbours are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+
+import numpy
+import numpy.typing
+
+from search_spaces.space.genotype import Value
+from search_spaces.space.space import Space
+
+Rows = numpy.typing.NDArray[numpy.float64]
+
+
+class Encoder:
+    """Encodes the genotypes of one space."""
+
+    def __init__(self, space: Space) -> None:
+        self._places: dict[str, dict[Value, tuple[tuple[int, float], ...]]] = {}
+        width = 0
+        for name, options in space.decisions().items():
+            if len(options) < 2:
+                continue
+            half = sqrt(0.5)
+            entries: dict[Value, tuple[tuple[int, float], ...]] = {}
+            entries.update({option: ((width + i, half),) for i, option in enumerate(options)})
+            width += len(options)
+            if len(options) > 2 and all(isinstance(o, int | float) and not isinstance(o, bool) for o in options):
+                for rank, option in enumerate(sorted(options)):
+                    entries[option] = (*entries[option], (width, rank / (len(options) - 1)))
+                width += 1
+            self._places[name] = entries
+        self.width = width
+
+    def row(self, genotype: Mapping[str, Value]) -> Rows:
+        """One genotype: ``width`` numbers. Raises ``KeyError`` for an option that the space does not have."""
+        row = numpy.zeros(self.width)
+        for name, value in genotype.items():
+            for place, weight in self._places[name][value] if name in self._places else ():
+                row[place] = weight
+        return row
+
+
+def standardised(features: Rows, like: Rows) -> Rows:
+    """The columns of ``features``, moved and scaled to mean 0 and deviation 1 in the rows ``like``.
+
+    What is not finite counts as the mean; a column that does not vary in ``like`` is 0.
+    """
+    like = numpy.where(numpy.isfinite(like), like, numpy.nan)
+    with numpy.errstate(all="ignore"):
+        known = numpy.isfinite(like).any(axis=0)
+        mean = numpy.where(known, numpy.nanmean(numpy.where(known, like, 0.0), axis=0), 0.0)
+        spread = numpy.where(known, numpy.nanstd(numpy.where(known, like, 0.0), axis=0), 0.0)
+    scaled = (numpy.where(numpy.isfinite(features), features, mean) - mean) / numpy.where(spread > 0, spread, 1.0)
+    result: Rows = numpy.clip(numpy.where(spread > 0, scaled, 0.0), -10.0, 10.0)
+    return result
+
+
+def stacked(rows: Sequence[Rows], width: int) -> Rows:
+    """Rows as a matrix, also where there are none."""
+    return numpy.array(rows, dtype=float).reshape(len(rows), width)

@@ -1,0 +1,58 @@
+"""What a network's graph says of it for free, as numbers that models learn from."""
+
+from __future__ import annotations
+
+from math import log, prod
+
+from search_spaces.graph.fragment import Fragment, Node
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.memo import remember
+from search_spaces.graph.operations import Shape
+
+_KINDS = ("wide", "depthwise", "pointwise", "product", "pooling", "joint")
+GRAPH_FEATURES = ("macs", "params", "nodes", "peak_activation_bytes", *_KINDS)
+"""What ``graph_counts`` counts, in order, and ``graph_features`` has the logarithms of.
+
+Of operations there are: convolutions over several pixels, those in groups of a channel each, those over one pixel with
+linear layers, matrix products, poolings, and operations with several operands.
+"""
+PEAK = GRAPH_FEATURES.index("peak_activation_bytes")
+
+_memo: dict[Fragment, tuple[int, ...]] = {}
+
+
+def graph_features(graph: Graph) -> tuple[float, ...]:
+    """Natural logarithms of one more than each of ``graph_counts``."""
+    return tuple([log(1 + count) for count in graph_counts(graph)])
+
+
+def graph_counts(graph: Graph) -> tuple[int, ...]:
+    """The counts that ``GRAPH_FEATURES`` names: a few microseconds where the graph's blocks were seen before."""
+    counts = [0] * len(_KINDS)
+    for piece in graph.pieces:
+        found = _memo.get(piece.fragment)
+        if found is None:
+            found = _counted(piece.fragment)
+            remember(_memo, piece.fragment, found)
+        for place, count in enumerate(found):
+            counts[place] += count
+    return (graph.macs, graph.params, len(graph), graph.peak_activation_bytes, *counts)
+
+
+def _counted(fragment: Fragment) -> tuple[int, ...]:
+    kinds = [_kind(node, fragment.operand_shapes(node)) for node in fragment.nodes]
+    return tuple([kinds.count(kind) for kind in _KINDS])
+
+
+def _kind(node: Node, operands: tuple[Shape, ...]) -> str:
+    if node.op == "conv":
+        if prod(node.attr("kernel")) == 1:
+            return "pointwise"
+        return "depthwise" if 1 < node.attr("groups") == operands[0][0] else "wide"
+    if node.op == "linear":
+        return "pointwise"
+    if node.op == "matmul":
+        return "product"
+    if node.op in ("pool", "global_pool"):
+        return "pooling"
+    return "joint" if len(operands) > 1 else ""

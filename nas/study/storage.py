@@ -1,0 +1,58 @@
+"""Optuna storage from a URL or a path."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.study.journal import _journal_backend
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+
+class StudyError(ValueError):
+    """A study that cannot be opened, or that belongs to another search."""
+
+
+@contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def open_storage(storage: str | Path) -> BaseStorage:
+    """Optuna storage from a URL (``sqlite:///runs.db``, ``postgresql://...``) or a journal file's path."""
+    import optuna
+
+    text = str(storage)
+    if "://" in text:
+        try:
+            with _quiet_optuna():
+                return optuna.storages.get_storage(text)
+        except (ImportError, ValueError) as error:
+            raise StudyError(f"cannot open the storage {text!r}: {error}") from None
+        except Exception as error:
+            # SQLAlchemy's errors, without asking for SQLAlchemy where a journal serves
+            if type(error).__module__.startswith("sqlalchemy"):
+                raise StudyError(f"cannot open the storage {text!r}: {error}") from None
+            raise
+    path = Path(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise StudyError(f"cannot write the study {text!r}: {error.strerror}; choose another --directory") from None
+    with _quiet_optuna():
+        return optuna.storages.JournalStorage(_journal_backend(path))

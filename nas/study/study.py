@@ -1,0 +1,147 @@
+"""The durable record of a search: an Optuna study to which every finished candidate is added once.
+
+The search runs in memory and the study mirrors it, because asking Optuna for dozens of choices a candidate costs more
+than the candidate. A killed search leaves every candidate that was added, and the same search goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.candidates.candidate import Candidate
+from nas.candidates.objectives import Limit, Objective
+from nas.study.storage import StudyError, _quiet_optuna, open_storage
+
+if TYPE_CHECKING:
+    import optuna
+
+
+_ATTRIBUTE = "nas"
+
+
+_NOTE = "nas_"
+
+
+class Study:
+    """One search's Optuna study. ``known`` are the candidates that it held when it was opened, in order."""
+
+    def __init__(self, study: optuna.Study, objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
+        self._study = study
+        self._objectives = tuple(objectives)
+        self._limits = tuple(limits)
+        self._distributions: dict[str, Any] = {}
+        self.known = _candidates(study)
+        self._keys = {(c.key, c.reference) for c in self.known}
+
+    @classmethod
+    def open(
+        cls,
+        storage: str | Path,
+        name: str,
+        objectives: Sequence[Objective],
+        limits: Sequence[Limit],
+        document: dict[str, Any],
+    ) -> Study:
+        """Create the study, or open it where it exists. Raises ``StudyError`` where it is that of another search."""
+        import optuna
+
+        with _quiet_optuna():
+            study = optuna.create_study(
+                storage=open_storage(storage),
+                study_name=name,
+                directions=[o.direction for o in objectives],
+                load_if_exists=True,
+            )
+            known = study.user_attrs.get(_ATTRIBUTE)
+            if known is None:
+                if study.get_trials(deepcopy=False):
+                    raise StudyError(f"the study {name!r} exists and is none of nas; choose another --study name")
+                study.set_metric_names([o.metric for o in objectives])
+                study.set_user_attr(_ATTRIBUTE, document)
+            elif known != document:
+                changed = sorted(k for k in {*known, *document} if known.get(k) != document.get(k))
+                raise StudyError(
+                    f"the study {name!r} was made with other settings ({', '.join(changed)}); choose another --study"
+                    " name, or resume it as it was: nas resume " + name
+                )
+        return cls(study, objectives, limits)
+
+    def note(self, key: str, document: Mapping[str, Any]) -> None:
+        """Keep JSON-able data beside the candidates, at once; what was noted under the same key goes."""
+        with _quiet_optuna():
+            self._study.set_user_attr(_NOTE + key, dict(document))
+
+    def notes(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """What was noted under keys that begin with ``prefix``, by the rest of the key."""
+        return _notes(self._study, prefix)
+
+    def __contains__(self, candidate: Candidate) -> bool:
+        return (candidate.key, candidate.reference) in self._keys
+
+    def add(self, candidate: Candidate, options: dict[str, tuple[Any, ...]]) -> None:
+        """Add a finished candidate; one that is there already is left alone. ``options`` are those of each choice."""
+        import optuna
+
+        if candidate in self:
+            return
+        metrics = candidate.metrics
+        complete = candidate.status not in ("failed", "stopped") and all(o.metric in metrics for o in self._objectives)
+        params, distributions = {}, {}
+        for name, value in candidate.genotype.items() if options else ():
+            params[name] = _param(value)
+            if name not in self._distributions:
+                choices = [_param(option) for option in options[name]]
+                self._distributions[name] = optuna.distributions.CategoricalDistribution(choices)
+            distributions[name] = self._distributions[name]
+        attributes: dict[str, Any] = {_ATTRIBUTE: candidate.to_document(), **_shown(candidate)}
+        state = optuna.trial.TrialState.COMPLETE
+        if not complete:
+            failed = candidate.status == "failed"
+            state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.PRUNED
+        with _quiet_optuna():
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    state=state,
+                    values=[metrics[o.metric] for o in self._objectives] if complete else None,
+                    params=params,
+                    distributions=distributions,
+                    user_attrs=attributes,
+                    system_attrs=_constraints(candidate, self._limits),
+                )
+            )
+        self._keys.add((candidate.key, candidate.reference))
+
+
+def _shown(candidate: Candidate) -> dict[str, Any]:
+    """What optuna-dashboard shows beside the parameters."""
+    shown: dict[str, Any] = {"status": candidate.status, "architecture": candidate.architecture}
+    if candidate.reason:
+        shown["reason"] = candidate.reason
+    if candidate.reference:
+        shown["published as"] = candidate.reference
+    if candidate.train_seconds is not None:
+        shown["train_seconds"] = round(candidate.train_seconds, 2)
+    return {**shown, **candidate.metrics}
+
+
+def _constraints(candidate: Candidate, limits: Sequence[Limit]) -> dict[str, Any]:
+    """Optuna's own record of constraints (above zero: broken), from which the dashboard greys points out."""
+    return {"constraints": [limit.excess(candidate.metrics) for limit in limits]} if limits else {}
+
+
+def _param(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _notes(study: optuna.Study, prefix: str) -> dict[str, dict[str, Any]]:
+    start = _NOTE + prefix
+    return {k.removeprefix(start): v for k, v in study.user_attrs.items() if k.startswith(start)}
+
+
+def _candidates(study: optuna.Study) -> list[Candidate]:
+    with _quiet_optuna():
+        trials = study.get_trials(deepcopy=False)
+    return [Candidate.from_document(t.user_attrs[_ATTRIBUTE]) for t in trials if _ATTRIBUTE in t.user_attrs]

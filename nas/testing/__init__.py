@@ -1,0 +1,1 @@
+"""Contract tests that plug-ins subclass."""

@@ -1,0 +1,127 @@
+"""Ten measurements of a device that no model has seen. `python results/devices/few_shot_transfer.py ../shared/data [SEEDS]`.
+
+Each device setting of the latencies of NAS-Bench-201 and FBNet that HELP (arXiv 2106.08630) published is the new one in
+turn. The known devices are the shipped models of other chips: those of the same chip are left out at every batch. Ten
+networks, drawn at random or chosen by ``informative`` among 400, calibrate a model that then ranks all others. The
+ceiling is a model learned from 2,500 networks of the same space and device, on networks left out of its fit.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import numpy.typing
+from scipy.stats import spearmanr
+
+from hardware_models.linear.fit import Operations, Stiffness
+from hardware_models.linear.fit_published_devices import learn_rates
+from hardware_models.measured.datasets import Measured, fbnet, nasbench201
+from hardware_models.transfer.fit import Pool, informative, known_devices, pool_of, transfer
+from hardware_models.transfer.model import Signals
+
+Floats = numpy.typing.NDArray[numpy.float64]
+
+TEN, CANDIDATES, POOL, ROWS = 10, 400, 200, 2500
+MODELS = {  # columns of the data whose devices have other names here
+    "gold_6240": "xeon_gold_6240",
+    "silver_4114": "xeon_silver_4114",
+    "silver_4210r": "xeon_silver_4210r",
+    "pixel3": "pixel3_cpu",
+}
+READERS: dict[str, Callable[[Path, int], list[Measured]]] = {
+    "nasbench201": nasbench201.read_as_written,
+    "nasbench201 in normal form": nasbench201.read,
+    "fbnet": fbnet.read,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """A data set's networks, and what every known device says of them."""
+
+    rows: list[Measured]
+    signals: Signals
+    table: Floats
+    gmacs: Floats
+
+    def pool(self, chosen: Sequence[int] | numpy.typing.NDArray[numpy.intp], chip: str) -> Pool:
+        """The pool of some of the networks without the models of a chip."""
+        models = self.signals.models
+        keep = [i for i, m in enumerate(models) if m.name.partition("_batch")[0] != chip]
+        table = numpy.concatenate([self.table[chosen][:, keep], self.table[chosen][:, len(models) :]], 1)
+        return pool_of(Signals([models[i] for i in keep], self.signals.kinds), table, self.gmacs[chosen])
+
+
+def networks(rows: list[Measured]) -> Networks:
+    counter = Operations()
+    kinds = tuple(sorted({o.kind for row in rows for o in counter.of(row.graph)}))
+    signals = Signals(known_devices(), kinds)
+    table = numpy.array([signals.of(row.graph)[0] for row in rows])
+    return Networks(rows, signals, table, numpy.array([row.graph.macs / 1e9 for row in rows]))
+
+
+def chip_of(column: str) -> str:
+    name, _, batch = column.rpartition("_")
+    return MODELS.get(column, name if name and batch.isdecimal() and name.endswith(("ti", "x", "xp")) else column)
+
+
+def one(data: Networks, measured: Floats, chip: str, seed: int, choice: str) -> tuple[float, float]:
+    """Spearman on the networks that were not measured, and the share of them in the interval."""
+    drawn = numpy.random.default_rng(seed).permutation(numpy.flatnonzero(measured == measured))
+    candidates, others = drawn[:CANDIDATES], drawn[CANDIDATES : CANDIDATES + POOL]
+    chosen = candidates[:TEN]
+    if choice == "informative":
+        chosen = candidates[informative(data.pool(candidates, chip), TEN)]
+    rest = numpy.setdiff1d(drawn, chosen)
+    moved = transfer(data.pool([*chosen, *others], chip), range(TEN), measured[chosen]).mixture
+    models = data.signals.models
+    weights = numpy.array([moved.devices.get(m.name, 0.0) for m in models])
+    pairs = numpy.array([pair for kind in data.signals.kinds for pair in moved.counts[kind]])
+    counts = numpy.log1p(data.table[rest][:, len(models) :] / pairs[:, 1])
+    logs = moved.intercept + numpy.log(data.table[rest][:, : len(models)]) @ weights + counts @ pairs[:, 0]
+    held = numpy.abs(logs - numpy.log(measured[rest])) <= numpy.log(moved.factor or 1.0)
+    return float(spearmanr(logs, measured[rest]).statistic), float(held.mean())
+
+
+def ceiling(data: Networks, column: str) -> float:
+    rows = [(row, row.values[column]) for row in data.rows if row.values[column] == row.values[column]]
+    return learn_rates(rows, Stiffness(0.05, 0.3)).errors["spearman"]
+
+
+def main() -> None:
+    folder, seeds = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 20
+    out = Path(sys.argv[3]) if len(sys.argv) > 3 else Path(__file__).with_suffix(".csv")
+    sets = {name: networks(read(folder, ROWS)) for name, read in READERS.items()}
+    names = [f"{choice}_{figure}" for choice in ("random", "informative") for figure in ("spearman", "coverage")]
+    lines: list[list[str | float]] = []
+    for space in ("nasbench201", "fbnet"):
+        for column in sets[space].rows[0].values:
+            # Pixel 3's NAS-Bench-201 latencies are sums over blocks of the cells without what is dead
+            data = sets["nasbench201 in normal form" if (space, column) == ("nasbench201", "pixel3") else space]
+            measured, chip = numpy.array([row.values[column] for row in data.rows]), chip_of(column)
+            figures: list[float] = []
+            for choice in ("random", "informative"):
+                found = numpy.array([one(data, measured, chip, seed, choice) for seed in range(seeds)])
+                figures += found.mean(0).tolist()
+            lines.append([space, column, *figures, ceiling(data, column)])
+            print(*lines[-1][:2], *(f"{x:.4f}" for x in lines[-1][2:]), flush=True)
+        means = numpy.array([line[2:] for line in lines if line[0] == space], dtype=float).mean(0)
+        lines.append([space, "mean", *means.tolist()])
+        print(space, dict(zip([*names, "ceiling"], means.round(4).tolist(), strict=True)), flush=True)
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["space", "device", *names, "ceiling_spearman"])
+        writer.writerows([[*line[:2], *(f"{x:.4f}" for x in line[2:])] for line in lines])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Blocks and heads: functions from builder and tensor to tensor."""

@@ -1,0 +1,1 @@
+"""Graphs and trained modules as model files."""

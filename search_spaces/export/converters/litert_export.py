@@ -1,0 +1,150 @@
+"""A graph with trained weights to ``.tflite`` by litert-torch, float32 or int8, checked against PyTorch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from search_spaces.export.converters.exported import (
+    COMPARED,
+    LEAST_SNR_DB,
+    ConversionError,
+    ExportedFile,
+    agreement,
+    check_float,
+    check_int8,
+    check_path,
+    check_samples,
+    input_names,
+    write_file,
+)
+from search_spaces.export.converters.litert_environment import converter_python
+from search_spaces.export.converters.litert_file import file_outputs, left_in_float, need_litert, to_file_layout
+from search_spaces.export.weights import Array, Weights, array_shapes, check_weights, random_inputs, random_weights
+from search_spaces.graph.graph import Graph
+
+WORKER = Path(__file__).with_name("litert_worker.py")
+_ANSWER_BYTES = 1 << 16
+
+
+def _pack(folder: Path, graph: Graph, weights: Weights, samples: Sequence[tuple[Array, ...]] | None) -> None:
+    from search_spaces.export.converters.deployed_module import windowed
+
+    request = {"int8": samples is not None, "inputs": input_names(graph), "outputs": [n for n, _ in graph.outputs]}
+    (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    (folder / "graph.json").write_text(windowed(graph).to_json(), encoding="utf-8")
+    arrays = {f"{i}/{name}": weights[i][name] for i, rows in array_shapes(graph).items() for name in rows}
+    numpy.savez(folder / "weights.npz", **arrays)  # type: ignore[arg-type]
+    if samples is not None:
+        given = {f"{n}/{i}": to_file_layout(x) for n, sample in enumerate(samples) for i, x in enumerate(sample)}
+        numpy.savez(folder / "samples.npz", **given)  # type: ignore[arg-type]
+
+
+def _run_worker(python: Path, folder: Path, timeout_s: float) -> Mapping[str, Any]:
+    """The worker's answer. Raises ``ConversionError`` where it fails, says nothing or takes too long."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - a checked Python, our own script, no shell
+            [str(python), "-I", str(WORKER), str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ConversionError(f"litert: converting took more than {timeout_s:g} s; raise timeout_s") from None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    answer = _read_answer(folder / "answer.json")
+    if "error" in answer:
+        raise ConversionError(f"litert: the converter failed: {answer['error']}")
+    if status != 0 or "made_by" not in answer:
+        lines = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"]
+        raise ConversionError(f"litert: the converter ended with {status}: {lines[-1][:300]}")
+    return answer
+
+
+def _read_answer(file: Path) -> Mapping[str, Any]:
+    try:
+        answer = json.loads(file.read_bytes()[:_ANSWER_BYTES]) if file.is_file() else {}
+    except ValueError:
+        answer = {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _convert(
+    graph: Graph, weights: Weights, samples: Sequence[tuple[Array, ...]] | None, timeout_s: float
+) -> tuple[bytes, dict[str, str]]:
+    python = converter_python()
+    with tempfile.TemporaryDirectory(prefix="nas-litert-") as name:
+        folder = Path(name)
+        _pack(folder, graph, weights, samples)
+        answer = _run_worker(python, folder, timeout_s)
+        try:
+            model = (folder / "model.tflite").read_bytes()
+        except OSError:
+            raise ConversionError("litert: the converter left no file; install it anew") from None
+    versions = answer["made_by"] if isinstance(answer["made_by"], dict) else {}
+    return model, {str(package): str(version) for package, version in versions.items()}
+
+
+def export_tflite(
+    graph: Graph,
+    path: str | Path,
+    *,
+    weights: Weights | None = None,
+    seed: int = 0,
+    int8: bool = False,
+    samples: Sequence[Sequence[Array]] | None = None,
+    least_snr_db: float = LEAST_SNR_DB,
+    timeout_s: float = 900.0,
+) -> ExportedFile:
+    """Convert ``graph`` with ``weights`` through litert-torch and write a ``.tflite`` file that computes one sample.
+
+    ``weights``: random ones from ``seed`` where ``None``. Images go in and come out channels last, ``(1, height, width,
+    channels)``, all else as the graph has it with a batch axis of 1, under the names that ``write_tflite`` gives them.
+    ``int8``: 8-bit integers throughout by ai-edge-quantizer, inputs and outputs too; its scales are those of
+    ``samples``, each the graph's inputs, channels first and without a batch axis: real ones, as many as there are.
+
+    Before anything is written the file runs in LiteRT beside PyTorch: in float32 on ``samples`` (at most 8) and two
+    standard normal inputs from ``seed``, every output within 1e-4 of its largest magnitude (``FLOAT_TOLERANCE`` says
+    where more); in int8 on ``samples``, the
+    signal-to-noise ratio of every output at least ``least_snr_db``.
+
+    Raises ``WeightsError`` for another graph's weights, ``ConverterMissing`` where litert-torch is not installed,
+    ``OutputsDiffer`` for a file that computes something else, ``ConversionError`` for all else that is wrong.
+    """
+    path = Path(path)
+    check_path(path, "litert")
+    need_litert()
+    shapes = graph.input_shapes
+    given = check_samples(samples or [], shapes, "litert")
+    if int8 and not given:
+        raise ConversionError("litert: int8 needs samples, real inputs that set the scales")
+    if weights is None:
+        weights = random_weights(graph, seed)
+    check_weights(graph, weights)
+    model, made_by = _convert(graph, weights, given if int8 else None, timeout_s)
+    precision = "int8" if int8 else "float32"
+    inputs = given[:COMPARED] if int8 else [*given[:COMPARED], *random_inputs(shapes, seed)]
+    from search_spaces.export.converters.deployed_module import reference
+
+    expected = reference(graph, weights, inputs, "litert")
+    rows = agreement(expected.outputs, file_outputs(model, input_names(graph), shapes, inputs, precision), "litert")
+    if int8:
+        left = sorted(set(left_in_float(model)))
+        if left:
+            raise ConversionError(f"litert: the quantizer left {', '.join(left)} in float32; export without int8")
+        check_int8(rows, least_snr_db, "litert")
+    else:
+        check_float(rows, expected.rounding, "litert")
+    write_file(path, model, "litert")
+    return ExportedFile(path, "tflite", precision, rows, made_by)

@@ -1,0 +1,103 @@
+"""Activations, sums, products and constant factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy
+
+from search_spaces.export.tflite.state import Lowering, Stored, stored_shape
+from search_spaces.graph.fragment import Node
+
+FUSED = {"relu": "RELU", "relu6": "RELU6"}
+UNARY = {"relu": "RELU", "relu6": "RELU6", "hswish": "HARD_SWISH", "sigmoid": "LOGISTIC", "tanh": "TANH"}
+
+
+def _fused(state: Lowering, index: int, source: int, fn: str) -> bool:
+    """Whether the operator before can do the activation itself, and now does."""
+    stored = state.stored[source]
+    maker = state.program.maker(stored.tensor)
+    alone = state.sole_reader(source, "act") == index
+    if not alone or maker is None or maker.options.get("fusedActivationFunction") != "NONE":
+        return False
+    # These may share the tensor of what they move, which others may read.
+    if state.graph.nodes[source].op in ("permute", "reshape"):
+        return False
+    maker.options["fusedActivationFunction"] = FUSED[fn]
+    state.stored[index] = stored
+    return True
+
+
+def _hsigmoid(state: Lowering, index: int, x: int, stored: Stored) -> None:
+    program, shape = state.program, state.program.tensors[x].shape
+    three, sixth = [program.constant(numpy.full((1,) * len(shape), v, numpy.float32)) for v in (3.0, 1 / 6)]
+    y = program.emit("ADD", (x, three), shape, fusedActivationFunction="RELU6")
+    state.emit(index, "MUL", (y, sixth), stored.order, fusedActivationFunction="NONE")
+
+
+def _silu(state: Lowering, index: int, x: int, stored: Stored) -> None:
+    y = state.program.emit("LOGISTIC", (x,), state.program.tensors[x].shape)
+    state.emit(index, "MUL", (x, y), stored.order, fusedActivationFunction="NONE")
+
+
+def _gelu(state: Lowering, index: int, x: int, stored: Stored) -> None:
+    state.emit(index, "GELU", (x,), stored.order, approximate=False)
+
+
+def _leaky_relu(state: Lowering, index: int, x: int, stored: Stored) -> None:
+    state.emit(index, "LEAKY_RELU", (x,), stored.order, alpha=0.1)
+
+
+COMPOSED: dict[str, Callable[[Lowering, int, int, Stored], None]] = {
+    "hsigmoid": _hsigmoid,
+    "silu": _silu,
+    "gelu": _gelu,
+    "leaky_relu": _leaky_relu,
+}
+
+
+def _act(state: Lowering, index: int, node: Node) -> None:
+    (fn,), (source,) = node.attrs, node.inputs
+    if fn in FUSED and _fused(state, index, source, fn):
+        return
+    stored = state.stored[source]
+    if fn in UNARY:
+        state.emit(index, UNARY[fn], (stored.tensor,), stored.order)
+    else:
+        COMPOSED[fn](state, index, stored.tensor, stored)
+
+
+def _add(state: Lowering, index: int, node: Node) -> None:
+    orders = [state.order(i) for i in node.inputs]
+    order = max(orders, key=orders.count)
+    operands = [state.get(i, order) for i in node.inputs]
+    shape = stored_shape(node.shape, order)
+    total = operands[0]
+    for operand in operands[1:-1]:
+        total = state.program.emit("ADD", (total, operand), shape, fusedActivationFunction="NONE")
+    state.emit(index, "ADD", (total, operands[-1]), order, fusedActivationFunction="NONE")
+
+
+def _mul(state: Lowering, index: int, node: Node) -> None:
+    larger = max(node.inputs, key=lambda i: numpy.prod(state.shape(i), dtype=float))
+    order = state.order(larger)
+    a, b = sorted(node.inputs, key=lambda i: i != larger)  # what broadcasts comes second
+    state.emit(index, "MUL", (state.get(a, order), state.get(b, order)), order, fusedActivationFunction="NONE")
+
+
+def _scale(state: Lowering, index: int, node: Node) -> None:
+    stored, factor = state.stored[node.inputs[0]], node.attrs[0]
+    if factor > 0 and state.sole_reader(index, "softmax") is not None:
+        state.stored[index] = stored  # becomes the softmax's beta
+        return
+    rank = len(state.program.tensors[stored.tensor].shape)
+    y = state.program.constant(numpy.full((1,) * rank, factor, numpy.float32))
+    state.emit(index, "MUL", (stored.tensor, y), stored.order, fusedActivationFunction="NONE")
+
+
+def _zero(state: Lowering, index: int, node: Node) -> None:
+    order = tuple(range(len(node.shape)))
+    state.stored[index] = Stored(state.program.constant(numpy.zeros((1, *node.shape), numpy.float32)), order)
+
+
+LOWER = {"act": _act, "add": _add, "mul": _mul, "scale": _scale, "zero": _zero}

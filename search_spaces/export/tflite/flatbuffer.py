@@ -1,0 +1,225 @@
+"""A program as the bytes of a ``.tflite`` file, through the schema's bindings of ai-edge-litert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from search_spaces.export.errors import ModelFileError
+from search_spaces.export.tflite.program import Operator, Program, Tensor
+from search_spaces.export.weights import Array
+
+IDENTIFIER = b"TFL3"
+SCHEMA_VERSION = 3
+LARGEST_FILE = 2**31 - 2**20  # offsets in the format are signed 32 bits
+ALIGNMENT = 16  # of constants, as the schema asks for
+_TYPES = {"float32": 0, "int32": 2, "int8": 9}
+_ENUMS = {
+    "padding": {"SAME": 0, "VALID": 1},
+    "fusedActivationFunction": {"NONE": 0, "RELU": 1, "RELU6": 3},
+}
+_OPTIONS = {
+    "ADD": "Add",
+    "AVERAGE_POOL_2D": "Pool2D",
+    "BATCH_MATMUL": "BatchMatMul",
+    "CONCATENATION": "Concatenation",
+    "CONV_2D": "Conv2D",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
+    "FULLY_CONNECTED": "FullyConnected",
+    "GELU": "Gelu",
+    "HARD_SWISH": "HardSwish",
+    "LEAKY_RELU": "LeakyRelu",
+    "MAX_POOL_2D": "Pool2D",
+    "MEAN": "Reducer",
+    "MUL": "Mul",
+    "PAD": "Pad",
+    "PADV2": "PadV2",
+    "QUANTIZE": "Quantize",
+    "RESHAPE": "Reshape",
+    "RESIZE_BILINEAR": "ResizeBilinear",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighbor",
+    "SLICE": "Slice",
+    "SOFTMAX": "Softmax",
+    "SUB": "Sub",
+    "TRANSPOSE": "Transpose",
+}
+# The version of each operator that brought int8, where that is not the first (tensorflow/lite/schema/schema.fbs and
+# tools/versioning/op_version.cc); runtimes refuse what they are too old for.
+_INT8_VERSIONS = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "BATCH_MATMUL": 2,
+    "CONCATENATION": 2,
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "FULLY_CONNECTED": 4,
+    "GELU": 2,
+    "LEAKY_RELU": 2,
+    "LOGISTIC": 2,
+    "MAX_POOL_2D": 2,
+    "MEAN": 2,
+    "MUL": 2,
+    "PAD": 2,
+    "PADV2": 2,
+    "RELU": 2,
+    "RELU6": 2,
+    "RESIZE_BILINEAR": 2,
+    "RESIZE_NEAREST_NEIGHBOR": 2,
+    "RSQRT": 2,
+    "SLICE": 2,
+    "SOFTMAX": 2,
+    "SUB": 2,
+    "TANH": 2,
+    "TRANSPOSE": 2,
+}
+
+
+def _schema() -> Any:
+    try:
+        import ai_edge_litert.schema_py_generated as schema
+    except ImportError:
+        raise ModelFileError("tflite: writing needs the package ai-edge-litert; pip install ai-edge-litert") from None
+    return schema
+
+
+def _data(builder: Any, data: Array) -> int:
+    """A constant's bytes in one copy, aligned as the schema asks."""
+    raw = numpy.ascontiguousarray(data).tobytes()
+    builder.StartVector(1, len(raw), ALIGNMENT)
+    builder.head -= len(raw)
+    builder.Bytes[builder.head : builder.head + len(raw)] = raw
+    return int(builder.EndVector())
+
+
+def _offsets(builder: Any, offsets: list[int]) -> int:
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return int(builder.EndVector())
+
+
+def _ints(builder: Any, values: tuple[int, ...] | list[int]) -> int:
+    builder.StartVector(4, len(values), 4)
+    for value in reversed(values):
+        builder.PrependInt32(value)
+    return int(builder.EndVector())
+
+
+class _Packer:
+    """Packs one program; buffer 0 is the empty one, as the format has it."""
+
+    def __init__(self, program: Program) -> None:
+        import flatbuffers
+
+        self.program = program
+        self.schema = _schema()
+        size = sum([t.data.nbytes for t in program.tensors if t.data is not None])
+        if size > LARGEST_FILE:
+            raise ModelFileError("tflite: the weights do not fit one file of 2 GiB; use int8 or a smaller network")
+        self.builder = flatbuffers.Builder(size + 1024 * (len(program.tensors) + 8))
+        self.codes: dict[str, int] = {}
+        self.signed: set[str] = set()
+
+    def buffers(self) -> tuple[int, list[int]]:
+        """The vector of buffers, and the buffer's number for each tensor."""
+        s, b = self.schema, self.builder
+        s.BufferStart(b)
+        made, numbers = [int(s.BufferEnd(b))], []
+        for tensor in self.program.tensors:
+            if tensor.data is None:
+                numbers.append(0)
+                continue
+            data = _data(b, tensor.data)
+            s.BufferStart(b)
+            s.BufferAddData(b, data)
+            numbers.append(len(made))
+            made.append(int(s.BufferEnd(b)))
+        return _offsets(b, made), numbers
+
+    def tensor(self, tensor: Tensor, buffer: int, place: int) -> int:
+        s, b = self.schema, self.builder
+        shape = _ints(b, tensor.shape)
+        name = b.CreateString(tensor.name or f"tensor{place}")
+        quantisation = None
+        if tensor.quantisation is not None:
+            scale, zero_point, axis = tensor.quantisation
+            scales = b.CreateNumpyVector(scale.astype(numpy.float32, copy=False))
+            zeros = b.CreateNumpyVector(zero_point.astype(numpy.int64, copy=False))
+            s.QuantizationParametersStart(b)
+            s.QuantizationParametersAddScale(b, scales)
+            s.QuantizationParametersAddZeroPoint(b, zeros)
+            s.QuantizationParametersAddQuantizedDimension(b, axis)
+            quantisation = s.QuantizationParametersEnd(b)
+        s.TensorStart(b)
+        s.TensorAddShape(b, shape)
+        s.TensorAddType(b, _TYPES[tensor.dtype])
+        s.TensorAddBuffer(b, buffer)
+        s.TensorAddName(b, name)
+        if quantisation is not None:
+            s.TensorAddQuantization(b, quantisation)
+        s.TensorAddHasRank(b, True)
+        return int(s.TensorEnd(b))
+
+    def operator(self, operator: Operator) -> int:
+        s, b = self.schema, self.builder
+        code = self.codes.setdefault(operator.code, len(self.codes))
+        if self.program.tensors[operator.outputs[0]].dtype == "int8":
+            self.signed.add(operator.code)
+        inputs, outputs = _ints(b, operator.inputs), _ints(b, operator.outputs)
+        kind = _OPTIONS.get(operator.code)
+        options = None
+        if kind is not None:
+            row = getattr(s, f"{kind}OptionsT")()
+            for name, value in operator.options.items():
+                setattr(row, name, _ENUMS[name][value] if name in _ENUMS else value)
+            options = row.Pack(b)
+        s.OperatorStart(b)
+        s.OperatorAddOpcodeIndex(b, code)
+        s.OperatorAddInputs(b, inputs)
+        s.OperatorAddOutputs(b, outputs)
+        if kind is not None:
+            s.OperatorAddBuiltinOptionsType(b, getattr(s.BuiltinOptions, f"{kind}Options"))
+            s.OperatorAddBuiltinOptions(b, options)
+        return int(s.OperatorEnd(b))
+
+    def operator_codes(self) -> int:
+        s, b = self.schema, self.builder
+        made = []
+        for code in self.codes:
+            number = getattr(s.BuiltinOperator, code)
+            s.OperatorCodeStart(b)
+            s.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
+            s.OperatorCodeAddVersion(b, _INT8_VERSIONS.get(code, 1) if code in self.signed else 1)
+            s.OperatorCodeAddBuiltinCode(b, number)
+            made.append(int(s.OperatorCodeEnd(b)))
+        return _offsets(b, made)
+
+    def pack(self) -> bytes:
+        s, b, program = self.schema, self.builder, self.program
+        buffers, numbers = self.buffers()
+        rows = zip(program.tensors, numbers, strict=True)
+        tensors = _offsets(b, [self.tensor(t, n, place) for place, (t, n) in enumerate(rows)])
+        operators = _offsets(b, [self.operator(o) for o in program.operators])
+        inputs, outputs = _ints(b, program.inputs), _ints(b, program.outputs)
+        s.SubGraphStart(b)
+        s.SubGraphAddTensors(b, tensors)
+        s.SubGraphAddInputs(b, inputs)
+        s.SubGraphAddOutputs(b, outputs)
+        s.SubGraphAddOperators(b, operators)
+        subgraphs = _offsets(b, [int(s.SubGraphEnd(b))])
+        codes = self.operator_codes()
+        description = b.CreateString("nas")
+        s.ModelStart(b)
+        s.ModelAddVersion(b, SCHEMA_VERSION)
+        s.ModelAddOperatorCodes(b, codes)
+        s.ModelAddSubgraphs(b, subgraphs)
+        s.ModelAddDescription(b, description)
+        s.ModelAddBuffers(b, buffers)
+        b.Finish(s.ModelEnd(b), file_identifier=IDENTIFIER)
+        return bytes(b.Output())
+
+
+def pack(program: Program) -> bytes:
+    """The program as a ``.tflite`` file. Raises ``ModelFileError`` where ai-edge-litert is not installed."""
+    return _Packer(program).pack()

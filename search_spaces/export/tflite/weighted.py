@@ -1,0 +1,191 @@
+"""Convolutions, linear layers, and what acts on each channel: normalisation and LayerScale."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy
+
+from search_spaces.export.tflite.program import ABSENT
+from search_spaces.export.tflite.state import LAST, CannotLower, Lowering, Stored
+from search_spaces.export.weights import Array, fold, norm_affine
+from search_spaces.graph.builder import same_padding
+from search_spaces.graph.fragment import Node
+from search_spaces.graph.operations import Shape
+
+Pads = tuple[tuple[int, int], ...]
+ONE = (1, 1)
+
+
+def padding_mode(size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape = ONE) -> str | None:
+    """``SAME`` or ``VALID`` where TFLite's own padding is ``pads``; else ``None``."""
+    if tuple([same_padding(*axis) for axis in zip(size, kernel, stride, dilation, strict=True)]) == pads:
+        return "SAME"
+    return None if any(map(any, pads)) else "VALID"
+
+
+def padded(state: Lowering, x: int, pads: Pads, fill: float = 0.0) -> int:
+    """The image ``x``, channels last, with ``pads`` of ``fill`` around it."""
+    program = state.program
+    shape = program.tensors[x].shape
+    sides = program.whole_numbers([(0, 0), *pads, (0, 0)])
+    grown = (shape[0], *[n + sum(p) for n, p in zip(shape[1:3], pads, strict=True)], shape[3])
+    if fill == 0:
+        return program.emit("PAD", (x, sides), grown)
+    return program.emit("PADV2", (x, sides, program.constant(numpy.array([fill], numpy.float32))), grown)
+
+
+def _conv(state: Lowering, index: int, node: Node) -> None:
+    out_channels, kernel, stride, pads, dilation, groups, _ = node.attrs
+    if len(kernel) == 3:
+        raise CannotLower("TFLite's convolutions that compilers and int8 know have two spatial axes, not three")
+    (source,) = node.inputs
+    folded = fold(state.graph, state.weights, state.readers, index)
+    weight = folded.weight
+    if len(kernel) == 1:  # as an image of height 1
+        width = state.shape(source)[1]
+        x = state.program.reshape(state.get(source, (1, 0)), (1, 1, width, state.shape(source)[0]))
+        kernel, stride, dilation = (1, *kernel), (1, *stride), (1, *dilation)
+        pads, weight = ((0, 0), *pads), weight[:, :, None]
+        made = _conv2d(state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, f"node{folded.last}_conv")
+        made = state.program.reshape(made, (1, node.shape[1], out_channels))
+        stored = Stored(made, (1, 0))
+    else:
+        x = state.get(source, LAST)
+        name = f"node{folded.last}_conv"
+        stored = Stored(_conv2d(state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, name), LAST)
+    for folded_node in _between(state, index, folded.last):
+        state.stored[folded_node] = stored
+
+
+def _between(state: Lowering, first: int, last: int) -> list[int]:
+    """The chain of nodes, each the only reader of the one before, from ``first`` to ``last``."""
+    chain = [first]
+    while chain[-1] != last:
+        chain.append(state.readers[chain[-1]][0])
+    return chain
+
+
+def _conv2d(
+    state: Lowering,
+    x: int,
+    weight: Array,
+    bias: Array | None,
+    kernel: Shape,
+    stride: Shape,
+    pads: Pads,
+    dilation: Shape,
+    groups: int,
+    name: str,
+) -> int:
+    program = state.program
+    out_channels, in_channels = weight.shape[0], program.tensors[x].shape[3]
+    mode = padding_mode(program.tensors[x].shape[1:3], kernel, stride, pads, dilation)
+    if mode is None:
+        x, mode = padded(state, x, pads), "VALID"
+    depthwise = groups == in_channels and (groups > 1 or weight.shape[0] == 1)
+    shape = program.tensors[x].shape[1:3]
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    if mode == "SAME":
+        size = [-(-n // s) for n, s in zip(shape, stride, strict=True)]
+    else:
+        size = [(n - span) // s + 1 for n, s, span in zip(shape, stride, spans, strict=True)]
+    options = {
+        "padding": mode,
+        "strideH": stride[0],
+        "strideW": stride[1],
+        "dilationHFactor": dilation[0],
+        "dilationWFactor": dilation[1],
+        "fusedActivationFunction": "NONE",
+    }
+    if depthwise:
+        code = "DEPTHWISE_CONV_2D"
+        options["depthMultiplier"] = out_channels // in_channels
+        data = weight.transpose(1, 2, 3, 0)
+    else:
+        code, data = "CONV_2D", weight.transpose(0, 2, 3, 1)
+    bias = numpy.zeros(out_channels, numpy.float32) if bias is None else bias
+    operands = (x, program.constant(data, f"{name}_weight"), program.constant(bias, f"{name}_bias"))
+    return program.emit(code, operands, (1, *size, out_channels), name, **options)
+
+
+def _linear(state: Lowering, index: int, node: Node) -> None:
+    (source,) = node.inputs
+    folded = fold(state.graph, state.weights, state.readers, index)
+    program = state.program
+    name = f"node{folded.last}_linear"
+    bias = ABSENT if folded.bias is None else program.constant(folded.bias, f"{name}_bias")
+    operands = (state.plain(source), program.constant(folded.weight, f"{name}_weight"), bias)
+    made = program.emit(
+        "FULLY_CONNECTED",
+        operands,
+        (1, *node.shape),
+        name,
+        fusedActivationFunction="NONE",
+        keepNumDims=len(node.shape) > 1,
+    )
+    for folded_node in _between(state, index, folded.last):
+        state.stored[folded_node] = Stored(made, tuple(range(len(node.shape))))
+
+
+def channelwise(state: Lowering, index: int, source: int, factor: Array, shift: Array | None) -> None:
+    """A factor and a shift of each channel: a depthwise 1x1 convolution of images, MUL and ADD of all else.
+
+    One convolution has scales of its own for each channel and adds in 32 bits, where MUL and ADD round twice.
+    """
+    program, shape = state.program, state.shape(source)
+    if len(shape) == 3:
+        x = state.get(source, LAST)
+        weight = numpy.ascontiguousarray(factor).reshape(-1, 1, 1, 1)
+        name = f"node{index}_{state.graph.nodes[index].op}"
+        made = _conv2d(state, x, weight, shift, ONE, ONE, ((0, 0), (0, 0)), ONE, shape[0], name)
+        state.stored[index] = Stored(made, LAST)
+        return
+    order = state.order(source)
+    along = [-1 if a == 0 else 1 for a in (None, *order)]
+    y = program.constant(factor.reshape(along))
+    made = state.emit(index, "MUL", (state.get(source, order), y), order, fusedActivationFunction="NONE")
+    if shift is not None:
+        y = program.constant(shift.reshape(along))
+        state.emit(index, "ADD", (made, y), order, fusedActivationFunction="NONE")
+
+
+def _norm(state: Lowering, index: int, node: Node) -> None:
+    (source,) = node.inputs
+    arrays = state.weights[index]
+    if node.attrs[0] == "batch":
+        channelwise(state, index, source, *norm_affine(node, arrays))
+        return
+    axis = node.attrs[3]
+    order = (*[a for a in state.order(source) if a != axis], axis)
+    program = state.program
+    x = state.get(source, order)
+    stored = program.tensors[x].shape
+    shape: Shape = (1, prod(stored[:-1]), stored[-1])  # compilers know means over depth of such alone
+    x = program.reshape(x, shape)
+    one = (*shape[:-1], 1)
+    last = program.whole_numbers([len(shape) - 1])
+    mean = program.emit("MEAN", (x, last), one, keepDims=True)
+    centred = program.emit("SUB", (x, mean), shape, fusedActivationFunction="NONE")
+    squared = program.emit("MUL", (centred, centred), shape, fusedActivationFunction="NONE")
+    variance = program.emit("MEAN", (squared, last), one, keepDims=True)
+    eps = program.constant(numpy.full((1,) * len(shape), node.attrs[1], numpy.float32))
+    variance = program.emit("ADD", (variance, eps), one, fusedActivationFunction="NONE")
+    inverse = program.emit("RSQRT", (variance,), one)
+    normal = program.emit("MUL", (centred, inverse), shape, fusedActivationFunction="NONE")
+    row = (*[1] * (len(shape) - 1), -1)
+    scaled = (normal, program.constant(arrays["weight"].reshape(row)))
+    made = program.emit("MUL", scaled, shape, fusedActivationFunction="NONE")
+    shift = program.constant(arrays["bias"].reshape(row))
+    made = program.emit("ADD", (made, shift), shape, f"node{index}_norm", fusedActivationFunction="NONE")
+    state.stored[index] = Stored(program.reshape(made, stored), order)
+
+
+LOWER = {
+    "conv": _conv,
+    "linear": _linear,
+    "norm": _norm,
+    "layer_scale": lambda state, index, node: channelwise(
+        state, index, node.inputs[0], state.weights[index]["weight"], None
+    ),
+}

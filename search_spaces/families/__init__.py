@@ -1,0 +1,1 @@
+"""Search spaces of the literature: one system a file."""

@@ -1,0 +1,1 @@
+"""The graph: operations, normal form, building, serialisation."""

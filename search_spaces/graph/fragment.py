@@ -1,0 +1,180 @@
+"""Nodes and the runs of nodes that graphs share, with what is counted of each."""
+
+from __future__ import annotations
+
+import struct
+from hashlib import blake2b
+from math import prod
+from typing import Any, NamedTuple
+
+from search_spaces.graph.operations import OPS, Attrs, Shape
+
+FLOAT_BYTES = 4  # byte figures of a graph are those of float32 execution; hardware models use their own width
+
+
+class Node(NamedTuple):
+    """One primitive operation. ``attrs`` are the values of ``OPS[op].attrs``; ``inputs`` are node indices."""
+
+    op: str
+    attrs: Attrs
+    inputs: tuple[int, ...]
+    shape: Shape
+
+    def attr(self, name: str) -> Any:
+        """The value of the attribute ``name``; ``ValueError`` where the operation has none of that name."""
+        return self.attrs[OPS[self.op].attrs.index(name)]
+
+
+class NodeFigures(NamedTuple):
+    """What one node counts. ``read_elements`` includes its parameters and running statistics."""
+
+    macs: int
+    params: int
+    variables: int
+    read_elements: int
+    written_elements: int
+
+
+def node_figures(node: Node, input_shapes: tuple[Shape, ...]) -> NodeFigures:
+    """Count one node from its own shape and those of its operands."""
+    op = OPS[node.op]
+    params = sum(prod(s) for _, s in op.parameters(input_shapes, node.attrs)) if op.parameters else 0
+    buffers = sum(prod(s) for _, s in op.buffers(input_shapes, node.attrs)) if op.buffers else 0
+    macs = op.macs(input_shapes, node.attrs, node.shape) if op.macs else 0
+    if op.view or not input_shapes:
+        return NodeFigures(macs, params, params + buffers, 0, 0)
+    read = sum(prod(s) for s in input_shapes) + params + buffers
+    return NodeFigures(macs, params, params + buffers, read, prod(node.shape))
+
+
+def _operation_digest(node: Node) -> bytes:
+    return blake2b(repr((node.op, node.attrs)).encode(), digest_size=8).digest()
+
+
+class Fragment:
+    """A run of nodes with open ends, shared between graphs and never changed.
+
+    A node's input ``i >= 0`` is a node of the fragment, ``-(k + 1)`` the fragment's k-th operand. ``closed`` says
+    that what its operands come from matters to none of its nodes: no rule of the normal form reaches across the
+    border from inside, and no operation folds into one that went before.
+    """
+
+    __slots__ = (
+        "_code",
+        "_codes",
+        "_figures",
+        "_patches",
+        "_peaks",
+        "closed",
+        "end",
+        "input_shapes",
+        "last",
+        "length",
+        "macs",
+        "nodes",
+        "output_elements",
+        "outputs",
+        "parametric",
+        "params",
+        "read_elements",
+        "variables",
+        "written_elements",
+    )
+
+    def __init__(self, nodes: tuple[Node, ...], outputs: tuple[int, ...], input_shapes: tuple[Shape, ...]) -> None:
+        self.nodes = nodes
+        self.outputs = outputs
+        self.input_shapes = input_shapes
+        self.length = len(nodes)
+        self.end = outputs[0]
+        self.last = nodes[self.end]
+        figures = [node_figures(node, self.operand_shapes(node)) for node in nodes]
+        self._figures = figures
+        self.macs = sum(f.macs for f in figures)
+        self.params = sum(f.params for f in figures)
+        self.variables = sum(f.variables for f in figures)
+        self.read_elements = sum(f.read_elements for f in figures)
+        self.written_elements = sum(f.written_elements for f in figures)
+        self.output_elements = sum(prod(nodes[o].shape) for o in outputs)
+        self.parametric = self.params > 0
+        self.closed = self._is_closed()
+        code = bytearray()
+        self._patches: list[tuple[int, int, int]] = []  # (place in code, node index, operand)
+        for index, node in enumerate(nodes):
+            code += _operation_digest(node)
+            code += struct.pack("<I", len(node.inputs))
+            for i in node.inputs:
+                if i < 0:
+                    self._patches.append((len(code), index, -i - 1))
+                code += struct.pack("<I", index - i if i >= 0 else 0)
+        self._code = bytes(code)
+        self._codes: dict[tuple[int, ...], bytes] = {}
+        self._peaks: dict[tuple[int, ...], int] = {}
+
+    def operand_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Shapes of the operands of one of this fragment's nodes."""
+        return tuple(self.nodes[i].shape if i >= 0 else self.input_shapes[-i - 1] for i in node.inputs)
+
+    def node_figures(self) -> list[NodeFigures]:
+        """The counts of every node, in order."""
+        return self._figures
+
+    def _is_closed(self) -> bool:
+        # Only convolutions and linear layers read what comes from outside; and residual sums, whose operand something
+        # else in here reads too, so that they never flatten a sum outside.
+        uses = [0] * len(self.input_shapes)
+        for node in self.nodes:
+            for i in node.inputs:
+                if i < 0:
+                    uses[-i - 1] += 1
+        for node in self.nodes:
+            outside = [-i - 1 for i in node.inputs if i < 0]
+            residual = node.op == "add" and len(outside) == 1 < len(node.inputs) and uses[outside[0]] > 1
+            if node.op == "zero" or (outside and node.op not in ("conv", "linear") and not residual):
+                return False
+        return all(uses)
+
+    def code(self, distances: tuple[int, ...]) -> bytes:
+        """The nodes as bytes, inputs relative; ``distances[k]`` is how far before node 0 operand ``k`` stands."""
+        code = self._codes.get(distances)
+        if code is None:
+            patched = bytearray(self._code)
+            for place, index, operand in self._patches:
+                struct.pack_into("<I", patched, place, index + distances[operand])
+            if len(self._codes) > 256:
+                self._codes.clear()
+            code = self._codes[distances] = bytes(patched)
+        return code
+
+    def peak_elements(self, states: tuple[int, ...]) -> int:
+        """Most elements live at once while this runs. Per operand: 0 outlives it, 1 dies in it, 2 is a repeat."""
+        peak = self._peaks.get(states)
+        if peak is None:
+            peak = self._peaks[states] = self._simulate(states)
+        return peak
+
+    def _simulate(self, states: tuple[int, ...]) -> int:
+        left: dict[int, int] = {}
+        for node in self.nodes:
+            for i in set(node.inputs):
+                left[i] = left.get(i, 0) + 1
+        kept = set(self.outputs) | {-k - 1 for k, state in enumerate(states) if state != 1}
+        live = sum(prod(s) for s, state in zip(self.input_shapes, states, strict=True) if state != 2)
+        peak = live
+        for index, node in enumerate(self.nodes):
+            if index not in left and index not in kept:  # an input that nothing reads
+                peak = max(peak, live + prod(node.shape))
+                continue
+            dying = []
+            for i in set(node.inputs):
+                left[i] -= 1
+                if not left[i] and i not in kept:
+                    dying.append(i)
+            freed = sum(prod(self.nodes[i].shape if i >= 0 else self.input_shapes[-i - 1]) for i in dying)
+            if OPS[node.op].in_place and node.inputs[0] in dying:
+                live += prod(node.shape) - freed
+                continue
+            live += prod(node.shape)
+            peak = max(peak, live)
+            live -= freed
+        return peak

@@ -1,0 +1,242 @@
+"""The one description of a network: an immutable graph of primitive operations in normal form.
+
+A ``Graph`` is made by ``builder.Builder`` alone. It is stored as *pieces*: runs of nodes that blocks made and
+that are shared between graphs, so that building, hashing and costing a candidate take time by the block and not
+by the node. ``graph.nodes`` is the plain list behind them, and no figure depends on how it was cut up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from hashlib import blake2b
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from search_spaces.graph.fragment import FLOAT_BYTES, Fragment, Node, NodeFigures
+from search_spaces.graph.operations import OPS, GraphError, Shape
+
+if TYPE_CHECKING:
+    import networkx
+
+    from search_spaces.graph.builder import Tensor
+
+
+FORMAT = "nas-graph/1"
+
+
+Key = TypeVar("Key")
+
+
+Value = TypeVar("Value")
+
+
+_SHIFTED = ("norm", "conv", "linear")  # operations whose shift is left of a zero where a builder keeps it
+
+
+def _zeros_policy(operations: Sequence[tuple[object, object]]) -> str:
+    """The ``zeros`` of the builder that made these (operation, inputs): ``bias`` where one shifts a zero."""
+    zeros = {i for i, (op, _) in enumerate(operations) if op == "zero"}
+    read = [inputs for op, inputs in operations if op in _SHIFTED and isinstance(inputs, list | tuple)]
+    shifted = any(isinstance(i, int) and i in zeros for inputs in read for i in inputs)
+    return "bias" if shifted else "absorb"
+
+
+class Piece(NamedTuple):
+    """A fragment in its place: node indices of its operands, their operations, and the index of its first node."""
+
+    fragment: Fragment
+    inputs: tuple[int, ...]
+    producers: tuple[str, ...]
+    base: int
+
+
+class Graph:
+    """An immutable network in normal form. Made by ``Builder.build`` or ``Graph.from_json``.
+
+    ``macs``: multiply-adds of convolutions, linear layers and matrix products (half of what PyTorch's flop counter
+    reports). ``params``: trainable parameters. ``variables``: the same and running statistics.
+    """
+
+    def __init__(self, pieces: tuple[Piece, ...], outputs: tuple[tuple[str, int], ...], length: int) -> None:
+        self.pieces = pieces
+        self.outputs = outputs
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __repr__(self) -> str:
+        return f"<Graph {self._length} nodes, {self.macs / 1e6:.1f} M MACs, {self.params / 1e6:.3f} M parameters>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self._code() == other._code()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes in the order they execute; ``Node.inputs`` point backwards."""
+        return tuple(self._flat())
+
+    def _flat(self) -> Iterator[Node]:
+        for fragment, inputs, _, base in self.pieces:
+            for node in fragment.nodes:
+                yield node._replace(inputs=tuple(base + i if i >= 0 else inputs[-i - 1] for i in node.inputs))
+
+    def figures(self) -> list[NodeFigures]:
+        """MACs, parameters and elements moved of every node, in order."""
+        return [f for piece in self.pieces for f in piece.fragment.node_figures()]
+
+    @property
+    def macs(self) -> int:
+        return sum([piece[0].macs for piece in self.pieces])
+
+    @property
+    def params(self) -> int:
+        return sum([piece[0].params for piece in self.pieces])
+
+    @property
+    def variables(self) -> int:
+        return sum([piece[0].variables for piece in self.pieces])
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that the operations read, operands and weights, each operation on its own, in float32."""
+        return FLOAT_BYTES * sum(piece.fragment.read_elements for piece in self.pieces)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes that the operations write, each operation on its own, in float32."""
+        return FLOAT_BYTES * sum(piece.fragment.written_elements for piece in self.pieces)
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """Peak bytes of live activations in float32, in the graph's own order of execution.
+
+        At every node its operands and its result are live together, as are tensors that later nodes or the outputs
+        need; an elementwise operation on one operand (normalisation, activation, scaling, softmax, reshape)
+        overwrites an operand that nothing else needs. Weights are not counted.
+        """
+        return FLOAT_BYTES * self.peak_activation_elements
+
+    @cached_property
+    def peak_activation_elements(self) -> int:
+        """As ``peak_activation_bytes``, in elements, for other number formats."""
+        last: dict[int, int] = {}
+        for position, piece in enumerate(self.pieces):
+            for i in piece.inputs:
+                last[i] = position
+        for _, index in self.outputs:
+            last[index] = len(self.pieces)
+        sizes: dict[int, int] = {}
+        live = peak = 0
+        for position, (fragment, inputs, _, base) in enumerate(self.pieces):
+            states = []
+            others = live
+            seen: set[int] = set()
+            for i in inputs:
+                states.append(2 if i in seen else int(last[i] == position))
+                if i not in seen:
+                    others -= sizes[i]
+                    seen.add(i)
+            peak = max(peak, others + fragment.peak_elements(tuple(states)))
+            for i in seen:
+                if last[i] == position:
+                    live -= sizes.pop(i)
+            for o in fragment.outputs:
+                if base + o in last:  # all but an input that nothing reads
+                    sizes[base + o] = prod(fragment.nodes[o].shape)
+                    live += sizes[base + o]
+        return peak
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of the first input, without the batch axis."""
+        return self.input_shapes[0]
+
+    @cached_property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of all inputs, without the batch axis."""
+        sources = [piece[0] for piece in self.pieces if not piece[1]]  # an input is a piece of its own
+        return tuple([n.shape for fragment in sources for n in fragment.nodes if n.op == "input"])
+
+    @cached_property
+    def output_shapes(self) -> dict[str, Shape]:
+        """Shape of every named output, without the batch axis."""
+        return {name: self.nodes[index].shape for name, index in self.outputs}
+
+    @property
+    def zeros(self) -> str:
+        """The ``zeros`` of the builder that made this graph, for one that is to make it again."""
+        return _zeros_policy([(node.op, node.inputs) for node in self.nodes])
+
+    def _code(self) -> bytes:
+        parts = []
+        for fragment, inputs, _, base in self.pieces:
+            parts.append(fragment.code(tuple([base - i for i in inputs])))
+        for name, index in self.outputs:
+            escaped = name.replace("\\", "\\\\").replace("|", "\\|")
+            parts.append(f"|{escaped}:{self._length - index}".encode())
+        return b"".join(parts)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of the normal form, the same in every process and for every way of writing the blocks."""
+        return blake2b(self._code(), digest_size=16, person=b"nas-graph-1").hexdigest()
+
+    def to_json(self) -> str:
+        """The graph as JSON text; ``Graph.from_json`` reads it back."""
+        nodes = []
+        for node in self.nodes:
+            row: dict[str, Any] = {"op": node.op}
+            if node.inputs:
+                row["inputs"] = list(node.inputs)
+            row.update(zip(OPS[node.op].attrs, node.attrs, strict=True))
+            nodes.append(row)
+        return json.dumps({"format": FORMAT, "nodes": nodes, "outputs": dict(self.outputs)}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Graph:
+        """Read ``to_json``'s text, checking every shape again. Raises ``GraphError`` for anything else."""
+        from search_spaces.graph.builder import Builder
+
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise GraphError(f"no graph: the text is not JSON ({error})") from None
+        if not isinstance(document, Mapping) or document.get("format") != FORMAT:
+            raise GraphError(f"no graph: expected a JSON object with format {FORMAT!r}")
+        nodes, outputs = document.get("nodes"), document.get("outputs")
+        if not isinstance(nodes, list) or not isinstance(outputs, Mapping) or not outputs:
+            raise GraphError("no graph: it needs a list `nodes` and an object `outputs`")
+        rows = [(row.get("op"), row.get("inputs")) if isinstance(row, Mapping) else (None, None) for row in nodes]
+        builder = Builder(_zeros_policy(rows))
+        tensors: list[Tensor] = []
+        for place, row in enumerate(nodes):
+            try:
+                tensors.append(builder.apply_row(row, tensors))
+            except GraphError as error:
+                raise GraphError(f"node {place}: {error}") from None
+        chosen = {}
+        for name, index in outputs.items():
+            if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(tensors):
+                raise GraphError(f"output {name!r} must be the number of a node, 0 to {len(tensors) - 1}")
+            chosen[name] = tensors[index]
+        return builder.build(chosen)
+
+    def to_networkx(self) -> networkx.MultiDiGraph[int]:
+        """A networkx graph: node attributes ``op``, ``attrs``, ``shape``, ``outputs``; edge attribute ``operand``."""
+        import networkx
+
+        graph: networkx.MultiDiGraph[int] = networkx.MultiDiGraph()
+        for index, node in enumerate(self.nodes):
+            attrs = dict(zip(OPS[node.op].attrs, node.attrs, strict=True))
+            graph.add_node(index, op=node.op, attrs=attrs, shape=node.shape, outputs=[])
+            for operand, i in enumerate(node.inputs):
+                graph.add_edge(i, index, operand=operand)
+        for name, index in self.outputs:
+            graph.nodes[index]["outputs"].append(name)
+        return graph

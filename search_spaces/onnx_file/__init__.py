@@ -1,5 +1,0 @@
-"""Writes a graph as an ``.onnx`` file, float32 or int8 (QDQ), without a converter."""
-
-from search_spaces.onnx_file.writer import write_onnx
-
-__all__ = ["write_onnx"]

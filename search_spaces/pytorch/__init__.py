@@ -1,0 +1,1 @@
+"""Graphs as PyTorch modules, PyTorch modules as graphs."""

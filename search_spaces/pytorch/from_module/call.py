@@ -1,0 +1,233 @@
+"""One operation of an exported program, and what is known of the program when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export.graph_signature import InputKind
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from search_spaces.graph.builder import Builder, Tensor
+from search_spaces.graph.operations import Shape
+from search_spaces.pytorch.from_module.operands import (
+    ADVICE,
+    Factors,
+    Padded,
+    PlusThree,
+    SixTimes,
+    UnsupportedModule,
+    Unusable,
+)
+
+
+class Program:
+    """What is known of an exported program. ``values`` holds what each of its nodes stands for."""
+
+    def __init__(self, module: nn.Module, builder: Builder | None = None) -> None:
+        self.module = module
+        self.b = builder or Builder()
+        self.batch: Any = None  # the extent of every input's first axis
+        self.dtype: torch.dtype | None = None
+        self.values: dict[fx.Node, Any] = {}
+        self.states: dict[str, torch.Tensor] = {
+            **dict(module.named_parameters(remove_duplicate=False)),
+            **dict(module.named_buffers(remove_duplicate=False)),
+        }
+        self.owned: dict[fx.Node, tuple[InputKind, str]] = {}  # parameters and buffers by their names in the module
+        self.claimed: dict[tuple[Any, ...], tuple[fx.Node, str]] = {}  # what each weight's memory serves as
+        self.itself: dict[fx.Node, fx.Node] = {}  # what an operation in place returns: the tensor that it changed
+
+    def unbatched(self, fake: Any) -> Shape | None:
+        """The shape behind the batch axis; ``None`` where that is not first, or another extent is not constant."""
+        if not isinstance(fake, torch.Tensor) or fake.dim() < 1:
+            return None
+        first, *rest = fake.shape
+        if isinstance(first, int) or not statically_known_true(first == self.batch):
+            return None
+        return tuple(rest) if all(isinstance(n, int) for n in rest) else None
+
+
+class Call:
+    """One operation: its arguments by name, and the shape of its result without the batch axis."""
+
+    def __init__(self, program: Program, node: fx.Node) -> None:
+        self.program = program
+        self.node = node
+        self.op = str(node.target)
+        self.arguments: dict[str, Any] = {}
+        if isinstance(node.target, torch._ops.OpOverload):
+            schema = node.target._schema
+            self.op = schema.name.removeprefix("aten::")
+            if schema.is_mutable:
+                self.op = self.op.removesuffix("_")
+            self.arguments = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+            self.arguments |= zip([a.name for a in schema.arguments], node.args, strict=False)
+            self.arguments |= node.kwargs
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def refusal(self, reason: str) -> UnsupportedModule:
+        return UnsupportedModule(f"{place_of(self.node, self.op)}: {reason}")
+
+    def only(self, **expected: Any) -> None:
+        """Refuse any of these arguments that has another value; one that the operation has not is fine."""
+        for name, value in expected.items():
+            if self.arguments.get(name, value) != value:
+                raise self.refusal(f"{name} must be {value!r} in a graph, not {self.arguments[name]!r}; {ADVICE}")
+
+    def value(self, argument: Any) -> Any:
+        """What a node stands for."""
+        if not isinstance(argument, fx.Node):
+            raise self.refusal(f"its operand must be a tensor of the network, not {argument!r}; {ADVICE}")
+        return self.program.values[self.program.itself.get(argument, argument)]
+
+    def tensor(self, argument: Any) -> Tensor:
+        value = self.value(argument)
+        b = self.program.b
+        if isinstance(value, Padded) and value.fill == 0:
+            return _framed(b, value)
+        if isinstance(value, SixTimes):
+            return b.scale(b.act(value.x, value.fn), 6)
+        if isinstance(value, Tensor):
+            return value
+        reasons = {
+            Padded: "padding with another value than zero is known in front of a maximum pooling alone, as -inf",
+            PlusThree: f"adding a constant is no operation of a graph; {ADVICE}",
+        }
+        raise self.refusal(
+            value.reason if isinstance(value, Unusable) else reasons.get(type(value), f"no tensor; {ADVICE}")
+        )
+
+    @property
+    def first(self) -> Any:
+        return self.value(self.node.args[0])
+
+    @property
+    def x(self) -> Tensor:
+        """The first operand."""
+        return self.tensor(self.node.args[0])
+
+    def shape_of(self, fake: Any) -> Shape:
+        """A result's shape without the batch axis, which must be the first."""
+        shape = self.program.unbatched(fake)
+        if not shape:
+            raise self.refusal(
+                f"its result {tuple(fake.shape)} does not keep the batch as first of several axes;"
+                " reshape and reorder within a sample only"
+            )
+        return shape
+
+    @property
+    def shape(self) -> Shape:
+        return self.shape_of(self.node.meta["val"])
+
+    def axis(self, name: str = "dim") -> int:
+        """An axis of the unbatched tensor; the batch axis is refused."""
+        return self.axes([self[name]])[0]
+
+    def axes(self, given: Iterable[Any]) -> list[int]:
+        rank = len(self.node_shape(self.node.args[0]))
+        axes = [axis % rank for axis in given]
+        if 0 in axes:
+            raise self.refusal("it works along the batch axis; a graph describes what happens to one sample")
+        return [axis - 1 for axis in axes]
+
+    def node_shape(self, argument: Any) -> tuple[Any, ...]:
+        """The batched shape of an argument, or of the first of several."""
+        node = argument if isinstance(argument, fx.Node) else argument[0]
+        return tuple(node.meta["val"].shape)
+
+    def number(self, name: str) -> float | None:
+        """A Python constant; ``None`` where the argument is a tensor."""
+        given = self[name]
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            return float(given)
+        if isinstance(given, fx.Node) and isinstance(given.meta.get("val"), torch.Tensor):
+            return None
+        raise self.refusal(f"its operand {given!r} must be a constant or a tensor of the network; {ADVICE}")
+
+    def per_axis(self, name: str, rank: int) -> tuple[int, ...]:
+        given = self[name]
+        values = tuple(given) if isinstance(given, list | tuple) else (given,)
+        return values * rank if len(values) == 1 else values
+
+    def weight(self, name: str, kind: InputKind = InputKind.PARAMETER) -> None:
+        """Take a parameter or buffer for this operation alone."""
+        node = self[name]
+        known = self.program.owned.get(node) if isinstance(node, fx.Node) else None
+        if known is None or known[0] != kind:
+            raise self.refusal(
+                f"its {name} must be a {kind.name.lower()} of the module as it is, none computed or constant"
+            )
+        self._take(node, name, kind)
+
+    def _take(self, node: fx.Node, name: str, kind: InputKind = InputKind.PARAMETER) -> None:
+        path = self.program.owned[node][1]
+        tensor = self.program.states[path]
+        if kind == InputKind.PARAMETER and not tensor.requires_grad:
+            raise self.refusal(f"the parameter {path} is frozen, but all weights of a graph learn; set requires_grad")
+        place = (tensor.untyped_storage()._cdata, tensor.storage_offset())
+        user, use = self.program.claimed.setdefault(place, (self.node, name))
+        if (user, use) != (self.node, name):
+            raise self.refusal(
+                f"tied weights: {path} also serves {place_of(user, 'an operation')}; a graph has weights for each use,"
+                " so call a module once and share no parameter"
+            )
+
+    def factors(self, name: str) -> Factors | None:
+        """A parameter that this operation multiplies by, as it is or reshaped; ``None`` where it is none."""
+        node = self[name]
+        if isinstance(node, fx.Node) and self.program.owned.get(node, ("", ""))[0] == InputKind.PARAMETER:
+            return Factors(node, tuple(node.meta["val"].shape))
+        known = self.value(node)
+        return known if isinstance(known, Factors) else None
+
+    def initial(self, factors: Factors, x: Tensor) -> float:
+        """What LayerScale starts with on ``x``; taken for this operation alone."""
+        shape = factors.shape[1:] if len(factors.shape) == len(x.shape) + 1 else factors.shape
+        path = self.program.owned[factors.parameter][1]
+        channels = (x.channels, *[1] * (len(x.shape) - 1))
+        if shape != channels or factors.shape[: len(factors.shape) - len(shape)] not in ((), (1,)):
+            raise self.refusal(
+                f"the parameter {path} of {factors.shape} is no LayerScale, one number for each channel; {ADVICE}"
+            )
+        self._take(factors.parameter, "factor")
+        values = self.program.states[path].detach().flatten()
+        if not torch.equal(values, values[:1].expand_as(values)):
+            raise self.refusal(
+                f"the parameter {path} is no LayerScale as it starts, with one number for all channels; read the module"
+                " before it is trained"
+            )
+        return float(str(values[0].cpu().numpy()[()]))  # 1e-6, not what float32 makes of it
+
+    def bias(self, x: Tensor) -> bool:
+        """Take the bias, or the shift of a normalisation of ``x``, if the operation has one; whether it has."""
+        if self["bias"] is None:
+            return False
+        self.weight("bias")
+        if x.is_zero:  # the normal form takes a layer of nothing for nothing; this one yields its bias
+            raise self.refusal(f"it adds a bias to a constant zero; {ADVICE}")
+        return True
+
+
+def place_of(node: fx.Node, op: str) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path, kind = stack[-1] if stack else ("", "")
+    name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
+    return f"{op} in {path or 'the module itself'}" + (f" ({name})" if name else "")
+
+
+def _framed(b: Builder, padded: Padded) -> Tensor:
+    """Zeros around a tensor, where no padding of a window says it."""
+    x = padded.x
+    for axis, (before, after) in enumerate(padded.pads):
+        zeros = [b.zero((*x.shape[:axis], n, *x.shape[axis + 1 :])) if n else None for n in (before, after)]
+        x = b.concat([part for part in (zeros[0], x, zeros[1]) if part is not None], axis)
+    return x
+
+
+Operation = Callable[[Builder, Call], Any]

@@ -1,0 +1,1 @@
+"""Search spaces: functions that make named choices."""

@@ -1,0 +1,1 @@
+"""Search spaces written in YAML."""

@@ -1,0 +1,196 @@
+"""Spaces from a YAML file: another space with options set, choices fixed or narrowed.
+
+space: mobiledet            # a name, package.module:function, or ./file.py:function beside this file
+options: {image_size: 256, blocks: ibn+fused}
+fixed: {stem.width: 32}     # choices that are made already
+only: {block2.width: [16, 24]}
+
+A file with ``stages`` in place of ``space`` is a space by itself: ``yaml_stages``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from search_spaces.graph.graph import Graph
+from search_spaces.space.choose import Choose
+from search_spaces.space.genotype import SpaceError
+from search_spaces.space.space import Space
+
+T = TypeVar("T")
+LONGEST_FILE = 200_000
+MOST_VALUES = 20_000
+DEEPEST = 30
+_MERGE = "tag:yaml.org,2002:merge"
+_KEYS = ("space", "name", "options", "fixed", "only")
+
+
+class _Narrowed(Choose):
+    """Passes choices on with fewer options; choices with one option left are not decisions at all."""
+
+    __slots__ = ("_allowed", "_inner")
+
+    def __init__(self, inner: Choose, allowed: Mapping[str, tuple[Any, ...]]) -> None:
+        self._inner = inner
+        self._allowed = allowed
+        self.made = inner.made
+
+    def one_of(self, name: str, options: Sequence[T]) -> T:
+        allowed = self._allowed.get(name)
+        if allowed is None:
+            return self._inner.one_of(name, options)
+        kept = [o for o in options if o in allowed]
+        if len(kept) != len(allowed):
+            raise SpaceError(f"the choice {name!r} was narrowed to {allowed!r}, and is offered {tuple(options)!r} now")
+        return kept[0] if len(kept) == 1 else self._inner.one_of(name, kept)
+
+
+def load_yaml_space(path: Path, **options: Any) -> Space:
+    """The space that a YAML file describes; ``options`` win over the file's. Raises ``SpaceError``."""
+    return _load(path, options, ())
+
+
+def _load(path: Path, options: Mapping[str, Any], above: tuple[Path, ...]) -> Space:
+    from search_spaces.catalog import load_space
+
+    if path.resolve() in above:
+        raise SpaceError(f"the space file {str(path)!r} starts from itself")
+    document = _document(path)
+    if isinstance(document, dict) and "stages" in document:
+        from search_spaces.yaml_spaces.stages import stages_space
+
+        if "space" in document:
+            raise SpaceError(f"{path}: there is `space`, to narrow another space, or `stages`, but not both")
+        return stages_space(document, path, **options)
+    if not isinstance(document, dict) or not isinstance(document.get("space"), str):
+        raise SpaceError(f"{path}: expected a mapping with a text `space`, the name of the space it starts from")
+    unknown = set(map(str, document)) - set(_KEYS)
+    if unknown:
+        raise SpaceError(f"{path}: no key {sorted(unknown)[0]!r}; the keys are {', '.join(_KEYS)}")
+    for key in ("options", "fixed", "only"):
+        value = document.get(key) or {}
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            raise SpaceError(f"{path}: {key!r} must be a mapping of names")
+        document[key] = value
+    source, options = document["space"], {**document["options"], **options}
+    if source.endswith((".yaml", ".yml")):
+        base = _load(path.parent / source, options, (*above, path.resolve()))
+    else:
+        base = load_space(str(path.parent / source) if ".py:" in source else source, **options)
+    allowed = _allowed(path, document, base)
+
+    def narrowed(choose: Choose, **given: Any) -> Graph:
+        return base.function(_Narrowed(choose, allowed), **given)
+
+    narrowed.__signature__ = inspect.signature(base.function)  # type: ignore[attr-defined]
+    return Space(narrowed, str(document.get("name") or path.stem), dict(base.options))
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but keys are unique, and merged mappings (``<<``) stay small."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if (key.tag, key.value) in seen:
+                    raise _refused(f"the key {key.value!r} is there twice", key)
+                seen.add((key.tag, key.value))
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        merged = 0
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(each, yaml.MappingNode):
+                        self.flatten_mapping(each)
+                        merged += len(each.value)
+                    if merged > MOST_VALUES:
+                        raise _refused("too much is merged", node)
+        super().flatten_mapping(node)
+
+
+def _refused(text: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(problem=text, problem_mark=node.start_mark)
+
+
+def _document(path: Path) -> Any:
+    """What a YAML file holds, of a size that every later step can walk. Raises ``SpaceError``."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST_FILE + 1)
+        if len(text) > LONGEST_FILE:
+            raise ValueError(f"it has more than {LONGEST_FILE} characters")
+        document = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+        _check_size(document)
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        raise SpaceError(f"cannot read the space file {str(path)!r}: {_said(error)}") from None
+    return document
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a file, in a line."""
+    if isinstance(error, RecursionError):
+        return "it nests too deep"
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None)
+    text = f"{problem}, line {mark.line + 1}, column {mark.column + 1}" if mark and problem else str(error)
+    return " ".join(text.split())
+
+
+def _check_size(document: Any) -> None:
+    """ValueError for what is not a tree of plain values, or for one that is too large: aliases count anew."""
+    todo, count = [(document, 0)], 0
+    while todo:
+        value, depth = todo.pop()
+        count += 1
+        if count > MOST_VALUES or depth > DEEPEST:
+            raise ValueError(
+                f"it holds more than {MOST_VALUES} values or nests more than {DEEPEST} deep, aliases included"
+            )
+        if isinstance(value, dict):
+            todo.extend((part, depth + 1) for pair in value.items() for part in pair)
+        elif isinstance(value, list):
+            todo.extend((part, depth + 1) for part in value)
+        elif isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError("it holds a whole number beyond 64 bits")
+        elif isinstance(value, float) and not isfinite(value):
+            raise ValueError("it holds a number that is not finite")
+        elif value is not None and not isinstance(value, bool | int | float | str):
+            raise ValueError(f"it holds a {type(value).__name__}; there are numbers, texts, true, false and null")
+
+
+def _allowed(path: Path, document: Mapping[str, Any], base: Space) -> dict[str, tuple[Any, ...]]:
+    """The options that each choice named in the file has left, checked against the choice's own."""
+    allowed = {name: (_tuples(value),) for name, value in document["fixed"].items()}
+    for name, values in document["only"].items():
+        if not isinstance(values, list) or not values or name in allowed:
+            raise SpaceError(f"{path}: `only` needs a list of options for {name!r}, which `fixed` does not name")
+        allowed[name] = tuple(dict.fromkeys(_tuples(v) for v in values))
+    decisions = base.decisions() if allowed else {}
+    for name, values in allowed.items():
+        if name not in decisions:
+            close = get_close_matches(name, decisions, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise SpaceError(f"{path}: space {base.name!r} has no choice {name!r}{hint}")
+        for value in values:
+            if value not in decisions[name]:
+                raise SpaceError(f"{path}: {name!r} cannot be {value!r}; its options are {_listed(decisions[name])}")
+    return allowed
+
+
+def _listed(options: tuple[Any, ...]) -> str:
+    return ", ".join(map(repr, options))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
