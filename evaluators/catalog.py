@@ -42,7 +42,7 @@ _SEGMENT = EvaluatorRow("evaluators.tasks.segmentation:segmentation_training", "
 
 
 # By the word before the colon
-DATA: dict[str, DataRow] = {
+DATA_KINDS: dict[str, DataRow] = {
     "digits": DataRow({"detect": _DETECT, "classify": _CLASSIFY, "segment": _SEGMENT}),
     "folder": DataRow({"classify": _CLASSIFY}, "a folder"),
     "voc": DataRow({"detect": _DETECT, "segment": _SEGMENT}, "a folder"),
@@ -53,16 +53,16 @@ DATA: dict[str, DataRow] = {
 
 def data_kinds() -> dict[str, DataRow]:
     """The kinds of data by name, those of installed plug-ins (entry-point group ``nas.data``) included."""
-    return table_with_plugins("nas.data", DATA, DataRow)
+    return table_with_plugins("nas.data", DATA_KINDS, DataRow)
 
 
-def _row(data: str) -> DataRow:
+def _data_row(data: str) -> DataRow:
     return named_row("kind of data", data.partition(":")[0], data_kinds())
 
 
 def _evaluator_row(data: str, task: str) -> EvaluatorRow:
     """The first where no task is asked for. Raises ``UnknownName``, ``DataError``."""
-    evaluators = _row(data).evaluators
+    evaluators = _data_row(data).evaluators
     if not task:
         return next(iter(evaluators.values()))
     if task not in evaluators and "" not in evaluators:
@@ -71,12 +71,12 @@ def _evaluator_row(data: str, task: str) -> EvaluatorRow:
     return evaluators[task if task in evaluators else ""]
 
 
-def task_served(data: str, own: str) -> str:
+def trainable_task(data: str, own: str) -> str:
     """``own``, a space's own task, where these data can train it; else ``""``, the data's default."""
-    return own if own in _row(data).evaluators else ""
+    return own if own in _data_row(data).evaluators else ""
 
 
-def quality_of(data: str, task: str = "") -> str:
+def quality_metric(data: str, task: str = "") -> str:
     """The metric that training on these data for that task gives. Raises ``UnknownName``, ``DataError``."""
     return _evaluator_row(data, task).quality
 
@@ -88,7 +88,7 @@ def make_evaluator(data: str, task: str = "", **settings: Any) -> QualityEvaluat
     ``UnknownName``, ``DataError``.
     """
     kind, _, path = data.partition(":")
-    row = _row(data)
+    row = _data_row(data)
     if row.needs and not path:
         raise DataError(f"--data {kind} needs {row.needs}, as in {kind}:path/to/data")
     evaluator: QualityEvaluator = import_object(_evaluator_row(data, task).evaluator)(data, **settings)

@@ -21,7 +21,7 @@ import xxhash
 from evaluators.evaluator import DataError, EvaluationFailure
 from search_spaces.catalog import load_space
 from search_spaces.graph.graph import Graph
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import GenotypeError
 
 DEFAULT_COLUMN = "mini_c10_val"
@@ -35,7 +35,7 @@ class NotTabulated(EvaluationFailure):
 
 
 @dataclass(frozen=True)
-class Table:
+class ArchitectureTable:
     """The numeric columns of a CSV file by name, a value or None for each architecture, and the file's digest."""
 
     digest: str
@@ -96,7 +96,7 @@ class TabularQuality:
         noise = f" with noise of {self.noise:g} points" if self.noise else ""
         return f"column {self.reported_column} of the table {self.path}{noise}"
 
-    def load(self) -> Table:
+    def load(self) -> ArchitectureTable:
         """The table, read once a process. Raises ``DataError``."""
         return load_table(self.path, self.space, self.architecture_column)
 
@@ -113,7 +113,7 @@ class TabularQuality:
             raise DataError(f"{self.path}: the column {self.column!r} is not numeric: {table.texts[self.column]}")
         if self.column:
             if self.column not in columns:
-                raise DataError(f"{self.path}: {unknown('column', self.column, list(columns))}")
+                raise DataError(f"{self.path}: {unknown_name('column', self.column, list(columns))}")
             return self.column
         if DEFAULT_COLUMN in columns:
             return DEFAULT_COLUMN
@@ -141,7 +141,7 @@ class TabularQuality:
         value = values[row]
         if value is None:
             raise NotTabulated(f"the table {self.path} has no {column} for the architecture {architecture!r}")
-        value /= _full_marks(self.path, self.space, self.architecture_column, column)
+        value /= _accuracy_scale(self.path, self.space, self.architecture_column, column)
         if self.noise:
             value += self.noise / 100 * standard_normal(architecture, seed)
         return {"accuracy": min(max(value, 0.0), 1.0)}
@@ -160,7 +160,7 @@ def tabular_quality(data: str, **settings: Any) -> TabularQuality:
     known = [field.name for field in fields(TabularQuality) if field.name != "path"]
     for name in settings:
         if name not in known:
-            raise unknown("setting of tables", name, known)
+            raise unknown_name("setting of tables", name, known)
     return TabularQuality(path=data.partition(":")[2], **settings)
 
 
@@ -171,7 +171,7 @@ def standard_normal(architecture: str, seed: int) -> float:
 
 
 @lru_cache(maxsize=64)
-def _full_marks(path: str, space: str, architecture_column: str, column: str) -> float:
+def _accuracy_scale(path: str, space: str, architecture_column: str, column: str) -> float:
     """What stands for an accuracy of 1 in a column: 1, or 100 in one in per cent."""
     known = [v for v in load_table(path, space, architecture_column).columns[column] if v is not None]
     if min(known) < 0 or max(known) > 100:
@@ -183,9 +183,9 @@ def _full_marks(path: str, space: str, architecture_column: str, column: str) ->
 
 
 @lru_cache(maxsize=4)
-def load_table(path: str, space: str, architecture_column: str) -> Table:
+def load_table(path: str, space: str, architecture_column: str) -> ArchitectureTable:
     """Read a CSV file with a header, a row for each architecture. Raises ``DataError``, ``UnknownName``."""
-    content = _content(path)
+    content = _read_bytes(path)
     try:
         text = (gzip.decompress(content) if path.endswith(".gz") else content).decode("utf-8-sig")
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
@@ -195,19 +195,19 @@ def load_table(path: str, space: str, architecture_column: str) -> Table:
         raise DataError(f"{path} is no CSV file: {error}") from None
     header = rows[0] if rows else []
     if architecture_column not in header:
-        raise DataError(f"{path}: {unknown('column', architecture_column, header)}; set architecture_column")
+        raise DataError(f"{path}: {unknown_name('column', architecture_column, header)}; set architecture_column")
     if len(set(header)) < len(header):
         raise DataError(f"{path}: the header names a column twice: {', '.join(header)}")
     if len(rows) < 2:
         raise DataError(f"{path} has a header and no rows")
-    table = Table(xxhash.xxh3_128_hexdigest(content), {}, {}, {})
-    place = header.index(architecture_column)
-    normal = _normaliser(space)
+    table = ArchitectureTable(xxhash.xxh3_128_hexdigest(content), {}, {}, {})
+    column_index = header.index(architecture_column)
+    canonical = _canonical_notation(space)
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(header):
             raise DataError(f"{path}: row {number} has {len(row)} fields for {len(header)} columns")
         try:
-            architecture = normal(row[place])
+            architecture = canonical(row[column_index])
         except GenotypeError as error:
             raise DataError(f"{path}: row {number}: {error}") from None
         if architecture in table.architectures:
@@ -223,14 +223,14 @@ def load_table(path: str, space: str, architecture_column: str) -> Table:
     return table
 
 
-def _content(path: str) -> bytes:
+def _read_bytes(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"no table {path!r}: {error.strerror or error}") from None
 
 
-def _normaliser(name: str) -> Callable[[str], str]:
+def _canonical_notation(name: str) -> Callable[[str], str]:
     """From an architecture in a space's notation to the one way in which the space writes it."""
     space = load_space(name)
     notation = space.notation

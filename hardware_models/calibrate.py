@@ -7,22 +7,29 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hardware_models.cost import HardwareModel
-from hardware_models.device_file.number_format import DEFAULT, checked_number_format
+from hardware_models.device_file.number_format import DEFAULT_NUMBER_FORMAT, check_number_format
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.device_file.writer import Calibrated, Stated
-from hardware_models.linear.model import LearnedModel, rates_text
-from hardware_models.measured.latency_csv import READINGS, Entry, distinct, graph_of, read_as, readings
-from hardware_models.measured.prediction_error import scores
-from hardware_models.transfer.fit import (
-    LEAST_FOR_RATES,
-    informative,
-    known_devices,
-    make_pool,
-    own_rates,
-    prior_rates,
-    transfer,
+from hardware_models.device_file.writer import Calibration, DeviceHeader
+from hardware_models.linear.model import LinearModel, rates_toml
+from hardware_models.measured.latency_csv import (
+    EXECUTED_GRAPHS,
+    MeasuredNetwork,
+    executed_graph_of,
+    graph_as_executed,
+    median_per_network,
+    possible_executed_graphs,
 )
-from hardware_models.transfer.model import transferred_text
+from hardware_models.measured.prediction_error import accuracy_metrics
+from hardware_models.transfer.fit import (
+    MIN_NETWORKS_FOR_RATES,
+    fit_own_rates,
+    fit_prior_rates,
+    fit_transfer,
+    network_pool,
+    select_measurements,
+    source_devices,
+)
+from hardware_models.transfer.model import transfer_model_toml
 from search_spaces.catalog import load_network
 from search_spaces.graph.graph import Graph
 from search_spaces.published.networks import networks
@@ -33,31 +40,36 @@ if TYPE_CHECKING:
     import numpy
     import numpy.typing
 
-    Floats = numpy.typing.NDArray[numpy.float64]
+    FloatArray = numpy.typing.NDArray[numpy.float64]
 
 
-LEAST = 4
+MIN_NETWORKS = 4
 
 
-POOL = 200
+NETWORKS_PER_SPACE = 200
 """Random networks of each measured space that latencies are standardised over."""
 
 
-def background(entries: Sequence[Entry], reading: str, seed: int = 0) -> list[Graph]:
+def pool_networks(entries: Sequence[MeasuredNetwork], executed_graph: str, seed: int = 0) -> list[Graph]:
     """Networks like the measured ones: random ones of their spaces, or all published ones where they have none."""
     spaces = {id(e.space): e.space for e in entries if e.space is not None}
     if not spaces:
         return [load_network(name) for name in networks()]
     rng, graphs = random.Random(seed), []
     for space in spaces.values():
-        drawn = [space.sample(rng) for _ in range(POOL)]
-        graphs += [read_as(space, g, space.graph(g), reading) for g in drawn]
+        sampled = [space.sample(rng) for _ in range(NETWORKS_PER_SPACE)]
+        graphs += [graph_as_executed(space, g, space.graph(g), executed_graph) for g in sampled]
     return graphs
 
 
 def calibrate(
-    entries: Sequence[Entry], name: str, *, about: str = "", number_format: str = DEFAULT, seed: int = 0
-) -> Calibrated:
+    entries: Sequence[MeasuredNetwork],
+    name: str,
+    *,
+    about: str = "",
+    number_format: str = DEFAULT_NUMBER_FORMAT,
+    seed: int = 0,
+) -> Calibration:
     """The device file for measured networks: of the ways there are, the one with the least held-out error.
 
     Transfer from the known devices, or rates from the prior of a class of processors; from 25 networks on also rates of
@@ -67,78 +79,85 @@ def calibrate(
     """
     import numpy
 
-    checked_number_format(number_format)
-    entries = distinct(entries)
-    if len(entries) < LEAST:
+    check_number_format(number_format)
+    entries = median_per_network(entries)
+    if len(entries) < MIN_NETWORKS:
         raise HardwareError(
-            f"a calibration needs {LEAST} different measured networks at least, not {len(entries)}; ten do well"
+            f"a calibration needs {MIN_NETWORKS} different measured networks at least, not {len(entries)}; ten do well"
         )
     measured = numpy.array([e.latency_ms for e in entries])
     if measured.max() == measured.min():
         raise HardwareError("all networks took equally long: measure smaller and larger ones")
-    best: tuple[float, Calibrated] | None = None
-    known = known_devices()
-    for reading in readings(entries):
-        graphs = [graph_of(e, reading) for e in entries]
-        others = background(entries, reading, seed)
-        stated = Stated(about or f"{name}, calibrated", number_format, reading)
-        for candidate in _candidates(graphs, others, measured, known, stated):
+    best: tuple[float, Calibration] | None = None
+    known = source_devices()
+    for executed_graph in possible_executed_graphs(entries):
+        graphs = [executed_graph_of(e, executed_graph) for e in entries]
+        pool_graphs = pool_networks(entries, executed_graph, seed)
+        header = DeviceHeader(about or f"{name}, calibrated", number_format, executed_graph)
+        for candidate in _candidate_calibrations(graphs, pool_graphs, measured, known, header):
             if best is None or candidate[0] < best[0]:
                 best = candidate
     assert best is not None
     return best[1]
 
 
-def _candidates(
+def _candidate_calibrations(
     graphs: list[Graph],
-    others: list[Graph],
-    measured: Floats,
-    known: Sequence[LearnedModel],
-    stated: Stated,
-) -> list[tuple[float, Calibrated]]:
+    pool_graphs: list[Graph],
+    measured: FloatArray,
+    known: Sequence[LinearModel],
+    header: DeviceHeader,
+) -> list[tuple[float, Calibration]]:
     import numpy
 
     found = []
-    pool = make_pool([*graphs, *others], known)
-    moved = transfer(pool, range(len(graphs)), measured)
-    errors = scores(moved.held_out, measured)
-    text = transferred_text(moved.mixture, pool.signals.models, errors, stated)
-    found.append((_miss(moved.held_out, measured), Calibrated(text, "transferred", stated.reading, errors)))
-    for kind, rates_of in (("few_rows", prior_rates), ("learned", own_rates)):
-        if kind == "learned" and len(graphs) < LEAST_FOR_RATES:
+    pool = network_pool([*graphs, *pool_graphs], known)
+    transfer_fit = fit_transfer(pool, range(len(graphs)), measured)
+    errors = accuracy_metrics(transfer_fit.held_out_predictions, measured)
+    text = transfer_model_toml(transfer_fit.mixture, pool.signals.models, errors, header)
+    found.append(
+        (
+            _log_rmse(transfer_fit.held_out_predictions, measured),
+            Calibration(text, "transferred", header.executed_graph, errors),
+        )
+    )
+    for kind, rates_of in (("few_rows", fit_prior_rates), ("learned", fit_own_rates)):
+        if kind == "learned" and len(graphs) < MIN_NETWORKS_FOR_RATES:
             continue
-        rates, held_out = rates_of(graphs, measured)
-        errors = scores(numpy.maximum(held_out, 1e-9), measured)
-        text = "\n".join([*stated.head(kind), *rates_text("latency", rates, errors)]) + "\n"
-        found.append((_miss(held_out, measured), Calibrated(text, kind, stated.reading, errors)))
+        rates, held_out_predictions = rates_of(graphs, measured)
+        errors = accuracy_metrics(numpy.maximum(held_out_predictions, 1e-9), measured)
+        text = "\n".join([*header.toml_lines(kind), *rates_toml("latency", rates, errors)]) + "\n"
+        found.append(
+            (_log_rmse(held_out_predictions, measured), Calibration(text, kind, header.executed_graph, errors))
+        )
     return found
 
 
-def _miss(predicted: Floats, measured: Floats) -> float:
+def _log_rmse(predicted: FloatArray, measured: FloatArray) -> float:
     import numpy
 
     return float(numpy.sqrt((numpy.log(numpy.maximum(predicted, 1e-9) / measured) ** 2).mean()))
 
 
-def suggest(space: Space, count: int, *, seed: int = 0) -> list[Genotype]:
+def suggest_networks(space: Space, count: int, *, seed: int = 0) -> list[Genotype]:
     """Which networks of a space to measure: the most informative of 400 random ones, the first the most."""
     rng = random.Random(seed)
-    drawn = list(dict.fromkeys(space.sample(rng) for _ in range(2 * POOL)))
-    pool = make_pool([space.graph(genotype) for genotype in drawn], known_devices())
-    return [drawn[i] for i in informative(pool, count)]
+    sampled = list(dict.fromkeys(space.sample(rng) for _ in range(2 * NETWORKS_PER_SPACE)))
+    pool = network_pool([space.graph(genotype) for genotype in sampled], source_devices())
+    return [sampled[i] for i in select_measurements(pool, count)]
 
 
-def check(model: HardwareModel, entries: Sequence[Entry]) -> dict[str, float]:
+def check_model(model: HardwareModel, entries: Sequence[MeasuredNetwork]) -> dict[str, float]:
     """How good a model is on measured networks: rank correlations, errors, and how many its intervals hold.
 
     Raises ``HardwareError``.
     """
     import numpy
 
-    reading = getattr(model, "reading", READINGS[0])
-    costs = [model.estimate(graph_of(e, reading)) for e in entries]
+    executed_graph = getattr(model, "reading", EXECUTED_GRAPHS[0])
+    costs = [model.estimate(executed_graph_of(e, executed_graph)) for e in entries]
     measured = numpy.array([e.latency_ms for e in entries])
-    found = scores(numpy.array([c.latency_ms for c in costs]), measured)
+    found = accuracy_metrics(numpy.array([c.latency_ms for c in costs]), measured)
     if all(c.latency_low_ms is not None for c in costs):
         held = [c.latency_low_ms <= m <= c.latency_high_ms for c, m in zip(costs, measured, strict=True)]
         found["interval_coverage"] = round(float(sum(held)) / len(held), 4)

@@ -1,7 +1,7 @@
 """Hardware models by name: tables of strings, and what turns a name or a device file into a model.
 
 A new device is a TOML file and a row in ``HARDWARE``; other packages add rows through the entry-point group
-``nas.hardware``, whose objects are ``HardwareRow``. A device file's ``kind`` names its row in ``KINDS``.
+``nas.hardware``, whose objects are ``HardwareRow``. A device file's ``kind`` names its row in ``MODEL_KINDS``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.number_format import read_number_format
-from hardware_models.device_file.toml_table import HardwareError, Table, parse, read
-from search_spaces.registry import import_object, table_with_plugins, unknown
+from hardware_models.device_file.toml_table import HardwareError, TomlTable, parse_device_file, read_device_file
+from search_spaces.registry import import_object, table_with_plugins, unknown_name
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ HARDWARE: dict[str, HardwareRow] = {
 }
 
 # How a device file of each kind becomes a model: the name of a function of (table, name)
-KINDS: dict[str, str] = {
+MODEL_KINDS: dict[str, str] = {
     "analytic": "hardware_models.analytic.model:analytic_model",
     "few_rows": "hardware_models.linear.prior:few_rows_model",
     "learned": "hardware_models.linear.model:learned_model",
@@ -184,7 +184,7 @@ def hardware() -> dict[str, HardwareRow]:
     return table_with_plugins("nas.hardware", HARDWARE, HardwareRow)
 
 
-def row_name(name: str) -> str:
+def resolve_name(name: str) -> str:
     """The row that a name means: ``pixel3_cpu4_int8`` itself, or for ``pixel3_cpu4:int8`` the device's row in int8.
 
     Raises ``UnknownName``, and ``HardwareError`` for a number format that the device is not there in.
@@ -195,26 +195,26 @@ def row_name(name: str) -> str:
     device, colon, wanted = name.partition(":")
     if device.endswith(".toml"):
         raise HardwareError(f"{name}: a device file states one number format; write {device}")
-    formats = formats_of(device)
+    formats = rows_by_number_format(device)
     if wanted in formats:
         return formats[wanted]
     if not formats:
-        raise unknown("hardware", device, [*rows, *{row.device for row in rows.values() if row.device}])
-    there = " or ".join(f"{device}:{number_format}" for number_format in formats)
+        raise unknown_name("hardware", device, [*rows, *{row.device for row in rows.values() if row.device}])
+    alternatives = " or ".join(f"{device}:{number_format}" for number_format in formats)
     if not colon:
-        raise HardwareError(f"{device} is there in several number formats: write {there}")
-    raise HardwareError(f"{device} is not there in {wanted!r}: write {there}")
+        raise HardwareError(f"{device} is there in several number formats: write {alternatives}")
+    raise HardwareError(f"{device} is not there in {wanted!r}: write {alternatives}")
 
 
-def formats_of(name: str) -> dict[str, str]:
+def rows_by_number_format(name: str) -> dict[str, str]:
     """The rows of a device by number format, of a row's name or a device's; empty where there is no such device."""
     rows = hardware()
     device = rows[name].device or name if name in rows else name
-    found: dict[str, str] = {}
+    rows_of_device: dict[str, str] = {}
     for row_of_it, row in rows.items():
         if (row.device or row_of_it) == device:
-            found.setdefault(device_number_format(row_of_it), row_of_it)
-    return found
+            rows_of_device.setdefault(device_number_format(row_of_it), row_of_it)
+    return rows_of_device
 
 
 def device_path(name: str | Path) -> Path:
@@ -224,31 +224,31 @@ def device_path(name: str | Path) -> Path:
     """
     if str(name).endswith(".toml"):
         return Path(name)
-    row = hardware()[row_name(str(name))]
+    row = hardware()[resolve_name(str(name))]
     package, _, file = row.file.partition(":")
     return Path(str(files(package))) / file
 
 
 def model_from_text(text: str, name: str, where: str) -> HardwareModel:
     """The model that a device file's text describes; ``where`` names the file in errors. ``HardwareError``."""
-    table = parse(text, where)
+    table = parse_device_file(text, where)
     kind = table.text("kind")
-    if kind not in KINDS:
-        raise table.wrong("kind", f"one of {', '.join(map(repr, KINDS))}")
-    make: Callable[[Table, str], HardwareModel] = import_object(KINDS[kind])
-    return make(table, name)
+    if kind not in MODEL_KINDS:
+        raise table.invalid_value("kind", f"one of {', '.join(map(repr, MODEL_KINDS))}")
+    build_model: Callable[[TomlTable, str], HardwareModel] = import_object(MODEL_KINDS[kind])
+    return build_model(table, name)
 
 
 def device_kind(name: str) -> str:
     """The kind of a named device, without making its model. Raises ``UnknownName``, ``HardwareError``."""
     path = device_path(name)
-    return parse(read(path), str(path)).text("kind")
+    return parse_device_file(read_device_file(path), str(path)).text("kind")
 
 
 def device_number_format(name: str | Path) -> str:
     """The number format of a device by name or file, without making its model. As ``device_kind``."""
     path = device_path(name)
-    return read_number_format(parse(read(path), str(path)))
+    return read_number_format(parse_device_file(read_device_file(path), str(path)))
 
 
 def load_hardware(hardware: str | Path | HardwareModel) -> HardwareModel:
@@ -261,4 +261,4 @@ def load_hardware(hardware: str | Path | HardwareModel) -> HardwareModel:
     if not isinstance(hardware, str | Path):
         raise HardwareError(f"{hardware!r} is no hardware: give a name, a .toml file or a model with `estimate`")
     path = device_path(hardware)
-    return model_from_text(read(path), path.stem, str(path))
+    return model_from_text(read_device_file(path), path.stem, str(path))

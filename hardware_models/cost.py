@@ -8,15 +8,15 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import Shape
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 
-METRICS = ("latency_ms", "latency_low_ms", "latency_high_ms", "energy_mj", "weights_kib", "peak_memory_kib")
+COST_METRICS = ("latency_ms", "latency_low_ms", "latency_high_ms", "energy_mj", "weights_kib", "peak_memory_kib")
 
 
 class NodeCost(NamedTuple):
     """One row of a breakdown. ``index`` is the node's; ``None`` for what belongs to the inference as a whole.
 
-    ``bound`` says what the time is spent on: ``compute``, ``memory`` (moving bytes on the chip), ``transfer`` (between
+    ``bound`` says what the time is spent on: ``compute``, ``memory`` (moving bytes on the chip), ``fit_transfer`` (between
     host or outer memory and chip), ``overhead``, ``fallback`` (run by the host's processor) or ``fused`` (no time:
     part of the operation before it).
     """
@@ -29,7 +29,7 @@ class NodeCost(NamedTuple):
     bound: str
 
 
-class Details(Protocol):
+class CostDetails(Protocol):
     """What a cost works out only when asked: the model and the graph behind it."""
 
     def breakdown(self) -> list[NodeCost]: ...
@@ -56,7 +56,7 @@ class Cost:
     weights_kib: float | None = None
     guessed_ops: tuple[str, ...] = ()
     fallback_ops: tuple[str, ...] = ()
-    details: Details | None = field(default=None, repr=False, compare=False)
+    details: CostDetails | None = field(default=None, repr=False, compare=False)
     unsupported_ops: tuple[str, ...] = ()
 
     @cached_property
@@ -70,27 +70,27 @@ class Cost:
 
     def metric(self, name: str) -> float | None:
         """One metric by name, without working out the others. Raises ``UnknownName``."""
-        if name not in METRICS:
-            raise unknown("metric", name, list(METRICS))
+        if name not in COST_METRICS:
+            raise unknown_name("metric", name, list(COST_METRICS))
         value: float | None = getattr(self, name)
         return value
 
     def metrics(self) -> dict[str, float]:
         """All metrics that the model gives, by name."""
-        values = {name: self.metric(name) for name in METRICS}
+        values = {name: self.metric(name) for name in COST_METRICS}
         return {name: value for name, value in values.items() if value is not None}
 
 
-class Breaking(Protocol):
+class SupportsBreakdown(Protocol):
     """A model that tells where the time of a graph goes."""
 
     def breakdown(self, graph: Graph) -> list[NodeCost]: ...
 
 
-class GraphDetails:
+class GraphCostDetails:
     """Details from the model, the graph, and how many bytes a live activation takes."""
 
-    def __init__(self, model: Breaking, graph: Graph, bytes_per_activation: float) -> None:
+    def __init__(self, model: SupportsBreakdown, graph: Graph, bytes_per_activation: float) -> None:
         self._model = model
         self._graph = graph
         self._bytes_per_activation = bytes_per_activation
@@ -106,7 +106,7 @@ class GraphDetails:
 class HardwareModel(Protocol):
     """Anything that prices a graph without the device.
 
-    A model may also have ``number_format``, one of ``number_format.BYTES``; whoever asks uses ``number_format_of``,
+    A model may also have ``number_format``, one of ``number_format.BYTES_PER_ELEMENT``; whoever asks uses ``number_format_of``,
     for which a model without it does not say. All models of this package and those made of others have it.
     """
 

@@ -6,25 +6,25 @@ import tomllib
 from typing import Any
 
 from hardware_models.catalog import device_path
-from hardware_models.device_file.number_format import KEY, read_number_format
-from hardware_models.device_file.toml_table import HardwareError, Table, read
+from hardware_models.device_file.number_format import NUMBER_FORMAT_KEY, read_number_format
+from hardware_models.device_file.toml_table import HardwareError, TomlTable, read_device_file
 
-_TEXTS = ("about", "source", "measured", "runtime", "batch")
+_DESCRIPTIVE_KEYS = ("about", "source", "measured", "runtime", "batch")
 
 
-def facts_of(device: str) -> dict[str, Any]:
+def device_facts(device: str) -> dict[str, Any]:
     """Kind, version, number format, source and errors of a device by name or file.
 
     Raises ``UnknownName``, ``HardwareError``.
     """
     path = device_path(device)
     try:
-        document = tomllib.loads(read(path))
+        document = tomllib.loads(read_device_file(path))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise HardwareError(f"{path}: not valid TOML: {error}") from None
     facts = {"kind": document.get("kind", ""), "version": document.get("version", 0), "file": str(path)}
-    facts[KEY] = read_number_format(Table(document, str(path)))
-    facts |= {key: document[key] for key in _TEXTS if key in document}
+    facts[NUMBER_FORMAT_KEY] = read_number_format(TomlTable(document, str(path)))
+    facts |= {key: document[key] for key in _DESCRIPTIVE_KEYS if key in document}
     facts["error"] = _error(document if document.get("kind") == "analytic" else document.get("latency"))
     if isinstance(document.get("energy"), dict):
         facts["energy_error"] = _error(document["energy"])

@@ -15,7 +15,7 @@ from search_spaces.graph.fragment import FLOAT_BYTES, Node
 from search_spaces.graph.graph import Graph
 
 # What the slope of an activation is computed from: its result, or its operand
-_FROM_RESULT = ("relu", "sigmoid", "tanh")
+_SAVES_OUTPUT = ("relu", "sigmoid", "tanh")
 SCHEMES = ("full", "mobiletl")
 
 
@@ -48,18 +48,18 @@ def training_memory(
     if batch < 1 or optimiser_copies < 0 or not 0 < trained_share <= 1:
         raise ValueError("batch must be 1 at least, optimiser_copies 0, and trained_share above 0 and at most 1")
     first = _first_trained(graph, trained_share)
-    kept: dict[int, int] = {}  # bits of each tensor, by node: a tensor that two operations need is kept once
+    saved_bits: dict[int, int] = {}  # bits of each tensor, by node: a tensor that two operations need is kept once
     trained = 0
     inner = _inner_norms(graph) if scheme == "mobiletl" else frozenset()
-    for place, (node, figures) in enumerate(zip(graph.nodes, graph.figures(), strict=True)):
-        if place < first:
+    for index, (node, figures) in enumerate(zip(graph.nodes, graph.figures(), strict=True)):
+        if index < first:
             continue
-        shifts_only = place in inner
+        shifts_only = index in inner
         trained += node.shape[0] if shifts_only else figures.params
-        for i, bits in _needed(node, place, scheme, shifts_only):
-            kept[i] = max(kept.get(i, 0), bits)
-    elements = {i: prod(graph.nodes[i].shape) for i in kept}
-    activations = sum(ceil(batch * elements[i] * bits / 8) for i, bits in kept.items())
+        for i, bits in _saved_tensors(node, index, scheme, shifts_only):
+            saved_bits[i] = max(saved_bits.get(i, 0), bits)
+    elements = {i: prod(graph.nodes[i].shape) for i in saved_bits}
+    activations = sum(ceil(batch * elements[i] * bits / 8) for i, bits in saved_bits.items())
     numbers = trained * FLOAT_BYTES
     return TrainingMemory(activations, graph.params * FLOAT_BYTES, numbers, optimiser_copies * numbers)
 
@@ -72,32 +72,32 @@ def training_memory_kib(graph: Graph) -> float:
 def _first_trained(graph: Graph, share: float) -> int:
     if share == 1:
         return 0
-    left = share * graph.macs
+    remaining_macs = share * graph.macs
     figures = graph.figures()
-    for place in range(len(figures) - 1, -1, -1):
-        left -= figures[place].macs
-        if left < 0:
-            return place + 1
+    for index in range(len(figures) - 1, -1, -1):
+        remaining_macs -= figures[index].macs
+        if remaining_macs < 0:
+            return index + 1
     return 0
 
 
-def _needed(node: Node, place: int, scheme: str, shifts_only: bool) -> list[tuple[int, int]]:
+def _saved_tensors(node: Node, index: int, scheme: str, shifts_only: bool) -> list[tuple[int, int]]:
     """The tensors that a node's backward pass needs, with the bits an element of each."""
-    whole = 8 * FLOAT_BYTES
+    float_bits = 8 * FLOAT_BYTES
     if node.op in ("conv", "linear", "layer_scale"):
-        return [(node.inputs[0], whole)]
+        return [(node.inputs[0], float_bits)]
     if node.op == "norm":
-        return [] if shifts_only else [(node.inputs[0], whole)]
+        return [] if shifts_only else [(node.inputs[0], float_bits)]
     if node.op == "act":
         if scheme == "mobiletl":
-            return [(place, 1)]
-        return [(place if node.attrs[0] in _FROM_RESULT else node.inputs[0], whole)]
+            return [(index, 1)]
+        return [(index if node.attrs[0] in _SAVES_OUTPUT else node.inputs[0], float_bits)]
     if node.op in ("mul", "matmul"):
-        return [(i, whole) for i in node.inputs]
+        return [(i, float_bits) for i in node.inputs]
     if node.op == "softmax":
-        return [(place, whole)]
+        return [(index, float_bits)]
     if node.op in ("pool", "global_pool") and node.attrs[0] == "max":
-        return [(place, whole)]  # which place of the window each came from
+        return [(index, float_bits)]  # which place of the window each came from
     return []
 
 

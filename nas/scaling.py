@@ -16,8 +16,8 @@ from math import ceil, exp, floor, isfinite, log
 from typing import TYPE_CHECKING, Any
 
 from evaluators.evaluator import EvaluationFailure, QualityEvaluator
-from evaluators.zero_cost.scores import Score, make_score
-from nas.candidates.pareto import front
+from evaluators.zero_cost.scores import ZeroCostScore, make_score
+from nas.candidates.pareto import non_dominated_indices
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.registry import import_object, named_row
@@ -25,7 +25,7 @@ from search_spaces.registry import import_object, named_row
 if TYPE_CHECKING:
     import pandas
 
-Base = Callable[[float, float, float], Graph]
+BaseNetwork = Callable[[float, float, float], Graph]
 """From multipliers of resolution, depth and width to a network; all of them 1: the base network."""
 
 BASES: dict[str, str] = {
@@ -36,8 +36,8 @@ BASES: dict[str, str] = {
 RANGE = (0.35, 1.4)  # of random multipliers
 ANY_WIDTH = (0.05, 8.0)
 WIDTH_STEPS = 1000  # a width is a whole number of thousandths
-_FEWEST = 3  # points on the frontier that make a trend
-_TRIES = 100  # draws for one sample within the budget
+_MIN_FRONTIER_POINTS = 3  # points on the frontier that make a trend
+_MAX_DRAWS_PER_SAMPLE = 100  # draws for one sample within the budget
 
 
 class ScalingError(ValueError):
@@ -45,7 +45,7 @@ class ScalingError(ValueError):
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScalingSample:
     """One evaluated network. ``quality`` is ``None`` where the evaluation failed, for the ``reason`` given."""
 
     resolution: float
@@ -57,7 +57,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Scaling:
+class ScalingResult:
     """What the formula says for ``target_macs``, and what it says it from.
 
     ``resolution_std`` and ``depth_std`` are the Gaussian processes' own doubt; ``width`` is the largest whose network,
@@ -67,8 +67,8 @@ class Scaling:
     base: str
     base_macs: int
     target_macs: float
-    samples: tuple[Sample, ...]
-    frontier: tuple[Sample, ...]
+    samples: tuple[ScalingSample, ...]
+    frontier: tuple[ScalingSample, ...]
     resolution: float
     resolution_std: float
     depth: float
@@ -119,19 +119,19 @@ class Scaling:
 
 
 def scale(
-    base: str | Base,
+    base: str | BaseNetwork,
     macs: float,
     *,
     samples: int = 100,
-    evaluator: str | Callable[[Graph], float] | Score | QualityEvaluator = "entropy",
-    known: Sequence[Sample] = (),
+    evaluator: str | Callable[[Graph], float] | ZeroCostScore | QualityEvaluator = "entropy",
+    known: Sequence[ScalingSample] = (),
     budget: tuple[float, float] = (0.03, 1.05),
     resolutions: tuple[float, float] = RANGE,
     depths: tuple[float, float] = RANGE,
     widths: tuple[float, float] = RANGE,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
-) -> Scaling:
+) -> ScalingResult:
     """The multipliers of ``base`` for ``macs`` multiply-adds, and the network they make.
 
     ``base`` is a name of ``BASES`` or a function of the multipliers of resolution, depth and width; ``options`` are
@@ -148,7 +148,7 @@ def scale(
     Raises ``ScalingError``, ``UnknownName``, and ``GraphError`` where the base itself cannot be built.
     """
     name = base if isinstance(base, str) else getattr(base, "__name__", type(base).__name__)
-    build: Base = import_object(named_row("base", base, BASES)) if isinstance(base, str) else base
+    build: BaseNetwork = import_object(named_row("base", base, BASES)) if isinstance(base, str) else base
     if options:
         build = partial(build, **options)
     for what, (low, high) in {
@@ -159,37 +159,39 @@ def scale(
     }.items():
         if not 0 < low <= high < float("inf"):
             raise ScalingError(f"{what} must be two numbers above 0, the lower first, not {low:g} and {high:g}")
-    whole = build(1.0, 1.0, 1.0)
-    if not budget[0] * whole.macs <= macs <= budget[1] * whole.macs:
+    base_network = build(1.0, 1.0, 1.0)
+    if not budget[0] * base_network.macs <= macs <= budget[1] * base_network.macs:
         raise ScalingError(
-            f"{macs:.4g} multiply-adds are {macs / whole.macs:.3g} of the base's {whole.macs:.4g}, and the samples are"
+            f"{macs:.4g} multiply-adds are {macs / base_network.macs:.3g} of the base's {base_network.macs:.4g}, and the samples are"
             f" to cost {budget[0]:g} to {budget[1]:g} of it; choose a target among them, or another budget"
         )
     if known:
         evaluated = tuple(known)
     else:
-        quality = _quality(evaluator, whole, seed)
-        limits = (budget[0] * whole.macs, budget[1] * whole.macs)
-        drawn = _draw(build, samples, limits, (resolutions, depths, widths), random.Random(seed))
-        evaluated = tuple(_evaluated(multipliers, graph, quality) for multipliers, graph in drawn)
-    able = [(s, s.quality) for s in evaluated if s.quality is not None]
-    frontier = tuple(able[i][0] for i in front([(-quality, float(s.macs)) for s, quality in able]))
-    if len(frontier) < _FEWEST:
+        quality = _quality(evaluator, base_network, seed)
+        limits = (budget[0] * base_network.macs, budget[1] * base_network.macs)
+        multiplied_networks = _sample_multipliers(
+            build, samples, limits, (resolutions, depths, widths), random.Random(seed)
+        )
+        evaluated = tuple(_evaluate_sample(multipliers, graph, quality) for multipliers, graph in multiplied_networks)
+    rated = [(s, s.quality) for s in evaluated if s.quality is not None]
+    frontier = tuple(rated[i][0] for i in non_dominated_indices([(-quality, float(s.macs)) for s, quality in rated]))
+    if len(frontier) < _MIN_FRONTIER_POINTS:
         reasons = sorted({s.reason for s in evaluated if s.reason})
         raise ScalingError(
             f"{len(frontier)} of {len(evaluated)} samples are on the frontier of quality and multiply-adds, too few"
             f" for a trend; take more samples{' (failures: ' + '; '.join(reasons[:3]) + ')' if reasons else ''}"
         )
-    ratios = [s.macs / whole.macs for s in frontier]
-    at = macs / whole.macs
+    ratios = [s.macs / base_network.macs for s in frontier]
+    at = macs / base_network.macs
     resolution, resolution_std = _predict(ratios, [s.resolution for s in frontier], at, seed)
     depth, depth_std = _predict(ratios, [s.depth for s in frontier], at, seed)
     resolution = round(min(max(resolution, resolutions[0]), resolutions[1]), 3)
     depth = round(min(max(depth, depths[0]), depths[1]), 3)
     width = width_for(build, macs, resolution=resolution, depth=depth)
-    return Scaling(
+    return ScalingResult(
         base=name,
-        base_macs=whole.macs,
+        base_macs=base_network.macs,
         target_macs=macs,
         samples=evaluated,
         frontier=frontier,
@@ -203,7 +205,7 @@ def scale(
 
 
 def width_for(
-    base: Base, macs: float, *, resolution: float, depth: float, widths: tuple[float, float] = ANY_WIDTH
+    base: BaseNetwork, macs: float, *, resolution: float, depth: float, widths: tuple[float, float] = ANY_WIDTH
 ) -> float:
     """The largest width, to a thousandth, whose network has no more than ``macs`` multiply-adds: by bisection.
 
@@ -240,51 +242,55 @@ def width_for(
 Multipliers = tuple[float, float, float]
 
 
-def _draw(
-    build: Base, count: int, limits: tuple[float, float], ranges: Sequence[tuple[float, float]], rng: random.Random
+def _sample_multipliers(
+    build: BaseNetwork,
+    count: int,
+    limits: tuple[float, float],
+    ranges: Sequence[tuple[float, float]],
+    rng: random.Random,
 ) -> list[tuple[Multipliers, Graph]]:
     """Random multipliers, uniform in the logarithm so that small networks are as many, that cost what they may."""
-    kept: list[tuple[Multipliers, Graph]] = []
-    for _ in range(_TRIES * count):
-        if len(kept) == count:
-            return kept
+    networks: list[tuple[Multipliers, Graph]] = []
+    for _ in range(_MAX_DRAWS_PER_SAMPLE * count):
+        if len(networks) == count:
+            return networks
         resolution, depth, width = [round(exp(rng.uniform(log(low), log(high))), 3) for low, high in ranges]
         try:
             graph = build(resolution, depth, width)
         except GraphError:  # an image too small for its strides
             continue
         if limits[0] <= graph.macs <= limits[1]:
-            kept.append(((resolution, depth, width), graph))
-    if len(kept) < count:
+            networks.append(((resolution, depth, width), graph))
+    if len(networks) < count:
         raise ScalingError(
-            f"only {len(kept)} of {_TRIES * count} random networks cost {limits[0]:.4g} to {limits[1]:.4g}"
+            f"only {len(networks)} of {_MAX_DRAWS_PER_SAMPLE * count} random networks cost {limits[0]:.4g} to {limits[1]:.4g}"
             f" multiply-adds, {count} are needed; choose wider resolutions, depths, widths or budget"
         )
-    return kept
+    return networks
 
 
 def _quality(
-    evaluator: str | Callable[[Graph], float] | Score | QualityEvaluator, whole: Graph, seed: int
+    evaluator: str | Callable[[Graph], float] | ZeroCostScore | QualityEvaluator, base_network: Graph, seed: int
 ) -> Callable[[Graph], float]:
     """Any evaluator as a function from network to quality; a training says of the base whether it can train it."""
-    given: Any = make_score(evaluator) if isinstance(evaluator, str) else evaluator
-    if hasattr(given, "evaluate"):
-        training: QualityEvaluator = given
+    evaluator_object: Any = make_score(evaluator) if isinstance(evaluator, str) else evaluator
+    if hasattr(evaluator_object, "evaluate"):
+        training: QualityEvaluator = evaluator_object
         metric: str = getattr(training, "quality", "map")
-        training.check(whole)
+        training.check(base_network)
         return lambda graph: training.evaluate(graph, seed=seed)[metric]
-    score: Callable[[Graph], float] = getattr(given, "score", given)
+    score: Callable[[Graph], float] = getattr(evaluator_object, "score", evaluator_object)
     return score
 
 
-def _evaluated(multipliers: Multipliers, graph: Graph, quality: Callable[[Graph], float]) -> Sample:
+def _evaluate_sample(multipliers: Multipliers, graph: Graph, quality: Callable[[Graph], float]) -> ScalingSample:
     try:
         value = float(quality(graph))
     except EvaluationFailure as failure:
-        return Sample(*multipliers, graph.macs, None, failure.code)
+        return ScalingSample(*multipliers, graph.macs, None, failure.code)
     if not isfinite(value):
-        return Sample(*multipliers, graph.macs, None, "quality is not finite")
-    return Sample(*multipliers, graph.macs, value)
+        return ScalingSample(*multipliers, graph.macs, None, "quality is not finite")
+    return ScalingSample(*multipliers, graph.macs, value)
 
 
 def _predict(ratios: Sequence[float], values: Sequence[float], at: float, seed: int) -> tuple[float, float]:

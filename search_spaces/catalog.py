@@ -15,7 +15,7 @@ from typing import Any
 
 from search_spaces.graph.graph import Graph
 from search_spaces.published.networks import networks
-from search_spaces.registry import UnknownName, import_file, import_object, named_row, table_with_plugins, unknown
+from search_spaces.registry import UnknownName, import_file, import_object, named_row, table_with_plugins, unknown_name
 from search_spaces.space.genotype import SpaceError
 from search_spaces.space.space import Notation, Space
 
@@ -114,7 +114,7 @@ def load_space(space: str | Path | Callable[..., Graph] | Space, **options: Any)
     arguments of the space's function. Raises ``UnknownName`` or ``SpaceError``.
     """
     if isinstance(space, Space) or callable(space):
-        return _as_space(space, "", options)
+        return _to_space(space, "", options)
     text = str(space)
     if text.endswith((".yaml", ".yml")):
         from search_spaces.yaml_spaces.loader import load_yaml_space
@@ -132,25 +132,25 @@ def load_space(space: str | Path | Callable[..., Graph] | Space, **options: Any)
     elif location:
         target = import_object(text)
     else:
-        raise unknown("space", text, list(spaces()))
+        raise unknown_name("space", text, list(spaces()))
     if not isinstance(target, Space) and not callable(target):
         raise SpaceError(f"{text!r} is {type(target).__name__}, not a function that makes choices")
-    return _as_space(target, attribute, options)
+    return _to_space(target, attribute, options)
 
 
-def _as_space(target: Space | Callable[..., Any], name: str, options: dict[str, Any]) -> Space:
+def _to_space(target: Space | Callable[..., Any], name: str, options: dict[str, Any]) -> Space:
     """A space, that of a function that makes choices, or what a function without parameters returns."""
     if not isinstance(target, Space):
         if inspect.signature(target).parameters:
             return Space(target, name, options)
-        made = target()
-        if not isinstance(made, Space):
+        returned = target()
+        if not isinstance(returned, Space):
             called = name or getattr(target, "__name__", "the function")
             raise SpaceError(
-                f"{called}() returned {type(made).__name__}, not a Space; a function that makes choices must take"
+                f"{called}() returned {type(returned).__name__}, not a Space; a function that makes choices must take"
                 " `choose` as its first argument"
             )
-        target = made
+        target = returned
     return target.with_options(**options) if options else target
 
 

@@ -14,21 +14,21 @@ from typing import Any, TypeVar
 
 from search_spaces.space.genotype import SpaceError
 
-Row = TypeVar("Row")
+RowT = TypeVar("RowT")
 
 
 class UnknownName(ValueError):
     """A name that no table has; the message says which names come close."""
 
 
-def unknown(kind: str, name: str, known: list[str]) -> UnknownName:
+def unknown_name(kind: str, name: str, names: list[str]) -> UnknownName:
     """The error for a name that is not in a table, with a suggestion where one is close."""
-    close = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+    close = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(names))}"
     return UnknownName(f"no {kind} {name!r}; {hint}")
 
 
-def table_with_plugins(group: str, table: dict[str, Row], row_type: type[Row]) -> dict[str, Row]:
+def table_with_plugins(group: str, table: dict[str, RowT], row_type: type[RowT]) -> dict[str, RowT]:
     """``table`` and the rows that installed packages add through the entry-point group; own rows win."""
     rows = {}
     for point in entry_points(group=group):
@@ -42,11 +42,11 @@ def table_with_plugins(group: str, table: dict[str, Row], row_type: type[Row]) -
     return {**rows, **table}
 
 
-def named_row(kind: str, name: str, table: dict[str, Row]) -> Row:
+def named_row(kind: str, name: str, table: dict[str, RowT]) -> RowT:
     """The row of that name. Raises ``UnknownName`` with a suggestion."""
     row = table.get(name)
     if row is None:
-        raise unknown(kind, name, list(table))
+        raise unknown_name(kind, name, list(table))
     return row
 
 

@@ -16,14 +16,14 @@ from typing import Any
 from search_spaces.blocks.heads import classifier, ssdlite
 from search_spaces.blocks.multitask_heads import segmentation_decoder
 from search_spaces.graph.builder import Builder, Tensor
-from search_spaces.graph.cuts import separators
+from search_spaces.graph.cuts import separator_cuts
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import SpaceError
 from search_spaces.space.space import Space
 
-Head = Callable[[Builder, list[Tensor], int], dict[str, Tensor]]
+HeadFunction = Callable[[Builder, list[Tensor], int], dict[str, Tensor]]
 
 
 def _classify(b: Builder, features: list[Tensor], num_classes: int) -> dict[str, Tensor]:
@@ -38,7 +38,11 @@ def _segment(b: Builder, features: list[Tensor], num_classes: int) -> dict[str, 
     return {"segmentation": segmentation_decoder(b, features[-3:], num_classes)}
 
 
-HEADS: dict[str, tuple[Head, int]] = {"classify": (_classify, 1000), "detect": (_detect, 90), "segment": (_segment, 21)}
+TASK_HEADS: dict[str, tuple[HeadFunction, int]] = {
+    "classify": (_classify, 1000),
+    "detect": (_detect, 90),
+    "segment": (_segment, 21),
+}
 """Tasks: the head, from features finest first, and how many classes it has by default."""
 
 
@@ -49,9 +53,9 @@ def task_of(space: Space) -> str:
     detector's, one row of scores a classifier's, one map of scores called ``segmentation`` a segmenter's. Raises
     ``SpaceError``.
     """
-    said = space.option("task")
-    if said in HEADS:
-        return str(said)
+    stated_task = space.option("task")
+    if stated_task in TASK_HEADS:
+        return str(stated_task)
     shapes = space.graph(space.sample(random.Random(0))).output_shapes
     if {"box0", "class0"} <= set(shapes):
         return "detect"
@@ -61,75 +65,77 @@ def task_of(space: Space) -> str:
     return "classify" if len(shape) == 1 else "segment" if name == "segmentation" and len(shape) == 3 else ""
 
 
-def features_of(graph: Graph) -> list[int]:
+def feature_nodes(graph: Graph) -> list[int]:
     """Nodes of a classifier's graph that are its features, finest first: one for each size of map above one place.
 
     Raises ``GraphError`` where everything flows through no map.
     """
     nodes = graph.nodes
-    through = [cut.node for cut in separators(graph)]
-    places = [i for i in through if len(nodes[i].shape) >= 3 and max(nodes[i].shape[1:]) > 1]
+    separator_nodes = [cut.node for cut in separator_cuts(graph)]
+    map_nodes = [i for i in separator_nodes if len(nodes[i].shape) >= 3 and max(nodes[i].shape[1:]) > 1]
     last: dict[tuple[int, ...], int] = {}
-    for i in places:
+    for i in map_nodes:
         last[nodes[i].shape[1:]] = i
     if not last:
         raise GraphError("no map stands between the network's input and its output: it is no backbone")
     features = sorted(last.values())
-    return [_before_expansion(graph, i, set(places)) for i in features[:-1]] + features[-1:]
+    return [_unexpanded_input(graph, i, set(map_nodes)) for i in features[:-1]] + features[-1:]
 
 
-def _before_expansion(graph: Graph, place: int, among: set[int]) -> int:
-    """The tensor that a 1x1 convolution with its normalisation and activation widens to ``place``, or ``place``."""
+def _unexpanded_input(graph: Graph, index: int, candidates: set[int]) -> int:
+    """The tensor that a 1x1 convolution with its normalisation and activation widens to ``index``, or ``index``."""
     nodes = graph.nodes
-    i = place
+    i = index
     while nodes[i].op in ("act", "norm"):
         i = nodes[i].inputs[0]
     if nodes[i].op == "conv" and set(nodes[i].attr("kernel")) == {1}:
         source = nodes[i].inputs[0]
-        narrower = nodes[source].shape[0] < nodes[place].shape[0]
-        if source in among and narrower and nodes[source].op != "input":
+        narrower = nodes[source].shape[0] < nodes[index].shape[0]
+        if source in candidates and narrower and nodes[source].op != "input":
             return source
-    return place
+    return index
 
 
-def _under_head(choose: Choose, *, space: Space, task: str, num_classes: int | None = None, **options: Any) -> Graph:
-    head, classes = HEADS[task]
-    given = {**space.options, **options}
-    given.pop("num_classes", None)  # the head's, not the classifier's
-    graph = space.function(choose, **given)
-    places = features_of(graph)
+def _network_with_head(
+    choose: Choose, *, space: Space, task: str, num_classes: int | None = None, **options: Any
+) -> Graph:
+    head, classes = TASK_HEADS[task]
+    all_options = {**space.options, **options}
+    all_options.pop("num_classes", None)  # the head's, not the classifier's
+    graph = space.function(choose, **all_options)
+    map_nodes = feature_nodes(graph)
     builder = Builder(graph.zeros)
-    made: dict[int, Tensor] = {}
-    for i, node in enumerate(graph.nodes[: places[-1] + 1]):
-        made[i] = builder.again(node, [made[j] for j in node.inputs])
-    return builder.build(head(builder, [made[i] for i in places], num_classes or classes))
+    rebuilt: dict[int, Tensor] = {}
+    for i, node in enumerate(graph.nodes[: map_nodes[-1] + 1]):
+        rebuilt[i] = builder.rebuild(node, [rebuilt[j] for j in node.inputs])
+    return builder.build(head(builder, [rebuilt[i] for i in map_nodes], num_classes or classes))
 
 
-def space_for(space: Space, task: str, *, own_head: bool = True) -> Space:
+def space_for_task(space: Space, task: str, *, own_head: bool = True) -> Space:
     """``space`` for a task, ``classify``, ``detect`` or ``segment``: its choices and notation, with that head.
 
     ``own_head``: a space that has the task itself is used as it is. Raises ``SpaceError``.
     """
-    if task not in HEADS:
-        raise SpaceError(f"no task {task!r}; there are {', '.join(HEADS)}")
+    if task not in TASK_HEADS:
+        raise SpaceError(f"no task {task!r}; there are {', '.join(TASK_HEADS)}")
     if own_head and space.accepts("task"):
-        own = space.with_options(task=task)
+        own_space = space.with_options(task=task)
         try:
-            own.sample(random.Random(0))
+            own_space.sample(random.Random(0))
         except SpaceError:
             pass
         else:
-            return own
+            return own_space
     if space.accepts("task") and space.option("task") != "classify":
         space = space.with_options(task="classify")
     graph = space.graph(space.sample(random.Random(0)))
     if len(graph.outputs) > 1:
         raise SpaceError(f"space {space.name!r} makes no classifier, whose backbone could go under another head")
-    under = partial(_under_head, space=space, task=task)
+    function = partial(_network_with_head, space=space, task=task)
     parameters = inspect.signature(space.function).parameters
-    taken = [p for n, p in parameters.items() if n not in ("num_classes", "task")]
-    classes = inspect.Parameter("num_classes", inspect.Parameter.KEYWORD_ONLY, default=HEADS[task][1])
-    ordered = sorted([*taken, classes], key=lambda p: p.kind)
-    under.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    kept_parameters = [p for n, p in parameters.items() if n not in ("num_classes", "task")]
+    classes = inspect.Parameter("num_classes", inspect.Parameter.KEYWORD_ONLY, default=TASK_HEADS[task][1])
+    ordered = sorted([*kept_parameters, classes], key=lambda p: p.kind)
+    function.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
     options = {n: v for n, v in space.options.items() if n in parameters and n != "task"}
-    return Space(under, space.name, options, space.notation, alike=space)
+    return Space(function, space.name, options, space.notation, cheap_twin=space)

@@ -18,7 +18,7 @@ from search_spaces.graph.builder import Builder, Tensor, same_padding
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import OPS
-from search_spaces.space.genotype import Genotype, Value
+from search_spaces.space.genotype import DecisionValue, Genotype
 
 # name: the row of table 3.3 of the design (../shared/design/hashing.md) that it belongs to
 RULES: dict[str, str] = {
@@ -427,7 +427,7 @@ def reencode(
     return _Writer(graph, rng, rules, Counter() if used is None else used).graph_again()
 
 
-def reencode_mobiledet(genotype: Mapping[str, Value], rng: random.Random, width: float = 1.0) -> Genotype:
+def reencode_mobiledet(genotype: Mapping[str, DecisionValue], rng: random.Random, width: float = 1.0) -> Genotype:
     """Another genotype of the same MobileDet.
 
     Skipped layers behind a block's first may stand anywhere among them; a fused layer of the first block is its

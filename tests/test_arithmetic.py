@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.families.mobilenetv2 import make_divisible
-from search_spaces.yaml_spaces.expressions import LARGEST, Expression, ExpressionError, round8, round_to
+from search_spaces.yaml_spaces.expressions import MAX_MAGNITUDE, Expression, ExpressionError, round8, round_to
 
 NAMES = {"a": 7, "b": 2, "width": 0.5, "act": "hswish", "flag": True, "none": None}
 
@@ -71,7 +71,7 @@ def test_any_text_agrees_with_python(text: str) -> None:
         expected = eval(text, {"floor": floor, **names})  # noqa: S307 - our own text
     except ZeroDivisionError:
         expected = None
-    if expected is None or abs(expected) > LARGEST or len(text) > 500:
+    if expected is None or abs(expected) > MAX_MAGNITUDE or len(text) > 500:
         with pytest.raises(ExpressionError, match=r"^.*\Z"):
             Expression(text, names)(names)
     else:

@@ -22,7 +22,7 @@ from nas.report.baselines import baselines_table
 from search_spaces import catalog
 from search_spaces.catalog import load_network
 from search_spaces.graph.graph import Graph
-from search_spaces.published.accuracy import PUBLISHED, Published, published
+from search_spaces.published.accuracy import PUBLISHED_RESULTS, PublishedResult, published_results
 from search_spaces.published.networks import NETWORKS, NetworkRow, networks
 from search_spaces.registry import UnknownName
 
@@ -79,22 +79,22 @@ def printed(frame: pandas.DataFrame) -> str:
     ],
 )
 def test_the_figure_to_quote_of_a_network(name: str, metric: str, value: float, where: str) -> None:
-    first = published(name)[0]
+    first = published_results(name)[0]
     assert (first.metric, first.value) == (metric, value)
     assert where in first.source
 
 
 def test_networks_without_a_figure_have_none_and_unknown_names_are_errors() -> None:
-    assert published("resnet50_v1") == ()
-    assert published("proxyless_gpu") == ()
+    assert published_results("resnet50_v1") == ()
+    assert published_results("proxyless_gpu") == ()
     with pytest.raises(UnknownName, match="no network 'tinynet_f'; did you mean 'tinynet_"):
-        published("tinynet_f")
+        published_results("tinynet_f")
 
 
 def test_every_figure_belongs_to_a_network_and_is_in_order() -> None:
-    assert set(PUBLISHED) <= set(networks())
-    assert list(PUBLISHED) == sorted(PUBLISHED)
-    for name, figures in PUBLISHED.items():
+    assert set(PUBLISHED_RESULTS) <= set(networks())
+    assert list(PUBLISHED_RESULTS) == sorted(PUBLISHED_RESULTS)
+    for name, figures in PUBLISHED_RESULTS.items():
         assert figures, name
         assert len(set(figures)) == len(figures), name
         backbones = [bool(f.backbone_of) for f in figures]
@@ -103,7 +103,7 @@ def test_every_figure_belongs_to_a_network_and_is_in_order() -> None:
 
 
 def test_metrics_are_of_the_networks_task() -> None:
-    for name, figures in PUBLISHED.items():
+    for name, figures in PUBLISHED_RESULTS.items():
         detector = len(load_network(name).output_shapes) > 1
         for figure in figures:
             assert figure.metric.startswith("COCO mAP") == (detector or bool(figure.backbone_of)), (name, figure)
@@ -115,7 +115,9 @@ def sheet(shared: Shared, name: str) -> Any:
 
 def values(name: str, metric: str, **facts: object) -> list[float]:
     return [
-        f.value for f in published(name) if f.metric == metric and all(getattr(f, n) == v for n, v in facts.items())
+        f.value
+        for f in published_results(name)
+        if f.metric == metric and all(getattr(f, n) == v for n, v in facts.items())
     ]
 
 
@@ -124,7 +126,7 @@ def test_timms_figures_are_the_sheets(shared: Shared) -> None:
     seen = {(r["model"], r["top1"], r["res"]) for r in rows if r["seen"] is True and r["source"] == "csv"}
     ours = {
         (f.note, f.value, f.resolution)
-        for figures in PUBLISHED.values()
+        for figures in PUBLISHED_RESULTS.values()
         for f in figures
         if f.source.endswith("results-imagenet.csv") and not f.note.startswith("evaluated anew")
     }
@@ -141,7 +143,7 @@ def test_tinynets_figures_are_the_sheets(shared: Shared) -> None:
     for letter in "abcde":
         network = tinynet["architectures"][f"TinyNet-{letter.upper()}"]
         stated = {r["metric"]: r["value"] for r in network["published"] if r["seen"] is True}
-        paper, anew = published(f"tinynet_{letter}")
+        paper, anew = published_results(f"tinynet_{letter}")
         assert paper.value == stated["ImageNet top-1 (paper)"]
         assert anew.value == stated["timm re-eval top-1"]
         assert paper.resolution == network["input"][0]
@@ -149,36 +151,43 @@ def test_tinynets_figures_are_the_sheets(shared: Shared) -> None:
     assert b0["top1"] in values("efficientnet_b0", "ImageNet top-1")
 
 
-def emo_rows(sheets: dict[str, Any]) -> Iterator[tuple[str, Published]]:
+def emo_rows(sheets: dict[str, Any]) -> Iterator[tuple[str, PublishedResult]]:
     for table in ("imagenet_emo", "imagenet_emov2"):
         for r in sheets[table]:
             name, starred = r["model"].lower().rstrip("*"), r["model"].endswith("*")
             note = "stronger training, distilled" if starred else ""
-            yield name, Published("ImageNet top-1", r["top1"], r["source"], r["res"], note)
+            yield name, PublishedResult("ImageNet top-1", r["top1"], r["source"], r["res"], note)
             if "top1_kd" in r:
-                yield name, Published("ImageNet top-1", r["top1_kd"], r["source"], r["res"], "distilled")
+                yield name, PublishedResult("ImageNet top-1", r["top1_kd"], r["source"], r["res"], "distilled")
     for detector in ("SSDLite", "RetinaNet"):
         for system in ("emo", "emov2"):
             for r in sheets[f"coco_{detector.lower()}_{system}"]:
                 size = {None: None, 300: 320, 512: 512}[r.get("label_res")]
                 name = r["model"].lower().replace("-", "_")
-                yield name, Published("COCO mAP", r["mAP"], r["source"], size, backbone_of=detector)
+                yield name, PublishedResult("COCO mAP", r["mAP"], r["source"], size, backbone_of=detector)
 
 
 def test_emos_figures_are_the_sheets(shared: Shared) -> None:
-    def facts(name: str, figure: Published) -> tuple[object, ...]:
+    def facts(name: str, figure: PublishedResult) -> tuple[object, ...]:
         note = "" if figure.backbone_of else figure.note
         system = "emov2" if "EMOv2" in figure.source or figure.source == "emov2" else "emo"
         return name, figure.metric, figure.value, system, figure.resolution, note, figure.backbone_of
 
     stated = {facts(name, figure) for name, figure in emo_rows(sheet(shared, "emo")["published"])}
-    assert stated == {facts(name, f) for name, figures in PUBLISHED.items() if name.startswith("emo") for f in figures}
+    assert stated == {
+        facts(name, f) for name, figures in PUBLISHED_RESULTS.items() if name.startswith("emo") for f in figures
+    }
 
 
 def test_leyolos_figures_are_the_sheets(shared: Shared) -> None:
     rows = sheet(shared, "leyolo")["published"]
     stated = {(r["model"].lower().replace("-", "_"), r["res"], r["mAP_coco_val"]) for r in rows if r["seen"] is True}
-    ours = {(n, f.resolution, f.value) for n, figures in PUBLISHED.items() if n.startswith("leyolo") for f in figures}
+    ours = {
+        (n, f.resolution, f.value)
+        for n, figures in PUBLISHED_RESULTS.items()
+        if n.startswith("leyolo")
+        for f in figures
+    }
     assert ours == stated
 
 
@@ -214,9 +223,9 @@ def test_fbnets_and_the_other_edge_tpu_figures_are_the_sheets(shared: Shared) ->
     for letter in "abc":
         stated = facts["architectures"][f"FBNet-{letter.upper()} (mobile-vision)"]["published"]
         assert stated["seen"] is True
-        assert published(f"fbnet_{letter}")[0].value == stated["top1"]
+        assert published_results(f"fbnet_{letter}")[0].value == stated["top1"]
     seen = {r["model"]: r["top1"] for r in facts["search_spaces"]["FBNet"]["published"] if r["seen"] is True}
-    assert seen == {"FBNet-B": published("fbnet_b")[1].value}
+    assert seen == {"FBNet-B": published_results("fbnet_b")[1].value}
     edge = {r["model"]: r["top1_int8"] for r in facts["pixel6_edgetpu_int8"] if r["seen"] is True}
     assert values("mobilenet_edgetpu", "ImageNet top-1, int8") == [edge["MobileNetEdgeTPU dm1.0"]]
     abstract = sheet(shared, "mobilenetv4")["published_abs"]
@@ -239,7 +248,7 @@ def test_every_network_has_a_row_with_its_counts_and_a_price(every: pandas.DataF
     assert all(priced["latency_low_ms"] < priced["latency_ms"])
     assert all(priced["latency_ms"] < priced["latency_high_ms"])
     with_figure = set(every[every["published_value"].notna()]["network"])
-    assert with_figure == {n for n, figures in PUBLISHED.items() if not figures[0].backbone_of}
+    assert with_figure == {n for n, figures in PUBLISHED_RESULTS.items() if not figures[0].backbone_of}
 
 
 def test_a_row_says_what_the_parts_say(every: pandas.DataFrame) -> None:
@@ -261,7 +270,7 @@ def test_the_figure_is_for_the_rows_resolution_where_there_is_one(every: pandas.
 
 
 def test_a_detectors_figure_is_not_its_backbones(every: pandas.DataFrame) -> None:
-    assert published("emov2_20m")[0].backbone_of == "SSDLite"
+    assert published_results("emov2_20m")[0].backbone_of == "SSDLite"
     assert row_of(every, "emov2_20m")["published_metric"] is None
     assert math.isnan(row_of(every, "emov2_20m")["published_value"])
 

@@ -21,13 +21,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.cache import Answer, CacheError, EvaluationCache, NetworkId, Observation, Question
-from nas.cache.owner_process import started
-from nas.cache.tables import LONGEST_FORM, schema, unpacked
+from nas.cache import CachedResult, CacheError, CacheKey, EvaluationCache, NetworkId, Observation
+from nas.cache.owner_process import process_start_time
+from nas.cache.tables import MAX_FORM_BYTES, decompress_form, schema
 from tests.conftest import ROOT
 
-QUESTION = Question("sgd@1", "digits-5f2c", {"steps": 300, "image_size": 64}, "ordinal")
-OTHER = Question("sgd@1", "digits-5f2c", {"steps": 600, "image_size": 64}, "ordinal")
+QUESTION = CacheKey("sgd@1", "digits-5f2c", {"steps": 300, "image_size": 64}, "ordinal")
+OTHER = CacheKey("sgd@1", "digits-5f2c", {"steps": 600, "image_size": 64}, "ordinal")
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def test_the_least_recently_used_networks_leave(tmp_path: Path) -> None:
         for name in "de":  # b is the least recently used, but in training
             network(cache, name, key=name)
         assert cache.summary().networks == 3
-        assert cache.ask(network(cache, "b", key="b"), QUESTION).kind == "full"
-        assert cache.ask(network(cache, "a", key="a"), QUESTION).kind == "miss"
+        assert cache.lookup(network(cache, "b", key="b"), QUESTION).kind == "full"
+        assert cache.lookup(network(cache, "a", key="a"), QUESTION).kind == "miss"
         assert claim is not None
         claim.release()
 
@@ -149,27 +149,27 @@ def test_a_question_is_all_that_an_answer_depends_on(cache: EvaluationCache) -> 
     asked = [
         QUESTION,
         OTHER,
-        Question("sgd@2", "digits-5f2c", QUESTION.fidelity, "ordinal"),
-        Question("sgd@1", "digits-0000", QUESTION.fidelity, "ordinal"),
-        Question("sgd@1", "digits-5f2c", QUESTION.fidelity, "fixed"),
-        Question("sgd@1", "digits-5f2c", {}, "ordinal"),
+        CacheKey("sgd@2", "digits-5f2c", QUESTION.fidelity, "ordinal"),
+        CacheKey("sgd@1", "digits-0000", QUESTION.fidelity, "ordinal"),
+        CacheKey("sgd@1", "digits-5f2c", QUESTION.fidelity, "fixed"),
+        CacheKey("sgd@1", "digits-5f2c", {}, "ordinal"),
     ]
     assert len({q.digest for q in asked}) == len(set(asked)) == len(asked)
     one = network(cache)
-    for place, question in enumerate(asked):
-        cache.evaluate(one, question, gives(place))
-    assert [cache.ask(one, q).metrics["map"] for q in asked] == list(range(len(asked)))
-    reordered = Question("sgd@1", "digits-5f2c", {"image_size": 64, "steps": 300}, "ordinal")
+    for place, cache_key in enumerate(asked):
+        cache.evaluate(one, cache_key, gives(place))
+    assert [cache.lookup(one, q).metrics["map"] for q in asked] == list(range(len(asked)))
+    reordered = CacheKey("sgd@1", "digits-5f2c", {"image_size": 64, "steps": 300}, "ordinal")
     assert reordered == QUESTION
     assert QUESTION.digest == "201dc2881957cd53e47f38ade173f7edf047e2a4", "the same in every process and version"
 
 
 def test_a_question_keeps_what_it_was_made_with() -> None:
     fidelity: dict[str, Any] = {"steps": 1, "crop": (1, 2)}
-    question = Question("e", "d", fidelity, "s")
+    cache_key = CacheKey("e", "d", fidelity, "s")
     fidelity["steps"] = 2
-    assert question.fidelity == {"steps": 1, "crop": [1, 2]}
-    assert question == Question("e", "d", question.fidelity, "s")
+    assert cache_key.fidelity == {"steps": 1, "crop": [1, 2]}
+    assert cache_key == CacheKey("e", "d", cache_key.fidelity, "s")
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -181,26 +181,26 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False,
 )
 def test_questions_are_equal_where_their_fidelities_are_the_same_json(a: dict[str, Any], b: dict[str, Any]) -> None:
     same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
-    assert (Question("e", "d", a, "s") == Question("e", "d", b, "s")) == same
+    assert (CacheKey("e", "d", a, "s") == CacheKey("e", "d", b, "s")) == same
 
 
 @pytest.mark.parametrize("fidelity", [{"x": math.nan}, {"x": object()}, {"x": {1}}, {1: 2, "1": 2}, 3, ["a"]])
 def test_a_fidelity_that_is_no_json_is_refused(fidelity: Any) -> None:
     with pytest.raises(CacheError, match="fidelity"):
-        Question("e", "d", fidelity, "s")
+        CacheKey("e", "d", fidelity, "s")
 
 
 @pytest.mark.parametrize("text", ["", "\0", "a\ud800", 3, None, "x" * 20_000], ids=range(6))
 def test_a_text_that_not_every_database_holds_is_refused(text: Any, cache: EvaluationCache) -> None:
     with pytest.raises(CacheError, match="evaluator"):
-        Question(text, "d", {}, "s")
+        CacheKey(text, "d", {}, "s")
     with pytest.raises(CacheError, match="key"):
         network(cache, key=text)
 
 
 def test_answers_are_partial_until_there_are_enough(cache: EvaluationCache) -> None:
     one, values = network(cache), (0.25, 0.5, 0.9)
-    assert cache.ask(one, QUESTION, 3).kind == "miss"
+    assert cache.lookup(one, QUESTION, 3).kind == "miss"
     for count, kind in enumerate(("miss", "partial", "partial"), start=1):
         answer = cache.evaluate(one, QUESTION, gives(*values), 3, seed=lambda ordinal: 100 + ordinal)
         assert (answer.kind, answer.count) == (kind, count)
@@ -209,8 +209,8 @@ def test_answers_are_partial_until_there_are_enough(cache: EvaluationCache) -> N
     answer = cache.evaluate(one, QUESTION, no_training, 3)
     assert (answer.kind, answer.seconds) == ("full", 2.0)
     assert answer.std["map"] == pytest.approx(statistics.stdev(values))
-    assert cache.ask(one, QUESTION, 1).kind == "full", "more than were asked for: all count"
-    assert cache.ask(one, QUESTION, 4).kind == "partial"
+    assert cache.lookup(one, QUESTION, 1).kind == "full", "more than were asked for: all count"
+    assert cache.lookup(one, QUESTION, 4).kind == "partial"
 
 
 floats = st.floats(allow_subnormal=False)
@@ -234,7 +234,7 @@ def test_metrics_come_back_as_they_were(observed: list[dict[str, float]]) -> Non
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
 def test_mean_and_deviation_are_those_of_statistics(values: list[float]) -> None:
-    answer = Answer("full", tuple(Observation(n, {"x": v}, 1.0) for n, v in enumerate(values)))
+    answer = CachedResult("full", tuple(Observation(n, {"x": v}, 1.0) for n, v in enumerate(values)))
     assert answer.metrics["x"] == pytest.approx(statistics.fmean(values), abs=1e-9)
     assert answer.std["x"] == pytest.approx(statistics.stdev(values), abs=1e-6)
 
@@ -246,7 +246,7 @@ def test_metrics_that_are_no_named_numbers_are_refused(metrics: Any, cache: Eval
     one = network(cache)
     with pytest.raises(CacheError):
         cache.evaluate(one, QUESTION, lambda _: (metrics, 1.0))
-    assert cache.ask(one, QUESTION).kind == "miss"
+    assert cache.lookup(one, QUESTION).kind == "miss"
     assert cache.claim(one, QUESTION, 0) is not None, "the claim was released"
 
 
@@ -255,8 +255,8 @@ def test_seconds_and_seeds_are_numbers_in_range(seconds: Any, seed: Any, cache: 
     claim = cache.claim(network(cache), QUESTION, 0)
     assert claim is not None
     with pytest.raises(CacheError):
-        claim.done({"map": 1.0}, seconds, seed)
-    assert claim.done({"map": 1.0}, 1.0, -(2**63)), "the claim is still held"
+        claim.complete({"map": 1.0}, seconds, seed)
+    assert claim.complete({"map": 1.0}, 1.0, -(2**63)), "the claim is still held"
 
 
 def test_failures_are_no_answers(cache: EvaluationCache) -> None:
@@ -278,8 +278,8 @@ def test_what_is_forgotten_is_kept_but_counts_no_more(cache: EvaluationCache) ->
     cache.evaluate(one, OTHER, gives(0.75))
     assert cache.forget(one, QUESTION) == 1
     assert cache.forget(one, QUESTION) == 0
-    assert cache.ask(one, QUESTION).kind == "miss"
-    assert cache.ask(one, OTHER).kind == "full"
+    assert cache.lookup(one, QUESTION).kind == "miss"
+    assert cache.lookup(one, OTHER).kind == "full"
     answer = cache.evaluate(one, QUESTION, gives(0.25, 0.5))
     assert [(o.ordinal, o.metrics["map"]) for o in answer.observations] == [(1, 0.5)], "ordinals go on"
     rows = {q.fidelity: (q.observations, q.forgotten) for q in cache.summary().questions}
@@ -308,18 +308,22 @@ def test_any_sequence_of_operations_answers_as_a_dictionary_would(sequence: list
             name = "abd" if form == "abd" else "abc"
             one = network(cache, form)
             held = {o for n, o in claims if n == name}
-            live = [v for v in entry.values() if v is not None]
+            observations_in_use = [v for v in entry.values() if v is not None]
             free = next(n for n in range(99) if n not in entry and n not in held)
-            if operation == "evaluate" and (len(live) >= most or len(live) + len(held) < most):
+            if operation == "evaluate" and (
+                len(observations_in_use) >= most or len(observations_in_use) + len(held) < most
+            ):
                 answer = cache.evaluate(one, QUESTION, lambda _, v=step: ({"x": v}, 1.0), most)  # type: ignore[misc]
-                assert answer.kind == ("full" if len(live) >= most else "partial" if live else "miss")
-                if len(live) < most:
+                assert answer.kind == (
+                    "full" if len(observations_in_use) >= most else "partial" if observations_in_use else "miss"
+                )
+                if len(observations_in_use) < most:
                     entry[free] = float(step)
-            elif operation == "fail" and len(live) + len(held) < most:
+            elif operation == "fail" and len(observations_in_use) + len(held) < most:
                 with pytest.raises(ZeroDivisionError):
                     cache.evaluate(one, QUESTION, lambda _: ({}, 1 / 0), most)
             elif operation == "forget":
-                assert cache.forget(one, QUESTION) == len(live)
+                assert cache.forget(one, QUESTION) == len(observations_in_use)
                 entry.update(dict.fromkeys(entry, None))
             elif operation == "claim":
                 claim = cache.claim(one, QUESTION, most)
@@ -331,14 +335,14 @@ def test_any_sequence_of_operations_answers_as_a_dictionary_would(sequence: list
                 if operation == "release":
                     claim.release()
                 else:
-                    assert claim.done({"x": step}, 1.0)
+                    assert claim.complete({"x": step}, 1.0)
                     entry[most] = float(step)
             elif operation == "clear":
                 assert cache.clear() == sum(map(len, model.values()))
                 for each in model.values():
                     each.clear()
             for shown, expected in model.items():
-                answer = cache.ask(network(cache, shown), QUESTION)
+                answer = cache.lookup(network(cache, shown), QUESTION)
                 known = {o.ordinal: o.metrics["x"] for o in answer.observations}
                 assert known == {o: v for o, v in expected.items() if v is not None}
 
@@ -360,7 +364,7 @@ def test_a_claim_is_held_by_one(cache: EvaluationCache, tmp_path: Path) -> None:
         claim.release()
         claim.release()
         with other.claim(one, QUESTION, 0) or pytest.fail("it was free") as taken:
-            assert taken.done({"map": 0.5}, 1.0)
+            assert taken.complete({"map": 0.5}, 1.0)
         assert cache.claim(one, QUESTION, 0) is None, "recorded"
     assert cache.claim(one, QUESTION, 1) is not None, "closing a cache releases its claims"
 
@@ -376,10 +380,10 @@ def test_threads_that_ask_the_same_train_once(tmp_path: Path) -> None:
                 time.sleep(0.1)
                 return {"map": 0.5}, 0.1
 
-            def ask(cache: EvaluationCache = cache, train: Any = train, kinds: list[str] = kinds) -> None:
+            def lookup(cache: EvaluationCache = cache, train: Any = train, kinds: list[str] = kinds) -> None:
                 kinds.append(cache.evaluate(network(cache), QUESTION, train, poll_s=0.01).kind)
 
-            threads = [threading.Thread(target=ask) for _ in range(8)]
+            threads = [threading.Thread(target=lookup) for _ in range(8)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -390,7 +394,7 @@ def test_threads_that_ask_the_same_train_once(tmp_path: Path) -> None:
 
 def test_waiting_ends_with_the_result_or_with_the_claim(cache: EvaluationCache) -> None:
     one = network(cache)
-    for act, recorded in ((lambda c: c.release(), False), (lambda c: c.done({"map": 1.0}, 1.0), True)):
+    for act, recorded in ((lambda c: c.release(), False), (lambda c: c.complete({"map": 1.0}, 1.0), True)):
         claim = cache.claim(one, QUESTION, 0)
         timer = threading.Timer(0.05, act, [claim])
         timer.start()
@@ -446,9 +450,9 @@ def test_a_claim_from_elsewhere_lives_as_long_as_its_heart_beats(tmp_path: Path)
         taken = other.claim(one, QUESTION, 0)
         assert taken is not None
         # The first was only cut off: what it hands in first stands, and nothing is recorded twice.
-        assert claim.done({"map": 0.25}, 1.0)
-        assert not taken.done({"map": 0.75}, 1.0)
-        assert owner.ask(one, QUESTION).metrics == other.ask(one, QUESTION).metrics == {"map": 0.25}
+        assert claim.complete({"map": 0.25}, 1.0)
+        assert not taken.complete({"map": 0.75}, 1.0)
+        assert owner.lookup(one, QUESTION).metrics == other.lookup(one, QUESTION).metrics == {"map": 0.25}
 
 
 def test_a_process_number_that_was_given_again_owns_nothing(cache: EvaluationCache, tmp_path: Path) -> None:
@@ -456,13 +460,13 @@ def test_a_process_number_that_was_given_again_owns_nothing(cache: EvaluationCac
         pytest.skip("the start of a process cannot be told here")
     one = network(cache)
     assert cache.claim(one, QUESTION, 0) is not None
-    _change_claims(tmp_path / "cache.db", started="1")
+    _change_claims(tmp_path / "cache.db", process_start_time="1")
     assert cache.claim(one, QUESTION, 0) is not None
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**62])
 def test_process_numbers_that_nobody_has(pid: int) -> None:
-    assert started(pid) is None
+    assert process_start_time(pid) is None
 
 
 # -- processes that die ----------------------------------------------------------------------------------------------
@@ -500,12 +504,12 @@ def test_readers_and_writers_go_on_where_a_writer_died_in_a_transaction(cache: E
     with start(HALF_WRITTEN, tmp_path / "cache.db") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "written\n"
-        assert cache.ask(one, QUESTION).metrics == {"map": 0.5}, "readers do not wait"
+        assert cache.lookup(one, QUESTION).metrics == {"map": 0.5}, "readers do not wait"
         process.send_signal(signal.SIGKILL)
     assert cache.evaluate(one, OTHER, gives(0.75)).kind == "miss"
     with EvaluationCache(tmp_path / "cache.db") as again:
-        assert again.ask(one, QUESTION).metrics == {"map": 0.5}
-        assert again.ask(one, OTHER).metrics == {"map": 0.75}
+        assert again.lookup(one, QUESTION).metrics == {"map": 0.5}
+        assert again.lookup(one, OTHER).metrics == {"map": 0.75}
     with closing(sqlite3.connect(tmp_path / "cache.db")) as raw:
         assert raw.execute("SELECT count(*) FROM nas_cache_aliases").fetchone() == (1,)
 
@@ -538,7 +542,7 @@ def test_summary_counts_what_is_there(cache: EvaluationCache) -> None:
 
 
 def test_clearing_removes_what_is_named_and_nothing_else(cache: EvaluationCache) -> None:
-    old, new = Question("old", "d", {}, "s"), Question("new", "d", {}, "s")
+    old, new = CacheKey("old", "d", {}, "s"), CacheKey("new", "d", {}, "s")
     for form in ("abc", "abd"):
         cache.evaluate(network(cache, form), old, gives(0.0))
     cache.evaluate(network(cache), new, gives(1.0))
@@ -548,14 +552,14 @@ def test_clearing_removes_what_is_named_and_nothing_else(cache: EvaluationCache)
     assert cache.clear("old") == 2
     summary = cache.summary()
     assert ([q.evaluator for q in summary.questions], summary.networks, summary.costs) == (["new"], 1, 1)
-    assert cache.ask(network(cache), new).metrics == {"map": 1.0}
+    assert cache.lookup(network(cache), new).metrics == {"map": 1.0}
     claim = cache.claim(network(cache, "xyz", key="x"), new, 0)
     assert cache.clear(older_than_s=-1.0) == 1
     summary = cache.summary()
     assert (summary.networks, summary.costs) == (1, 0), "a network in training stays"
     assert claim is not None
-    assert claim.done({"map": 0.5}, 1.0)
-    assert cache.ask(network(cache, "xyz", key="x"), new).count == 1
+    assert claim.complete({"map": 0.5}, 1.0)
+    assert cache.lookup(network(cache, "xyz", key="x"), new).count == 1
     assert cache.clear() == 1
     assert (cache.summary().networks, cache.summary().questions) == (0, ())
 
@@ -604,7 +608,7 @@ def test_a_cache_is_found_again_with_all_that_it_held(tmp_path: Path) -> None:
         assert cache.evaluate(network(cache, "bca"), QUESTION, no_training).metrics == {"map": 0.5}
     cache.close()
     with pytest.raises(CacheError, match="closed"):
-        cache.ask(NetworkId("k", 0, "0"), QUESTION)
+        cache.lookup(NetworkId("k", 0, "0"), QUESTION)
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -693,9 +697,9 @@ def test_a_damaged_cache_says_so(tmp_path: Path) -> None:
         one = network(cache)
         cache.evaluate(one, QUESTION, gives(0.5))
 
-    def ask() -> None:
+    def lookup() -> None:
         with EvaluationCache(path) as cache:
-            cache.ask(one, QUESTION)
+            cache.lookup(one, QUESTION)
             cache.network("exact-1:k", "a form not met before", lambda: "abc", letters)
 
     for column, table, value in (
@@ -709,24 +713,24 @@ def test_a_damaged_cache_says_so(tmp_path: Path) -> None:
             kept = raw.execute(f"SELECT {column} FROM nas_cache_{table}").fetchone()  # noqa: S608
             raw.execute(f"UPDATE nas_cache_{table} SET {column} = ?", [value])  # noqa: S608
         with pytest.raises(CacheError, match="damaged"):
-            ask()
+            lookup()
         with closing(sqlite3.connect(path)) as raw, raw:
             raw.execute(f"UPDATE nas_cache_{table} SET {column} = ?", kept)  # noqa: S608
-    ask()
+    lookup()
     content = bytearray(path.read_bytes())
     content[4096:] = b"\x5a" * (len(content) - 4096)
     path.write_bytes(content)
     with pytest.raises(CacheError, match="damaged"):
-        ask()
+        lookup()
 
 
 def test_a_form_that_unpacks_to_more_than_memory_is_refused() -> None:
     import zlib
 
-    packed = zlib.compress(b"0" * (LONGEST_FORM + 1))
+    packed = zlib.compress(b"0" * (MAX_FORM_BYTES + 1))
     assert len(packed) < 100_000
     with pytest.raises(CacheError, match="damaged"):
-        unpacked(packed)
+        decompress_form(packed)
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql", "mariadb", "mssql", "oracle"])
@@ -746,7 +750,7 @@ def test_the_tables_can_be_made_in_other_databases(dialect: str) -> None:
         assert "DOUBLE" in made
     if dialect == "postgresql":
         assert "DOUBLE PRECISION" in made
-    for statement in (tables.by_alias, tables.live, tables.recorded):
+    for statement in (tables.by_alias, tables.observations_in_use, tables.recorded):
         assert str(statement.compile(dialect=sa.make_url(f"{dialect}://").get_dialect()()))
 
 

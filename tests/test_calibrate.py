@@ -10,16 +10,24 @@ import numpy
 import pytest
 
 from hardware_models import calibrate as calibrating
-from hardware_models.calibrate import background, calibrate, check, suggest
+from hardware_models.calibrate import calibrate, check_model, pool_networks, suggest_networks
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import Cost
 from hardware_models.device_file.number_format import number_format_of
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.linear.model import LearnedModel
-from hardware_models.linear.prior import FewRowsModel
-from hardware_models.measured.latency_csv import READINGS, Entry, distinct, graph_of, published, read_measured, readings
-from hardware_models.transfer.fit import prior_rates
-from hardware_models.transfer.model import TransferredModel
+from hardware_models.linear.model import LinearModel
+from hardware_models.linear.prior import LinearPriorModel
+from hardware_models.measured.latency_csv import (
+    EXECUTED_GRAPHS,
+    MeasuredNetwork,
+    executed_graph_of,
+    median_per_network,
+    possible_executed_graphs,
+    published_network,
+    read_measured_networks,
+)
+from hardware_models.transfer.fit import fit_prior_rates
+from hardware_models.transfer.model import TransferModel
 from search_spaces.catalog import load_network, load_space
 from search_spaces.graph.graph import Graph
 
@@ -32,14 +40,16 @@ def file(folder: Path, text: str) -> Path:
     return path
 
 
-def entries(device: str, count: int, seed: int = 0, reading: str = "normal form", noise: float = 0.0) -> list[Entry]:
+def entries(
+    device: str, count: int, seed: int = 0, executed_graph: str = "normal form", noise: float = 0.0
+) -> list[MeasuredNetwork]:
     """Cells of NAS-Bench-201 with what a device's model says of them."""
     space, model, rng = load_space("nasbench201"), load_hardware(device), random.Random(seed)
     found = []
     for genotype in (space.sample(rng) for _ in range(count)):
-        entry = Entry(space.format(genotype), space.graph(genotype), 1.0, space, genotype)
-        latency_ms = model.estimate(graph_of(entry, reading)).latency_ms * np_noise(rng, noise)
-        found.append(Entry(entry.name, entry.graph, latency_ms, space, genotype))
+        entry = MeasuredNetwork(space.format(genotype), space.graph(genotype), 1.0, space, genotype)
+        latency_ms = model.estimate(executed_graph_of(entry, executed_graph)).latency_ms * np_noise(rng, noise)
+        found.append(MeasuredNetwork(entry.name, entry.graph, latency_ms, space, genotype))
     return found
 
 
@@ -54,7 +64,7 @@ def test_networks_and_architectures_are_read(tmp_path: Path) -> None:
     text = "latency_ms,network,space,architecture,options,who\n"
     text += "3.5,mobilenetv2,,,,me\n2.25,mobilenetv2@192,,,,me\n"
     text += f'9,,nasbench201,{CELL},image_size=16; num_classes=100,"you, too"\n'
-    found = read_measured(file(tmp_path, text))
+    found = read_measured_networks(file(tmp_path, text))
     assert [e.latency_ms for e in found] == [3.5, 2.25, 9]
     assert found[0].graph == load_network("mobilenetv2")
     assert found[1].graph.input_shape == (3, 192, 192)
@@ -98,7 +108,7 @@ def test_networks_and_architectures_are_read(tmp_path: Path) -> None:
 )
 def test_a_file_that_cannot_be_used_says_where(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(HardwareError) as caught:
-        read_measured(file(tmp_path, text))
+        read_measured_networks(file(tmp_path, text))
     assert message in str(caught.value)
     assert "measured.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -106,10 +116,10 @@ def test_a_file_that_cannot_be_used_says_where(text: str, message: str, tmp_path
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(HardwareError, match="cannot read the measurements"):
-        read_measured(tmp_path / "none.csv")
+        read_measured_networks(tmp_path / "none.csv")
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(HardwareError, match=r"cannot read the measurements .*bytes\.csv"):
-        read_measured(tmp_path / "bytes.csv")
+        read_measured_networks(tmp_path / "bytes.csv")
 
 
 def test_a_file_of_measurements_does_not_choose_what_code_is_run(tmp_path: Path) -> None:
@@ -118,7 +128,7 @@ def test_a_file_of_measurements_does_not_choose_what_code_is_run(tmp_path: Path)
     code.write_text(f"open({str(trace)!r}, 'w').close()\n")
     for space in (f"{code}:space", "os:system", str(code)):
         with pytest.raises(HardwareError, match="is code; name it with --space too"):
-            read_measured(file(tmp_path, f"space,architecture,latency_ms\n{space},x,3\n"))
+            read_measured_networks(file(tmp_path, f"space,architecture,latency_ms\n{space},x,3\n"))
     assert not trace.exists()
 
 
@@ -132,26 +142,26 @@ def test_a_space_of_ones_own_may_be_named_by_the_caller(tmp_path: Path) -> None:
     space = load_space(name)
     architecture = space.format(space.sample(random.Random(0))).replace('"', '""')
     path = file(tmp_path, f'space,architecture,latency_ms\n{name},"{architecture}",3\n')
-    assert read_measured(path, [name])[0].graph.input_shape == (3, 8, 8)
+    assert read_measured_networks(path, [name])[0].graph.input_shape == (3, 8, 8)
 
 
 def test_published_networks_take_an_image_size() -> None:
-    assert published("mobilenetv2@96").input_shape == (3, 96, 96)
+    assert published_network("mobilenetv2@96").input_shape == (3, 96, 96)
     for wrong in ("mobilenetv2@", "mobilenetv2@-1", "mobilenetv2@0"):
         with pytest.raises(ValueError, match=r"image|size|input|extent"):
-            published(wrong)
+            published_network(wrong)
 
 
 def test_dead_branches_are_read_both_ways() -> None:
     space = load_space("nasbench201")
     genotype = space.parse(CELL)
-    entry = Entry("cell", space.graph(genotype), 1.0, space, genotype)
-    other = Entry("mobilenetv2", load_network("mobilenetv2"), 1.0)
-    assert readings([entry, other]) == READINGS
-    assert readings([other]) == ("normal form",)
-    assert graph_of(entry, "normal form") is entry.graph
-    assert graph_of(entry, "as written").macs > entry.graph.macs
-    assert graph_of(other, "as written") is other.graph
+    entry = MeasuredNetwork("cell", space.graph(genotype), 1.0, space, genotype)
+    other = MeasuredNetwork("mobilenetv2", load_network("mobilenetv2"), 1.0)
+    assert possible_executed_graphs([entry, other]) == EXECUTED_GRAPHS
+    assert possible_executed_graphs([other]) == ("normal form",)
+    assert executed_graph_of(entry, "normal form") is entry.graph
+    assert executed_graph_of(entry, "as written").macs > entry.graph.macs
+    assert executed_graph_of(other, "as written") is other.graph
 
 
 # -- calibration -------------------------------------------------------------------------------------------------------
@@ -159,16 +169,16 @@ def test_dead_branches_are_read_both_ways() -> None:
 
 def test_repeated_measurements_become_their_median() -> None:
     graph = load_network("mobilenetv2")
-    rows = [Entry(name, graph, ms) for name, ms in (("a", 3.0), ("b", 1.0), ("a", 2.0), ("a", 9.0))]
-    assert [(e.name, e.latency_ms) for e in distinct(rows)] == [("a", 3.0), ("b", 1.0)]
+    rows = [MeasuredNetwork(name, graph, ms) for name, ms in (("a", 3.0), ("b", 1.0), ("a", 2.0), ("a", 9.0))]
+    assert [(e.name, e.latency_ms) for e in median_per_network(rows)] == [("a", 3.0), ("b", 1.0)]
 
 
 def test_a_known_device_is_found_again_from_ten_networks() -> None:
-    made = calibrate(entries("1080ti", 10, reading="as written"), "mine", about='my "box"')
+    made = calibrate(entries("1080ti", 10, executed_graph="as written"), "mine", about='my "box"')
     assert (made.kind, made.measured) == ("transferred", "as written")
     model = model_from_text(made.text, "mine", "mine.toml")
-    assert isinstance(model, TransferredModel)
-    found = check(model, entries("1080ti", 40, seed=1, reading="as written"))
+    assert isinstance(model, TransferModel)
+    found = check_model(model, entries("1080ti", 40, seed=1, executed_graph="as written"))
     assert found["spearman"] > 0.97
     assert found["mape_percent"] < 5
     assert found["interval_coverage"] >= 0.8
@@ -179,13 +189,13 @@ def test_a_device_unlike_the_known_ones_is_found_from_eight_networks_and_a_prior
     """A DSP whose latencies are a sum of rates: the prior of its class leaves few of them open."""
     space, dsp, rng = load_space("mobilenetv2", image_size=96), load_hardware("pixel4_dsp"), random.Random(0)
     drawn = [space.graph(space.sample(rng)) for _ in range(32)]
-    measured = [Entry(graph.digest, graph, dsp.estimate(graph).latency_ms) for graph in drawn]
+    measured = [MeasuredNetwork(graph.digest, graph, dsp.estimate(graph).latency_ms) for graph in drawn]
     made = calibrate(measured[:8], "mine", number_format="int8")
     assert made.kind == "few_rows"
     model = model_from_text(made.text, "mine", "mine.toml")
-    assert isinstance(model, FewRowsModel)
+    assert isinstance(model, LinearPriorModel)
     assert number_format_of(model) == "int8"
-    found = check(model, measured[8:])
+    found = check_model(model, measured[8:])
     assert found["mape_percent"] < 5
     assert found["spearman"] > 0.95
     assert found["stated_coverage"] == pytest.approx(8 / 9, abs=1e-4)  # eight residuals cannot promise more
@@ -194,7 +204,7 @@ def test_a_device_unlike_the_known_ones_is_found_from_eight_networks_and_a_prior
 def test_rates_from_a_prior_follow_the_unit_of_time() -> None:
     graphs = [e.graph for e in entries("pi5", 9)]
     measured = numpy.array([load_hardware("pi5").estimate(graph).latency_ms for graph in graphs])
-    one, ten = prior_rates(graphs, measured), prior_rates(graphs, 10 * measured)
+    one, ten = fit_prior_rates(graphs, measured), fit_prior_rates(graphs, 10 * measured)
     assert ten[1] == pytest.approx(10 * one[1], rel=0.02)  # the speed's own prior is wide, not flat
     assert len(one[1]) == 9
     assert (one[0].factor or 0) > 1
@@ -213,20 +223,21 @@ def test_what_was_run_is_told_by_the_error() -> None:
 
 def test_many_networks_give_rates_of_the_devices_own_where_these_are_better() -> None:
     kinds = {"conv:regular": (3.0, 0.0, 0.0, 0.0), "conv:pointwise": (0.0, 0.0, 9.0, 0.0)}
-    odd = LearnedModel("odd", 1, {"latency": type(load_hardware_rates("pi5"))(0.5, kinds)})
+    odd = LinearModel("odd", 1, {"latency": type(load_hardware_rates("pi5"))(0.5, kinds)})
     measured = [
-        Entry(e.name, e.graph, odd.estimate(e.graph).latency_ms, e.space, e.genotype) for e in entries("pi5", 40)
+        MeasuredNetwork(e.name, e.graph, odd.estimate(e.graph).latency_ms, e.space, e.genotype)
+        for e in entries("pi5", 40)
     ]
     made = calibrate(measured, "mine")
     assert made.kind == "learned"
     model = model_from_text(made.text, "mine", "mine.toml")
-    fresh = [Entry(e.name, e.graph, odd.estimate(e.graph).latency_ms) for e in entries("pi5", 30, seed=2)]
-    assert check(model, fresh)["spearman"] > 0.98
+    fresh = [MeasuredNetwork(e.name, e.graph, odd.estimate(e.graph).latency_ms) for e in entries("pi5", 30, seed=2)]
+    assert check_model(model, fresh)["spearman"] > 0.98
 
 
 def load_hardware_rates(name: str) -> Any:
     model = load_hardware(name)
-    assert isinstance(model, LearnedModel)
+    assert isinstance(model, LinearModel)
     return model.rates["latency"]
 
 
@@ -247,18 +258,18 @@ def test_one_network_measured_often_is_too_few() -> None:
 
 
 def test_networks_that_all_take_equally_long_are_refused() -> None:
-    rows = [Entry(e.name, e.graph, 2.0, e.space, e.genotype) for e in entries("pi5", 5)]
+    rows = [MeasuredNetwork(e.name, e.graph, 2.0, e.space, e.genotype) for e in entries("pi5", 5)]
     with pytest.raises(HardwareError, match="all networks took equally long"):
         calibrate(rows, "mine")
 
 
 def test_networks_are_standardised_over_networks_of_their_like(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrating, "POOL", 5)
-    cells = background(entries("pi5", 4), "as written")
+    cells = pool_networks(entries("pi5", 4), "as written")
     assert len(cells) == 5
     assert all(graph.input_shape == (3, 32, 32) for graph in cells)
-    assert background(entries("pi5", 4), "as written", seed=1) != cells
-    others = background([Entry("mobilenetv2", load_network("mobilenetv2"), 1.0)], "normal form")
+    assert pool_networks(entries("pi5", 4), "as written", seed=1) != cells
+    others = pool_networks([MeasuredNetwork("mobilenetv2", load_network("mobilenetv2"), 1.0)], "normal form")
     assert load_network("mobilenetv2") in others
 
 
@@ -267,10 +278,10 @@ def test_networks_are_standardised_over_networks_of_their_like(monkeypatch: pyte
 
 def test_suggestions_are_different_networks_and_the_best_come_first() -> None:
     space = load_space("nasbench201")
-    many = suggest(space, 12)
+    many = suggest_networks(space, 12)
     assert len({space.format(genotype) for genotype in many}) == 12
-    assert suggest(space, 5) == many[:5]
-    assert suggest(space, 5, seed=1) != many[:5]
+    assert suggest_networks(space, 5) == many[:5]
+    assert suggest_networks(space, 5, seed=1) != many[:5]
 
 
 class Fixed:
@@ -287,9 +298,9 @@ class Fixed:
 
 
 def test_a_check_says_how_good_a_model_is() -> None:
-    graphs = [published(f"mobilenetv2@{size}") for size in (96, 128, 160, 192)]
-    rows = [Entry(str(i), graph, i + 1.0) for i, graph in enumerate(graphs)]
-    found = check(Fixed({e.graph: e.latency_ms for e in rows}), rows)
+    graphs = [published_network(f"mobilenetv2@{size}") for size in (96, 128, 160, 192)]
+    rows = [MeasuredNetwork(str(i), graph, i + 1.0) for i, graph in enumerate(graphs)]
+    found = check_model(Fixed({e.graph: e.latency_ms for e in rows}), rows)
     assert (found["rows"], found["spearman"], found["kendall"]) == (4, 1, 1)
     assert found["mape_percent"] == 10
     assert found["within_20_percent"] == 1

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evaluators.evaluator import DataError, Diverged, NothingToTrain, OutOfMemory, OutOfTime
 from evaluators.tasks.classification import ClassificationTraining, classification_training
-from evaluators.tasks.image_task import initialise
+from evaluators.tasks.image_task import initialise_network
 from search_spaces.blocks.heads import classifier
 from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
 from search_spaces.graph.builder import Builder
@@ -80,7 +80,7 @@ def test_networks_that_are_no_classifier_of_the_data_are_refused() -> None:
 
 def test_all_classes_are_equally_likely_at_first() -> None:
     module = to_module(small_classifier(), 0)
-    initialise(module)
+    initialise_network(module)
     scores = module(torch.rand(2, 3, 24, 24))
     assert isinstance(scores, Tensor)
     assert not scores.any()
@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_result_to_the_bit() -> None:
 def test_training_beats_no_training() -> None:
     training = replace(SMALL, steps=200, batch_size=32, max_train_images=1400, max_val_images=300, learning_rate=0.2)
     graph = small_classifier()
-    assert training.untrained(graph, seed=0)["accuracy"] < 0.25
+    assert training.evaluate_untrained(graph, seed=0)["accuracy"] < 0.25
     assert training.evaluate(graph, seed=0)["accuracy"] > 0.4
 
 

@@ -449,7 +449,7 @@ BROKEN_SPACES: list[tuple[str, Callable[[], Space], str]] = [
     ("decisions_cover_what_is_sampled", HidesAnOption, "lacks the option 3 of 'depth'"),
     (
         "decisions_cover_what_is_sampled",
-        lambda: Space(practice_space, alike=Space(one_width)),
+        lambda: Space(practice_space, cheap_twin=Space(one_width)),
         "lacks the choice 'stem'",
     ),
     ("the_size_is_what_enumeration_counts", ListsOneLess, "enumerate.* lists other genotypes than sample"),
@@ -669,7 +669,7 @@ class FailsAtFailures(Search):
 
 class FailsAtLimits(Search):
     def tell(self, outcome: Outcome) -> None:
-        assert outcome.excess == 0, "no limits here"
+        assert outcome.constraint_violation == 0, "no limits here"
 
 
 class KeepsTheList(Search):

@@ -32,7 +32,7 @@ from search_spaces.export.converters import (
 )
 from search_spaces.export.converters import __main__ as command
 from search_spaces.export.converters.exported import agreement, check_float, check_int8, snr_db
-from search_spaces.export.converters.litert_file import file_outputs, left_in_float, operators
+from search_spaces.export.converters.litert_file import file_outputs, float_operators, operators
 from search_spaces.export.errors import ModelFileError
 from search_spaces.export.onnx import write_onnx
 from search_spaces.export.tflite import tflite_program, write_tflite
@@ -298,7 +298,7 @@ def two_outputs() -> Graph:
 def test_a_right_file_passes(fake: Callable[[str], Path], int8: bool) -> None:
     path, graph = fake("right"), two_outputs()
     samples = random_inputs(graph.input_shapes, 1, 4)
-    made = export_tflite(graph, path, int8=int8, samples=samples, least_snr_db=25.0)
+    made = export_tflite(graph, path, int8=int8, samples=samples, min_snr_db=25.0)
     assert made.path == path
     assert made.precision == ("int8" if int8 else "float32")
     assert made.made_by == {"fake": "1"}
@@ -339,8 +339,8 @@ def test_a_wrong_file_is_not_written(
 def test_operators_of_a_file_and_those_that_stay_in_float() -> None:
     graph = small_network()
     assert operators(write_tflite(graph, precision="int8")) == SMALL_OPERATORS
-    assert left_in_float(write_tflite(graph, precision="int8")) == []
-    assert left_in_float(write_tflite(graph, precision="float32")) == SMALL_OPERATORS
+    assert float_operators(write_tflite(graph, precision="int8")) == []
+    assert float_operators(write_tflite(graph, precision="float32")) == SMALL_OPERATORS
 
 
 # -- the worker, as far as it runs without litert-torch ---------------------------------------------------------------
@@ -509,7 +509,7 @@ def check_small(tmp_path: Path) -> None:
     graph = small_network()
     weights = weights_from_module(with_statistics(graph))
     samples = random_inputs(graph.input_shapes, 3, 8)
-    made = export_tflite(graph, tmp_path / "net.tflite", weights=weights, int8=True, samples=samples, least_snr_db=20)
+    made = export_tflite(graph, tmp_path / "net.tflite", weights=weights, int8=True, samples=samples, min_snr_db=20)
     ours = [o.code for o in tflite_program(graph, precision="int8", weights=weights).operators]
     assert litert_kinds(operators(made.path.read_bytes())) == litert_kinds(ours)
     assert made.made_by["litert-torch"] == "0.10.0"

@@ -13,22 +13,22 @@ import pandas
 import pytest
 
 from hardware_models.catalog import HARDWARE, load_hardware
-from hardware_models.device_facts import facts_of
+from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.linear.fit import Stiffness
-from hardware_models.linear.fit_published_devices import MOST_ROWS, learn_rates, toml_text
-from hardware_models.linear.model import LearnedModel
+from hardware_models.linear.fit import FitNoise
+from hardware_models.linear.fit_published_devices import MAX_NETWORKS, fit_figure, published_device_toml
+from hardware_models.linear.model import LinearModel
 from hardware_models.measured.datasets import (
-    READERS,
-    SOURCES,
-    Measured,
+    DATASET_READERS,
+    DEVICE_SOURCES,
+    DatasetNetwork,
     accel_nasbench,
     fbnet,
     jetson_nano,
     nasbench201,
 )
-from hardware_models.measured.datasets.files import read_csv, sampled
-from hardware_models.measured.prediction_error import scores
+from hardware_models.measured.datasets.files import read_csv, subsample
+from hardware_models.measured.prediction_error import accuracy_metrics
 from search_spaces.families.nasbench201 import nasbench201 as nasbench201_space
 from search_spaces.families.nasbench201 import parse_string
 from search_spaces.graph.graph import Graph
@@ -131,7 +131,7 @@ def test_the_raspberry_pi_has_latency_and_energy_in_three_runtimes(shared: Share
 
 def test_accel_nasbench_networks_have_the_parameters_that_the_data_set_states(shared: Shared) -> None:
     folder = shared("data/accel_nasbench").parent
-    frame = sampled(read_csv(folder / "accel_nasbench/accel_nasbench.csv.gz", text=("e", "k", "l", "se")), 60)
+    frame = subsample(read_csv(folder / "accel_nasbench/accel_nasbench.csv.gz", text=("e", "k", "l", "se")), 60)
     rows = accel_nasbench.read(folder, 60)
     assert len(rows) == 60
     for row, mparams, mmacs in zip(rows, frame.mparams, frame.mmacs, strict=True):
@@ -181,15 +181,15 @@ def test_fbnet_rows_are_read_by_their_numbers(shared: Shared) -> None:
 def test_a_table_of_blocks_is_learned_exactly(shared: Shared) -> None:
     """Pixel 3's FBNet latencies are sums over layers, and so is the model: the order is found nearly without error."""
     rows = fbnet.read(shared("data/fbnet_latency_help").parent, 1000)
-    learned = learn_rates([(row, row.values["pixel3"]) for row in rows], Stiffness(0.01, 0.3))
+    learned = fit_figure([(row, row.values["pixel3"]) for row in rows], FitNoise(0.01, 0.3))
     assert learned.errors["spearman"] > 0.999
     assert learned.errors["within_5_percent"] > 0.99
 
 
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", DATASET_READERS)
 def test_data_that_are_not_there_are_named(reader: str, tmp_path: Path) -> None:
     with pytest.raises(HardwareError, match="cannot read the measurements") as caught:
-        import_object(READERS[reader])(tmp_path, 10)
+        import_object(DATASET_READERS[reader])(tmp_path, 10)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -203,21 +203,21 @@ def test_a_packed_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
 # -- learned devices ---------------------------------------------------------------------------------------------------
 
 
-_FRESH: dict[str, list[Measured]] = {}
+_FRESH: dict[str, list[DatasetNetwork]] = {}
 
 
-def fresh(reader: str, folder: Path) -> list[Measured]:
+def fresh(reader: str, folder: Path) -> list[DatasetNetwork]:
     """150 networks of a data set that no shipped device was learned from."""
     if reader not in _FRESH:
-        module = READERS[reader].partition(":")[0]
+        module = DATASET_READERS[reader].partition(":")[0]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"{module}.sampled", lambda frame, most: _unused(frame).sample(most, random_state=1))
-            _FRESH[reader] = import_object(READERS[reader])(folder, 150)
+            _FRESH[reader] = import_object(DATASET_READERS[reader])(folder, 150)
     return _FRESH[reader]
 
 
 def _unused(frame: pandas.DataFrame) -> pandas.DataFrame:
-    return frame.drop(sampled(frame, MOST_ROWS).index)
+    return frame.drop(subsample(frame, MAX_NETWORKS).index)
 
 
 def figures(name: str, shared: Shared, column_of: dict[str, str], figure: str) -> tuple[Any, Any, list[bool]]:
@@ -239,40 +239,42 @@ def figures(name: str, shared: Shared, column_of: dict[str, str], figure: str) -
 
 
 HERE = ("accel_nasbench", "fbnet", "jetson_nano", "nasbench201", "nasbench201 as written", "nasbench201 on pi5")
-LEARNED = [n for n, s in SOURCES.items() if n in HARDWARE and set(s.readers) <= set(HERE)]
+LEARNED = [n for n, s in DEVICE_SOURCES.items() if n in HARDWARE and set(s.readers) <= set(HERE)]
 
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_a_shipped_device_is_as_good_as_it_says(name: str, shared: Shared) -> None:
     """On networks of the same data that were in no fit."""
-    source, facts = SOURCES[name], facts_of(name)
+    source, facts = DEVICE_SOURCES[name], device_facts(name)
     predicted, measured, held = figures(name, shared, dict(source.readers), "latency_ms")
-    found = scores(predicted, measured)
+    found = accuracy_metrics(predicted, measured)
     assert found["mape_percent"] <= 1.4 * facts["error"]["mape_percent"] + 0.3
     assert found["spearman"] >= facts["error"]["spearman"] - 0.035
     assert sum(held) / len(held) >= 0.82
     if source.energy:
         reader = next(iter(source.readers))
         predicted, measured, _ = figures(name, shared, {reader: source.energy}, "energy_mj")
-        assert scores(predicted, measured)["mape_percent"] <= 1.4 * facts["energy_error"]["mape_percent"] + 0.3
+        assert (
+            accuracy_metrics(predicted, measured)["mape_percent"] <= 1.4 * facts["energy_error"]["mape_percent"] + 0.3
+        )
 
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_a_shipped_device_says_where_it_comes_from_and_how_far_off_it_is(name: str) -> None:
-    facts = facts_of(name)
-    assert facts["source"] == SOURCES[name].source
-    assert facts["measured"] == SOURCES[name].measured
+    facts = device_facts(name)
+    assert facts["source"] == DEVICE_SOURCES[name].source
+    assert facts["measured"] == DEVICE_SOURCES[name].measured
     assert facts["error"]["rows"] >= 2400
     assert 0.85 <= facts["error"]["interval_coverage"] <= 0.95
-    assert ("energy_error" in facts) == bool(SOURCES[name].energy)
-    assert isinstance(load_hardware(name), LearnedModel)
+    assert ("energy_error" in facts) == bool(DEVICE_SOURCES[name].energy)
+    assert isinstance(load_hardware(name), LinearModel)
 
 
 def test_the_results_are_what_the_device_files_say() -> None:
     with RESULTS.open(encoding="utf-8", newline="") as file:
         lines = {(line["device"], line["figure"]): line for line in csv.DictReader(file)}
     for name in LEARNED:
-        facts = facts_of(name)
+        facts = device_facts(name)
         for figure, key in (("latency", "error"), ("energy", "energy_error")):
             if key in facts:
                 stated = lines[name, figure]
@@ -284,9 +286,9 @@ def test_the_results_are_what_the_device_files_say() -> None:
 @pytest.mark.parametrize("name", ["zcu102", "1080ti_batch256", "jetson_nano"])
 def test_learning_again_writes_the_shipped_file(name: str, shared: Shared) -> None:
     from hardware_models.catalog import device_path
-    from hardware_models.linear.fit_published_devices import learn
+    from hardware_models.linear.fit_published_devices import fit_published_device
 
-    text = toml_text(SOURCES[name], learn(SOURCES[name], shared("data")))
+    text = published_device_toml(DEVICE_SOURCES[name], fit_published_device(DEVICE_SOURCES[name], shared("data")))
     shipped = device_path(name).read_text(encoding="utf-8")
     assert [line.split(" = ")[0] for line in text.splitlines()] == [
         line.split(" = ")[0] for line in shipped.splitlines()
@@ -299,15 +301,15 @@ def test_the_official_split_of_accel_nasbench(device: str, spearman: float, with
     folder = shared("data/accel_nasbench").parent
     frame = read_csv(folder / "accel_nasbench/accel_nasbench.csv.gz", text=("e", "k", "l", "se"))
     split = {f"e{r.e} k{r.k} l{r.l} se{r.se}": r.split for r in frame.itertuples()}
-    column = SOURCES[device].readers["accel_nasbench"]
+    column = DEVICE_SOURCES[device].readers["accel_nasbench"]
     rate, column = column.startswith("per_second:"), column.removeprefix("per_second:")
     rows = accel_nasbench.read(folder, 1500)
     values = {r.name: 1000 / r.values[column] if rate else r.values[column] for r in rows if r.values[column] > 0}
     train = [(r, values[r.name]) for r in rows if split[r.name] == "train" and r.name in values][:700]
     judged = [r for r in rows if split[r.name] == "val" and r.name in values]
     assert len(judged) > 100
-    model = LearnedModel("split", 1, {"latency": learn_rates(train, Stiffness()).rates})
+    model = LinearModel("split", 1, {"latency": fit_figure(train, FitNoise()).rates})
     predicted = numpy.array([model.estimate(r.graph).latency_ms for r in judged])
-    found = scores(predicted, numpy.array([values[r.name] for r in judged]))
+    found = accuracy_metrics(predicted, numpy.array([values[r.name] for r in judged]))
     assert found["spearman"] >= spearman
     assert found["within_5_percent"] >= within

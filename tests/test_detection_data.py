@@ -66,7 +66,7 @@ def test_digits_of_validation_are_in_no_training_image(monkeypatch: pytest.Monke
     sources = []
     draw = drawn_digits._scenes
 
-    def spy(bunch: Any, source: Any, *rest: Any) -> drawn_digits.Scenes:
+    def spy(bunch: Any, source: Any, *rest: Any) -> drawn_digits.DigitScenes:
         sources.append(set(source.tolist()))
         return draw(bunch, source, *rest)
 

@@ -21,7 +21,7 @@ from evaluators.tasks import yolo_head as yolo_training
 from evaluators.tasks.detection import DetectionTraining, detection_training, head_kind, measure
 from evaluators.tasks.ssd_head import CLASS_BIAS
 from evaluators.training.initialisation import residual_norms
-from evaluators.training.loop import estimate_statistics, network_input, train
+from evaluators.training.loop import network_input, reestimate_batch_norm, train
 from search_spaces.blocks.heads import ssdlite
 from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
 from search_spaces.catalog import load_space, network_space
@@ -101,10 +101,10 @@ def test_graphs_that_are_no_detector_for_the_data_are_refused() -> None:
 
 def test_a_head_is_known_by_its_shapes() -> None:
     kinds = {graph: head_kind(graph.output_shapes, 64, 10).loss for graph in (small_detector(64), small_yolo(64))}
-    assert list(kinds.values()) == [ssd_training.LOSS, yolo_training.LOSS]
+    assert list(kinds.values()) == [ssd_training.LOSS_DESCRIPTION, yolo_training.LOSS_DESCRIPTION]
     space = load_space("emo", task="detect", image_size=64, num_classes=10)
     emo = space.graph(space.sample(random.Random(0)))
-    assert head_kind(emo.output_shapes, 64, 10).loss == ssd_training.LOSS
+    assert head_kind(emo.output_shapes, 64, 10).loss == ssd_training.LOSS_DESCRIPTION
     levels = len(emo.outputs) // 2
     places = [int(emo.output_shapes[f"box{i}"][1]) for i in range(levels)]
     head = ssd_training.ssd_head(emo.output_shapes, 64, 10)
@@ -129,7 +129,7 @@ def test_residual_branches_start_at_zero_and_predictors_at_the_prior() -> None:
     graph = small_detector()
     ends = residual_norms(graph)
     assert len(ends) == 2
-    module, _ = SMALL._start(graph, 0)
+    module, _ = SMALL._build_network(graph, 0)
     for index, layer in module.layers.items():
         if graph.nodes[int(index)].op == "norm":
             assert (not torch.any(torch.as_tensor(layer.weight))) == (int(index) in ends)
@@ -151,7 +151,7 @@ def test_only_the_branch_of_a_sum_counts_as_residual() -> None:
 
 def test_yolo_scores_start_at_few_objects_an_image_and_distances_flat() -> None:
     graph = small_yolo(64)
-    module, _ = detection_training("digits", image_size=64)._start(graph, 0)
+    module, _ = detection_training("digits", image_size=64)._build_network(graph, 0)
     module.eval()
     outputs = module(torch.rand(2, 3, 64, 64))
     for level, side in enumerate((8, 4, 2)):
@@ -186,11 +186,11 @@ def test_the_same_seed_gives_the_same_result_to_the_bit() -> None:
 def test_training_beats_no_training() -> None:
     training = replace(SMALL, image_size=64, steps=80, batch_size=16, max_train_images=400)
     graph = small_detector(64)
-    untrained = training.untrained(graph, seed=0)
+    evaluate_untrained = training.evaluate_untrained(graph, seed=0)
     trained = training.evaluate(graph, seed=0)
-    assert untrained["map"] < 0.02
+    assert evaluate_untrained["map"] < 0.02
     assert trained["map50"] > 0.1
-    assert trained["map"] > 3 * untrained["map"]
+    assert trained["map"] > 3 * evaluate_untrained["map"]
 
 
 def test_flips_carry_the_boxes_along() -> None:
@@ -212,8 +212,8 @@ def test_a_yolo_network_fits_eight_images() -> None:
     data = training.load()
     same = replace(data, validation=data.train)
     graph = small_yolo(64)
-    module, head = training._start(graph, 0)
-    estimate_statistics(module, data.train.images, np.random.default_rng(0))
+    module, head = training._build_network(graph, 0)
+    reestimate_batch_norm(module, data.train.images, np.random.default_rng(0))
     before = measure(module, head, same)
     loss = head.loss(data.train, horizontal_flip=False)
     none = np.zeros(8, np.bool_)
@@ -302,5 +302,5 @@ def test_blood_cells_proxy(shared: Callable[[str], Path]) -> None:
     training = detection_training(f"voc:{shared('data/bccd_detection')}")
     space, architecture = network_space("mobiledet_edgetpu", **training.proxy)
     graph = space.graph(space.parse(architecture))
-    assert training.untrained(graph, seed=0)["map"] < 0.03
+    assert training.evaluate_untrained(graph, seed=0)["map"] < 0.03
     assert training.evaluate(graph, seed=0)["map"] > 0.2

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 
-from nas.report.network_picture.blocks import Block, inside, network_blocks
-from nas.report.network_picture.layout import lay_out
+from nas.report.network_picture.blocks import PictureBlock, inner_blocks, network_blocks
+from nas.report.network_picture.layout import layout_blocks
 from nas.report.network_picture.picture import draw_graph
 from search_spaces.blocks import mobile as blocks
 from search_spaces.catalog import load_network, load_space, spaces
@@ -31,7 +31,7 @@ def drawn(name: str) -> Graph:
     return space.graph(space.sample(random.Random(0)))
 
 
-def kinds(made: tuple[Block, ...]) -> list[str]:
+def kinds(made: tuple[PictureBlock, ...]) -> list[str]:
     return [block.kind for block in made]
 
 
@@ -52,7 +52,7 @@ def test_blocks_are_a_partition_in_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*spaces(), "leyolo_nano", "resnet152_v2", "mobilenetv4_hybrid_medium"])
 def test_no_two_boxes_share_a_place(name: str) -> None:
-    layout = lay_out(network_blocks(drawn(name)))
+    layout = layout_blocks(network_blocks(drawn(name)))
     assert len(set(layout.cells)) == len(layout.cells)
     assert all(0 <= line < layout.lines and column < 30 for column, line in layout.cells)
 
@@ -132,7 +132,7 @@ def test_branches_that_cross_between_map_sizes_are_drawn_in_lines(tmp_path: Path
         up, down = b.resize(b.conv(coarse, 8), (32, 32)), b.conv(fine, 8, 3, 2)
         fine, coarse = b.add(b.conv(fine, 8, 3), up), b.add(b.conv(coarse, 8, 3), down)
     graph = b.build({"fine": fine, "coarse": coarse})
-    layout = lay_out(network_blocks(graph))
+    layout = layout_blocks(network_blocks(graph))
     assert [name for name, _, _ in layout.rows] == [""]
     assert len(set(layout.cells)) == len(layout.cells)
     assert draw_graph(graph, tmp_path / "crossing.svg").stat().st_size > 1000
@@ -140,7 +140,7 @@ def test_branches_that_cross_between_map_sizes_are_drawn_in_lines(tmp_path: Path
 
 def test_a_pyramid_keeps_its_ways_down_and_up_apart() -> None:
     made = network_blocks(load_network("leyolo_nano"))
-    layout = lay_out(made)
+    layout = layout_blocks(made)
     assert [name for name, _, _ in layout.rows] == ["320x320", "160x160", "80x80", "40x40", "20x20"]
     joins = [place for place, block in enumerate(made) if block.kind == "join"]
     assert [made[j].shape[1] for j in joins] == [40, 80, 40, 20]
@@ -154,7 +154,7 @@ def test_the_inside_of_a_cell_is_the_cell() -> None:
     genotype = dict.fromkeys(space.decisions(), "nor_conv_3x3")
     graph = space.graph(genotype)
     cell = next(b for b in network_blocks(graph) if b.kind == "cell")
-    small = inside(graph, cell)
+    small = inner_blocks(graph, cell)
     assert small[0].kind == "input"
     assert sum(m.kind == "conv" for m in small) == 6
     assert sum(b.macs for b in small) == cell.macs
@@ -214,10 +214,10 @@ def test_any_graph_falls_into_blocks_that_have_places(program: Program) -> None:
     assert sorted(n for block in made for n in block.nodes) == list(range(len(graph)))
     assert all(i < place for place, block in enumerate(made) for i in block.inputs)
     assert sum(b.macs for b in made) == graph.macs
-    assert len(set(lay_out(made).cells)) == len(made)
+    assert len(set(layout_blocks(made).cells)) == len(made)
     for block in made:
         if block.kind == "cell":
-            assert sum(b.macs for b in inside(graph, block)) == block.macs
+            assert sum(b.macs for b in inner_blocks(graph, block)) == block.macs
 
 
 @given(programs())

@@ -12,9 +12,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from hardware_models.catalog import load_hardware, model_from_text
-from hardware_models.device_facts import facts_of
+from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.mac_array.array import MacArray, array_cycles, left_to_cpu
+from hardware_models.mac_array.array import MacArray, array_cycles, runs_on_cpu
 from hardware_models.mac_array.model import MacArrayModel
 from nas.testing.hardware import HardwareContract
 from search_spaces.catalog import load_network, load_space
@@ -96,7 +96,7 @@ def test_a_model_ranks_networks_that_it_was_not_fitted_to_as_vela_does(accelerat
     costs = [model.estimate(graph_of(row)) for row in rows]
     vela = [float(row[f"{accelerator} latency_ms"]) for row in rows]
     predicted = [cost.latency_ms for cost in costs]
-    stated = facts_of(model.name)["error"]
+    stated = device_facts(model.name)["error"]
     ranks = spearmanr(predicted, vela).statistic
     assert ranks == pytest.approx(stated["spearman"], abs=5e-4)
     assert ranks >= 0.98
@@ -115,7 +115,7 @@ def test_intervals_hold_most_networks_of_other_spaces_too(accelerator: str) -> N
         assert cost.latency_low_ms is not None
         assert cost.latency_high_ms is not None
         inside += cost.latency_low_ms <= float(row[f"{accelerator} latency_ms"]) <= cost.latency_high_ms
-    assert inside / len(rows) == pytest.approx(facts_of(model.name)["error"]["interval_coverage"], abs=5e-3)
+    assert inside / len(rows) == pytest.approx(device_facts(model.name)["error"]["interval_coverage"], abs=5e-3)
     assert inside / len(rows) >= 0.85
 
 
@@ -224,7 +224,7 @@ def test_the_model_knows_what_vela_leaves_to_the_cpu(name: str) -> None:
     graph = _single(SINGLE[name])
     _, left = vela_of(graph, "ethos-u55-128")
     nodes = graph.nodes
-    ours = [node.op for node in nodes if left_to_cpu(node, tuple([nodes[i].shape for i in node.inputs]))]
+    ours = [node.op for node in nodes if runs_on_cpu(node, tuple([nodes[i].shape for i in node.inputs]))]
     assert bool(ours) == bool(left), f"{name}: {left}"
     assert bool(load_hardware("ethos_u55_128").estimate(graph).unsupported_ops) == bool(left)
 

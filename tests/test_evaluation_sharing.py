@@ -17,7 +17,7 @@ import nas
 from evaluators.evaluator import Diverged
 from nas.cache import EvaluationCache
 from nas.cli.main import main
-from nas.execution.cached_training import question_of, seed_of
+from nas.execution.cached_training import cache_key_of, repeat_seed
 from nas.searchers.evolution import AgingEvolution
 from nas.searchers.protocol import Outcome
 from nas.study.storage import open_storage
@@ -122,7 +122,7 @@ def test_a_seed_has_its_own_answers(tmp_path: Path) -> None:
     search(tmp_path, second, seed=2)
     assert {seed for _, seed in first.trained} == {1}
     assert {seed for _, seed in second.trained} == {2}
-    assert question_of(first, 1) != question_of(second, 2)
+    assert cache_key_of(first, 1) != cache_key_of(second, 2)
 
 
 def test_several_trainings_are_averaged(tmp_path: Path) -> None:
@@ -133,12 +133,12 @@ def test_several_trainings_are_averaged(tmp_path: Path) -> None:
     for candidate in trained:
         number = int(candidate.key[-8:], 16)
         values = [
-            (number % 9973) / 9973 * 0.9 + random.Random(seed_of(0, ordinal)).random() * 0.1 for ordinal in range(3)
+            (number % 9973) / 9973 * 0.9 + random.Random(repeat_seed(0, ordinal)).random() * 0.1 for ordinal in range(3)
         ]
         measurement = candidate.measurements["accuracy"]
         assert measurement.value == pytest.approx(sum(values) / 3, abs=1e-12)
         assert measurement.std == pytest.approx(pandas.Series(values).std(), abs=1e-12)
-    assert len({seed_of(0, ordinal) for ordinal in range(3)}) == 3
+    assert len({repeat_seed(0, ordinal) for ordinal in range(3)}) == 3
     again = search(tmp_path, evaluator, evaluations=3, score="entropy", trials=30, train=4, rules="exact")
     assert [c.metrics for c in again.candidates] == [c.metrics for c in result.candidates]
 

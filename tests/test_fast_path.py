@@ -14,7 +14,7 @@ from nas.candidates.pareto import dominates
 from nas.hashing import chains, trees
 from nas.hashing.key import graph_key
 from nas.hashing.rules import EXACT
-from nas.searchers.evolution import AgingEvolution, _undominated
+from nas.searchers.evolution import AgingEvolution, non_dominated
 from nas.searchers.protocol import Outcome
 from search_spaces.blocks.mobile import conv_norm_act
 from search_spaces.catalog import spaces
@@ -23,7 +23,7 @@ from search_spaces.graph.block_memo import block
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.space.choose import Choices, Choose, all_of
+from search_spaces.space.choose import ChoiceGroup, Choose, choose_all
 from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 from search_spaces.space.space import Space
 from tests import random_programs, random_spaces
@@ -150,7 +150,7 @@ def test_choices_together_are_choices_one_by_one() -> None:
     one_by_one = Space(lambda choose: mobiledet(slow(choose)), "mobiledet")
 
     def slow(choose: Choose) -> Choose:
-        return OneByOne("mobiledet", choose._options, choose._given, choose._rng)
+        return OneByOne("mobiledet", choose._options, choose._preset, choose._rng)
 
     for seed in range(5):
         genotype = space.sample(random.Random(seed))
@@ -169,10 +169,10 @@ def test_spaces_that_know_nothing_of_it_draw_and_mutate_as_they_did(space: Space
     assert genotype == space.sample(again)
     child = space.mutate(genotype, rng)
     changed = [name for name in genotype if name in child and child[name] != genotype[name]]
-    several = [name for name in genotype if len(space._known[name]) > 1]
+    several = [name for name in genotype if len(space._declared_options[name]) > 1]
     if several:
         name = several[int(again.random() * len(several))]
-        options = space._known[name]
+        options = space._declared_options[name]
         shift = 1 + int(again.random() * (len(options) - 1))
         expected = {**genotype, name: options[(options.index(genotype[name]) + shift) % len(options)]}
         assert child == space.complete(expected, again)
@@ -180,12 +180,12 @@ def test_spaces_that_know_nothing_of_it_draw_and_mutate_as_they_did(space: Space
 
 
 def test_replayed_choices_are_the_options_themselves() -> None:
-    choices = Choices({"a": (0, 1), "b": ("x", "y")})
+    choices = ChoiceGroup({"a": (0, 1), "b": ("x", "y")})
     graph = Builder()
     done = graph.build(graph.conv(graph.input((1, 2, 2)), 1))
 
     def function(choose: Choose) -> Graph:
-        all_of(choose, choices)
+        choose_all(choose, choices)
         return done
 
     space = Space(function, "two")
@@ -205,16 +205,16 @@ def test_replayed_choices_are_the_options_themselves() -> None:
 
 
 def test_choices_made_twice_or_with_other_options_are_refused() -> None:
-    first, second = Choices({"a": (0, 1)}), Choices({"a": (0, 1, 2)})
+    first, second = ChoiceGroup({"a": (0, 1)}), ChoiceGroup({"a": (0, 1, 2)})
     choose = Choose("s", {}, Genotype({"a": 1}), None)
-    assert all_of(choose, first) == {"a": 1}
+    assert choose_all(choose, first) == {"a": 1}
     with pytest.raises(SpaceError, match="made twice"):
-        all_of(choose, first)
+        choose_all(choose, first)
     known: dict[str, tuple[object, ...]] = {}
-    offered: set[Choices] = set()
-    all_of(Choose("s", known, {"a": 1}, None, offered), first)
+    offered: set[ChoiceGroup] = set()
+    choose_all(Choose("s", known, {"a": 1}, None, offered), first)
     with pytest.raises(SpaceError, match="was offered"):
-        all_of(Choose("s", known, {"a": 1}, None, offered), second)
+        choose_all(Choose("s", known, {"a": 1}, None, offered), second)
 
 
 def test_a_block_refuses_a_tensor_of_another_builder() -> None:
@@ -233,7 +233,7 @@ _LOSS = st.sampled_from([0.0, 1.0, 1.5, -2.0, inf, nan])
 @given(st.integers(1, 3).flatmap(lambda n: st.lists(st.tuples(*[_LOSS] * n), min_size=1, max_size=8)))
 def test_the_undominated_are_those_that_none_dominates(losses: list[tuple[float, ...]]) -> None:
     expected = [a for a in losses if not any(dominates(b, a) for b in losses)]
-    best = _undominated(set(losses))
+    best = non_dominated(set(losses))
     assert [a for a in losses if a in best] == expected
 
 
@@ -247,7 +247,7 @@ def test_one_seed_gives_one_parent_whatever_way_it_is_found() -> None:
     members = list(searcher._population)
     for _ in range(200):
         drawn = [members[int(again.random() * 64)] for _ in range(10)]
-        legal = [m for m in drawn if m.excess == 0]
+        legal = [m for m in drawn if m.constraint_violation == 0]
         if legal:
             best = [m for m in legal if not any(dominates(o.losses, m.losses) for o in legal)]
             expected = best[int(again.random() * len(best))]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nas import functional_hash, load_network
 from search_spaces.catalog import load_space
-from search_spaces.families.emo import Attention, i2rmb, irmb
+from search_spaces.families.emo import WindowAttention, i2rmb, irmb
 from search_spaces.families.mobilenetv3 import bottleneck
 from search_spaces.families.mobilenetv4 import universal_inverted_bottleneck
 from search_spaces.graph.builder import Builder
@@ -317,7 +317,7 @@ def test_mobilenetv3s_block_has_squeeze_excite_with_a_hard_sigmoid(act: str, mod
 @pytest.mark.parametrize("late", [False, True])
 def test_mobile_blocks_with_window_attention(second: bool, late: bool, size: int) -> None:
     make, kind = (i2rmb, "hybrid") if second else (irmb, "remote")
-    how: dict[str, Any] = {"expanded": 36, "kernel": 5, "stride": 1, "attention": Attention(kind, 6, 7)}
+    how: dict[str, Any] = {"expanded": 36, "kernel": 5, "stride": 1, "attention": WindowAttention(kind, 6, 7)}
     norm, act = ("layer", "gelu") if late else ("batch", "silu")
     graph = one_block(lambda b, x: make(b, x, 12, norm=norm, act=act, **how), (12, size, size))
     check_equal(graph, plain.MobileBlock(12, 12, 36, 5, 1, late=late, heads=2, window=7, second=second))

@@ -930,9 +930,9 @@ def _changed(graph: Graph, rng: random.Random) -> Graph | None:
             operands = [
                 copy if copy is not None and j == copied and rng.random() < 0.5 else made[j] for j in node.inputs
             ]
-            made.append(b.again(node, operands))
+            made.append(b.rebuild(node, operands))
             if i == copied:
-                copy = b.again(node, operands)
+                copy = b.rebuild(node, operands)
         return b.build({name: made[i] for name, i in outputs})
     except GraphError:
         return None

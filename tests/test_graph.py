@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from search_spaces.catalog import load_network
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.fragment import Node
-from search_spaces.graph.graph import FORMAT, Graph
+from search_spaces.graph.graph import GRAPH_JSON_FORMAT, Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.published.networks import NETWORKS
 from tests.random_programs import programs, run
@@ -235,7 +235,7 @@ def test_json_that_is_not_in_normal_form_is_brought_there() -> None:
         {"op": "add", "inputs": [4, 1]},
         {"op": "act", "inputs": [0], "fn": "tanh"},
     ]
-    graph = Graph.from_json(json.dumps({"format": FORMAT, "nodes": rows, "outputs": {"y": 5}}))
+    graph = Graph.from_json(json.dumps({"format": GRAPH_JSON_FORMAT, "nodes": rows, "outputs": {"y": 5}}))
     assert [node.op for node in graph.nodes] == ["input", "linear", "act"]
 
 
@@ -248,7 +248,9 @@ def nested(depth: int) -> Any:
 
 def document(*rows: Any, outputs: Any = None) -> str:
     nodes = [{"op": "input", "shape": [2, 4, 4]}, *rows]
-    return json.dumps({"format": FORMAT, "nodes": nodes, "outputs": {"y": 0} if outputs is None else outputs})
+    return json.dumps(
+        {"format": GRAPH_JSON_FORMAT, "nodes": nodes, "outputs": {"y": 0} if outputs is None else outputs}
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def document(*rows: Any, outputs: Any = None) -> str:
         ("1" * 5000, "not JSON"),
         ("[]", "format 'nas-graph/1'"),
         ('{"format": "nas-graph/2"}', "format 'nas-graph/1'"),
-        (json.dumps({"format": FORMAT, "nodes": {}, "outputs": {"y": 0}}), "a list `nodes`"),
+        (json.dumps({"format": GRAPH_JSON_FORMAT, "nodes": {}, "outputs": {"y": 0}}), "a list `nodes`"),
         (document(outputs={}), "an object `outputs`"),
         (document(outputs=[0]), "an object `outputs`"),
         (document(outputs={"y": 1}), "output 'y' must be the number of a node, 0 to 0"),
@@ -353,7 +355,7 @@ def test_any_json_at_all_ends_in_graph_error(value: Any) -> None:
     with pytest.raises(GraphError):
         Graph.from_json(json.dumps(value))
     with pytest.raises(GraphError):
-        Graph.from_json(json.dumps({"format": FORMAT, "nodes": value, "outputs": value}))
+        Graph.from_json(json.dumps({"format": GRAPH_JSON_FORMAT, "nodes": value, "outputs": value}))
 
 
 # -- networkx --------------------------------------------------------------------------------------------------------

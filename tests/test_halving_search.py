@@ -19,12 +19,12 @@ import pytest
 import nas
 from evaluators.evaluator import Diverged, QualityEvaluator
 from nas.cache import EvaluationCache
-from nas.candidates.fidelity import exact
+from nas.candidates.fidelity import exact_fraction
 from nas.cli.main import main
-from nas.execution.cached_training import questions_of
-from nas.execution.executor import Around, Trained, Training, plainly, train_one
+from nas.execution.cached_training import cache_keys_of
+from nas.execution.executor import Middleware, TrainingJob, TrainingResult, call_through, train_one
 from nas.report.tables import study_tables, summary_lines
-from nas.searchers.multi_fidelity import Asked, ByShare, by_share
+from nas.searchers.multi_fidelity import MultiFidelitySearcher, Suggestion, as_multi_fidelity
 from nas.searchers.protocol import Outcome
 from nas.searchers.random_search import RandomSearch
 from nas.study.load import load_candidates
@@ -83,8 +83,8 @@ def documents(result: nas.SearchResult) -> list[dict[str, Any]]:
 class Constant:
     """Asks for new networks for one share, or for shares in a row, and remembers what it was told."""
 
-    def __init__(self, inner: RandomSearch, shares: tuple[float, ...], asks: Callable[[int], float]) -> None:
-        self.shares = shares
+    def __init__(self, inner: RandomSearch, fidelities: tuple[float, ...], asks: Callable[[int], float]) -> None:
+        self.fidelities = fidelities
         self.told: list[float] = []
         self._inner = inner
         self._asks = asks
@@ -96,16 +96,16 @@ class Constant:
     def tell(self, outcome: Outcome) -> None:
         raise AssertionError("told without a share")
 
-    def ask_at(self) -> Asked:
+    def ask_with_fidelity(self) -> Suggestion:
         self._asked += 1
-        return Asked(self._inner.ask(), self._asks(self._asked))
+        return Suggestion(self._inner.ask(), self._asks(self._asked))
 
-    def tell_at(self, outcome: Outcome, share: float) -> None:
-        self.told.append(share)
+    def tell_with_fidelity(self, outcome: Outcome, fidelity: float) -> None:
+        self.told.append(fidelity)
 
 
-def constant(shares: tuple[float, ...], asks: Callable[[int], float]) -> Any:
-    return lambda space, rng, known: Constant(RandomSearch(space, rng, known), shares, asks)
+def constant(fidelities: tuple[float, ...], asks: Callable[[int], float]) -> Any:
+    return lambda space, rng, known: Constant(RandomSearch(space, rng, known), fidelities, asks)
 
 
 @pytest.mark.parametrize(("parts", "in_flight"), [(9, 1), (9, 5), (5, 1)])  # 1/9 as a float is less, 1/5 more
@@ -137,12 +137,12 @@ def test_the_budget_is_spent_and_never_more(tmp_path: Path, train: int, in_fligh
     evaluator = SteppedEvaluator()
     result = search(tmp_path, evaluator, train=train, in_flight=in_flight)
     assert train - Fraction(1, 9) < evaluator.spent <= train
-    shares = Counter(steps for _, steps in evaluator.trained)
-    assert shares.keys() == {10, 30, 90}
-    assert shares[10] > shares[30] > shares[90] > 0
+    fidelities = Counter(steps for _, steps in evaluator.trained)
+    assert fidelities.keys() == {10, 30, 90}
+    assert fidelities[10] > fidelities[30] > fidelities[90] > 0
     assert len(set(evaluator.trained)) == len(evaluator.trained)
     assert result.tally.misses == len(evaluator.trained)
-    assert result.tally.short == shares[10] + shares[30]
+    assert result.tally.short == fidelities[10] + fidelities[30]
 
 
 def test_after_the_last_new_network_the_best_still_move_up(tmp_path: Path) -> None:
@@ -150,10 +150,10 @@ def test_after_the_last_new_network_the_best_still_move_up(tmp_path: Path) -> No
     result = search(tmp_path, evaluator, trials=9, train=40)
     assert len(result.candidates) == 9
     failed = sum(c.status == "failed" for c in result.candidates)
-    shares = Counter(steps for _, steps in evaluator.trained)
-    assert shares[10] == 9
-    assert 3 <= shares[30] <= 3 + failed
-    assert shares[90] >= 1
+    fidelities = Counter(steps for _, steps in evaluator.trained)
+    assert fidelities[10] == 9
+    assert 3 <= fidelities[30] <= 3 + failed
+    assert fidelities[90] >= 1
     assert evaluator.spent < 40
 
 
@@ -178,7 +178,7 @@ def test_only_a_full_training_makes_a_candidate_trained(tmp_path: Path) -> None:
     quality = SteppedEvaluator()
     for candidate in result.candidates:
         graph = proxy.graph(candidate.genotype)
-        assert exact(candidate.share) == Fraction(longest[graph.digest], 90)
+        assert exact_fraction(candidate.fidelity) == Fraction(longest[graph.digest], 90)
         if candidate.status == "trained":
             assert longest[graph.digest] == 90
             assert candidate.metrics["map"] == quality.evaluate(graph, seed=0)["map"]
@@ -187,17 +187,17 @@ def test_only_a_full_training_makes_a_candidate_trained(tmp_path: Path) -> None:
             assert "map" not in candidate.metrics
         if candidate.status == "stopped":
             assert longest[graph.digest] < 90
-            share = exact(candidate.share)
-            measured = candidate.measurements[f"map@{share}"]
-            assert measured.value == SteppedEvaluator(steps=int(90 * share)).evaluate(graph, seed=0)["map"]
-            assert measured.source == f"trained for {share}:digits"
-            assert candidate.reason.startswith(f"trained for {share} of the steps: map {measured.value:.3f}; ")
+            fidelity = exact_fraction(candidate.fidelity)
+            measured = candidate.measurements[f"map@{fidelity}"]
+            assert measured.value == SteppedEvaluator(steps=int(90 * fidelity)).evaluate(graph, seed=0)["map"]
+            assert measured.source == f"trained for {fidelity}:digits"
+            assert candidate.reason.startswith(f"trained for {fidelity} of the steps: map {measured.value:.3f}; ")
         if candidate.status == "failed":
-            share = exact(candidate.share)
-            ending = f" (training for {share} of the steps)" if share < 1 else "20 steps"
+            fidelity = exact_fraction(candidate.fidelity)
+            ending = f" (training for {fidelity} of the steps)" if fidelity < 1 else "20 steps"
             assert candidate.reason.startswith("diverged: the loss is nan")
             assert candidate.reason.endswith(ending)
-            assert f"map@{share}" not in candidate.metrics
+            assert f"map@{fidelity}" not in candidate.metrics
     statuses = {c.status for c in result.candidates}
     assert statuses == {"trained", "stopped", "failed"}
     assert result.front
@@ -227,9 +227,9 @@ def test_a_study_tells_what_was_stopped(tmp_path: Path) -> None:
     _, stored, document = load_candidates(journal, None)
     assert sorted((c.to_document() for c in stored), key=lambda d: d["number"]) == documents(result)
     heading = study_tables(result.study, stored, document)[0]
-    counts = Counter(str(exact(c.share)) for c in result.candidates if c.status == "stopped")
-    for share, count in counts.items():
-        assert f"{count} stopped after {share} of the steps" in str(heading)
+    counts = Counter(str(exact_fraction(c.fidelity)) for c in result.candidates if c.status == "stopped")
+    for fidelity, count in counts.items():
+        assert f"{count} stopped after {fidelity} of the steps" in str(heading)
     frame = result.to_frame()
     assert frame["map@1/9"].notna().all()
     assert frame["map"].notna().sum() == sum(c.status == "trained" for c in result.candidates)
@@ -299,14 +299,16 @@ class Disorderly:
         self._threads = ThreadPoolExecutor(6)
         self._delay = random.Random(time.time())
 
-    def submit(self, evaluator: QualityEvaluator, training: Training, around: Around = plainly) -> Future[Trained]:
+    def submit(
+        self, evaluator: QualityEvaluator, job: TrainingJob, middleware: Middleware = call_through
+    ) -> Future[TrainingResult]:
         delay = self._delay.random() * 0.005
 
-        def work(t: Training) -> Trained:
+        def work(t: TrainingJob) -> TrainingResult:
             time.sleep(delay)
             return train_one(evaluator, t.graph.to_json(), t.seed)
 
-        return self._threads.submit(lambda: around(training, work))
+        return self._threads.submit(lambda: middleware(job, work))
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -389,11 +391,11 @@ class Taciturn(SteppedEvaluator):
 
 def test_an_evaluator_that_names_no_steps_is_told_apart_by_the_share(tmp_path: Path) -> None:
     evaluators: dict[float, QualityEvaluator] = {1 / 9: Taciturn(10), 1 / 3: Taciturn(30), 1.0: Taciturn(90)}
-    questions = questions_of(evaluators, 0)
+    questions = cache_keys_of(evaluators, 0)
     assert len({q.digest for q in questions.values()}) == 3
-    assert questions[1.0] == questions_of({1.0: Taciturn(90)}, 0)[1.0]
-    stepped = questions_of({1 / 3: SteppedEvaluator(30), 1.0: SteppedEvaluator(90)}, 0)
-    assert stepped[1 / 3] == questions_of({1.0: SteppedEvaluator(30)}, 0)[1.0]  # as far as it trains, the same
+    assert questions[1.0] == cache_keys_of({1.0: Taciturn(90)}, 0)[1.0]
+    stepped = cache_keys_of({1 / 3: SteppedEvaluator(30), 1.0: SteppedEvaluator(90)}, 0)
+    assert stepped[1 / 3] == cache_keys_of({1.0: SteppedEvaluator(30)}, 0)[1.0]  # as far as it trains, the same
     silent, stepping = search(tmp_path / "a", Taciturn()), search(tmp_path / "b")
     assert [(c.key, c.metrics) for c in silent.candidates] == [(c.key, c.metrics) for c in stepping.candidates]
 
@@ -423,7 +425,9 @@ def test_advice_enters_the_lowest_rung(tmp_path: Path) -> None:
     later = search(tmp_path, evaluator, train=4, study="later", warm_start="earlier", cache=None)
     assert evaluator.trained[0][1] == 10
     assert later.candidates[0].key in {c.key for c in earlier.front}
-    assert isinstance(by_share(RandomSearch(nas.load_space(small_space), random.Random(0))), ByShare)
+    assert isinstance(
+        as_multi_fidelity(RandomSearch(nas.load_space(small_space), random.Random(0))), MultiFidelitySearcher
+    )
 
 
 # -- refusals --------------------------------------------------------------------------------------------------------

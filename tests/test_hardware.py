@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from hardware_models.analytic import fit
+from hardware_models.analytic import fit_parameters
 from hardware_models.analytic.model import AnalyticModel
 from hardware_models.catalog import (
     HARDWARE,
     device_number_format,
     device_path,
-    formats_of,
     load_hardware,
     model_from_text,
-    row_name,
+    resolve_name,
+    rows_by_number_format,
 )
 from hardware_models.cost import Cost, HardwareModel
-from hardware_models.device_facts import facts_of
+from hardware_models.device_facts import device_facts
 from hardware_models.device_file.number_format import number_format_of
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.measured import published_latencies as measurements
@@ -357,7 +357,7 @@ def test_every_named_device_loads_and_states_its_sources(name: str) -> None:
     model = load_hardware(name)
     assert isinstance(model, HardwareModel)
     cost = model.estimate(load_network("mobiledet_edgetpu"))
-    facts = facts_of(name)
+    facts = device_facts(name)
     assert cost.source == f"predicted:{model.name}@{facts['version']}"
     assert number_format_of(model) == facts["number_format"] == device_number_format(name)
     assert cost.latency_low_ms is not None
@@ -375,17 +375,17 @@ def test_every_named_device_loads_and_states_its_sources(name: str) -> None:
 
 
 def test_a_device_that_is_there_in_several_number_formats_is_named_with_one() -> None:
-    assert formats_of("pixel3_cpu4") == {"float32": "pixel3_cpu4", "int8": "pixel3_cpu4_int8"}
-    assert formats_of("v100") == {"float16": "v100_fp16", "float32": "v100_fp32", "int8": "v100_int8"}
-    assert formats_of("pixel3") == {}
+    assert rows_by_number_format("pixel3_cpu4") == {"float32": "pixel3_cpu4", "int8": "pixel3_cpu4_int8"}
+    assert rows_by_number_format("v100") == {"float16": "v100_fp16", "float32": "v100_fp32", "int8": "v100_int8"}
+    assert rows_by_number_format("pixel3") == {}
     for device in {row.device for row in HARDWARE.values() if row.device}:
-        formats = formats_of(device)
+        formats = rows_by_number_format(device)
         assert len(formats) > 1
         for number_format, name in formats.items():
-            assert row_name(name) == row_name(f"{device}:{number_format}") == name
-            assert row_name(f"{name}:{number_format}") == name
+            assert resolve_name(name) == resolve_name(f"{device}:{number_format}") == name
+            assert resolve_name(f"{name}:{number_format}") == name
             assert device_number_format(name) == number_format
-    assert row_name("edgetpu:int8") == "edgetpu"
+    assert resolve_name("edgetpu:int8") == "edgetpu"
     assert load_hardware("pixel3_cpu4:int8").name == "pixel3_cpu4_int8"
 
 
@@ -429,8 +429,8 @@ def test_an_element_takes_what_the_number_format_says() -> None:
     for op in ("input", "outputs"):
         assert moved[1][op] == pytest.approx(2 * moved[0][op])
     assert isinstance(sixteen, AnalyticModel)
-    load = fit.workload(sixteen.device, graph)
-    assert fit.workload_ms(sixteen.device, load) == pytest.approx(two.latency_ms, rel=1e-6)
+    load = fit_parameters.graph_work(sixteen.device, graph)
+    assert fit_parameters.graph_work_ms(sixteen.device, load) == pytest.approx(two.latency_ms, rel=1e-6)
 
 
 def test_edgetpu_is_the_pixel_4() -> None:
@@ -509,7 +509,7 @@ shared = ["array.regular_efficiency", "array.grouped_efficiency"]
 """
 
 
-def _subjects(rows: list[measurements.Row]) -> list[fit.Subject]:
+def _subjects(rows: list[measurements.PublishedLatency]) -> list[fit_parameters.DeviceFitProblem]:
     text = SMALL.replace("weights_kib = 64", "weights_kib = 100000") + PLAN
     truth = {
         "a": {"array.regular_efficiency": 0.6, "array.grouped_efficiency": 0.2, "overhead.invoke_us": 300.0},
@@ -517,21 +517,26 @@ def _subjects(rows: list[measurements.Row]) -> list[fit.Subject]:
     }
     subjects = []
     for name, numbers in truth.items():
-        device = fit.with_numbers(fit.read_subject(text, name, f"{name}.toml", ()).device, numbers)
+        device = fit_parameters.with_parameters(
+            fit_parameters.read_fit_problem(text, name, f"{name}.toml", ()).device, numbers
+        )
         measured = [
-            measurements.Row(
-                row.network, row.graph, fit.workload_ms(device, fit.workload(device, row.graph)), "simulated"
+            measurements.PublishedLatency(
+                row.network,
+                row.graph,
+                fit_parameters.graph_work_ms(device, fit_parameters.graph_work(device, row.graph)),
+                "simulated",
             )
             for row in rows
         ]
-        subjects.append(fit.read_subject(text, name, f"{name}.toml", measured))
+        subjects.append(fit_parameters.read_fit_problem(text, name, f"{name}.toml", measured))
     return subjects
 
 
 def test_the_fit_recovers_a_chip_from_its_latencies() -> None:
     names = ("mobilenet_v1", "mobilenet_v2", "efficientnet_edgetpu_s", "inception_v1", "mobilenet_edgetpu")
-    rows = [measurements.Row(name, load_network(name, image_size=64), 1.0, "none") for name in names]
-    fitted, predictions = fit.fit_and_hold_out(_subjects(rows))
+    rows = [measurements.PublishedLatency(name, load_network(name, image_size=64), 1.0, "none") for name in names]
+    fitted, predictions = fit_parameters.fit_and_cross_validate(_subjects(rows))
     assert fitted[0]["array.regular_efficiency"] == fitted[1]["array.regular_efficiency"]
     assert fitted[0]["array.regular_efficiency"] == pytest.approx(0.6, rel=0.05)
     assert fitted[0]["array.grouped_efficiency"] == pytest.approx(0.2, rel=0.05)
@@ -545,18 +550,18 @@ def test_the_fit_recovers_a_chip_from_its_latencies() -> None:
 def test_counted_work_costs_what_the_model_says(device: str, name: str) -> None:
     model, graph = load_hardware(device), load_network(name)
     assert isinstance(model, AnalyticModel)
-    counted = fit.workload_ms(model.device, fit.workload(model.device, graph))
+    counted = fit_parameters.graph_work_ms(model.device, fit_parameters.graph_work(model.device, graph))
     assert counted == pytest.approx(model.estimate(graph).latency_ms, rel=1e-7)
 
 
 def test_rewriting_a_device_file_changes_the_numbers_alone() -> None:
     text = "[array]\nclock_mhz = 488   # source\nrows = 4\n\n[link]\nclock_mhz = 7\n"
-    assert fit.rewritten(text, {"array.clock_mhz": 401.75}) == text.replace("488   #", "401.75 #")
-    assert fit.rewritten(text, {"array.rows": 8, "link.clock_mhz": 1.5}) == text.replace("= 4\n", "= 8\n").replace(
-        "= 7", "= 1.5"
-    )
+    assert fit_parameters.replace_numbers(text, {"array.clock_mhz": 401.75}) == text.replace("488   #", "401.75 #")
+    assert fit_parameters.replace_numbers(text, {"array.rows": 8, "link.clock_mhz": 1.5}) == text.replace(
+        "= 4\n", "= 8\n"
+    ).replace("= 7", "= 1.5")
     with pytest.raises(HardwareError, match=r"no line for link\.rows"):
-        fit.rewritten(text, {"link.rows": 1})
+        fit_parameters.replace_numbers(text, {"link.rows": 1})
 
 
 def test_a_plan_that_makes_no_sense_is_explained() -> None:
@@ -566,9 +571,9 @@ def test_a_plan_that_makes_no_sense_is_explained() -> None:
         ('shared = ["array.regular_efficiency"', 'shared = ["link.x"', r"fit\.shared: 'link\.x' is not in fit\.free"),
     ):
         with pytest.raises(HardwareError, match=message):
-            fit.read_subject((SMALL + PLAN).replace(old, new), "a", "a.toml", ())
+            fit_parameters.read_fit_problem((SMALL + PLAN).replace(old, new), "a", "a.toml", ())
     with pytest.raises(HardwareError, match="there are no measurements"):
-        fit.fit([fit.read_subject(SMALL + PLAN, "a", "a.toml", ())])
+        fit_parameters.fit_parameters([fit_parameters.read_fit_problem(SMALL + PLAN, "a", "a.toml", ())])
 
 
 # -- the published latencies -----------------------------------------------------------------------------------------
@@ -579,12 +584,12 @@ def _recorded() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _published() -> dict[tuple[str, str], measurements.Row]:
+def _published() -> dict[tuple[str, str], measurements.PublishedLatency]:
     if not PUBLISHED.is_file():
         if os.environ.get("CI") == "true":
             pytest.fail(f"{PUBLISHED} is missing")
         pytest.skip(f"{PUBLISHED} is not here; it holds the published latencies")
-    return {(d, row.network): row for d in DEVICES for row in measurements.published_rows(PUBLISHED, d)}
+    return {(d, row.network): row for d in DEVICES for row in measurements.published_latencies(PUBLISHED, d)}
 
 
 def test_results_are_what_the_models_predict_for_the_published_latencies() -> None:
@@ -610,9 +615,9 @@ def test_the_stated_errors_are_those_of_the_results(device: str) -> None:
     held_out = [float(r["held_out_ms"]) for r in rows]
     stated = tomllib.loads(device_path(device).read_text(encoding="utf-8"))["error"]
     assert stated["rows"] == len(rows)
-    assert stated["mape_percent"] == pytest.approx(fit.mape_percent(predicted, published), abs=0.06)
-    assert stated["held_out_mape_percent"] == pytest.approx(fit.mape_percent(held_out, published), abs=0.06)
-    assert stated["spearman"] == pytest.approx(fit.spearman(predicted, published), abs=1e-3)
+    assert stated["mape_percent"] == pytest.approx(fit_parameters.mape_percent(predicted, published), abs=0.06)
+    assert stated["held_out_mape_percent"] == pytest.approx(fit_parameters.mape_percent(held_out, published), abs=0.06)
+    assert stated["spearman"] == pytest.approx(fit_parameters.spearman(predicted, published), abs=1e-3)
     assert stated["mape_percent"] < 6
     assert stated["held_out_mape_percent"] < 10
     assert stated["spearman"] > 0.95
@@ -630,8 +635,8 @@ def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("source,model,device,latency_ms\nme,mobilenet_v1,mine,fast\n", encoding="utf-8")
     with pytest.raises(HardwareError, match=r"table\.csv:2: no measurement"):
-        measurements.published_rows(table, "mine")
+        measurements.published_latencies(table, "mine")
     table.write_text("source,model,device,latency_ms\nme,mobilenet_v1,mine,4.5\n", encoding="utf-8")
-    assert [row.latency_ms for row in measurements.published_rows(table, "mine")] == [4.5]
+    assert [row.latency_ms for row in measurements.published_latencies(table, "mine")] == [4.5]
     with pytest.raises(HardwareError, match="cannot read the table"):
-        measurements.published_rows(tmp_path / "none.csv", "mine")
+        measurements.published_latencies(tmp_path / "none.csv", "mine")

@@ -12,7 +12,7 @@ import pytest
 
 from hardware_models.catalog import hardware, load_hardware
 from hardware_models.measured.datasets import nasbench201
-from hardware_models.measured.latency_csv import published
+from hardware_models.measured.latency_csv import published_network
 from nas.cli.main import main
 from search_spaces.catalog import load_network, load_space
 
@@ -50,7 +50,7 @@ def published_rows(device: str, factor: float = 3.0) -> list[tuple[str, float]]:
     """Published networks with ``factor`` times what a device's model says."""
     model = load_hardware(device)
     names = [f"mobilenetv2@{size}" for size in (96, 128, 160, 192)] + ["mnasnet_a1", "mobilenet_v1"]
-    return [(name, factor * model.estimate(published(name)).latency_ms) for name in names]
+    return [(name, factor * model.estimate(published_network(name)).latency_ms) for name in names]
 
 
 # -- list, show, predict -----------------------------------------------------------------------------------------------

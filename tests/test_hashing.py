@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 
 import nas
 from nas.hashing import chains
-from nas.hashing.benchmark_strings import labelled_key
+from nas.hashing.benchmark_strings import labelled_dag_key
 from nas.hashing.canonical import canonical
-from nas.hashing.deduplicate import Recogniser
-from nas.hashing.form import condensed, form_of, sweep
-from nas.hashing.isomorphism import difference, same_network
-from nas.hashing.prime_field import code
-from nas.hashing.rules import EXACT, RULES, rule_set
+from nas.hashing.deduplicate import Deduplicator
+from nas.hashing.form import contract_chains, normal_form_of, vertex_values_and_adjoints
+from nas.hashing.isomorphism import first_difference, same_network
+from nas.hashing.prime_field import label_code
+from nas.hashing.rules import EQUIVALENCES, EXACT, parse_equivalence
 from search_spaces.families.nasbench101 import module_hash
 from search_spaces.registry import UnknownName
 from tests.fakes import small_space
@@ -29,12 +29,14 @@ from tests.random_programs import Program, programs, run
 
 def views(graph: nas.Graph) -> tuple[object, object] | None:
     """Outputs and instances, by chains over blocks and by the form."""
-    fast = chains.view(graph)
+    fast = chains.network_signature(graph)
     if fast is None:
         return None
-    form = condensed(form_of(graph, EXACT))
-    values, adjoints, ends = sweep(form)
-    instances = sorted((values[v], adjoints[v]) for v, parametric in enumerate(form.parametric) if parametric)
+    form = contract_chains(normal_form_of(graph, EXACT))
+    values, adjoints, ends = vertex_values_and_adjoints(form)
+    instances = sorted(
+        (values[v], adjoints[v]) for v, has_parameters in enumerate(form.has_parameters) if has_parameters
+    )
     names = [name for name, _, _ in form.outputs]
     return (
         (sorted(fast.outputs), sorted(fast.instances)),
@@ -75,7 +77,7 @@ def test_the_canonical_form_is_the_same_network(program: Program) -> None:
     written = canonical(graph)
     assert nas.functional_hash(written) == nas.functional_hash(graph)
     assert same_network(graph, written)
-    assert difference(graph, written) == ""
+    assert first_difference(graph, written) == ""
     assert (written.macs, written.params) == (graph.macs, graph.params)
     assert nas.Graph.from_json(written.to_json()) == written
 
@@ -96,10 +98,10 @@ def test_branches_made_in_another_order_become_one_graph() -> None:
 
 
 def test_a_difference_names_the_first_place() -> None:
-    text = difference(two_branches(1, 3), two_branches(1, 5))
+    text = first_difference(two_branches(1, 3), two_branches(1, 5))
     assert "kernel=(3, 3)" in text
     assert "kernel=(5, 5)" in text
-    assert difference(two_branches(1, 3), two_branches(3, 1)) == ""
+    assert first_difference(two_branches(1, 3), two_branches(3, 1)) == ""
 
 
 def test_a_difference_tells_shared_from_copied() -> None:
@@ -110,7 +112,7 @@ def test_a_difference_tells_shared_from_copied() -> None:
         two = one if shared else b.conv(x, 4, 3)
         return b.build(b.add(b.act(one, "relu"), b.act(two, "tanh")))
 
-    assert "shared in one and copied in the other" in difference(network(True), network(False))
+    assert "shared in one and copied in the other" in first_difference(network(True), network(False))
 
 
 def test_inputs_and_outputs_that_differ_are_said() -> None:
@@ -119,9 +121,9 @@ def test_inputs_and_outputs_that_differ_are_said() -> None:
         x = b.conv(b.input((4, size, size)), 4)
         return b.build({name: b.conv(x, 4) for name in names})
 
-    assert "inputs differ: 4x8x8 and 4x9x9" in difference(network(8, ["a"]), network(9, ["a"]))
-    assert "outputs differ" in difference(network(8, ["a", "b"]), network(8, ["a", "c"]))
-    assert difference(network(8, ["a"]), network(8, ["b"])) == ""  # the name of the only output says nothing
+    assert "inputs differ: 4x8x8 and 4x9x9" in first_difference(network(8, ["a"]), network(9, ["a"]))
+    assert "outputs differ" in first_difference(network(8, ["a", "b"]), network(8, ["a", "c"]))
+    assert first_difference(network(8, ["a"]), network(8, ["b"])) == ""  # the name of the only output says nothing
 
 
 # -- what functional_hash takes ------------------------------------------------------------------------------------
@@ -147,12 +149,12 @@ def test_keys_carry_their_rules() -> None:
     with pytest.raises(UnknownName, match="did you mean 'exact'"):
         nas.functional_hash(graph, rules="exakt")
     with pytest.raises(ValueError, match="stands alone"):
-        rule_set("nasbench201-published+exact")
+        parse_equivalence("nasbench201-published+exact")
     with pytest.raises(ValueError, match="give the genotype and its space"):
         nas.functional_hash(graph, rules="nasbench201-published")
     with pytest.raises(ValueError, match="cells of nasbench101"):
         nas.functional_hash((nas.load_space("nasbench201"), {}), rules="nasbench101-published")
-    assert all(row.summary for row in RULES.values())
+    assert all(row.summary for row in EQUIVALENCES.values())
 
 
 def test_what_has_no_key_is_said() -> None:
@@ -166,9 +168,9 @@ def test_what_has_no_key_is_said() -> None:
 def test_every_collision_of_short_keys_is_caught() -> None:
     space = nas.Space(small_space)
     genotypes = list(itertools.islice(space.enumerate(), 600))
-    exact = Recogniser(space, "exact")
-    short = Recogniser(space, "exact", hash_of=lambda graph: nas.functional_hash(graph)[-4:])
-    shorter = Recogniser(space, "exact", hash_of=lambda graph: nas.functional_hash(graph)[-2:])
+    exact = Deduplicator(space, "exact")
+    short = Deduplicator(space, "exact", graph_hash=lambda graph: nas.functional_hash(graph)[-4:])
+    shorter = Deduplicator(space, "exact", graph_hash=lambda graph: nas.functional_hash(graph)[-2:])
     names = [(exact.name(g), short.name(g), shorter.name(g)) for g in genotypes]
     assert exact.collisions == 0
     assert short.collisions > 0  # 600 networks in 65,536 keys: 2.7 pairs are expected to meet
@@ -179,13 +181,13 @@ def test_every_collision_of_short_keys_is_caught() -> None:
 
 def test_genotypes_of_one_network_get_one_name() -> None:
     space = nas.load_space("nasbench201")
-    recogniser = Recogniser(space, "exact")
+    deduplicator = Deduplicator(space, "exact")
     first = space.parse("|skip_connect~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|")
     second = space.parse("|none~0|+|none~0|none~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|")
     other = space.parse("|none~0|+|none~0|none~1|+|nor_conv_1x1~0|nor_conv_3x3~1|nor_conv_3x3~2|")
-    assert recogniser.name(first) == recogniser.name(second) != recogniser.name(other)
-    assert recogniser.collisions == 0
-    assert recogniser.seconds > 0
+    assert deduplicator.name(first) == deduplicator.name(second) != deduplicator.name(other)
+    assert deduplicator.collisions == 0
+    assert deduplicator.seconds > 0
 
 
 # -- NAS-Bench-101 -------------------------------------------------------------------------------------------------
@@ -216,7 +218,7 @@ def labelled_cells(vertices: int) -> Iterator[tuple[tuple[str, ...], list[list[i
 
 
 def key_of_cell(ops: Sequence[str], operands: list[list[int]]) -> bytes:
-    return labelled_key([code("cell", op) for op in ops], operands)
+    return labelled_dag_key([label_code("cell", op) for op in ops], operands)
 
 
 def matrix_of(operands: list[list[int]]) -> list[list[int]]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from evaluators.data.detection import load_detection_data
 from evaluators.data.digits import DIGITS, draw_scenes, draw_singles
-from evaluators.data.images import IGNORED
+from evaluators.data.images import IGNORE_INDEX
 from evaluators.data.labelled_images import (
     ImageData,
     classification_classes,
@@ -45,10 +45,10 @@ def class_folders(root: Path, parts: tuple[str, ...], count: int = 3) -> Path:
 
 
 def voc_masks(root: Path, *, lists: bool = True) -> Path:
-    """Two images of 20 x 12 pixels: class 1 on the left half, ``IGNORED`` in the top right quarter, else background."""
+    """Two images of 20 x 12 pixels: class 1 on the left half, ``IGNORE_INDEX`` in the top right quarter, else background."""
     mask = np.zeros((12, 20), np.uint8)
     mask[:, :10] = 1
-    mask[:6, 10:] = IGNORED
+    mask[:6, 10:] = IGNORE_INDEX
     for name in ("one", "two"):
         picture(root / "JPEGImages" / f"{name}.jpg", (90, 90, 90))
         (root / "SegmentationClass").mkdir(exist_ok=True)
@@ -195,7 +195,7 @@ def test_masks_follow_their_images(tmp_path: Path) -> None:
     data = segment(f"voc:{voc_masks(tmp_path)}", image_size=16)
     mask = data.train.targets[0]
     assert (mask[:, :8] == 1).all()
-    assert (mask[:8, 8:] == IGNORED).all()
+    assert (mask[:8, 8:] == IGNORE_INDEX).all()
     assert (mask[8:, 8:] == 0).all()
     assert len(data.class_names) == 21
     assert data.class_names[15] == "person"
@@ -224,7 +224,7 @@ def test_masks_that_are_wrong(tmp_path: Path) -> None:
         (np.zeros((20, 12), np.uint8), "12 x 20 px, its image 20 x 12"),
         (np.full((12, 20), 21, np.uint8), r"pixel value 21 is no class; there are 0\.\.20, and 255 for none"),
         (np.zeros((12, 20, 3), np.uint8), "its pixels are RGB"),
-        (np.full((12, 20), IGNORED, np.uint8), "no pixel of its 1 training masks has a class"),
+        (np.full((12, 20), IGNORE_INDEX, np.uint8), "no pixel of its 1 training masks has a class"),
     ):
         Image.fromarray(bad).save(mask)
         with pytest.raises(DataError, match=message):

@@ -15,14 +15,23 @@ from hypothesis import strategies as st
 
 from hardware_models.catalog import HARDWARE, load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
-from hardware_models.device_facts import facts_of
+from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.linear.features import FEATURES, operation_of
-from hardware_models.linear.fit import Design, Operations, Stiffness, design, fit, fresh_coverage, held_out, to_rates
-from hardware_models.linear.fit_published_devices import Learned, toml_text
-from hardware_models.linear.model import PARTS, LearnedModel, Rates, guess_for, widened
-from hardware_models.measured.datasets import Source
-from hardware_models.measured.prediction_error import interval_factor, scores
+from hardware_models.linear.features import FEATURE_NAMES, operation_features
+from hardware_models.linear.fit import (
+    DesignMatrix,
+    FitNoise,
+    OperationCounter,
+    design_matrix,
+    fit_linear,
+    held_out_coverage,
+    held_out_predictions,
+    to_rates,
+)
+from hardware_models.linear.fit_published_devices import FigureFit, published_device_toml
+from hardware_models.linear.model import FIXED_POINT_SCALE, LinearModel, Rates, fallback_rates, widen_interval
+from hardware_models.measured.datasets import DeviceSource
+from hardware_models.measured.prediction_error import accuracy_metrics, interval_factor
 from search_spaces.catalog import load_space
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
@@ -33,7 +42,7 @@ KINDS = {
     "conv:depthwise": (0.03, 4.0, 0.0, 0.0),
     "act:relu": (0.001, 0.0, 0.05, 0.0),
 }
-NO_CORRECTIONS = Stiffness(spread=0)
+NO_CORRECTIONS = FitNoise(spread=0)
 
 
 def network(rng: random.Random, *, stem: bool = False, head: bool = False) -> Graph:
@@ -62,17 +71,17 @@ def networks(count: int, seed: int = 0, **options: bool) -> list[Graph]:
     return [network(rng, **options) for _ in range(count)]
 
 
-def counted(graphs: list[Graph]) -> Design:
-    counter = Operations()
-    return design([counter.of(graph) for graph in graphs])
+def counted(graphs: list[Graph]) -> DesignMatrix:
+    counter = OperationCounter()
+    return design_matrix([counter.of(graph) for graph in graphs])
 
 
 def latencies(model: HardwareModel, graphs: list[Graph]) -> Any:
     return numpy.array([model.estimate(graph).latency_ms for graph in graphs])
 
 
-def small(**changes: Any) -> LearnedModel:
-    return LearnedModel("small", 1, {"latency": replace(Rates(0.4, KINDS), **changes)})
+def small(**changes: Any) -> LinearModel:
+    return LinearModel("small", 1, {"latency": replace(Rates(0.4, KINDS), **changes)})
 
 
 # -- closed forms ------------------------------------------------------------------------------------------------------
@@ -113,7 +122,7 @@ def test_the_text_of_an_operation_tells_apart_what_may_differ_in_cost() -> None:
         b.add(x, b.conv(x, 16, 1)),
     ]
     graph = b.build({str(i): y for i, y in enumerate(made)})
-    texts = [operation.text for operation in Operations().of(graph)]
+    texts = [operation.text for operation in OperationCounter().of(graph)]
     kinds = [text.split()[0] for text in texts]
     assert len(set(texts)) == len(texts) == 12
     assert [kinds.count(k) for k in ("conv:regular", "conv:grouped", "conv:depthwise", "conv:pointwise")] == [
@@ -127,10 +136,10 @@ def test_the_text_of_an_operation_tells_apart_what_may_differ_in_cost() -> None:
 def test_rates_are_recovered_from_measurements_made_by_them() -> None:
     graphs = networks(120)
     matrix = counted(graphs)
-    found = fit(matrix, latencies(small(), graphs), NO_CORRECTIONS)
+    found = fit_linear(matrix, latencies(small(), graphs), NO_CORRECTIONS)
     assert found.base == pytest.approx(0.4, rel=1e-3)
     fresh = networks(40, seed=1)
-    learned = LearnedModel("found", 1, {"latency": to_rates(found, matrix)})
+    learned = LinearModel("found", 1, {"latency": to_rates(found, matrix)})
     assert latencies(learned, fresh) == pytest.approx(latencies(small(), fresh), rel=1e-4)
     overhead = {kind: rates[0] for kind, rates in learned.rates["latency"].kinds.items()}
     assert overhead == pytest.approx({kind: rates[0] for kind, rates in KINDS.items()}, abs=5e-4)
@@ -138,16 +147,16 @@ def test_rates_are_recovered_from_measurements_made_by_them() -> None:
 
 def test_the_correction_of_one_operation_is_recovered() -> None:
     graphs = networks(300)
-    counter = Operations()
+    counter = OperationCounter()
     depthwise = [o.text for g in graphs for o in counter.of(g) if o.kind == "conv:depthwise"]
     slow = max(sorted(set(depthwise)), key=depthwise.count)
     truth, matrix = small(corrections={slow: 0.8}), counted(graphs)
     fresh = [g for g in networks(300, seed=2) if slow in {o.text for o in counter.of(g)}]
     errors = {}
     for spread in (0.0, 0.3):
-        rates = to_rates(fit(matrix, latencies(truth, graphs), Stiffness(1e-3, spread)), matrix)
-        found = latencies(LearnedModel("found", 1, {"latency": rates}), fresh)
-        errors[spread] = scores(found, latencies(truth, fresh))["mape_percent"]
+        rates = to_rates(fit_linear(matrix, latencies(truth, graphs), FitNoise(1e-3, spread)), matrix)
+        found = latencies(LinearModel("found", 1, {"latency": rates}), fresh)
+        errors[spread] = accuracy_metrics(found, latencies(truth, fresh))["mape_percent"]
     assert len(fresh) > 10
     assert rates.corrections[slow] == max(rates.corrections.values()) > 0.4
     assert errors[0.3] < 0.25 * errors[0.0]
@@ -160,22 +169,24 @@ def test_a_fit_does_not_depend_on_the_unit_of_time(unit: float) -> None:
         counted(graphs),
         latencies(small(), graphs) * numpy.exp(numpy.random.default_rng(0).normal(0, 0.1, 60)),
     )
-    assert fit(matrix, measured * unit).predict(matrix) == pytest.approx(fit(matrix, measured).predict(matrix) * unit)
+    assert fit_linear(matrix, measured * unit).predict(matrix) == pytest.approx(
+        fit_linear(matrix, measured).predict(matrix) * unit
+    )
 
 
 def test_what_every_network_has_belongs_to_the_base_and_is_shared_out_without_changing_any_prediction() -> None:
     graphs = networks(100, stem=True, head=True)
-    truth = LearnedModel(
+    truth = LinearModel(
         "truth", 1, {"latency": Rates(0.4, KINDS | {"linear": (0.1, 0, 0, 0), "global_pool:avg": (0.1, 0, 0, 0)})}
     )
     matrix, measured = counted(graphs), latencies(truth, graphs)
     assert matrix.constant() == ["conv:regular", "linear"]
-    found = fit(matrix, measured, NO_CORRECTIONS)
+    found = fit_linear(matrix, measured, NO_CORRECTIONS)
     rates = to_rates(found, matrix)
     assert rates.constant == {"conv:regular": 1, "linear": 1}
     assert 0 < rates.base < found.base
     assert min(max(rates.kinds[kind]) for kind in rates.constant) > 0  # nothing is free because all have it
-    model = LearnedModel("found", 1, {"latency": rates})
+    model = LinearModel("found", 1, {"latency": rates})
     assert latencies(model, graphs) == pytest.approx(measured, rel=1e-3)
     assert all(model.estimate(graph).guessed_ops == () for graph in graphs)
     more = network(random.Random(5))  # regular convolutions in its body
@@ -187,20 +198,20 @@ def test_rates_and_predictions_are_never_negative(seed: int, noise: float) -> No
     graphs = networks(15, seed=seed)
     matrix = counted(graphs)
     measured = latencies(small(), graphs) * numpy.exp(numpy.random.default_rng(seed).normal(0, noise, 15))
-    found = fit(matrix, measured)
+    found = fit_linear(matrix, measured)
     rates = to_rates(found, matrix)
     assert found.base >= 0
     assert found.rates.min() >= 0
     assert found.corrections.min() >= -0.95
     assert rates.base >= 0
     assert min(min(r) for r in rates.kinds.values()) >= 0
-    assert latencies(LearnedModel("m", 1, {"latency": rates}), networks(5, seed=seed + 1)).min() >= 0
+    assert latencies(LinearModel("m", 1, {"latency": rates}), networks(5, seed=seed + 1)).min() >= 0
 
 
 @pytest.mark.parametrize("measured", [[], [1.0, 0.0], [1.0, -2.0]])
 def test_a_fit_without_proper_measurements_is_refused(measured: list[float]) -> None:
     with pytest.raises(ValueError, match="needs measurements, all above 0"):
-        fit(counted(networks(2)).of(list(range(len(measured)))), numpy.array(measured))
+        fit_linear(counted(networks(2)).of(list(range(len(measured)))), numpy.array(measured))
 
 
 # -- errors and intervals ----------------------------------------------------------------------------------------------
@@ -221,33 +232,35 @@ def test_intervals_hold_nine_networks_in_ten_whatever_the_noise() -> None:
     for seed in range(12):
         rng = numpy.random.default_rng(seed)
         measured = clean * numpy.exp(rng.normal(0, rng.choice([0.02, 0.1, 0.3]), len(graphs)))
-        held.append(fresh_coverage(matrix, measured, Stiffness(0.1, 0)))
+        held.append(held_out_coverage(matrix, measured, FitNoise(0.1, 0)))
     assert 0.87 <= numpy.mean(held) <= 0.93
 
 
 def test_held_out_predictions_know_nothing_of_what_they_predict() -> None:
     graphs = networks(60)
     matrix, measured = counted(graphs), latencies(small(), graphs)
-    before = held_out(matrix, measured, NO_CORRECTIONS)
+    before = held_out_predictions(matrix, measured, NO_CORRECTIONS)
     measured[7] *= 100
-    assert held_out(matrix, measured, NO_CORRECTIONS)[7] == before[7]
+    assert held_out_predictions(matrix, measured, NO_CORRECTIONS)[7] == before[7]
 
 
 def test_equal_networks_stay_in_one_fold() -> None:
     graphs = networks(30) * 2
     matrix, measured = counted(graphs), latencies(small(), graphs)
     groups = [str(i % 30) for i in range(60)]
-    before = held_out(matrix, measured, NO_CORRECTIONS, groups=groups)
+    before = held_out_predictions(matrix, measured, NO_CORRECTIONS, groups=groups)
     measured[3] = measured[33] = 1e3
-    assert held_out(matrix, measured, NO_CORRECTIONS, groups=groups)[[3, 33]] == pytest.approx(before[[3, 33]])
+    assert held_out_predictions(matrix, measured, NO_CORRECTIONS, groups=groups)[[3, 33]] == pytest.approx(
+        before[[3, 33]]
+    )
 
 
 def test_scores_by_hand() -> None:
-    found = scores(numpy.array([1.0, 2.2, 3.6]), numpy.array([1.0, 2.0, 3.0]))
+    found = accuracy_metrics(numpy.array([1.0, 2.2, 3.6]), numpy.array([1.0, 2.0, 3.0]))
     assert found["spearman"] == found["kendall"] == 1
     assert found["mape_percent"] == 10
     assert (found["within_5_percent"], found["within_10_percent"]) == (0.3333, 0.3333)  # 2.2 / 2.0 is above 1.1
-    assert "spearman" not in scores(numpy.ones(3), numpy.array([1.0, 2.0, 3.0]))
+    assert "spearman" not in accuracy_metrics(numpy.ones(3), numpy.array([1.0, 2.0, 3.0]))
 
 
 def test_networks_beyond_what_was_measured_have_wider_intervals() -> None:
@@ -259,9 +272,9 @@ def test_networks_beyond_what_was_measured_have_wider_intervals() -> None:
     assert inside.latency_low_ms == pytest.approx(inside.latency_ms / 1.1)
     assert twice.latency_ms == inside.latency_ms
     assert twice.latency_high_ms == pytest.approx(inside.latency_ms * 1.1**2)
-    assert widened(1.1, 8.0, 2) == pytest.approx(1.1**5)
-    assert widened(2.0, 1e30, 10**6) == 100
-    assert widened(1e12, 1e30, 9) == 1e12
+    assert widen_interval(1.1, 8.0, 2) == pytest.approx(1.1**5)
+    assert widen_interval(2.0, 1e30, 10**6) == 100
+    assert widen_interval(1e12, 1e30, 9) == 1e12
 
 
 # -- kinds that were not measured --------------------------------------------------------------------------------------
@@ -285,10 +298,10 @@ def test_an_unseen_kind_is_priced_named_and_widens_the_interval() -> None:
     assert before.latency_high_ms == pytest.approx(before.latency_ms * 1.1)
 
 
-@pytest.mark.parametrize("name", [n for n, r in HARDWARE.items() if facts_of(n)["kind"] == "learned"])
+@pytest.mark.parametrize("name", [n for n, r in HARDWARE.items() if device_facts(n)["kind"] == "learned"])
 def test_no_shipped_device_runs_an_unseen_kind_for_nothing(name: str) -> None:
     model = load_hardware(name)
-    assert isinstance(model, LearnedModel)
+    assert isinstance(model, LinearModel)
     b = Builder()
     x = b.input((8, 16, 16))
     x = b.conv(b.act(x, "hswish"), 16, 3, groups=4)
@@ -305,15 +318,15 @@ def test_a_guess_takes_the_dearest_of_its_like() -> None:
         "conv:depthwise": (0.0, 50.0, 0.0, 0.0),
         "act:relu": (0.5, 0, 0, 0),
     }
-    assert guess_for("conv:regular", kinds) == guess_for("linear", kinds) == kinds["conv:pointwise"]
-    assert guess_for("conv:grouped", kinds) == (1.0, 50.0, 0.0, 0.0)
-    assert guess_for("act:hswish", kinds) == guess_for("softmax:1d", kinds) == kinds["act:relu"]
-    assert guess_for("add", kinds | {"act:relu": (0.0,) * 4}) == (1.0, 50.0, 0.0, 0.0)
-    assert guess_for("add", {}) == (0.0,) * len(FEATURES)
+    assert fallback_rates("conv:regular", kinds) == fallback_rates("linear", kinds) == kinds["conv:pointwise"]
+    assert fallback_rates("conv:grouped", kinds) == (1.0, 50.0, 0.0, 0.0)
+    assert fallback_rates("act:hswish", kinds) == fallback_rates("softmax:1d", kinds) == kinds["act:relu"]
+    assert fallback_rates("add", kinds | {"act:relu": (0.0,) * 4}) == (1.0, 50.0, 0.0, 0.0)
+    assert fallback_rates("add", {}) == (0.0,) * len(FEATURE_NAMES)
 
 
 def test_operations_that_the_device_cannot_run_are_named() -> None:
-    model = LearnedModel("m", 1, {"latency": Rates(0.1, KINDS)}, unsupported={"act:relu": "no such unit"})
+    model = LinearModel("m", 1, {"latency": Rates(0.1, KINDS)}, unsupported={"act:relu": "no such unit"})
     b = Builder()
     x = b.conv(b.input((3, 8, 8)), 8, 1)
     assert model.estimate(b.build(x)).unsupported_ops == ()
@@ -331,7 +344,9 @@ def test_the_rows_add_up_and_the_cut_of_a_graph_does_not_matter(name: str) -> No
         graph = space.graph(space.sample(rng))
         cost, again = model.estimate(graph), model.estimate(Graph.from_json(graph.to_json()))
         assert cost == again
-        assert sum(round(row.latency_ms * PARTS) for row in cost.breakdown()) == round(cost.latency_ms * PARTS)
+        assert sum(round(row.latency_ms * FIXED_POINT_SCALE) for row in cost.breakdown()) == round(
+            cost.latency_ms * FIXED_POINT_SCALE
+        )
         assert [row.index for row in cost.breakdown()][: len(graph.nodes)] == list(range(len(graph.nodes)))
         assert cost.peak_memory_kib is not None
         assert cost.weights_kib is not None
@@ -348,7 +363,7 @@ def test_dropping_the_memo_or_sending_the_model_away_changes_nothing(monkeypatch
 def test_energy_is_learned_and_summed_like_latency() -> None:
     graph = networks(1)[0]
     both = {"latency": Rates(0.4, KINDS), "energy": Rates(2.0, {k: tuple(7 * x for x in r) for k, r in KINDS.items()})}
-    cost = LearnedModel("m", 1, both).estimate(graph)
+    cost = LinearModel("m", 1, both).estimate(graph)
     assert cost.energy_mj == pytest.approx(2.0 + 7 * (cost.latency_ms - 0.4), abs=1e-6)
     assert small().estimate(graph).energy_mj is None
 
@@ -360,20 +375,18 @@ def test_a_written_device_file_gives_the_estimates_of_the_fit() -> None:
     graphs = networks(150, head=True)
     rng = numpy.random.default_rng(0)
     matrix = counted(graphs)
-    truth = LearnedModel("truth", 1, {"latency": Rates(0.4, KINDS | {"linear": (0.1, 0, 0, 0)})})
+    truth = LinearModel("truth", 1, {"latency": Rates(0.4, KINDS | {"linear": (0.1, 0, 0, 0)})})
     measured = latencies(truth, graphs) * numpy.exp(rng.normal(0, 0.05, len(graphs)))
-    out = held_out(matrix, measured)
-    rates = to_rates(fit(matrix, measured), matrix, interval_factor(out, measured))
-    learned = Learned(rates, scores(out, measured), ("",), measured, out)
-    text = toml_text(
-        Source('a "test" of it', "nobody \\ nowhere", {}, batch=4), {"latency": learned, "energy": learned}
+    out = held_out_predictions(matrix, measured)
+    rates = to_rates(fit_linear(matrix, measured), matrix, interval_factor(out, measured))
+    learned = FigureFit(rates, accuracy_metrics(out, measured), ("",), measured, out)
+    text = published_device_toml(
+        DeviceSource('a "test" of it', "nobody \\ nowhere", {}, batch=4), {"latency": learned, "energy": learned}
     )
     model = model_from_text(text, "mine", "mine.toml")
-    assert isinstance(model, LearnedModel)
+    assert isinstance(model, LinearModel)
     fresh = networks(30, seed=9, head=True)
-    assert latencies(model, fresh) == pytest.approx(
-        latencies(LearnedModel("m", 1, {"latency": rates}), fresh), rel=2e-3
-    )
+    assert latencies(model, fresh) == pytest.approx(latencies(LinearModel("m", 1, {"latency": rates}), fresh), rel=2e-3)
     assert model.rates["latency"].constant == rates.constant
     assert model.rates["energy"] == model.rates["latency"]
     cost = model.estimate(fresh[0])
@@ -407,8 +420,8 @@ spearman = 0.98
 
 def test_the_file_is_read_as_it_says() -> None:
     model = model_from_text(FILE, "f", "f.toml")
-    assert isinstance(model, LearnedModel)
-    assert (model.version, model.reading, model.unsupported) == (
+    assert isinstance(model, LinearModel)
+    assert (model.version, model.executed_graph, model.unsupported) == (
         2,
         "as written",
         {"act:hswish": "the compiler refuses it"},
@@ -480,9 +493,9 @@ def test_a_learned_file_that_is_wrong_says_where(old: str, new: str, message: st
 def test_operations_are_counted_as_often_as_they_occur() -> None:
     graph = networks(1, seed=4)[0]
     made = [
-        operation_of(node, figures, tuple(graph.nodes[i].shape for i in node.inputs))
+        operation_features(node, figures, tuple(graph.nodes[i].shape for i in node.inputs))
         for node, figures in zip(graph.nodes, graph.figures(), strict=True)
     ]
-    counts = Operations().of(graph)
+    counts = OperationCounter().of(graph)
     assert sorted(o for o in made if o is not None) == sorted(counts.elements())
     assert made[0] is None  # the input

@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from search_spaces.catalog import load_network, load_space, network_space
-from search_spaces.families.leyolo import scaled
+from search_spaces.families.leyolo import scale_width
 from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import to_module
 from search_spaces.space.genotype import GenotypeError, SpaceError
@@ -214,7 +214,7 @@ def test_every_layer_has_its_published_shape(name: str, facts: dict[str, Any]) -
      (576, 1.33, 768), (864, 1.33, 768), (576, 1.0, 576), (577, 1.0, 576), (16, 0.5, 8), (17, 1.0, 24), (1, 0.1, 8)],
 )  # fmt: skip
 def test_widths_are_capped_and_rounded_up(channels: int, multiple: float, width: int) -> None:
-    assert scaled(channels, multiple) == width
+    assert scale_width(channels, multiple) == width
 
 
 # -- the same network from the tables alone, in plain PyTorch ----------------------------------------------------------

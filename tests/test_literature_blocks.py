@@ -37,7 +37,7 @@ from search_spaces.blocks.volumetric import (
 )
 from search_spaces.catalog import load_network
 from search_spaces.graph.builder import Builder, Tensor
-from search_spaces.graph.cuts import bytes_across, narrowest_cut, separators
+from search_spaces.graph.cuts import bytes_across, narrowest_cut, separator_cuts
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError, Shape
 from search_spaces.pytorch.module import GraphModule, to_module
@@ -578,7 +578,7 @@ def bypass(b: Builder, x: Tensor) -> dict[str, Tensor]:
 
 def test_a_cut_beside_a_residual_carries_both() -> None:
     graph = built((3, 8, 8), bypass)
-    assert [cut.node for cut in separators(graph)] == [1, 7]
+    assert [cut.node for cut in separator_cuts(graph)] == [1, 7]
     assert bytes_across(graph) == 4 * 4 * 64
     assert bytes_across(graph, 0) == 4 * 3 * 64
     assert bytes_across(graph, 4) == 4 * (4 * 64 + 2 * 16)
@@ -594,7 +594,7 @@ def test_outputs_that_the_device_makes_cross_too() -> None:
         return {"early": early, "late": classifier(b, b.conv(z, 8, 3), 10)}
 
     graph = built((3, 8, 8), network)
-    assert [graph.nodes[cut.node].shape for cut in separators(graph)] == [(4, 8, 8)]
+    assert [graph.nodes[cut.node].shape for cut in separator_cuts(graph)] == [(4, 8, 8)]
     narrow = next(i for i, node in enumerate(graph.nodes) if node.shape == (1, 5, 5))
     assert bytes_across(graph, narrow) == 4 * (25 + 5)
 
@@ -635,13 +635,13 @@ def test_separators_are_the_dominators_of_the_end(program: Any) -> None:
     graph = run(program)
     if any(graph.nodes[index].op in ("zero", "input") for _, index in graph.outputs):
         return  # nothing to cut
-    assert {cut.node for cut in separators(graph)} == dominators_of_the_end(graph)
+    assert {cut.node for cut in separator_cuts(graph)} == dominators_of_the_end(graph)
 
 
 @pytest.mark.parametrize("name", ["mobiledet_cpu", "mobilenet_v2"])
 def test_separators_of_published_networks(name: str) -> None:
     graph = load_network(name)
-    assert {cut.node for cut in separators(graph)} == dominators_of_the_end(graph)
+    assert {cut.node for cut in separator_cuts(graph)} == dominators_of_the_end(graph)
 
 
 # -- all of them -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.devices.device import CannotRun, DeviceError, Measurement
+from evaluators.devices.device import CannotRun, DeviceError, LatencyMeasurement
 from hardware_models.catalog import load_hardware
 from hardware_models.device_file.number_format import number_format_of
 from nas.cli.main import main
@@ -26,12 +26,12 @@ class StandIn:
         self.closed = False
         self._refuses = refuses
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         self.asked += 1
         if self.asked % self._refuses == 0:
             raise CannotRun("no room")
         ms = graph.macs / 1e6
-        return Measurement(ms, 0.1, ms, ms, 5, "measured:stand-in")
+        return LatencyMeasurement(ms, 0.1, ms, ms, 5, "measured:stand-in")
 
     def close(self) -> None:
         self.closed = True

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from search_spaces.catalog import load_network, load_space, network_space
 from search_spaces.families.mobilenetv4 import (
+    ATTENTION_HEADS,
     EXPANSIONS,
-    HEADS,
     KERNELS,
     KEY_DIMS,
     KV_STRIDES,
@@ -407,7 +407,7 @@ def expected_size(
     k, e = len(kernels), len(expansions)
     first = (k * (k + 1) + k) * e  # a kernel behind the expansion, or else one before it
     uib = (k + 1) ** 2 * e
-    attention = len(HEADS) * len(KEY_DIMS) * len(KV_STRIDES) if hybrid else 0
+    attention = len(ATTENTION_HEADS) * len(KEY_DIMS) * len(KV_STRIDES) if hybrid else 0
 
     def stage(depths: Any, other: int) -> int:
         return sum(first * other ** (n - 1) for n in depths)

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 import nas
 from nas.candidates.pareto import front, hypervolume
-from nas.searchers.auto import SWITCH, AutoSearch
+from nas.searchers.auto import MAX_GP_OBSERVATIONS, AutoSearch
 from nas.searchers.catalog import make_searcher
 from nas.searchers.choice_space import FlatSpace
 from nas.searchers.evolution import AgingEvolution
 from nas.searchers.nsga2 import Nsga2
-from nas.searchers.protocol import Free, Outcome
+from nas.searchers.protocol import KnownFeatures, Outcome
 from nas.searchers.surrogates.acquisition import (
-    Bend,
+    LogTailTransform,
     expected_hypervolume_improvement,
     expected_improvement,
     scalarised_improvement,
@@ -32,8 +32,8 @@ from nas.searchers.surrogates.bayesian import BayesianSearch
 from nas.searchers.surrogates.encoding import Encoder, standardised
 from nas.searchers.surrogates.gaussian_process import GaussianProcess, Hyperparameters, distances, fit_hyperparameters
 from nas.searchers.surrogates.graph_features import GRAPH_FEATURES, graph_counts
-from nas.searchers.surrogates.model_based import Point, PointModel, Seen
-from nas.searchers.surrogates.tree_ensemble import PredictorSearch
+from nas.searchers.surrogates.model_based import EncodedPoint, ObservedPoint, SurrogateModel
+from nas.searchers.surrogates.tree_ensemble import TreeEnsembleSearch
 from search_spaces.registry import UnknownName
 from search_spaces.space.genotype import Genotype
 from tests.fakes import CountingEvaluator, small_space
@@ -149,11 +149,11 @@ def test_scalarisations_add_up_to_the_hypervolume() -> None:
 
 def test_the_worst_tail_is_drawn_in_and_keeps_its_order() -> None:
     losses = np.array([0.0, 1, 2, 3, 4, 5, 6, 100, 1000])[:, None]
-    bent = Bend(losses)(losses)[:, 0]
+    bent = LogTailTransform(losses)(losses)[:, 0]
     assert bent[:7] == pytest.approx(losses[:7, 0])
     assert (np.diff(bent) > 0).all()
     assert bent[-1] < 30
-    assert Bend(losses).column(np.array([100.0]), 0) == pytest.approx(bent[7])
+    assert LogTailTransform(losses).column(np.array([100.0]), 0) == pytest.approx(bent[7])
 
 
 # -- searches ----------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _quality(genotype: Genotype) -> float:
 
 def _until_best(name: str, seed: int, **options: object) -> int:
     best = min(_quality(genotype) for genotype in SPACE.enumerate())
-    searcher = make_searcher(name, SPACE, random.Random(seed), look=_plain, **options)  # type: ignore[arg-type]
+    searcher = make_searcher(name, SPACE, random.Random(seed), featurize=_plain, **options)  # type: ignore[arg-type]
     seen = set()
     while True:
         genotype = searcher.ask()
@@ -180,8 +180,8 @@ def _until_best(name: str, seed: int, **options: object) -> int:
         searcher.tell(Outcome(genotype, (loss,)))
 
 
-def _plain(genotype: Genotype) -> Free:
-    return Free(genotype.to_json())
+def _plain(genotype: Genotype) -> KnownFeatures:
+    return KnownFeatures(genotype.to_json())
 
 
 @pytest.mark.parametrize(("name", "most"), [("gp", 50), ("predictor", 150)])
@@ -192,12 +192,12 @@ def test_models_find_the_best_of_1024_soon(name: str, most: int) -> None:
 def test_a_free_objective_is_known_exactly() -> None:
     """Of networks of one expected quality, the one whose latency is known to be least comes first."""
 
-    def look(genotype: Genotype) -> Free:
-        return Free(genotype.to_json(), (), (None, float(sum(int(str(v)) for v in genotype.values()))))
+    def featurize(genotype: Genotype) -> KnownFeatures:
+        return KnownFeatures(genotype.to_json(), (), (None, float(sum(int(str(v)) for v in genotype.values()))))
 
     fronts = []
     for known in (False, True):
-        searcher = BayesianSearch(SPACE, random.Random(0), look=look if known else _plain)  # type: ignore[arg-type]
+        searcher = BayesianSearch(SPACE, random.Random(0), featurize=featurize if known else _plain)  # type: ignore[arg-type]
         losses = []
         for _ in range(40):
             genotype = searcher.ask()
@@ -208,10 +208,10 @@ def test_a_free_objective_is_known_exactly() -> None:
 
 
 def test_what_is_over_a_limit_is_not_asked_for_where_it_is_free() -> None:
-    def look(genotype: Genotype) -> Free:
-        return Free(genotype.to_json(), excess=float(genotype["choice0"] == 0))
+    def featurize(genotype: Genotype) -> KnownFeatures:
+        return KnownFeatures(genotype.to_json(), constraint_violation=float(genotype["choice0"] == 0))
 
-    searcher = BayesianSearch(SPACE, random.Random(1), look=look)  # type: ignore[arg-type]
+    searcher = BayesianSearch(SPACE, random.Random(1), featurize=featurize)  # type: ignore[arg-type]
     for _ in range(40):
         genotype = searcher.ask()
         assert genotype["choice0"] != 0
@@ -219,24 +219,26 @@ def test_what_is_over_a_limit_is_not_asked_for_where_it_is_free() -> None:
 
 
 def test_equal_networks_are_asked_for_once() -> None:
-    def look(genotype: Genotype) -> Free:
-        return Free("".join(str(v) for name, v in genotype.items() if name != "choice4"))
+    def featurize(genotype: Genotype) -> KnownFeatures:
+        return KnownFeatures("".join(str(v) for name, v in genotype.items() if name != "choice4"))
 
-    searcher = BayesianSearch(SPACE, random.Random(1), look=look)  # type: ignore[arg-type]
+    searcher = BayesianSearch(SPACE, random.Random(1), featurize=featurize)  # type: ignore[arg-type]
     keys = []
     for _ in range(60):
         genotype = searcher.ask()
-        keys.append(look(genotype).key)
+        keys.append(featurize(genotype).key)
         searcher.tell(Outcome(genotype, (_quality(genotype),)))
     assert len(set(keys)) == 60
 
 
-def _searched(losses: Callable[[Genotype], tuple[float, ...]], asks: int, excess: float = 0.0) -> tuple[list[int], int]:
+def _searched(
+    losses: Callable[[Genotype], tuple[float, ...]], asks: int, constraint_violation: float = 0.0
+) -> tuple[list[int], int]:
     """How many observations each model was made of, and how many distinct genotypes were asked for."""
-    searcher = BayesianSearch(SPACE, random.Random(2), look=_plain)  # type: ignore[arg-type]
+    searcher = BayesianSearch(SPACE, random.Random(2), featurize=_plain)  # type: ignore[arg-type]
     make_model, sizes, asked = searcher._make_model, [], set()
 
-    def spy(seen: Sequence[Seen], pending: Sequence[Point]) -> PointModel:
+    def spy(seen: Sequence[ObservedPoint], pending: Sequence[EncodedPoint]) -> SurrogateModel:
         sizes.append(len(seen))
         return make_model(seen, pending)
 
@@ -244,7 +246,7 @@ def _searched(losses: Callable[[Genotype], tuple[float, ...]], asks: int, excess
     for number in range(asks):
         genotype = searcher.ask()
         asked.add(genotype)
-        searcher.tell(Outcome(genotype, losses(genotype), excess if number % 4 else 0.0))
+        searcher.tell(Outcome(genotype, losses(genotype), constraint_violation if number % 4 else 0.0))
     return sizes, len(asked)
 
 
@@ -261,26 +263,26 @@ def test_where_nothing_is_expected_any_more_a_search_begins_again() -> None:
 def test_with_several_objectives_or_where_limits_are_mostly_broken_a_search_goes_on() -> None:
     for sizes, _ in (
         _searched(lambda genotype: (_quality(genotype), float(int(str(genotype["choice1"])))), 80),
-        _searched(lambda genotype: (_quality(genotype),), 150, excess=1.0),
+        _searched(lambda genotype: (_quality(genotype),), 150, constraint_violation=1.0),
     ):
         assert all(after > before for before, after in pairwise(sizes))
 
 
 def test_auto_chooses_by_what_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def free(genotype: Genotype) -> Free:
-        return Free(genotype.to_json(), (), (1.0, 2.0))
+    def free(genotype: Genotype) -> KnownFeatures:
+        return KnownFeatures(genotype.to_json(), (), (1.0, 2.0))
 
     rng = random.Random(0)
-    assert isinstance(AutoSearch(SPACE, rng, look=_plain)._inner, BayesianSearch)  # type: ignore[arg-type]
-    assert isinstance(AutoSearch(SPACE, rng, look=free, objectives=2)._inner, Nsga2)  # type: ignore[arg-type]
-    assert isinstance(AutoSearch(SPACE, rng, look=free, objectives=1)._inner, AgingEvolution)  # type: ignore[arg-type]
-    assert SWITCH == 1000
+    assert isinstance(AutoSearch(SPACE, rng, featurize=_plain)._inner, BayesianSearch)  # type: ignore[arg-type]
+    assert isinstance(AutoSearch(SPACE, rng, featurize=free, objectives=2)._inner, Nsga2)  # type: ignore[arg-type]
+    assert isinstance(AutoSearch(SPACE, rng, featurize=free, objectives=1)._inner, AgingEvolution)  # type: ignore[arg-type]
+    assert MAX_GP_OBSERVATIONS == 1000
     monkeypatch.setattr("nas.searchers.auto.SWITCH", 20)
-    searcher = AutoSearch(SPACE, rng, look=_plain)  # type: ignore[arg-type]
+    searcher = AutoSearch(SPACE, rng, featurize=_plain)  # type: ignore[arg-type]
     for _ in range(25):
         genotype = searcher.ask()
         searcher.tell(Outcome(genotype, (_quality(genotype),)))
-    assert isinstance(searcher._inner, PredictorSearch)
+    assert isinstance(searcher._inner, TreeEnsembleSearch)
     assert len(searcher._inner._seen) == 25
 
 

@@ -24,9 +24,9 @@ from search_spaces.registry import UnknownName
         ("peak_activation_bytes<=1MiB", "peak_activation_bytes", 2.0**20, False),
     ],
 )
-def test_limits_are_read_with_their_units(text: str, metric: str, bound: float, least: bool) -> None:
+def test_limits_are_read_with_their_units(text: str, metric: str, bound: float, at_least: bool) -> None:
     limit = Limit.parse(text)
-    assert (limit.metric, limit.least) == (metric, least)
+    assert (limit.metric, limit.at_least) == (metric, at_least)
     assert limit.bound == pytest.approx(bound)
     assert Limit.parse(str(limit)) == limit
 
@@ -45,9 +45,9 @@ def test_an_unknown_metric_is_answered_with_the_nearest() -> None:
 
 
 def test_excess_is_the_share_by_which_a_limit_is_broken() -> None:
-    assert Limit("latency_ms", 4.0).excess({"latency_ms": 5.0}) == 0.25
-    assert Limit("latency_ms", 4.0).excess({"latency_ms": 4.0}) == 0.0
-    assert Limit("macs", 4.0, least=True).excess({"macs": 3.0}) == 0.25
+    assert Limit("latency_ms", 4.0).constraint_violation({"latency_ms": 5.0}) == 0.25
+    assert Limit("latency_ms", 4.0).constraint_violation({"latency_ms": 4.0}) == 0.0
+    assert Limit("macs", 4.0, at_least=True).constraint_violation({"macs": 3.0}) == 0.25
 
 
 def test_a_mapping_of_limits_means_at_most() -> None:

@@ -23,7 +23,7 @@ from search_spaces.pytorch.from_module.recording import record
 from search_spaces.pytorch.module import to_module
 from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 from search_spaces.space.space import Space
-from search_spaces.tasks import space_for
+from search_spaces.tasks import space_for_task
 from tests.opened_modules import Fixed, MobileNet, ResNet, Transformer
 
 SMALL = (3, 32, 32)
@@ -257,7 +257,7 @@ def test_a_transformer_is_rebuilt_at_another_scale() -> None:
 
 
 def test_other_heads_go_on_the_module() -> None:
-    space = space_for(space_of(ResNet(), RESNET, (3, 64, 64)), "detect")
+    space = space_for_task(space_of(ResNet(), RESNET, (3, 64, 64)), "detect")
     graph = space.with_options(width=0.5, image_size=96, num_classes=10).graph(original(space))
     assert graph.output_shapes["box0"][0] == 12
     assert graph.input_shape == (3, 96, 96)

@@ -21,7 +21,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.hashing.probe import ProbeError, ProbeKey, probe_callable, probe_module, probe_optimizer, probe_program, same
+from nas.hashing.probe import (
+    ProbeError,
+    ProbeKey,
+    probe_callable,
+    probe_module,
+    probe_optimizer,
+    probe_program,
+    same_key,
+)
 
 ROOT = Path(__file__).parent.parent
 IMAGE = (4, 4, 4)
@@ -202,14 +210,14 @@ DIFFERENT: dict[str, tuple[Builder, Builder]] = {
 @pytest.mark.parametrize("name", EQUAL)
 def test_what_computes_the_same_has_one_key(name: str) -> None:
     x, y = (key(build()) for build in EQUAL[name])
-    assert same(x, y)
-    assert same(y, x)
+    assert same_key(x, y)
+    assert same_key(y, x)
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_what_computes_something_else_has_another_key(name: str) -> None:
     x, y = (key(build()) for build in DIFFERENT[name])
-    assert not same(x, y)
+    assert not same_key(x, y)
     assert x.text != y.text
     assert x.alternate != y.alternate
 
@@ -371,7 +379,7 @@ def test_the_module_and_all_random_states_stay_as_they_were() -> None:
     assert (numpy.random.get_state()[1] == states[1]).all()  # type: ignore[index]
     assert torch.equal(torch.get_rng_state(), states[2])
     assert torch.get_default_dtype() == torch.float32
-    assert same(key(module), key(module.eval()))
+    assert same_key(key(module), key(module.eval()))
 
 
 def test_weights_are_not_part_of_a_key_but_constants_are() -> None:
@@ -381,12 +389,12 @@ def test_weights_are_not_part_of_a_key_but_constants_are() -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
-    assert same(first, key(module))
+    assert same_key(first, key(module))
     scale = Net(lambda n, x: x * n.scale)
     scale.register_buffer("scale", torch.tensor(2.0))
     other = Net(lambda n, x: x * n.scale)
     other.register_buffer("scale", torch.tensor(3.0))
-    assert not same(key(scale), key(other))
+    assert not same_key(key(scale), key(other))
 
 
 @pytest.mark.parametrize(
@@ -448,33 +456,33 @@ def test_modules_of_many_kinds_have_repeatable_keys(module: nn.Module, shape: tu
 
 
 def test_depthwise_convolutions_are_computed_as_torch_does() -> None:
-    from nas.hashing.probe.parameter_fill import depthwise
+    from nas.hashing.probe.parameter_fill import depthwise_conv2d
 
     x, weight, bias = torch.randn(2, 6, 9, 7), torch.randn(6, 1, 3, 2), torch.randn(6)
     for stride, padding, dilation in ((1, 0, 1), ((2, 1), (1, 2), (2, 1)), (3, 2, 1)):
         named = {"input": x, "weight": weight, "bias": bias, "groups": 6}
         named |= {"stride": stride, "padding": padding, "dilation": dilation}
-        torch.testing.assert_close(depthwise(named), F.conv2d(**named))
+        torch.testing.assert_close(depthwise_conv2d(named), F.conv2d(**named))
 
 
 def test_integer_inputs_and_positions_of_nan_are_read() -> None:
     tokens = torch.tensor([[0, 1, 2], [2, 2, 1]])
     embedding = probe_module(nn.Embedding(3, 4), [tokens])
-    assert not same(embedding, probe_module(nn.Embedding(3, 4), [tokens.flip(0)]))
+    assert not same_key(embedding, probe_module(nn.Embedding(3, 4), [tokens.flip(0)]))
     roots = [key(Net(lambda n, x, s=s: torch.sqrt(s * n.a(x)), a=conv())) for s in (1, -1)]
-    assert not same(*roots)
+    assert not same_key(*roots)
     assert all(math.isfinite(v) for root in roots for v in root.values)
 
 
 def test_values_that_straddle_a_border_of_one_grid_stay_the_same() -> None:
-    from nas.hashing.probe.key import key_of
+    from nas.hashing.probe.key import probe_key_of
 
     for base in numpy.exp(numpy.arange(-3, 3) * 1e-6 + 1e-15):  # on the borders of the first grid, or nearly
-        x, y = (key_of("test", (), [base * (1 + e), 2.0, 0.0, -1e-9]) for e in (-1e-14, 1e-14))
-        assert same(x, y)
-    assert not same(key_of("test", (), [1.0]), key_of("test", (), [1.0 + 1e-5]))
-    assert not same(key_of("test", (), [1.0]), key_of("other", (), [1.0]))
-    assert key_of("test", (), [1.0]).text.startswith("probe-1:")
+        x, y = (probe_key_of("test", (), [base * (1 + e), 2.0, 0.0, -1e-9]) for e in (-1e-14, 1e-14))
+        assert same_key(x, y)
+    assert not same_key(probe_key_of("test", (), [1.0]), probe_key_of("test", (), [1.0 + 1e-5]))
+    assert not same_key(probe_key_of("test", (), [1.0]), probe_key_of("other", (), [1.0]))
+    assert probe_key_of("test", (), [1.0]).text.startswith("probe-1:")
 
 
 # -- callables --------------------------------------------------------------------------------------------------------
@@ -510,22 +518,22 @@ OTHER_CALLABLES: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
 @pytest.mark.parametrize("pair", range(len(SAME_CALLABLES)))
 def test_callables_that_compute_the_same_have_one_key(pair: int) -> None:
     x, y = map(probe_callable, SAME_CALLABLES[pair])
-    assert same(x, y)
+    assert same_key(x, y)
 
 
 @pytest.mark.parametrize("pair", range(len(OTHER_CALLABLES)))
 def test_callables_that_compute_something_else_differ(pair: int) -> None:
     x, y = map(probe_callable, OTHER_CALLABLES[pair])
-    assert not same(x, y)
+    assert not same_key(x, y)
 
 
 def test_callables_take_described_inputs_and_may_change_them() -> None:
     def scale(x: Any) -> None:
         x *= 3
 
-    assert same(probe_callable(lambda *a: a[0] @ a[1], [(2, 3), (3,)]), probe_callable(numpy.dot, [(2, 3), (3,)]))
-    assert same(probe_callable(scale), probe_callable(lambda x: [x * 3]))
-    assert same(probe_callable(lambda x, s: x * s, [(3,), ()]), probe_callable(lambda x, s: s * x, [(3,), ()]))
+    assert same_key(probe_callable(lambda *a: a[0] @ a[1], [(2, 3), (3,)]), probe_callable(numpy.dot, [(2, 3), (3,)]))
+    assert same_key(probe_callable(scale), probe_callable(lambda x: [x * 3]))
+    assert same_key(probe_callable(lambda x, s: x * s, [(3,), ()]), probe_callable(lambda x, s: s * x, [(3,), ()]))
     with pytest.raises(ProbeError, match="describe its `inputs`"):
         probe_callable(lambda *a: a)
 
@@ -567,15 +575,15 @@ def test_programs_are_told_apart_by_their_errors() -> None:
         return float(state["y"])
 
     first = probe_program(start, guess, step_by(0.1))
-    assert same(first, probe_program(start, same_guess, step_by(0.1)))
-    assert not same(first, probe_program(start, guess, step_by(0.2)))
-    assert not same(first, probe_program(start, guess, lambda state: None))
-    assert not same(first, probe_program(start, peek, step_by(0.1)))
+    assert same_key(first, probe_program(start, same_guess, step_by(0.1)))
+    assert not same_key(first, probe_program(start, guess, step_by(0.2)))
+    assert not same_key(first, probe_program(start, guess, lambda state: None))
+    assert not same_key(first, probe_program(start, peek, step_by(0.1)))
     nan, inf = (probe_program(start, lambda s, v=v: v, lambda s: None) for v in (math.nan, math.inf))
-    assert not same(nan, inf)
+    assert not same_key(nan, inf)
     assert nan.values == ()
     drawn = [probe_program(start, lambda s: s["w"] @ s["x"] + random.gauss(0, 1), step_by(0.1)) for _ in range(2)]
-    assert same(*drawn)
+    assert same_key(*drawn)
 
 
 # -- optimisers -------------------------------------------------------------------------------------------------------
@@ -597,9 +605,9 @@ def test_optimizers_are_told_apart_by_their_moves() -> None:
         return probe_optimizer(lambda p: kind(p, **more))
 
     sgd = law(torch.optim.SGD, lr=0.1, momentum=0)
-    assert same(sgd, probe_optimizer(lambda p: ByHand(p, 0.1)))
+    assert same_key(sgd, probe_optimizer(lambda p: ByHand(p, 0.1)))
     adam = law(torch.optim.Adam, lr=1e-3)
-    assert same(adam, law(torch.optim.AdamW, lr=1e-3, weight_decay=0))
+    assert same_key(adam, law(torch.optim.AdamW, lr=1e-3, weight_decay=0))
     others = [
         law(torch.optim.SGD, lr=0.11),
         law(torch.optim.SGD, lr=0.1, momentum=0.9),

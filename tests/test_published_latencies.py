@@ -17,32 +17,32 @@ from hardware_models.catalog import HARDWARE, device_path, load_hardware, model_
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.linear import fit_sparse_devices as few
 from hardware_models.linear import prior as few_rows
-from hardware_models.linear.fit import Operations
-from hardware_models.linear.model import LearnedModel
-from hardware_models.linear.prior import FewRowsModel, Prior, Sample
+from hardware_models.linear.fit import OperationCounter
+from hardware_models.linear.model import LinearModel
+from hardware_models.linear.prior import FitSample, LinearPriorModel, RatePrior
 from hardware_models.measured.datasets import note10, pixel1, v100
-from hardware_models.measured.prediction_error import scores
+from hardware_models.measured.prediction_error import accuracy_metrics
 from hardware_models.measured.published_latencies import (
-    EXCLUDED,
-    NOT_BUILT,
-    PUBLISHED,
-    SETTINGS,
+    DEVICE_COLUMNS,
+    EXCLUDED_LATENCIES,
+    PUBLISHED_NETWORKS,
+    UNBUILDABLE_NETWORKS,
     family,
-    published_rows,
+    published_latencies,
 )
 from search_spaces.catalog import load_network
 from search_spaces.graph.graph import Graph
 from search_spaces.published.networks import networks
 
 RESULTS = Path(__file__).parent.parent / "results" / "published_devices.csv"
-NETWORK_DEVICES = [name for name in few.PLANS if not name.startswith("v100_")]
+NETWORK_DEVICES = [name for name in few.SPARSE_DEVICES if not name.startswith("v100_")]
 ANALYTIC = ("coral_usb", "coral_devboard", "pixel4_edgetpu", "pixel6_edgetpu")
 SIX = ("mobilenet_v1", "mobilenet_v2", "resnet18", "squeezenet1_1", "mobiledet_edgetpu", "shufflenet_v2_x1_0")
 
 
 @pytest.fixture(scope="module")
-def counter() -> Operations:
-    return Operations()
+def counter() -> OperationCounter:
+    return OperationCounter()
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +74,21 @@ def test_families_are_networks_of_one_design(network: str, expected: str) -> Non
 
 def test_every_line_of_the_table_is_a_network_or_has_a_reason(shared: Callable[[str], Path]) -> None:
     table = shared("data/published_tables/published_latency.csv")
-    patterns = [pattern for key in NOT_BUILT for pattern in key.split(", ")]
+    patterns = [pattern for key in UNBUILDABLE_NETWORKS for pattern in key.split(", ")]
     with table.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     for line in lines:
         left_out = any(fnmatch(line[column], p) for column in ("model", "device") for p in patterns)
-        assert (line["model"] in PUBLISHED) != left_out, line
-    settings = set(SETTINGS) | {"pixel4_dsp", "pixel4_edgetpu", "pixel6_edgetpu"}
-    mapped = sum(len(published_rows(table, device)) for device in settings)
+        assert (line["model"] in PUBLISHED_NETWORKS) != left_out, line
+    settings = set(DEVICE_COLUMNS) | {"pixel4_dsp", "pixel4_edgetpu", "pixel6_edgetpu"}
+    mapped = sum(len(published_latencies(table, device)) for device in settings)
     built = [
-        x for x in lines if x["model"] in PUBLISHED and not (x["precision"] == "uint8" and "large_core" in x["runtime"])
+        x
+        for x in lines
+        if x["model"] in PUBLISHED_NETWORKS and not (x["precision"] == "uint8" and "large_core" in x["runtime"])
     ]
     # Three rows in int8 stand alone on their device; rows from elsewhere: 2 Pixel 4, 1 Xavier, 9 DSP
-    assert mapped == len(built) - len(EXCLUDED) + 12
+    assert mapped == len(built) - len(EXCLUDED_LATENCIES) + 12
 
 
 def test_the_input_column_sets_the_size_where_the_network_has_many(tmp_path: Path) -> None:
@@ -99,87 +101,87 @@ def test_the_input_column_sets_the_size_where_the_network_has_many(tmp_path: Pat
         "a,efficientnet_edgetpu_s,,int8,desktop_cpu_xeon,tflite,5431\n",
         encoding="utf-8",
     )
-    (row,) = published_rows(table, "pixel3_cpu4")
+    (row,) = published_latencies(table, "pixel3_cpu4")
     assert row.graph.input_shape == (3, 96, 96)
     assert row.latency_ms == 2
-    assert [r.latency_ms for r in published_rows(table, "pixel3_cpu4_int8")] == [1]
-    (detector,) = published_rows(table, "coral_usb")
+    assert [r.latency_ms for r in published_latencies(table, "pixel3_cpu4_int8")] == [1]
+    (detector,) = published_latencies(table, "coral_usb")
     assert detector.graph.input_shape == (3, 300, 300)
     assert detector.host_scores == 1917 * 91
-    assert published_rows(table, "coral_desktop_cpu") == []
+    assert published_latencies(table, "coral_desktop_cpu") == []
     table.write_text("source,model,input,device,latency_ms\na,mobilenet_v2_0.5,big,mine,2\n", encoding="utf-8")
     with pytest.raises(HardwareError, match=r"table\.csv:2: no measurement"):
-        published_rows(table, "mine")
+        published_latencies(table, "mine")
 
 
 # -- the fit ---------------------------------------------------------------------------------------------------------
 
 
-def _samples(counter: Operations, prior: Prior, unknowns: dict[str, float]) -> list[Sample]:
-    blank = [few_rows.sample(counter, load_network(name), 1.0, name) for name in SIX]
+def _samples(counter: OperationCounter, prior: RatePrior, unknowns: dict[str, float]) -> list[FitSample]:
+    blank = [few_rows.network_sample(counter, load_network(name), 1.0, name) for name in SIX]
     values = few_rows.predict(blank, prior, unknowns)
-    return [Sample(s.counts, float(v), s.group) for s, v in zip(blank, values, strict=True)]
+    return [FitSample(s.counts, float(v), s.group) for s, v in zip(blank, values, strict=True)]
 
 
-def test_a_processor_at_another_speed_is_found_from_two_networks(counter: Operations) -> None:
-    prior = few.PRIORS["processor"]
+def test_a_processor_at_another_speed_is_found_from_two_networks(counter: OperationCounter) -> None:
+    prior = few.RATE_PRIORS["processor"]
     truth = {name: 3.7 * median for name, median in prior.medians.items()}
     samples = _samples(counter, prior, truth)
-    found = few_rows.fit_rates(samples[:2], prior)
+    found = few_rows.fit_rates_with_prior(samples[:2], prior)
     assert few_rows.predict(samples, prior, found) == pytest.approx([s.latency_ms for s in samples], rel=0.03)
 
 
-def test_rates_that_differ_from_the_prior_are_found(counter: Operations) -> None:
-    prior = few.PRIORS["processor"]
+def test_rates_that_differ_from_the_prior_are_found(counter: OperationCounter) -> None:
+    prior = few.RATE_PRIORS["processor"]
     truth = {**prior.medians, "depthwise": 900.0, "regular": 40.0}
     samples = _samples(counter, prior, truth)
-    found = few_rows.fit_rates(samples, prior)
+    found = few_rows.fit_rates_with_prior(samples, prior)
     assert found["depthwise"] / found["regular"] > 3 * prior.medians["depthwise"] / prior.medians["regular"]
     assert few_rows.predict(samples, prior, found) == pytest.approx([s.latency_ms for s in samples], rel=0.05)
 
 
-def test_a_network_that_is_left_out_does_not_move_its_own_prediction(counter: Operations) -> None:
-    prior = few.PRIORS["processor"]
+def test_a_network_that_is_left_out_does_not_move_its_own_prediction(counter: OperationCounter) -> None:
+    prior = few.RATE_PRIORS["processor"]
     samples = _samples(counter, prior, dict(prior.medians))
-    wrong = [Sample(s.counts, s.latency_ms * (10 if s.group == SIX[0] else 1), s.group) for s in samples]
-    before = few_rows.held_out(samples, prior, SIX)
-    after = few_rows.held_out(wrong, prior, SIX)
+    wrong = [FitSample(s.counts, s.latency_ms * (10 if s.group == SIX[0] else 1), s.group) for s in samples]
+    before = few_rows.held_out_predictions(samples, prior, SIX)
+    after = few_rows.held_out_predictions(wrong, prior, SIX)
     assert after[0] == pytest.approx(before[0])
     assert after[1] > before[1] * 1.01
     with pytest.raises(ValueError, match="no measurements but those of all"):
-        few_rows.held_out(samples, prior, ["all"] * len(samples))
+        few_rows.held_out_predictions(samples, prior, ["all"] * len(samples))
     with pytest.raises(ValueError, match="there are no measurements"):
-        few_rows.fit_rates([], prior)
+        few_rows.fit_rates_with_prior([], prior)
 
 
 def test_parts_have_no_share_in_the_time_of_an_inference() -> None:
-    prior = Prior({**few.PRIORS["processor"].medians, "base": 1000.0})
-    counts: Counter[few_rows.Operation] = Operations().of(pixel1.convolution(28, 16, 32))
-    whole, part = Sample(counts, 1.0, "a"), Sample(counts, 1.0, "a", part=True)
+    prior = RatePrior({**few.RATE_PRIORS["processor"].medians, "base": 1000.0})
+    counts: Counter[few_rows.OperationFeatures] = OperationCounter().of(pixel1.convolution(28, 16, 32))
+    whole, part = FitSample(counts, 1.0, "a"), FitSample(counts, 1.0, "a", part=True)
     one, other = few_rows.predict([whole, part], prior, prior.medians)
     assert one - other == pytest.approx(1000.0)
 
 
 def test_the_coverage_of_equal_errors_is_whole_and_of_one_outlier_is_not() -> None:
     measured = numpy.ones(10)
-    assert few_rows.coverage(numpy.full(10, 1.1), measured) == 1
+    assert few_rows.jackknife_coverage(numpy.full(10, 1.1), measured) == 1
     outlier = numpy.full(10, 1.1)
     outlier[3] = 2.0
-    assert few_rows.coverage(outlier, measured) == pytest.approx(0.9)
+    assert few_rows.jackknife_coverage(outlier, measured) == pytest.approx(0.9)
 
 
-def test_what_a_runtime_folds_costs_nothing_and_a_written_file_says_the_same(counter: Operations) -> None:
-    prior = few.PRIORS["processor"]
+def test_what_a_runtime_folds_costs_nothing_and_a_written_file_says_the_same(counter: OperationCounter) -> None:
+    prior = few.RATE_PRIORS["processor"]
     samples = _samples(counter, prior, dict(prior.medians))
     rates = few_rows.to_rates(prior.medians, samples, prior, 1.2)
     assert set(rates.kinds["norm:batch"]) == {0.0}
     assert rates.kinds["conv:depthwise"][1] == prior.medians["depthwise"]
     predicted = few_rows.predict(samples, prior, prior.medians)
-    fitted = few.Fitted(
+    fitted = few.SparseDeviceFit(
         prior, dict(prior.medians), tuple(samples), SIX, predicted * 1.1, predicted, predicted * 1.05, predicted
     )
-    model = model_from_text(few.toml_text("pixel1_cpu", fitted), "mine", "mine.toml")
-    assert isinstance(model, FewRowsModel)
+    model = model_from_text(few.sparse_device_toml("pixel1_cpu", fitted), "mine", "mine.toml")
+    assert isinstance(model, LinearPriorModel)
     assert repr(model) == "<FewRowsModel mine@1>"
     for name, expected in zip(SIX, predicted, strict=True):
         cost = model.estimate(load_network(name))
@@ -192,12 +194,12 @@ def test_what_a_runtime_folds_costs_nothing_and_a_written_file_says_the_same(cou
 # -- the devices -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*few.PLANS, "note10", "pixel6_edgetpu"])
+@pytest.mark.parametrize("name", [*few.SPARSE_DEVICES, "note10", "pixel6_edgetpu"])
 def test_devices_load_by_name_and_price_networks(name: str) -> None:
     assert name in HARDWARE
     model = load_hardware(name)
     # What was learned from few rows is no ground to know other devices by
-    assert isinstance(model, LearnedModel) == (name == "note10")
+    assert isinstance(model, LinearModel) == (name == "note10")
     small, large = (model.estimate(load_network("mobilenet_v1", width=w)) for w in (0.25, 1.0))
     assert 0 < small.latency_ms < large.latency_ms
     assert sum(row.latency_ms for row in large.breakdown()) == pytest.approx(large.latency_ms, rel=1e-6)
@@ -207,18 +209,20 @@ def test_devices_load_by_name_and_price_networks(name: str) -> None:
 def test_stated_errors_are_those_of_the_published_latencies(
     name: str, recorded: list[dict[str, str]], shared: Callable[[str], Path]
 ) -> None:
-    rows = published_rows(shared("data/published_tables/published_latency.csv"), name)
+    rows = published_latencies(shared("data/published_tables/published_latency.csv"), name)
     model = load_hardware(name)
     measured = numpy.array([r.latency_ms for r in rows])
     predicted = numpy.array([model.estimate(r.graph).latency_ms for r in rows])
     error = tomllib.loads(device_path(name).read_text(encoding="utf-8"))["latency"]["error"]
     assert error["rows"] == len(rows)
-    assert error["in_sample_mape_percent"] == pytest.approx(scores(predicted, measured)["mape_percent"], abs=0.06)
+    assert error["in_sample_mape_percent"] == pytest.approx(
+        accuracy_metrics(predicted, measured)["mape_percent"], abs=0.06
+    )
     own = [r for r in recorded if r["device"] == name]
     assert [float(r["published_ms"]) for r in own] == measured.tolist()
     assert [float(r["predicted_ms"]) for r in own] == pytest.approx(predicted.tolist(), rel=1e-3)
     for column, prefix in (("without_network_ms", ""), ("without_family_ms", "family_")):
-        found = scores(numpy.array([float(r[column]) for r in own]), measured)
+        found = accuracy_metrics(numpy.array([float(r[column]) for r in own]), measured)
         assert error[f"{prefix}mape_percent"] == pytest.approx(found["mape_percent"], abs=0.02)
 
 
@@ -237,7 +241,7 @@ def test_devices_reach_their_bars_on_networks_left_out(
 ) -> None:
     own = [r for r in recorded if r["device"] == device]
     measured = numpy.array([float(r["published_ms"]) for r in own])
-    found = scores(numpy.array([float(r["without_network_ms"]) for r in own]), measured)
+    found = accuracy_metrics(numpy.array([float(r["without_network_ms"]) for r in own]), measured)
     assert found["mape_percent"] <= most_percent
     assert found["spearman"] >= least_spearman
 
@@ -315,11 +319,11 @@ def test_results_hold_every_device_of_networks_and_analytic_ones_repeat(recorded
 
 def test_plans_are_for_named_devices_and_likes_come_before(shared: Callable[[str], Path]) -> None:
     table = shared("data/published_tables/published_latency.csv")
-    for name, plan in few.PLANS.items():
-        assert plan.prior in few.PRIORS
-        assert not plan.like or plan.like in few.PLANS
-        assert plan.parts or len(published_rows(table, name)) >= 2
-    assert {row.network.split()[0] for row in published_rows(table, "pixel1_cpu")} <= set(networks())
+    for name, plan in few.SPARSE_DEVICES.items():
+        assert plan.prior in few.RATE_PRIORS
+        assert not plan.base_device or plan.base_device in few.SPARSE_DEVICES
+        assert plan.parts or len(published_latencies(table, name)) >= 2
+    assert {row.network.split()[0] for row in published_latencies(table, "pixel1_cpu")} <= set(networks())
 
 
 def test_the_command_writes_the_file_that_is_there(

@@ -11,15 +11,15 @@ import pytest
 from rich.console import Console
 
 import nas
-from hardware_models.composed.multi_device import load_devices
+from hardware_models.composed.multi_device import load_hardware_models
 from nas.candidates.metrics import METRICS
 from nas.cli.main import main
 from nas.measurement.published_baselines import baseline_rows
-from nas.measurement.verified import Verified, verification_scores
-from nas.report.baselines import baselines_near, draw_baselines
-from nas.report.format import figure, heading
+from nas.measurement.verified import VerifiedCandidate, verification_scores
+from nas.report.baselines import baselines_near_front, draw_baselines
+from nas.report.format import figure, metric_heading
 from nas.report.plots import plot_front
-from nas.report.tables import tables_beside
+from nas.report.tables import supplementary_tables
 from nas.report.verification import draw_measured, verification_lines, verification_table
 from search_spaces.catalog import load_network, load_space
 from search_spaces.published.networks import networks
@@ -32,11 +32,11 @@ def text_of(*parts: Any) -> str:
     return screen.export_text()
 
 
-def verified(number: int, measured: float | None = 2.0, **changes: Any) -> Verified:
+def verified(number: int, measured: float | None = 2.0, **changes: Any) -> VerifiedCandidate:
     facts: dict[str, Any] = {"low_ms": 1.5, "high_ms": 2.5, "model_ms": 1.0, "source": "measured:fake-1t@here"}
     if measured is not None:
         facts |= {"measured_ms": measured, "std_ms": 0.1}
-    return Verified(number, f"key{number}", "latency_ms", 1.8, **{**facts, **changes})
+    return VerifiedCandidate(number, f"key{number}", "latency_ms", 1.8, **{**facts, **changes})
 
 
 def axes() -> Any:
@@ -50,15 +50,15 @@ def axes() -> Any:
 
 @pytest.fixture(scope="module")
 def rows() -> Any:
-    return baseline_rows(load_space("mobilenetv2"), load_devices("pixel3_cpu,pi5_onnx"))
+    return baseline_rows(load_space("mobilenetv2"), load_hardware_models("pixel3_cpu,pi5_onnx"))
 
 
 def test_every_metric_has_a_heading_and_a_figure() -> None:
     for name, metric in METRICS.items():
-        assert metric.label in heading(name)
+        assert metric.label in metric_heading(name)
         assert figure(name, 1234.5)
         assert figure(name, None) == "-"
-    assert heading("latency_ms@pixel3_cpu") == "latency pixel3_cpu (ms)"
+    assert metric_heading("latency_ms@pixel3_cpu") == "latency pixel3_cpu (ms)"
     assert (figure("latency_ms@a", 7.126), figure("latency_ms", 0.04126)) == ("7.13", "0.0413")
     assert figure("cut_bytes", 2048.0) == "2.0 KiB"
     assert figure("fallback_ops", 2.0) == "2"
@@ -113,20 +113,20 @@ def test_baselines_are_the_networks_of_the_task_on_the_same_hardware(rows: Any) 
     assert not {"mobiledet_edgetpu", "leyolo_n"} & names
     assert names < set(networks())
     one = next(row for row in rows if row["network"] == "mobilenetv2")
-    cost = load_devices("pixel3_cpu,pi5_onnx").estimate(load_network("mobilenetv2"))
+    cost = load_hardware_models("pixel3_cpu,pi5_onnx").estimate(load_network("mobilenetv2"))
     assert one["latency_ms"] == cost.latency_ms == max(one["latency_ms@pixel3_cpu"], one["latency_ms@pi5_onnx"])
     json.dumps(list(rows))
 
 
 def test_the_table_holds_what_is_near_the_front(rows: Any) -> None:
-    table = baselines_near(rows, [30.0, 40.0])
+    table = baselines_near_front(rows, [30.0, 40.0])
     shown = text_of(table)
     latencies = {row["network"]: row["latency_ms"] for row in rows}
     for name, latency in latencies.items():
         assert (f" {name} " in shown) == (20.0 <= latency <= 60.0), name
     near = sum(20.0 <= latency <= 60.0 for latency in latencies.values())
     assert f"{len(rows) - near} faster, slower or in between: result.json" in shown
-    assert baselines_near(rows, []).row_count == 24
+    assert baselines_near_front(rows, []).row_count == 24
 
 
 def test_quality_is_never_drawn_for_published_networks(rows: Any) -> None:
@@ -171,7 +171,7 @@ def test_measured_points_are_drawn_where_their_axis_is(tmp_path: Path) -> None:
     assert not other.containers
     plot_front(result, tmp_path / "front.png")
     assert (tmp_path / "front.png").stat().st_size > 10_000
-    assert len(tables_beside(result)) == 1
+    assert len(supplementary_tables(result)) == 1
 
 
 def test_a_command_line_with_two_devices_and_baselines(
@@ -199,4 +199,4 @@ def test_a_search_of_one_s_own_task_has_no_baselines() -> None:
         x = b.conv(b.input((3, 8, 8)), choose.one_of("width", (8, 16)), 3)
         return b.build({"left": b.conv(x, 1, 1), "right": b.conv(x, 2, 1)})
 
-    assert baseline_rows(load_space(two_outputs), load_devices("pixel3_cpu")) == ()
+    assert baseline_rows(load_space(two_outputs), load_hardware_models("pixel3_cpu")) == ()

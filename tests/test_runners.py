@@ -25,16 +25,16 @@ from evaluators.devices.device import (
     Device,
     DeviceQuarantined,
     DeviceUnavailable,
-    Measurement,
+    LatencyMeasurement,
     MeasurementFailed,
     MeasurementTimeout,
     OutputMismatch,
 )
 from evaluators.devices.model_check import check_outputs
 from evaluators.devices.remote.channel import AgentChannel, local_channel
-from evaluators.devices.retrying import Flaky
+from evaluators.devices.retrying import RetryingDevice
 from evaluators.devices.runtimes import torch_cuda, vela
-from evaluators.devices.timing import TimingPlan, collect, median_error, summarise
+from evaluators.devices.timing import TimingPlan, collect_samples, median_error, summarise_timing
 from evaluators.evaluator import EvaluationFailure
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
@@ -53,7 +53,7 @@ WORK = "tests.runner_work"
 
 
 def test_a_summary_by_hand() -> None:
-    summary = summarise([4.0, 1.0, 3.0, 2.0, 5.0])
+    summary = summarise_timing([4.0, 1.0, 3.0, 2.0, 5.0])
     assert (summary.latency_ms, summary.repeats, summary.iqr_ms) == (3.0, 5, 2.0)
     assert summary.std_ms == pytest.approx(math.sqrt(2))
     assert (summary.low_ms, summary.high_ms) == (pytest.approx(1.2), pytest.approx(4.8))
@@ -62,7 +62,7 @@ def test_a_summary_by_hand() -> None:
 
 def test_outliers_are_counted_and_left_out_of_the_deviation_alone() -> None:
     samples = [1.0, 1.1, 0.9, 1.0, 1.1, 0.9, 1.0, 50.0]
-    summary = summarise(samples)
+    summary = summarise_timing(samples)
     assert summary.outliers == 1
     assert summary.std_ms < 0.1
     assert summary.high_ms > 10
@@ -70,8 +70,8 @@ def test_outliers_are_counted_and_left_out_of_the_deviation_alone() -> None:
 
 
 def test_drift_is_warned_of_above_five_percent() -> None:
-    assert any("drift" in warning for warning in summarise([1.0] * 5 + [1.03] * 5 + [1.06] * 5).warnings)
-    assert summarise([1.0] * 5 + [1.02] * 5 + [1.04] * 5).warnings == ()
+    assert any("drift" in warning for warning in summarise_timing([1.0] * 5 + [1.03] * 5 + [1.06] * 5).warnings)
+    assert summarise_timing([1.0] * 5 + [1.02] * 5 + [1.04] * 5).warnings == ()
 
 
 def test_repeats_end_when_the_median_is_known() -> None:
@@ -82,17 +82,17 @@ def test_repeats_end_when_the_median_is_known() -> None:
         calls.append(1)
         return 2.0
 
-    assert collect(steady, plan) == [2.0] * 10
+    assert collect_samples(steady, plan) == [2.0] * 10
     assert len(calls) == 14  # the warm-up is not among the repeats
 
 
 def test_repeats_go_on_while_the_median_is_not_known() -> None:
     plan = TimingPlan(warmup_runs=0, warmup_s=0, precision=0.01, min_repeats=10, max_repeats=200, max_s=60)
     draws = iter(numpy.random.default_rng(0).uniform(1, 3, 10_000))
-    samples = collect(lambda: float(next(draws)), plan)
+    samples = collect_samples(lambda: float(next(draws)), plan)
     assert len(samples) == 200
     assert median_error(samples) > 0.01
-    assert any("known to" in warning for warning in summarise(samples, 0.01).warnings)
+    assert any("known to" in warning for warning in summarise_timing(samples, 0.01).warnings)
 
 
 def test_the_interval_of_the_median_holds_it_95_times_in_100() -> None:
@@ -397,13 +397,13 @@ class Scripted:
         self.script = list(script)
         self.closed = 0
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         word = self.script.pop(0)
         if word == "fails":
             raise MeasurementFailed("lost the connection")
         if word == "differs":
             raise OutputMismatch("another output")
-        return Measurement(1.0, 0.0, 1.0, 1.0, 3, "measured:scripted@here")
+        return LatencyMeasurement(1.0, 0.0, 1.0, 1.0, 3, "measured:scripted@here")
 
     def close(self) -> None:
         self.closed += 1
@@ -411,7 +411,7 @@ class Scripted:
 
 def test_a_failure_is_tried_again_on_a_device_opened_anew() -> None:
     device, reports = Scripted("fails", "works"), list[str]()
-    flaky = Flaky(device, retries=2, pause_s=0, report=reports.append)
+    flaky = RetryingDevice(device, retries=2, pause_s=0, report=reports.append)
     assert flaky.measure(mobile()).latency_ms == 1.0
     assert (device.closed, len(reports), flaky.quarantined) == (1, 1, False)
     assert "try 1 of 3" in reports[0]
@@ -419,7 +419,7 @@ def test_a_failure_is_tried_again_on_a_device_opened_anew() -> None:
 
 def test_a_device_that_keeps_failing_is_asked_no_more() -> None:
     device, reports = Scripted(*["fails"] * 4, "works"), list[str]()
-    flaky: Device = Flaky(device, retries=1, quarantine_after=2, pause_s=0, report=reports.append)
+    flaky: Device = RetryingDevice(device, retries=1, quarantine_after=2, pause_s=0, report=reports.append)
     for _ in range(2):
         with pytest.raises(MeasurementFailed):
             flaky.measure(mobile())
@@ -429,16 +429,16 @@ def test_a_device_that_keeps_failing_is_asked_no_more() -> None:
     assert caught.value.code == "device_quarantined"
     assert device.script == ["works"]
     assert "not asked again" in reports[-1]
-    assert isinstance(flaky, Flaky)
+    assert isinstance(flaky, RetryingDevice)
     flaky.release()
     assert flaky.measure(mobile()).repeats == 3
 
 
 def test_a_network_at_fault_is_not_counted_against_the_device() -> None:
-    flaky = Flaky(Scripted("differs", "differs", "works"), quarantine_after=1, pause_s=0)
+    flaky = RetryingDevice(Scripted("differs", "differs", "works"), quarantine_after=1, pause_s=0)
     for _ in range(2):
         with pytest.raises(OutputMismatch):
             flaky.measure(mobile())
     assert flaky.measure(mobile()).repeats == 3
     with pytest.raises(ValueError, match="quarantine_after"):
-        Flaky(Scripted(), quarantine_after=0)
+        RetryingDevice(Scripted(), quarantine_after=0)

@@ -11,7 +11,7 @@ import pytest
 
 from evaluators.evaluator import Diverged
 from nas.candidates.pareto import dominates
-from nas.scaling import BASES, WIDTH_STEPS, Sample, Scaling, ScalingError, scale, width_for
+from nas.scaling import BASES, WIDTH_STEPS, ScalingError, ScalingResult, ScalingSample, scale, width_for
 from search_spaces.catalog import load_network
 from search_spaces.families import efficientnet, tinynet
 from search_spaces.graph.builder import Builder
@@ -50,12 +50,12 @@ def known_quality(graph: Graph) -> float:
 
 
 @pytest.fixture(scope="module")
-def found() -> Scaling:
+def found() -> ScalingResult:
     return scale(tower, 0.25 * WHOLE, evaluator=known_quality, samples=400)
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.25, 0.5, 0.9])
-def test_it_finds_a_rule_that_is_known(ratio: float, found: Scaling) -> None:
+def test_it_finds_a_rule_that_is_known(ratio: float, found: ScalingResult) -> None:
     scaling = scale(tower, ratio * WHOLE, known=found.samples)
     resolution, depth = best(ratio)
     assert scaling.resolution == pytest.approx(resolution, rel=0.1)
@@ -65,7 +65,7 @@ def test_it_finds_a_rule_that_is_known(ratio: float, found: Scaling) -> None:
     assert scaling.macs == pytest.approx(ratio * WHOLE, rel=0.02)
 
 
-def test_more_multiply_adds_are_of_more_of_everything(found: Scaling) -> None:
+def test_more_multiply_adds_are_of_more_of_everything(found: ScalingResult) -> None:
     one, other = (scale(tower, ratio * WHOLE, known=found.samples) for ratio in (0.1, 0.9))
     assert one.resolution < other.resolution
     assert one.depth < other.depth
@@ -85,7 +85,7 @@ def test_bisection_spends_the_budget_to_one_step_of_width(name: str) -> None:
     assert tinynet.scaled(resolution, depth, narrower + 1 / WIDTH_STEPS).macs >= published.macs
 
 
-def test_the_frontier_is_what_nothing_beats(found: Scaling) -> None:
+def test_the_frontier_is_what_nothing_beats(found: ScalingResult) -> None:
     losses = [(-(s.quality or 0.0), float(s.macs)) for s in found.samples]
     beaten = [any(dominates(other, mine) for other in losses) for mine in losses]
     assert set(found.frontier) == {s for s, worse in zip(found.samples, beaten, strict=True) if not worse}
@@ -101,7 +101,7 @@ def test_the_frontier_is_what_nothing_beats(found: Scaling) -> None:
     assert len(document["frontier"]) == len(found.frontier)
 
 
-def test_the_network_is_the_one_of_the_multipliers(found: Scaling) -> None:
+def test_the_network_is_the_one_of_the_multipliers(found: ScalingResult) -> None:
     assert found.graph == tower(found.resolution, found.depth, found.width)
     assert found.macs <= found.target_macs < tower(found.resolution, found.depth, found.width + 0.01).macs
 
@@ -210,7 +210,7 @@ def test_unknown_names_are_errors_with_a_hint() -> None:
 
 
 def test_samples_without_any_trend_give_their_mean() -> None:
-    flat = tuple(Sample(0.7, 0.6, 0.5, round(WHOLE * 0.05 * exp(n / 4)), float(n)) for n in range(10))
+    flat = tuple(ScalingSample(0.7, 0.6, 0.5, round(WHOLE * 0.05 * exp(n / 4)), float(n)) for n in range(10))
     scaling = scale(tower, WHOLE * 0.2, known=flat)
     assert (scaling.resolution, scaling.depth) == (0.7, 0.6)
     assert scaling.frontier == flat

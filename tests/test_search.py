@@ -78,7 +78,7 @@ def test_hard_limits_are_checked_before_training(tmp_path: Path) -> None:
     result = run(tmp_path / "b", evaluator, limits={"latency_ms": bound}, repair=False)
     over = [c for c in result.candidates if c.metrics["latency_ms"] > bound]
     assert over
-    assert all(c.status == "infeasible" and c.excess > 0 and "latency_ms" in c.reason for c in over)
+    assert all(c.status == "infeasible" and c.constraint_violation > 0 and "latency_ms" in c.reason for c in over)
     assert all(c.metrics["latency_ms"] <= bound for c in result.front)
     assert all(c.status != "infeasible" for c in result.candidates if c.metrics["latency_ms"] <= bound)
     assert len(evaluator.seen) == 6

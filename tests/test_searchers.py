@@ -18,8 +18,8 @@ from nas.searchers.catalog import SEARCHERS, make_searcher
 from nas.searchers.choice_space import ChoiceSpace, FlatSpace
 from nas.searchers.local_search import LocalSearch, neighbours
 from nas.searchers.low_discrepancy import LowDiscrepancy, SequenceError, low_discrepancy
-from nas.searchers.nsga2 import Nsga2, crowding, fronts
-from nas.searchers.protocol import Free, Outcome, Searcher
+from nas.searchers.nsga2 import Nsga2, constrained_non_dominated_sort, crowding_distances
+from nas.searchers.protocol import KnownFeatures, Outcome, Searcher
 from nas.testing.searchers import practice_space
 from search_spaces.registry import UnknownName
 from search_spaces.space.genotype import Genotype, GenotypeError
@@ -37,8 +37,8 @@ CONDITIONAL = (
 )
 
 
-def outcome(*losses: float, excess: float = 0.0) -> Outcome:
-    return Outcome(NOTHING, losses, excess)
+def outcome(*losses: float, constraint_violation: float = 0.0) -> Outcome:
+    return Outcome(NOTHING, losses, constraint_violation)
 
 
 def numbers(genotype: Genotype) -> list[float]:
@@ -103,14 +103,16 @@ def test_vectors_that_a_flat_space_lacks_are_refused(vector: list[int]) -> None:
 
 def before(a: Outcome, b: Outcome) -> bool:
     """Definition 1 of Deb et al. 2002, word for word."""
-    if (a.excess > 0) != (b.excess > 0):
-        return b.excess > 0
-    return a.excess < b.excess if a.excess > 0 else dominates(a.losses, b.losses)
+    if (a.constraint_violation > 0) != (b.constraint_violation > 0):
+        return b.constraint_violation > 0
+    return (
+        a.constraint_violation < b.constraint_violation if a.constraint_violation > 0 else dominates(a.losses, b.losses)
+    )
 
 
 OUTCOMES = st.lists(
     st.builds(
-        lambda losses, excess: Outcome(NOTHING, losses, excess),
+        lambda losses, constraint_violation: Outcome(NOTHING, losses, constraint_violation),
         st.tuples(*[st.sampled_from([0.0, 1.0, 2.0, 3.0, inf])] * 3),
         st.sampled_from([0.0, 0.0, 0.5, 1.0]),
     ),
@@ -122,7 +124,7 @@ OUTCOMES = st.lists(
 @given(OUTCOMES)
 def test_fronts_are_peeled_one_after_the_other(outcomes: list[Outcome]) -> None:
     left = set(range(len(outcomes)))
-    for front in fronts(outcomes):
+    for front in constrained_non_dominated_sort(outcomes):
         best = {i for i in left if not any(before(outcomes[j], outcomes[i]) for j in left)}
         assert set(front) == best
         left -= best
@@ -133,20 +135,20 @@ def test_limits_come_before_losses() -> None:
     within, worse, little, much = (
         outcome(5.0, 5.0),
         outcome(6.0, 6.0),
-        outcome(0.0, 0.0, excess=0.1),
-        outcome(-1.0, -1.0, excess=0.2),
+        outcome(0.0, 0.0, constraint_violation=0.1),
+        outcome(-1.0, -1.0, constraint_violation=0.2),
     )
-    assert fronts([much, worse, little, within]) == [[3], [1], [2], [0]]
-    assert fronts([]) == []
+    assert constrained_non_dominated_sort([much, worse, little, within]) == [[3], [1], [2], [0]]
+    assert constrained_non_dominated_sort([]) == []
 
 
 def test_crowding_of_a_front_worked_by_hand() -> None:
     # Ranges 4 and 8: (3 - 0) / 4 + (8 - 1) / 8 for the second, (4 - 1) / 4 + (4 - 0) / 8 for the third.
-    assert crowding([(0, 8), (1, 4), (3, 1), (4, 0)]) == [inf, 3 / 4 + 7 / 8, 3 / 4 + 4 / 8, inf]
-    assert crowding([(1, 1), (1, 1)]) == [0, 0]
-    assert crowding([(1, 1, 5), (2, 1, 4)]) == [inf, inf]
-    assert crowding([(0, inf), (1, 2), (2, 0)]) == [inf, 2.0, inf]  # the infinite loss counts as 2
-    assert crowding([(inf, inf)]) == [0]
+    assert crowding_distances([(0, 8), (1, 4), (3, 1), (4, 0)]) == [inf, 3 / 4 + 7 / 8, 3 / 4 + 4 / 8, inf]
+    assert crowding_distances([(1, 1), (1, 1)]) == [0, 0]
+    assert crowding_distances([(1, 1, 5), (2, 1, 4)]) == [inf, inf]
+    assert crowding_distances([(0, inf), (1, 2), (2, 0)]) == [inf, 2.0, inf]  # the infinite loss counts as 2
+    assert crowding_distances([(inf, inf)]) == [0]
 
 
 def test_the_first_front_survives_and_then_those_with_most_room() -> None:
@@ -158,7 +160,7 @@ def test_the_first_front_survives_and_then_those_with_most_room() -> None:
     # whose neighbours (1, 4) and (4, 0) are farther away than those of (1, 4).
     asked = {searcher.ask()["x"] for _ in range(60)}
     assert asked == {0, 3, 2} or asked == {0, 3, 1}
-    room = crowding(losses[:4])
+    room = crowding_distances(losses[:4])
     assert asked == {0, 3, 1 if room[1] > room[2] else 2}
 
 
@@ -193,10 +195,10 @@ def test_nsga2_finds_the_whole_front_of_a_small_space() -> None:
 
 
 def test_nsga2_asks_for_no_network_twice_while_there_are_others() -> None:
-    searcher = Nsga2(GRID, random.Random(0), population=8, resample=1000, name_of=Genotype.to_json)
+    searcher = Nsga2(GRID, random.Random(0), population=8, resample=1000, network_key=Genotype.to_json)
     assert len({one.genotype for one in play(searcher, 60)}) == 60
     # Of an encoding where a network has two names, only one of them.
-    searcher = Nsga2(GRID, random.Random(0), population=8, resample=1000, name_of=lambda g: f"{g['a']}{g['b']}")
+    searcher = Nsga2(GRID, random.Random(0), population=8, resample=1000, network_key=lambda g: f"{g['a']}{g['b']}")
     assert len({(g.genotype["a"], g.genotype["b"]) for g in play(searcher, 16)}) == 16
 
 
@@ -305,9 +307,9 @@ def test_a_limit_that_is_kept_better_is_an_improvement() -> None:
     searcher.tell(Outcome(start, (0.0,), 6.0))
     while True:
         one = searcher.ask()
-        excess = float(int(str(one["x"])) + int(str(one["y"])))
-        searcher.tell(Outcome(one, (100.0,), excess))
-        if excess == 0:
+        constraint_violation = float(int(str(one["x"])) + int(str(one["y"])))
+        searcher.tell(Outcome(one, (100.0,), constraint_violation))
+        if constraint_violation == 0:
             break
     assert one == line.decode([0, 0])
 
@@ -396,14 +398,14 @@ _KINDS: dict[str, ChoiceSpace] = {
 _SLOW = {"gp", "predictor", "auto"}
 
 
-def look(genotype: Genotype) -> Free:
+def featurize(genotype: Genotype) -> KnownFeatures:
     values = numbers(genotype)
-    return Free(genotype.to_json(), (float(sum(values)), float(len(values))))
+    return KnownFeatures(genotype.to_json(), (float(sum(values)), float(len(values))))
 
 
 def made(name: str, space: ChoiceSpace, seed: int = 0, known: Sequence[Outcome] = (), objectives: int = 2) -> Searcher:
     any_space: Any = space
-    return make_searcher(name, any_space, random.Random(seed), known, look=look, objectives=objectives)
+    return make_searcher(name, any_space, random.Random(seed), known, featurize=featurize, objectives=objectives)
 
 
 def asks(name: str) -> int:

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators.data.images import IGNORED
+from evaluators.data.images import IGNORE_INDEX
 from evaluators.evaluator import DataError, Diverged
 from evaluators.tasks.segmentation import (
     PixelLoss,
     SegmentationTraining,
     class_weights,
-    confusion,
+    confusion_matrix,
     mean_iou,
-    resized,
+    resize_scores,
     segmentation_training,
 )
 from search_spaces.blocks.heads import classifier
@@ -49,9 +49,9 @@ def small_segmenter(image_size: int = 32, num_classes: int = 11) -> Graph:
 
 
 def test_mean_iou_by_hand() -> None:
-    truth = np.array([[0, 0, 0, 1], [1, 1, IGNORED, 0]])
+    truth = np.array([[0, 0, 0, 1], [1, 1, IGNORE_INDEX, 0]])
     found = np.array([[0, 0, 1, 1], [1, 2, 2, 0]])
-    counts = confusion(truth, found, 4)
+    counts = confusion_matrix(truth, found, 4)
     assert counts.tolist() == [[3, 1, 0, 0], [0, 2, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     # class 0: 3 of 4; class 1: 2 of 4; classes 2 and 3 do not occur
     assert mean_iou(counts) == (3 / 4 + 2 / 4) / 2
@@ -64,13 +64,13 @@ def test_mean_iou_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     truth, found = rng.integers(0, 6, (2, 4, 9, 9))
     expected = jaccard_score(truth.ravel(), found.ravel(), average="macro")
-    assert mean_iou(confusion(truth, found, 6)) == pytest.approx(expected, abs=1e-12)
+    assert mean_iou(confusion_matrix(truth, found, 6)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_loss_is_that_of_the_pixels_with_a_class_and_follows_a_flip() -> None:
     rng = np.random.default_rng(1)
     masks = rng.integers(0, 3, (4, 8, 8)).astype(np.uint8)
-    masks[:, :2] = IGNORED
+    masks[:, :2] = IGNORE_INDEX
     scores = torch.from_numpy(rng.normal(size=(2, 3, 8, 8)).astype(np.float32))
     chosen, straight = np.array([2, 0]), np.zeros(2, np.bool_)
     logs = scores.log_softmax(1).numpy()
@@ -80,20 +80,20 @@ def test_the_loss_is_that_of_the_pixels_with_a_class_and_follows_a_flip() -> Non
     loss = PixelLoss(masks, 3)
     assert loss(scores, chosen, straight).item() == pytest.approx(by_hand, abs=1e-5)
     assert loss(scores.flip(3), chosen, ~straight).item() == pytest.approx(by_hand, abs=1e-5)
-    masks[2] = masks[0] = IGNORED
+    masks[2] = masks[0] = IGNORE_INDEX
     assert PixelLoss(masks, 3)(scores, chosen, straight).item() == 0.0
 
 
 def test_rare_classes_weigh_more() -> None:
-    masks = np.array([[[0] * 9 + [1], [IGNORED] * 10]], np.uint8)
+    masks = np.array([[[0] * 9 + [1], [IGNORE_INDEX] * 10]], np.uint8)
     assert class_weights(masks, 3) == pytest.approx([1 / np.log(1.92), 1 / np.log(1.12), 1 / np.log(1.02)])
 
 
 def test_scores_are_resized_to_the_places_of_the_mask() -> None:
     even = torch.full((1, 2, 3, 3), 4.0)
-    torch.testing.assert_close(resized(even, 7), torch.full((1, 2, 7, 7), 4.0))
+    torch.testing.assert_close(resize_scores(even, 7), torch.full((1, 2, 7, 7), 4.0))
     ramp = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 1, 2, 2)
-    assert resized(ramp, 4)[0, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
+    assert resize_scores(ramp, 4)[0, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
 
 
 def test_the_evaluator_is_plain_data() -> None:
@@ -142,7 +142,7 @@ def test_training_beats_no_training_and_the_background_alone() -> None:
     masks = training.load().validation.targets
     background = (masks == 0).mean()
     graph = small_segmenter()
-    assert training.untrained(graph, seed=0)["miou"] < 0.1
+    assert training.evaluate_untrained(graph, seed=0)["miou"] < 0.1
     trained = training.evaluate(graph, seed=0)
     assert trained["miou"] > 1.2 * background / 11  # what the background everywhere would give
     assert trained["pixel_accuracy"] > background

@@ -12,11 +12,11 @@ import pytest
 
 import nas
 from hardware_models.catalog import load_hardware
-from hardware_models.composed.multi_device import CostOnSeveral, SeveralDevices, load_devices
+from hardware_models.composed.multi_device import MultiDeviceCost, MultiDeviceModel, load_hardware_models
 from hardware_models.cost import Cost
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.training_memory import training_memory
-from nas.candidates.free_metrics import counted, cut_bytes, predicted
+from nas.candidates.free_metrics import counted_metrics, cut_bytes, predicted_metrics
 from nas.candidates.metrics import ObjectiveError
 from nas.candidates.objectives import Limit, Objective
 from nas.report.tables import front_table, summary_lines
@@ -68,7 +68,7 @@ def search(directory: Path, **changes: Any) -> nas.SearchResult:
 
 
 def test_the_worst_of_several_is_the_largest_of_each_figure() -> None:
-    both = SeveralDevices({"a": COMPUTE, "b": MEMORY})
+    both = MultiDeviceModel({"a": COMPUTE, "b": MEMORY})
     for graph in small_graphs(20):
         cost = both.estimate(graph)
         assert cost.latency_ms == max(graph.macs / 1e6, graph.params / 1e4)
@@ -84,19 +84,19 @@ def test_the_worst_of_several_is_the_largest_of_each_figure() -> None:
 
 
 def test_real_models_combine_and_keep_their_breakdown_and_memory() -> None:
-    both = load_devices("edgetpu,pixel3_cpu")
+    both = load_hardware_models("edgetpu,pixel3_cpu")
     graph = load_network("mobilenetv2")
     cost = both.estimate(graph)
-    assert isinstance(cost, CostOnSeveral)
+    assert isinstance(cost, MultiDeviceCost)
     each = {name: load_hardware(name).estimate(graph) for name in ("edgetpu", "pixel3_cpu")}
     slowest = max(each.values(), key=lambda c: c.latency_ms)
     assert cost.latency_ms == slowest.latency_ms
     assert sum(row.latency_ms for row in cost.breakdown()) == pytest.approx(slowest.latency_ms, rel=1e-6)
     assert cost.peak_memory_kib == max(c.peak_memory_kib or 0.0 for c in each.values())
-    figures = predicted(cost, ())
+    figures = predicted_metrics(cost, ())
     assert figures["latency_ms@edgetpu"].value == each["edgetpu"].latency_ms
     assert figures["latency_ms@pixel3_cpu"].source == each["pixel3_cpu"].source
-    assert "latency_ms@edgetpu" not in predicted(each["edgetpu"], ())
+    assert "latency_ms@edgetpu" not in predicted_metrics(each["edgetpu"], ())
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_real_models_combine_and_keep_their_breakdown_and_memory() -> None:
 )
 def test_devices_that_make_no_sense_are_refused(hw: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
-        load_devices(hw)
+        load_hardware_models(hw)
 
 
 def test_one_device_stays_what_it_is() -> None:
-    assert load_devices("edgetpu").name == load_hardware("edgetpu").name
-    assert load_devices([COMPUTE]) is COMPUTE
+    assert load_hardware_models("edgetpu").name == load_hardware("edgetpu").name
+    assert load_hardware_models([COMPUTE]) is COMPUTE
 
 
 def test_limits_and_objectives_name_devices() -> None:
@@ -123,8 +123,8 @@ def test_limits_and_objectives_name_devices() -> None:
     assert limit == Limit("latency_ms@pixel3_cpu", 60.0)
     assert Limit.parse(str(limit)) == limit
     assert Objective.parse("energy@pi5-2.b:max") == Objective("energy_mj@pi5-2.b", "maximize")
-    assert Limit.parse("fallback_ops<=0").excess({"fallback_ops": 2.0}) == 2.0
-    assert Limit.parse("fallback_ops@a<=1").excess({"fallback_ops@a": 2.0}) == 1.0
+    assert Limit.parse("fallback_ops<=0").constraint_violation({"fallback_ops": 2.0}) == 2.0
+    assert Limit.parse("fallback_ops@a<=1").constraint_violation({"fallback_ops@a": 2.0}) == 1.0
     for text in ("macs@pixel3_cpu<=1", "latency<=0", "latency@<=3"):
         with pytest.raises(ObjectiveError):
             Limit.parse(text)
@@ -216,8 +216,8 @@ def test_the_cut_of_a_chain_is_its_narrowest_tensor_in_the_first_half() -> None:
     x = b.conv(x, 64, 3)
     graph = b.build(nas.heads.classifier(b, x, 2))  # narrower still, but when all is done
     assert cut_bytes(graph) == 16 * 16 * 4
-    assert counted(graph, ("cut_bytes",))["cut_bytes"].value == 1024.0
-    assert "cut_bytes" not in counted(graph, ())
+    assert counted_metrics(graph, ("cut_bytes",))["cut_bytes"].value == 1024.0
+    assert "cut_bytes" not in counted_metrics(graph, ())
 
 
 def test_where_no_tensor_is_narrower_the_input_is_sent() -> None:

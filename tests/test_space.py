@@ -19,7 +19,7 @@ from search_spaces.families.mobiledet import mobiledet
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 from search_spaces.space.choose import Choose
-from search_spaces.space.counting import _Explorer
+from search_spaces.space.counting import _GenotypeCounter
 from search_spaces.space.genotype import Genotype, GenotypeError, Rng, SpaceError
 from search_spaces.space.space import Notation, Space
 from tests.random_spaces import spaces
@@ -113,7 +113,7 @@ def test_a_mutation_changes_one_decision_and_what_that_opens_or_closes(space: Sp
     parent = space.sample(rng)
     child = space.mutate(parent, rng)
     changed = [n for n in parent if n in child and child[n] != parent[n]]
-    if all(len(space._known[n]) == 1 for n in parent):
+    if all(len(space._declared_options[n]) == 1 for n in parent):
         assert child is parent
         return
     assert len(changed) == 1
@@ -164,13 +164,13 @@ def test_size_is_the_number_of_genotypes_and_each_is_listed_once(space: Space) -
     listed = [key(genotype) for genotype in space.enumerate()]
     assert len(set(listed)) == len(listed)
     assert space.size() == len(listed)
-    assert _Explorer(space).count() == len(listed)  # without listing small spaces
+    assert _GenotypeCounter(space).count() == len(listed)  # without listing small spaces
 
 
 @settings(max_examples=25)
 @given(spaces(most=12))
 def test_size_of_larger_spaces_too(space: Space) -> None:
-    assert _Explorer(space).count() == sum(1 for _ in space.enumerate())
+    assert _GenotypeCounter(space).count() == sum(1 for _ in space.enumerate())
 
 
 @settings(max_examples=60)

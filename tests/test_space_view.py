@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.cli.main import main
-from nas.report.space_summary import ranges, references, stages
+from nas.report.space_summary import choice_stages, metric_ranges, published_members
 from search_spaces.blocks import mobile as blocks
 from search_spaces.catalog import load_space, spaces
 from search_spaces.graph.builder import Builder
@@ -70,10 +70,10 @@ def test_stages_hold_every_decision_once_with_its_options(name: str) -> None:
     for seed in range(40):
         space.function(Choose(name, decisions, {}, random.Random(seed)), **space.options)
     assert set(space.sample(random.Random(3))) <= set(decisions)
-    rows = [row for stage in stages(decisions) for row in stage.rows]
+    rows = [row for stage in choice_stages(decisions) for row in stage.rows]
     assert sorted(n for row in rows for n in row.names) == sorted(decisions)
     assert all(decisions[n] == row.options for row in rows for n in row.names)
-    labels = [(stage.name, row.label) for stage in stages(decisions) for row in stage.rows]
+    labels = [(stage.name, row.label) for stage in choice_stages(decisions) for row in stage.rows]
     assert len(set(labels)) == len(labels)
 
 
@@ -84,26 +84,26 @@ def test_stages_hold_every_decision_once_with_its_options(name: str) -> None:
     )
 )
 def test_stages_of_any_names_lose_and_invent_nothing(decisions: dict[str, tuple[Any, ...]]) -> None:
-    rows = [row for stage in stages(decisions) for row in stage.rows]
+    rows = [row for stage in choice_stages(decisions) for row in stage.rows]
     assert sorted(n for row in rows for n in row.names) == sorted(decisions)
     for row in rows:
         assert {tuple(map(repr, decisions[n])) for n in row.names} == {tuple(map(repr, row.options))}
 
 
 def test_alike_layers_are_one_row() -> None:
-    (stage,) = (s for s in stages(load_space("mobiledet").decisions()) if s.name == "block2")
+    (stage,) = (s for s in choice_stages(load_space("mobiledet").decisions()) if s.name == "block2")
     assert [(row.label, len(row.names)) for row in stage.rows] == [("layer0", 1), ("layer1..3", 3), ("width", 1)]
-    assert [s.name for s in stages({"stage1_width": (1,), "stage1_layer0_kernel": (3,), "a": (2,)})] == [
+    assert [s.name for s in choice_stages({"stage1_width": (1,), "stage1_layer0_kernel": (3,), "a": (2,)})] == [
         "stage1",
         "network",
     ]
-    (uneven,) = stages({f"s.layer{k}.k": (3, 5) for k in (0, 1, 2, 5)})
+    (uneven,) = choice_stages({f"s.layer{k}.k": (3, 5) for k in (0, 1, 2, 5)})
     assert [row.label for row in uneven.rows] == ["layer0..2,5.k"]
 
 
 def test_ranges_of_a_small_space_are_those_of_its_enumeration() -> None:
     space = Space(tiny)
-    found = ranges(space, samples=20)
+    found = metric_ranges(space, samples=20)
     graphs = [space.graph(g) for g in space.enumerate()]
     assert found.complete
     assert found.samples == len(graphs) == space.size() == 12
@@ -113,7 +113,7 @@ def test_ranges_of_a_small_space_are_those_of_its_enumeration() -> None:
         reach = found.metrics[metric]
         assert (reach.low, reach.median, reach.high) == (min(values), median(values), max(values))
         assert (reach.lowest, reach.highest) == (min(values), max(values))
-    assert found.made == {"stem.width": 1.0, "deep": 1.0, "deep.kernel": 0.75}
+    assert found.active_share == {"stem.width": 1.0, "deep": 1.0, "deep.kernel": 0.75}
 
 
 def test_walks_reach_the_extremes_of_a_monotonous_space() -> None:
@@ -121,7 +121,7 @@ def test_walks_reach_the_extremes_of_a_monotonous_space() -> None:
     space = Space(chain)
     names = list(space.decisions())
     ends = [space.graph(dict.fromkeys(names, width)) for width in (2, 8)]
-    found = ranges(space, samples=150, seed=3)
+    found = metric_ranges(space, samples=150, seed=3)
     macs = found.metrics["macs"]
     assert (macs.lowest, macs.highest) == (ends[0].macs, ends[1].macs)
     assert macs.lowest < macs.low < macs.median < macs.high < macs.highest
@@ -132,26 +132,26 @@ def test_walks_reach_the_extremes_of_a_monotonous_space() -> None:
 def test_ranges_depend_on_the_seed_alone() -> None:
     space, again = load_space("mobilenetv2"), load_space("mobilenetv2")
     again.sample(random.Random(7))
-    assert ranges(space, samples=10, seed=1) == ranges(again, samples=10, seed=1)
-    assert ranges(space, samples=10, seed=1) != ranges(space, samples=10, seed=2)
+    assert metric_ranges(space, samples=10, seed=1) == metric_ranges(again, samples=10, seed=1)
+    assert metric_ranges(space, samples=10, seed=1) != metric_ranges(space, samples=10, seed=2)
 
 
 def test_ranges_need_a_sample() -> None:
     with pytest.raises(ValueError, match="at least 1 sample"):
-        ranges(Space(tiny), samples=0)
+        metric_ranges(Space(tiny), samples=0)
 
 
 def test_references_say_which_options_are_their_own() -> None:
-    found = {r.name: r for r in references(load_space("mobiledet"))}
-    assert found["mobiledet_edgetpu"].otherwise == {}
+    found = {r.name: r for r in published_members(load_space("mobiledet"))}
+    assert found["mobiledet_edgetpu"].other_options == {}
     assert found["mobiledet_edgetpu"].figures["macs"] > 1e9
-    assert found["mobiledet_cpu"].otherwise == {"target": "cpu"}
-    smaller = {r.name: r for r in references(load_space("mobiledet", image_size=256))}
-    assert smaller["mobiledet_edgetpu"].otherwise == {"image_size": 320}
+    assert found["mobiledet_cpu"].other_options == {"target": "cpu"}
+    smaller = {r.name: r for r in published_members(load_space("mobiledet", image_size=256))}
+    assert smaller["mobiledet_edgetpu"].other_options == {"image_size": 320}
 
 
 def test_another_space_of_a_known_name_has_no_references() -> None:
-    assert references(Space(tiny, "mobiledet")) == ()
+    assert published_members(Space(tiny, "mobiledet")) == ()
 
 
 def test_show_mobiledet_with_latency(capsys: pytest.CaptureFixture[str]) -> None:

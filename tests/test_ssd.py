@@ -238,5 +238,5 @@ def test_detections_suppress_within_a_class_only_stay_inside_and_end_at_most() -
     assert labels.tolist() == [0, 1, 1]  # the second anchor's class 0 fell to the first's
     assert boxes[2].tolist() == [0, 40, 20, 64]
     assert scores.tolist() == sorted(scores.tolist(), reverse=True)
-    ((boxes, _, _),) = ssd.detections(codes, logits, anchors, 64, most=2)
+    ((boxes, _, _),) = ssd.detections(codes, logits, anchors, 64, max_detections=2)
     assert len(boxes) == 2

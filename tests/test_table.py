@@ -12,18 +12,23 @@ from typing import Any
 
 import pytest
 
-from evaluators.devices.device import CannotRun, DeviceError, Measurement
+from evaluators.devices.device import CannotRun, DeviceError, LatencyMeasurement
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.measured.latency_csv import Entry
-from hardware_models.operation_table.fit import calibrate_table, fit_whole
-from hardware_models.operation_table.fusion import graph_groups, parse_operation
-from hardware_models.operation_table.interpolation import Choice, Kind, choose, left_out
-from hardware_models.operation_table.isolate import pair, used_by
-from hardware_models.operation_table.model import Rows, TableModel, Whole
-from hardware_models.operation_table.operation_csv import COLUMNS, MeasuredOperations, read_operations
-from hardware_models.operation_table.select import informative_operations, inventory, networks_of
+from hardware_models.measured.latency_csv import MeasuredNetwork
+from hardware_models.operation_table.fit import calibrate_operation_table, fit_overheads
+from hardware_models.operation_table.fusion import fuse_graph, parse_operation
+from hardware_models.operation_table.interpolation import (
+    InterpolationSettings,
+    KindInterpolator,
+    held_out_latencies,
+    select_interpolation,
+)
+from hardware_models.operation_table.isolate import network_pair, operation_instances
+from hardware_models.operation_table.model import NetworkOverheads, OperationTable, OperationTableModel
+from hardware_models.operation_table.operation_csv import COLUMNS, MeasuredOperations, read_measured_operations
+from hardware_models.operation_table.select import networks_of, operation_inventory, select_operations
 from nas.cli.main import main
 from nas.measurement.operations import measure_operations
 from search_spaces.catalog import load_network, load_space
@@ -55,14 +60,14 @@ def model_of(latency: str, rows: dict[str, float]) -> HardwareModel:
 
 
 def test_a_convolution_is_one_operation_with_its_normalisation_and_activation() -> None:
-    assert [group.operation.text for group in graph_groups(two_convolutions())] == [STEM, NEXT]
-    assert [group.nodes for group in graph_groups(two_convolutions())] == [(1, 2, 3), (4,)]
+    assert [group.operation.text for group in fuse_graph(two_convolutions())] == [STEM, NEXT]
+    assert [group.nodes for group in fuse_graph(two_convolutions())] == [(1, 2, 3), (4,)]
 
 
 def test_what_is_read_twice_is_not_folded() -> None:
     b = Builder()
     x = b.conv(b.input((4, 8, 8)), 4, 3)
-    kinds = [g.operation.kind for g in graph_groups(b.build(b.add(b.act(x, "silu"), b.norm(x))))]
+    kinds = [g.operation.kind for g in fuse_graph(b.build(b.add(b.act(x, "silu"), b.norm(x))))]
     assert sorted(kinds) == ["act:silu", "add", "conv:regular", "norm:batch"]
 
 
@@ -70,7 +75,7 @@ def test_what_is_read_twice_is_not_folded() -> None:
 def test_texts_say_all_that_counts(name: str) -> None:
     graph = load_network(name)
     figures = graph.figures()
-    for group in graph_groups(graph):
+    for group in fuse_graph(graph):
         operation = parse_operation(group.operation.text)
         assert operation == group.operation
         assert operation.macs == sum(figures[i].macs for i in group.nodes)
@@ -79,13 +84,13 @@ def test_texts_say_all_that_counts(name: str) -> None:
         bias += node.shape[-1] if node.op == "linear" and node.attr("bias") else 0
         if node.op in ("conv", "linear"):
             assert operation.weights == figures[group.nodes[0]].params - bias
-    assert sum(g.operation.macs for g in graph_groups(graph)) == graph.macs
+    assert sum(g.operation.macs for g in fuse_graph(graph)) == graph.macs
 
 
 def test_every_operation_of_a_network_is_in_one_group() -> None:
     for name in ("mobilenetv2", "mobilenetv4_hybrid_medium"):
         graph = load_network(name)
-        counted = [i for group in graph_groups(graph) for i in group.nodes]
+        counted = [i for group in fuse_graph(graph) for i in group.nodes]
         told = [i for i, n in enumerate(graph.nodes) if n.op not in ("input", "zero") and not OPS[n.op].view]
         assert sorted(counted) == told
 
@@ -117,7 +122,7 @@ def test_measured_shapes_cost_what_was_measured_and_others_lie_between() -> None
     rows = {pointwise(c): ms for c, ms in ((16, 0.01), (32, 0.03), (64, 0.1), (128, 0.39), (256, 1.7))}
     operations = [parse_operation(text) for text in rows]
     for trend in ("rates", "log-linear"):
-        kind = Kind(operations, list(rows.values()), Choice(trend))
+        kind = KindInterpolator(operations, list(rows.values()), InterpolationSettings(trend))
         assert [kind.price(o) for o in operations] == pytest.approx(list(rows.values()))
         asked = [kind.price(parse_operation(pointwise(c))) for c in range(16, 257, 4)]
         assert asked == sorted(asked)
@@ -129,13 +134,13 @@ def test_a_law_is_found_again_on_rows_left_out() -> None:
     texts = {pointwise(8 * rng.randint(1, 40), 4 * rng.randint(1, 12)) for _ in range(60)}
     operations = [parse_operation(text) for text in sorted(texts)]
     additive = [0.002 + 20 * o.counts[1] + 0.4 * o.counts[2] for o in operations]
-    assert choose(operations, additive).choice.trend == "rates"
+    assert select_interpolation(operations, additive).choice.trend == "rates"
     power = [1e-5 * o.macs**0.7 for o in operations]
-    chosen = choose(operations, power)
+    chosen = select_interpolation(operations, power)
     assert chosen.choice.trend == "log-linear"
     assert chosen.error_percent is not None
     assert chosen.error_percent < 2
-    assert abs(left_out(operations, power)[chosen.choice] / power - 1).max() < 0.2
+    assert abs(held_out_latencies(operations, power)[chosen.choice] / power - 1).max() < 0.2
 
 
 def test_what_lies_outside_is_named() -> None:
@@ -180,8 +185,13 @@ def test_pieces_and_nodes_cost_the_same() -> None:
     """However a graph was cut into pieces: its JSON has none."""
     space, rng = load_space("mobiledet"), random.Random(5)
     graphs = [space.graph(space.sample(rng)) for _ in range(4)] + [load_network("mobilenetv3_small")]
-    found = inventory(graphs[:2])
-    model = TableModel("t", 1, Rows({o: 1e-8 * o.macs + 1e-7 * o.moved for o in found.used}), Whole(0.1, 0.01, 1.1))
+    found = operation_inventory(graphs[:2])
+    model = OperationTableModel(
+        "t",
+        1,
+        OperationTable({o: 1e-8 * o.macs + 1e-7 * o.moved for o in found.used}),
+        NetworkOverheads(0.1, 0.01, 1.1),
+    )
     for graph in graphs:
         cost = model.estimate(graph)
         assert model.estimate(Graph.from_json(graph.to_json())) == cost
@@ -230,19 +240,19 @@ def test_files_that_cannot_be_used_name_the_key(text: str, message: str) -> None
 def test_overheads_are_found_again_on_whole_networks() -> None:
     space, rng = load_space("mobilenetv2", image_size=64), random.Random(0)
     graphs = [space.graph(space.sample(rng)) for _ in range(10)]
-    rows = {o: 1e-8 * o.macs + 1e-7 * o.moved + 1e-3 for o in inventory(graphs).used}
+    rows = {o: 1e-8 * o.macs + 1e-7 * o.moved + 1e-3 for o in operation_inventory(graphs).used}
     entries = []
     for i, graph in enumerate(graphs):
-        groups = graph_groups(graph)
+        groups = fuse_graph(graph)
         ms = 0.2 + 1.1 * sum(rows[group.operation] for group in groups)
-        entries.append(Entry(f"net{i}", graph, ms))
-    whole, errors = fit_whole(Rows(rows), entries)
+        entries.append(MeasuredNetwork(f"net{i}", graph, ms))
+    overheads, errors = fit_overheads(OperationTable(rows), entries)
     assert errors["mape_percent"] < 1
     assert errors["spearman"] > 0.95
-    assert whole.factor is not None
-    assert 1 <= whole.factor < 1.03
-    assert whole.coverage == 0.9  # ten residuals promise as much
-    made = calibrate_table(MeasuredOperations(rows, tuple(entries), "int8", "here"), "mine", about="a chip")
+    assert overheads.factor is not None
+    assert 1 <= overheads.factor < 1.03
+    assert overheads.coverage == 0.9  # ten residuals promise as much
+    made = calibrate_operation_table(MeasuredOperations(rows, tuple(entries), "int8", "here"), "mine", about="a chip")
     model = model_from_text(made.text, "mine", "mine.toml")
     for entry in entries:
         assert model.estimate(entry.graph).latency_ms == pytest.approx(entry.latency_ms, rel=0.02)
@@ -261,13 +271,13 @@ class Sums:
         self.asked = 0
         self._refuses = refuses
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         self.asked += 1
-        groups = [g.operation for g in graph_groups(graph)]
+        groups = [g.operation for g in fuse_graph(graph)]
         if self._refuses and any(o.kind == self._refuses for o in groups):
             raise CannotRun("no such unit")
         ms = 1 + sum(true_ms(o.macs, o.moved) for o in groups if o.kind.partition(":")[0] not in ("pool", "concat"))
-        return Measurement(ms, 0.1, ms, ms, 5, "measured:sums")
+        return LatencyMeasurement(ms, 0.1, ms, ms, 5, "measured:sums")
 
     def close(self) -> None:
         pass
@@ -280,29 +290,34 @@ def true_ms(macs: int, moved: int) -> float:
 @pytest.mark.parametrize("name", ["mobilenetv3_small", "mobilenetv4_hybrid_medium", "emo_1m"])
 def test_two_networks_differ_by_the_operation_alone(name: str) -> None:
     device = Sums()
-    for used in inventory([load_network(name)]).used.values():
+    for used in operation_inventory([load_network(name)]).used.values():
         if used.operation.kind.startswith(("pool", "concat", "slice")):
             continue  # what the difference does not tell from what it adds itself
-        longer, shorter, copies = pair(used)
+        longer, shorter, copies = network_pair(used)
         apart = (device.measure(longer).latency_ms - device.measure(shorter).latency_ms) / copies
-        made = {u.operation.text for u in used_by(longer)}
+        made = {u.operation.text for u in operation_instances(longer)}
         assert used.operation.text in made
-        slices = [u.operation for graph in (longer, shorter) for u in used_by(graph) if u.operation.kind == "slice"]
+        slices = [
+            u.operation
+            for graph in (longer, shorter)
+            for u in operation_instances(graph)
+            if u.operation.kind == "slice"
+        ]
         slack = 1e-6 * sum(o.moved for o in slices) / copies
         assert apart == pytest.approx(true_ms(used.operation.macs, used.operation.moved), rel=1e-6, abs=slack + 1e-9)
 
 
 def test_the_chosen_operations_hold_every_family_and_are_the_same_again() -> None:
     space = load_space("mobilenetv2", image_size=64)
-    found = inventory(networks_of(space))
-    chosen = informative_operations(found, 60)
+    found = operation_inventory(networks_of(space))
+    chosen = select_operations(found, 60)
     assert len({used.operation for used in chosen}) == 60
     assert {used.operation.family for used in chosen} == {o.family for o in found.used}
-    assert [u.operation for u in informative_operations(found, 60)] == [u.operation for u in chosen]
-    assert len(informative_operations(found, 5)) == 5
-    assert len(informative_operations(found, 10**6)) == len(found.used)
-    rows = Rows({used.operation: 1.0 for used in informative_operations(found, 150)})
-    assert not any(rows.ask(operation)[1] for operation in found.used)  # all lie between these
+    assert [u.operation for u in select_operations(found, 60)] == [u.operation for u in chosen]
+    assert len(select_operations(found, 5)) == 5
+    assert len(select_operations(found, 10**6)) == len(found.used)
+    rows = OperationTable({used.operation: 1.0 for used in select_operations(found, 150)})
+    assert not any(rows.predict(operation)[1] for operation in found.used)  # all lie between these
 
 
 SPACE = "space: mobilenetv2\noptions: {image_size: 32, width: 0.35}\n"
@@ -314,14 +329,14 @@ def test_a_stand_in_is_measured_and_its_table_predicts_it(tmp_path: Path) -> Non
     device, to = Sums(refuses="add"), tmp_path / "mine.operations.csv"
     written = measure_operations(str(space), device, 80, to, networks=0, rounds=1, report=told.append)
     assert any("could not be measured: no such unit" in text for text in told)
-    measured = read_operations(to)
+    measured = read_measured_operations(to)
     assert written == len(measured.operations)
     assert measured.number_format == "float32"
     for operation, ms in measured.operations.items():
         if not operation.kind.startswith("pool"):
             assert ms == pytest.approx(true_ms(operation.macs, operation.moved), rel=1e-3, abs=1e-5)
     loaded, rng = load_space(space), random.Random(9)
-    model = model_from_text(calibrate_table(measured, "mine").text, "mine", "mine.toml")
+    model = model_from_text(calibrate_operation_table(measured, "mine").text, "mine", "mine.toml")
     graph = loaded.graph(loaded.sample(rng))
     cost = model.estimate(graph)
     assert "add" in cost.guessed_ops or not any(n.op == "add" for n in graph.nodes)
@@ -335,7 +350,7 @@ def test_a_stand_in_is_measured_and_its_table_predicts_it(tmp_path: Path) -> Non
 
 def test_a_device_that_runs_nothing_is_an_error(tmp_path: Path) -> None:
     class Refuses(Sums):
-        def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+        def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
             raise CannotRun("no room")
 
     with pytest.raises(DeviceError, match="none of 4 operations could be measured on sums"):
@@ -362,7 +377,7 @@ def test_a_device_that_runs_nothing_is_an_error(tmp_path: Path) -> None:
 def test_measurements_that_cannot_be_used_name_the_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(HardwareError) as caught:
-        read_operations(tmp_path / "m.csv")
+        read_measured_operations(tmp_path / "m.csv")
     assert message in str(caught.value)
 
 
@@ -420,13 +435,13 @@ def test_operations_are_measured_here_and_a_search_uses_their_table(run: Callabl
 def test_a_table_from_a_file_is_written_and_checked(run: Callable[..., tuple[Any, str, str]]) -> None:
     space, rng = load_space("mobilenetv2", image_size=32), random.Random(0)
     drawn = [space.sample(rng) for _ in range(6)]
-    found = inventory([space.graph(g) for g in drawn])
+    found = operation_inventory([space.graph(g) for g in drawn])
     with Path("m.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("operation", "space", "options", "architecture", "latency_ms"))
         writer.writerows((o.text, "", "", "", true_ms(o.macs, o.moved)) for o in found.used)
         for genotype in drawn:
-            ms = 0.3 + sum(true_ms(g.operation.macs, g.operation.moved) for g in graph_groups(space.graph(genotype)))
+            ms = 0.3 + sum(true_ms(g.operation.macs, g.operation.moved) for g in fuse_graph(space.graph(genotype)))
             writer.writerow(("", "mobilenetv2", "image_size=32", space.format(genotype), ms))
     code, out, err = run("hw", "calibrate", "m.csv", "--operations", "--out", "t.toml", "--about", "a chip", "--json")
     assert code == 0, err

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 import nas
-from evaluators.catalog import DATA, DataRow, EvaluatorRow, make_evaluator, quality_of, task_served
+from evaluators.catalog import DATA_KINDS, DataRow, EvaluatorRow, make_evaluator, quality_metric, trainable_task
 from evaluators.evaluator import DataError
 from evaluators.tasks.classification import ClassificationTraining
 from evaluators.tasks.detection import DetectionTraining
 from evaluators.tasks.segmentation import SegmentationTraining
 from nas.candidates.metrics import METRICS
 from nas.engine.search import run
-from nas.engine.settings import Settings
+from nas.engine.settings import SearchSettings
 from search_spaces import catalog
 from search_spaces.catalog import spaces
 from search_spaces.registry import UnknownName
 from search_spaces.space.genotype import SpaceError
-from search_spaces.tasks import HEADS, features_of, space_for, task_of
+from search_spaces.tasks import TASK_HEADS, feature_nodes, space_for_task, task_of
 from tests.fakes import small_space
 
 
@@ -39,7 +39,7 @@ CLASSIFIERS = [name for name in spaces() if name != "leyolo"]
 
 def shapes_of(network: str) -> list[tuple[int, ...]]:
     graph = nas.load_network(network)
-    return [graph.nodes[i].shape for i in features_of(graph)]
+    return [graph.nodes[i].shape for i in feature_nodes(graph)]
 
 
 def test_features_are_block_outputs_and_the_last_map() -> None:
@@ -49,9 +49,9 @@ def test_features_are_block_outputs_and_the_last_map() -> None:
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("task", TASK_HEADS)
 def test_every_space_takes_every_head(name: str, task: str) -> None:
-    space = space_for(nas.load_space(name), task)
+    space = space_for_task(nas.load_space(name), task)
     small = {o: v for o, v in {"image_size": 64, "width": 0.5, "num_classes": 3}.items() if space.accepts(o)}
     space = space.with_options(**small)
     genotype = space.sample(random.Random(3))
@@ -70,7 +70,9 @@ def test_every_space_takes_every_head(name: str, task: str) -> None:
 
 
 def test_a_detector_from_a_classifier_computes_and_learns() -> None:
-    space = space_for(nas.load_space("mobilenetv2"), "detect").with_options(image_size=64, width=0.25, num_classes=2)
+    space = space_for_task(nas.load_space("mobilenetv2"), "detect").with_options(
+        image_size=64, width=0.25, num_classes=2
+    )
     module = nas.to_module(space.graph(space.sample(random.Random(0)))).train()
     outputs = module(torch.randn(2, 3, 64, 64))
     sum(value.square().mean() for value in outputs.values()).backward()
@@ -79,9 +81,9 @@ def test_a_detector_from_a_classifier_computes_and_learns() -> None:
 
 def test_what_is_no_backbone_is_said() -> None:
     with pytest.raises(SpaceError, match="no task 'draw'; there are classify, detect, segment"):
-        space_for(nas.load_space("mobilenetv2"), "draw")
+        space_for_task(nas.load_space("mobilenetv2"), "draw")
     with pytest.raises(SpaceError, match="'leyolo' makes no classifier"):
-        space_for(nas.load_space("leyolo"), "classify")
+        space_for_task(nas.load_space("leyolo"), "classify")
 
 
 @pytest.mark.parametrize(
@@ -99,9 +101,9 @@ def test_a_space_says_its_task(space: str, options: dict[str, str], task: str) -
     assert task_of(nas.load_space(space, **options)) == task
 
 
-@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("task", TASK_HEADS)
 def test_a_space_under_a_head_has_its_task(task: str) -> None:
-    assert task_of(space_for(nas.load_space("nasbench201"), task)) == task
+    assert task_of(space_for_task(nas.load_space("nasbench201"), task)) == task
 
 
 def test_outputs_that_say_nothing_have_no_task() -> None:
@@ -118,9 +120,9 @@ def test_outputs_that_say_nothing_have_no_task() -> None:
 
 
 def test_data_have_an_evaluator_for_each_task() -> None:
-    assert [quality_of("digits", task) for task in ("", *HEADS)] == ["map", "accuracy", "map", "miou"]
-    assert quality_of("voc:x", "segment") == "miou"
-    assert quality_of("table:x") == quality_of("table:x", "classify") == "accuracy"
+    assert [quality_metric("digits", task) for task in ("", *TASK_HEADS)] == ["map", "accuracy", "map", "miou"]
+    assert quality_metric("voc:x", "segment") == "miou"
+    assert quality_metric("table:x") == quality_metric("table:x", "classify") == "accuracy"
     assert isinstance(make_evaluator("digits"), DetectionTraining)
     classified = make_evaluator("digits", "classify", steps=3)
     assert isinstance(classified, ClassificationTraining)
@@ -131,15 +133,15 @@ def test_data_have_an_evaluator_for_each_task() -> None:
         make_evaluator("coco:x", "classify")
     with pytest.raises(DataError, match="--data folder needs a folder"):
         make_evaluator("folder")
-    for kind, row in DATA.items():
+    for kind, row in DATA_KINDS.items():
         for task, served in row.evaluators.items():
             assert METRICS[served.quality].origin == "quality", (kind, task)
 
 
 def test_a_space_keeps_its_task_where_the_data_can_train_it() -> None:
-    assert task_served("digits", "classify") == "classify"
-    assert task_served("coco:x", "classify") == ""
-    assert task_served("digits", "") == ""
+    assert trainable_task("digits", "classify") == "classify"
+    assert trainable_task("coco:x", "classify") == ""
+    assert trainable_task("digits", "") == ""
 
 
 def test_an_installed_package_adds_data(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,9 +155,9 @@ def test_an_installed_package_adds_data(monkeypatch: pytest.MonkeyPatch) -> None
             )
 
     monkeypatch.setattr(catalog, "entry_points", lambda group: [Point()] if group == "nas.data" else [])
-    assert quality_of("dots") == "accuracy"
+    assert quality_metric("dots") == "accuracy"
     with pytest.raises(UnknownName, match="did you mean 'dots'"):
-        quality_of("dost")
+        quality_metric("dost")
 
 
 def test_detection_is_cached_under_the_name_that_it_always_had() -> None:
@@ -196,7 +198,7 @@ def test_a_search_trains_the_task_asked_for_or_the_space_s_own(
         directory=tmp_path,
     )
     assert output in result.front[0].graph.output_shapes
-    quality = quality_of("digits", trained)
+    quality = quality_metric("digits", trained)
     assert [o.metric for o in result.objectives] == ["latency_ms", quality]
     assert 0 <= result.front[0].metrics[quality] <= 1
     assert result.front[0].measurements[quality].source == "trained:digits"
@@ -222,7 +224,7 @@ def test_data_without_the_space_s_task_get_their_own_head(tmp_path: Path, shared
 def test_a_resumed_search_trains_the_same_task(tmp_path: Path) -> None:
     arguments = {"trials": 6, "train": 1, "evaluator": TINY["classify"], "references": False, "workers": 0}
     first = nas.search("mobilenetv2", "edgetpu", directory=tmp_path, **arguments)  # type: ignore[arg-type]
-    again = run(Settings.from_document(first.settings), study=first.study, workers=0, directory=tmp_path)
+    again = run(SearchSettings.from_document(first.settings), study=first.study, workers=0, directory=tmp_path)
     assert again.tally.resumed == 1
     assert [c.to_document() for c in again.candidates] == [c.to_document() for c in first.candidates]
 
@@ -238,7 +240,7 @@ def test_a_task_without_training_is_no_matter_of_the_data(tmp_path: Path) -> Non
 @pytest.mark.parametrize("task", ["classify", "segment"])
 def test_every_classifier_space_builds_at_the_scale_of_the_training(name: str, task: str) -> None:
     evaluator = make_evaluator("digits", task)
-    space = space_for(nas.load_space(name), task)
+    space = space_for_task(nas.load_space(name), task)
     space = space.with_options(**{o: v for o, v in evaluator.proxy.items() if space.accepts(o)})
     for seed in range(3):
         evaluator.check(space.graph(space.sample(random.Random(seed))))

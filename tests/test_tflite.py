@@ -22,7 +22,7 @@ from search_spaces.export.errors import ModelFileError
 from search_spaces.export.formats import unsupported
 from search_spaces.export.tflite import tflite_program, write_tflite
 from search_spaces.export.tflite.activation_tables import analytic_ranges
-from search_spaces.export.tflite.data_movement import blocks
+from search_spaces.export.tflite.data_movement import reshape_groups
 from search_spaces.export.tflite.ranges import measured_ranges
 from search_spaces.export.weights import Weights, WeightsError, random_inputs, random_weights, weights_from_module
 from search_spaces.graph.builder import Builder, Tensor
@@ -224,7 +224,7 @@ def test_blocks_of_a_reshape_hold_the_same_elements(before: list[int], data: st.
         after.append(data.draw(st.sampled_from([n for n in range(1, left + 1) if left % n == 0])))
         left //= after[-1]
     after = after or [1]
-    runs = blocks(tuple(before), tuple(after))
+    runs = reshape_groups(tuple(before), tuple(after))
     assert [a for old, _ in runs for a in old] == list(range(len(before)))
     assert [a for _, new in runs for a in new] == list(range(len(after)))
     for old, new in runs:

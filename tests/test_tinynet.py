@@ -14,7 +14,7 @@ from torch import nn
 
 from search_spaces.catalog import load_network, load_space, network_space
 from search_spaces.families import tinynet
-from search_spaces.families.tinynet import DEPTHS, RESOLUTIONS, WIDTHS, round_channels, round_layers, scaled
+from search_spaces.families.tinynet import DEPTHS, RESOLUTIONS, WIDTHS, round_channels, round_layers, scaled_tinynet
 from search_spaces.pytorch.module import to_module
 from search_spaces.space.genotype import SpaceError
 from tests.test_efficientnet import (
@@ -79,7 +79,7 @@ def test_published_networks_are_those_of_the_facts(name: str, facts: dict[str, A
 
 
 def test_multipliers_of_one_are_efficientnet_b0(facts: dict[str, Any]) -> None:
-    graph, row = scaled(1, 1, 1), facts["baseline_efficientnet_b0"]
+    graph, row = scaled_tinynet(1, 1, 1), facts["baseline_efficientnet_b0"]
     check_table(graph, row)
     assert (graph.params, graph.macs) == (row["counted"]["params_trainable"], row["counted"]["macs"])
     assert (graph.params, graph.macs) == (5_288_548, 385_814_752)
@@ -128,7 +128,7 @@ def test_the_image_size_overrides_the_chosen_resolution() -> None:
 
 def test_the_width_multiplies_the_chosen_one() -> None:
     half = load_network("tinynet_a", width=0.54)  # a chosen width of 1.0
-    other = scaled(0.86, 1.2, 0.54)
+    other = scaled_tinynet(0.86, 1.2, 0.54)
     assert half == other
     assert made_layers(half)[0][1] == 32
     assert made_layers(half)[-1][1] == 1280

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluators.evaluator import Diverged, OutOfMemory, OutOfTime
-from evaluators.training.initialisation import drop_idle_biases
-from evaluators.training.loop import IMAGES_AT_ONCE, answers, estimate_statistics, network_input, train
-from evaluators.training.settings import Recipe
+from evaluators.training.initialisation import remove_redundant_biases
+from evaluators.training.loop import EVALUATION_BATCH_SIZE, network_input, predict_batches, reestimate_batch_norm, train
+from evaluators.training.settings import TrainingSettings
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import to_module
@@ -126,7 +126,7 @@ def test_pixels_come_as_minus_one_to_one() -> None:
 
 def test_batch_statistics_are_those_of_the_data() -> None:
     norm = nn.BatchNorm2d(3, momentum=0.01)
-    estimate_statistics(norm, IMAGES, np.random.default_rng(0))
+    reestimate_batch_norm(norm, IMAGES, np.random.default_rng(0))
     assert norm.momentum == 0.01
     pixels = network_input(IMAGES)
     torch.testing.assert_close(norm.running_mean, pixels.mean((0, 2, 3)), rtol=0, atol=0.03)
@@ -136,16 +136,16 @@ def test_batch_statistics_are_those_of_the_data() -> None:
 def test_answers_cover_all_images_without_gradients() -> None:
     net = brightness_net()
     parts = []
-    for chunk, outputs in answers(net, IMAGES):
+    for chunk, outputs in predict_batches(net, IMAGES):
         assert torch.is_grad_enabled()  # the one who reads is not made to go without
         assert not outputs.requires_grad
-        assert chunk.stop - chunk.start == len(outputs) <= IMAGES_AT_ONCE
+        assert chunk.stop - chunk.start == len(outputs) <= EVALUATION_BATCH_SIZE
         parts.append(outputs)
     assert not net.training
     torch.testing.assert_close(torch.cat(parts), net(network_input(IMAGES)).detach())
     nn.init.constant_(net[4].bias, float("nan"))  # type: ignore[index]
     with pytest.raises(Diverged, match="outputs are not finite"):
-        next(answers(net, IMAGES))
+        next(predict_batches(net, IMAGES))
 
 
 def test_planned_failures() -> None:
@@ -165,7 +165,7 @@ def test_only_biases_that_a_normalisation_takes_out_are_dropped() -> None:
     shared = b.conv(hidden, 4, 1, bias=True)  # read by a normalisation and by an output
     graph = b.build({"y": b.conv(b.norm(shared), 2, 1, bias=True), "shared": shared})
     plain, dropped = (to_module(graph, 0).train() for _ in range(2))
-    drop_idle_biases(dropped)
+    remove_redundant_biases(dropped)
     biases = [layer.bias is not None for layer in dropped.layers.values() if isinstance(layer, nn.Conv2d)]
     assert biases == [False, True, True]
     pixels = torch.rand(4, 3, 8, 8)
@@ -182,7 +182,7 @@ class Digest:
 
 
 @dataclass(frozen=True)
-class ExampleTraining(Recipe):
+class ExampleTraining(TrainingSettings):
     smoothing: float = 0.1
     version: ClassVar[int] = 3
 
@@ -225,6 +225,6 @@ def test_memory_is_estimated_from_activations_and_parameters() -> None:
         b = Builder()
         return b.build({"y": b.conv(b.input((3, side, side)), 64, 3, padding=1)})
 
-    ExampleTraining(memory_limit_mib=150).refuse_large(graph(32))
+    ExampleTraining(memory_limit_mib=150).check_memory(graph(32))
     with pytest.raises(OutOfMemory, match=r"estimated at \d+ MiB, over the limit of 150 MiB"):
-        ExampleTraining(memory_limit_mib=150).refuse_large(graph(128))
+        ExampleTraining(memory_limit_mib=150).check_memory(graph(128))

@@ -14,22 +14,28 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.device_file.writer import Stated
-from hardware_models.linear.features import FEATURES
-from hardware_models.linear.model import PARTS, LearnedModel, Rates
+from hardware_models.device_file.writer import DeviceHeader
+from hardware_models.linear.features import FEATURE_NAMES
+from hardware_models.linear.model import FIXED_POINT_SCALE, LinearModel, Rates
 from hardware_models.transfer import fit as calibration
 from hardware_models.transfer.fit import (
-    COUNTS,
-    DIFFERENCES,
-    SCATTER,
-    Pool,
-    informative,
-    make_pool,
+    COUNT_VARIANCE,
+    DEVICE_VARIANCE,
+    NOISE_VARIANCE,
+    NetworkPool,
+    fit_transfer,
+    network_pool,
     prior_covariance,
-    relevance,
-    transfer,
+    select_measurements,
+    source_weights,
 )
-from hardware_models.transfer.model import LEAST_MS, Mixture, Signals, TransferredModel, transferred_text
+from hardware_models.transfer.model import (
+    MIN_LATENCY_MS,
+    DeviceMixture,
+    TransferFeatures,
+    TransferModel,
+    transfer_model_toml,
+)
 from search_spaces.catalog import load_space
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
@@ -38,11 +44,11 @@ KINDS = ("conv:regular", "conv:pointwise", "conv:depthwise", "act:relu", "add")
 SIZES = numpy.array([0.05, 1.0, 0.3, 0.2])  # of the rates, in the order of FEATURES
 
 
-def device(seed: int) -> LearnedModel:
+def device(seed: int) -> LinearModel:
     """A device of random rates."""
     rng = numpy.random.default_rng(seed)
     rates = {kind: tuple((SIZES * rng.exponential(size=4)).tolist()) for kind in KINDS}
-    return LearnedModel(f"device{seed}", 1, {"latency": Rates(float(rng.uniform(0.1, 1)), rates)})
+    return LinearModel(f"device{seed}", 1, {"latency": Rates(float(rng.uniform(0.1, 1)), rates)})
 
 
 def network(rng: random.Random) -> Graph:
@@ -62,24 +68,24 @@ def graphs() -> list[Graph]:
 
 
 @pytest.fixture(scope="module")
-def pool(graphs: list[Graph]) -> Pool:
-    return make_pool(graphs, [device(seed) for seed in range(6)])
+def pool(graphs: list[Graph]) -> NetworkPool:
+    return network_pool(graphs, [device(seed) for seed in range(6)])
 
 
-def latencies(model: LearnedModel, graphs: list[Graph]) -> Any:
+def latencies(model: LinearModel, graphs: list[Graph]) -> Any:
     return numpy.array([model.estimate(graph).latency_ms for graph in graphs])
 
 
-def model_of(pool: Pool, mixture: Mixture) -> TransferredModel:
-    return TransferredModel("new", 1, mixture, pool.signals.models)
+def model_of(pool: NetworkPool, mixture: DeviceMixture) -> TransferModel:
+    return TransferModel("new", 1, mixture, pool.signals.models)
 
 
 def test_signals_are_the_known_latencies_and_the_counts(graphs: list[Graph]) -> None:
     models = [device(0), device(1)]
-    signals = Signals(models, ("conv:depthwise", "softmax:1d"))
+    signals = TransferFeatures(models, ("conv:depthwise", "softmax:1d"))
     for graph in graphs[:10]:
         signal, other = signals.of(graph)
-        assert signal[:2] == pytest.approx([m.estimate(graph).latency_ms + LEAST_MS for m in models], abs=3e-9)
+        assert signal[:2] == pytest.approx([m.estimate(graph).latency_ms + MIN_LATENCY_MS for m in models], abs=3e-9)
         depthwise = [
             f for n, f in zip(graph.nodes, graph.figures(), strict=True) if n.op == "conv" and n.attr("groups") > 1
         ]
@@ -93,11 +99,11 @@ def test_signals_are_the_known_latencies_and_the_counts(graphs: list[Graph]) -> 
 
 def test_the_estimate_is_the_formula(graphs: list[Graph]) -> None:
     models = [device(0), device(1)]
-    pairs = tuple((0.1 * i, 1.0 + i) for i in range(len(FEATURES)))
-    mixture = Mixture(0.3, {"device0": 0.8, "device1": -0.2}, {"act:relu": pairs}, 1.2, 0.9, 1e9)
-    model = TransferredModel("new", 3, mixture, models)
+    pairs = tuple((0.1 * i, 1.0 + i) for i in range(len(FEATURE_NAMES)))
+    mixture = DeviceMixture(0.3, {"device0": 0.8, "device1": -0.2}, {"act:relu": pairs}, 1.2, 0.9, 1e9)
+    model = TransferModel("new", 3, mixture, models)
     for graph in graphs[:10]:
-        signal, _ = Signals(models, ("act:relu",)).of(graph)
+        signal, _ = TransferFeatures(models, ("act:relu",)).of(graph)
         expected = 0.3 + 0.8 * math.log(signal[0]) - 0.2 * math.log(signal[1])
         expected += sum(v * math.log1p(n / s) for (v, s), n in zip(pairs, signal[2:], strict=True))
         cost = model.estimate(graph)
@@ -106,10 +112,10 @@ def test_the_estimate_is_the_formula(graphs: list[Graph]) -> None:
         assert cost.weights_kib == 4 * graph.params / 1024  # float32
 
 
-def test_the_rows_add_up_and_the_cut_of_a_graph_does_not_matter(pool: Pool, graphs: list[Graph]) -> None:
+def test_the_rows_add_up_and_the_cut_of_a_graph_does_not_matter(pool: NetworkPool, graphs: list[Graph]) -> None:
     known = load_hardware("zcu102")
-    assert isinstance(known, LearnedModel)
-    model = TransferredModel("new", 1, Mixture(0.2, {"zcu102": 1.1}, {}, 1.3, 0.9), [known])
+    assert isinstance(known, LinearModel)
+    model = TransferModel("new", 1, DeviceMixture(0.2, {"zcu102": 1.1}, {}, 1.3, 0.9), [known])
     space, rng = load_space("mobiledet"), random.Random(0)
     for _ in range(3):
         graph = space.graph(space.sample(rng))
@@ -120,10 +126,10 @@ def test_the_rows_add_up_and_the_cut_of_a_graph_does_not_matter(pool: Pool, grap
 
 
 def test_the_memo_is_bounded_and_travels_empty(
-    pool: Pool, graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
+    pool: NetworkPool, graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = latencies(device(9), graphs)[:10]
-    model = model_of(pool, transfer(pool, range(10), measured).mixture)
+    model = model_of(pool, fit_transfer(pool, range(10), measured).mixture)
     before = [model.estimate(graph) for graph in graphs]
     assert [pickle.loads(pickle.dumps(model)).estimate(g) for g in graphs] == before  # noqa: S301 - our own bytes
     monkeypatch.setattr("hardware_models.transfer.model.MEMO_LIMIT", 20)
@@ -132,15 +138,15 @@ def test_the_memo_is_bounded_and_travels_empty(
     assert len(fresh.signals._place) < 60
 
 
-def process(pool: Pool, chosen: list[int], measured: Any, test: list[int]) -> Any:
+def process(pool: NetworkPool, chosen: list[int], measured: Any, test: list[int]) -> Any:
     """The posterior mean of the logarithm by scikit-learn, from the pool's standardised signals."""
     target = numpy.log(measured)
-    weights = relevance(pool.logs[chosen], target)
+    weights = source_weights(pool.logs[chosen], target)
     mean = pool.logs @ weights
     features = numpy.hstack(
         [
-            (pool.logs - mean[:, None]) * numpy.sqrt(weights * DIFFERENCES),
-            pool.counts * math.sqrt(COUNTS),
+            (pool.logs - mean[:, None]) * numpy.sqrt(weights * DEVICE_VARIANCE),
+            pool.counts * math.sqrt(COUNT_VARIANCE),
         ]
     )
     a, b = numpy.polyfit(mean[chosen], target, 1)
@@ -148,82 +154,84 @@ def process(pool: Pool, chosen: list[int], measured: Any, test: list[int]) -> An
     assert slope == pytest.approx(a)
     line = slope * mean + b
     kernel = DotProduct(sigma_0=0.0, sigma_0_bounds="fixed") + ConstantKernel(9.0, "fixed")
-    found = GaussianProcessRegressor(kernel, alpha=SCATTER, optimizer=None).fit(
+    found = GaussianProcessRegressor(kernel, alpha=NOISE_VARIANCE, optimizer=None).fit(
         features[chosen], (target - line[chosen]) / slope
     )
     return line[test] + slope * found.predict(features[test])
 
 
 @pytest.mark.parametrize("count", [4, 10, 40])
-def test_a_transfer_is_the_posterior_mean_of_a_gaussian_process(pool: Pool, graphs: list[Graph], count: int) -> None:
+def test_a_transfer_is_the_posterior_mean_of_a_gaussian_process(
+    pool: NetworkPool, graphs: list[Graph], count: int
+) -> None:
     measured = latencies(device(9), graphs)
     chosen = random.Random(count).sample(range(len(graphs)), count)
-    model = model_of(pool, transfer(pool, chosen, measured[chosen]).mixture)
+    model = model_of(pool, fit_transfer(pool, chosen, measured[chosen]).mixture)
     expected = process(pool, chosen, measured[chosen], list(range(len(graphs))))
     assert numpy.log([model.estimate(g).latency_ms for g in graphs]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_held_out_predictions_are_transfers_without_the_network(pool: Pool, graphs: list[Graph]) -> None:
+def test_held_out_predictions_are_transfers_without_the_network(pool: NetworkPool, graphs: list[Graph]) -> None:
     chosen, measured = list(range(0, 60, 6)), latencies(device(9), graphs)
-    moved = transfer(pool, chosen, measured[chosen])
+    moved = fit_transfer(pool, chosen, measured[chosen])
     for i, place in enumerate(chosen):
         others = [c for c in chosen if c != place]
-        without = model_of(pool, transfer(pool, others, measured[others]).mixture)
-        assert moved.held_out[i] == pytest.approx(without.estimate(graphs[place]).latency_ms, rel=1e-6)
-    worst = max(abs(numpy.log(moved.held_out / measured[chosen])))
+        without = model_of(pool, fit_transfer(pool, others, measured[others]).mixture)
+        assert moved.held_out_predictions[i] == pytest.approx(without.estimate(graphs[place]).latency_ms, rel=1e-6)
+    worst = max(abs(numpy.log(moved.held_out_predictions / measured[chosen])))
     assert moved.mixture.factor == pytest.approx(math.exp(worst))  # the 10th of 10: (10 + 1) * 0.9 rounded up
     assert moved.mixture.coverage == 0.9
-    assert transfer(pool, chosen[:4], measured[chosen[:4]]).mixture.coverage == 0.8  # 4 residuals promise 4 of 5
+    assert fit_transfer(pool, chosen[:4], measured[chosen[:4]]).mixture.coverage == 0.8  # 4 residuals promise 4 of 5
 
 
 def test_many_measurements_are_left_out_in_groups(
-    pool: Pool, graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
+    pool: NetworkPool, graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = latencies(device(9), graphs)
     monkeypatch.setattr(calibration, "MOST_REFITS", 7)
-    before = transfer(pool, range(100), measured[:100]).held_out
+    before = fit_transfer(pool, range(100), measured[:100]).held_out_predictions
     changed = measured[:100].copy()
     changed[5] *= 50
-    after = transfer(pool, range(100), changed).held_out
+    after = fit_transfer(pool, range(100), changed).held_out_predictions
     assert after[5] == before[5]
     assert (after != before).sum() >= 80  # all but its own group
 
 
-def test_a_device_that_is_known_already_is_recognised(pool: Pool, graphs: list[Graph]) -> None:
+def test_a_device_that_is_known_already_is_recognised(pool: NetworkPool, graphs: list[Graph]) -> None:
     twin = pool.signals.models[2]
     measured = 3.0 * latencies(twin, graphs)  # the same at a third of the clock
-    weights = relevance(pool.logs[:10], numpy.log(measured[:10]))
+    weights = source_weights(pool.logs[:10], numpy.log(measured[:10]))
     assert weights.argmax() == 2
     assert weights.sum() == pytest.approx(1)
-    model = model_of(pool, transfer(pool, range(10), measured[:10]).mixture)
+    model = model_of(pool, fit_transfer(pool, range(10), measured[:10]).mixture)
     off = numpy.array([model.estimate(g).latency_ms for g in graphs[10:]]) / measured[10:] - 1
     assert abs(off).mean() < 0.05
 
 
-def test_a_transfer_keeps_the_unit_of_time(pool: Pool, graphs: list[Graph]) -> None:
+def test_a_transfer_keeps_the_unit_of_time(pool: NetworkPool, graphs: list[Graph]) -> None:
     measured = latencies(device(9), graphs)[:10]
-    one, other = (model_of(pool, transfer(pool, range(10), measured * u).mixture) for u in (1.0, 1e3))
+    one, other = (model_of(pool, fit_transfer(pool, range(10), measured * u).mixture) for u in (1.0, 1e3))
     for graph in graphs[10:20]:
         assert other.estimate(graph).latency_ms == pytest.approx(1e3 * one.estimate(graph).latency_ms)
 
 
-def test_intervals_of_ten_measurements_hold_nine_in_ten(pool: Pool, graphs: list[Graph]) -> None:
+def test_intervals_of_ten_measurements_hold_nine_in_ten(pool: NetworkPool, graphs: list[Graph]) -> None:
     held = []
     for seed in range(40):
         rng = numpy.random.default_rng(seed)
         measured = latencies(device(100 + seed), graphs) * numpy.exp(rng.normal(0, 0.1, len(graphs)))
         chosen = rng.permutation(len(graphs))[:10].tolist()
-        model = model_of(pool, transfer(pool, chosen, measured[chosen]).mixture)
+        model = model_of(pool, fit_transfer(pool, chosen, measured[chosen]).mixture)
         rest = [i for i in range(len(graphs)) if i not in chosen][:30]
         costs = [model.estimate(graphs[i]) for i in rest]
         held += [c.latency_low_ms <= measured[i] <= c.latency_high_ms for c, i in zip(costs, rest, strict=True)]
     assert 0.83 <= numpy.mean(held) <= 0.97
 
 
-def test_what_the_measurements_did_not_hold_widens_the_interval(pool: Pool, graphs: list[Graph]) -> None:
+def test_what_the_measurements_did_not_hold_widens_the_interval(pool: NetworkPool, graphs: list[Graph]) -> None:
     smallest = sorted(range(len(graphs)), key=lambda i: graphs[i].macs)[:10]
     measured = latencies(device(9), graphs)[smallest]
-    model = model_of(pool, transfer(pool, smallest, measured).mixture)
+    model = model_of(pool, fit_transfer(pool, smallest, measured).mixture)
     mixture = model.mixture
     assert mixture.largest_gmacs == pytest.approx(max(graphs[i].macs for i in smallest) / 1e9)
     inside = model.estimate(graphs[smallest[0]])
@@ -241,34 +249,34 @@ def test_what_the_measurements_did_not_hold_widens_the_interval(pool: Pool, grap
     assert strange.latency_high_ms == pytest.approx(strange.latency_ms * mixture.factor**1.5)
 
 
-def remaining_variance(pool: Pool, chosen: list[int]) -> float:
+def remaining_variance(pool: NetworkPool, chosen: list[int]) -> float:
     prior = prior_covariance(pool)
     gain = prior[:, chosen] @ numpy.linalg.solve(
-        prior[numpy.ix_(chosen, chosen)] + SCATTER * numpy.eye(len(chosen)), prior[chosen]
+        prior[numpy.ix_(chosen, chosen)] + NOISE_VARIANCE * numpy.eye(len(chosen)), prior[chosen]
     )
     return float(numpy.trace(prior - gain))
 
 
-def test_informative_networks_leave_less_variance_than_random_ones(pool: Pool) -> None:
-    chosen = informative(pool, 8)
+def test_informative_networks_leave_less_variance_than_random_ones(pool: NetworkPool) -> None:
+    chosen = select_measurements(pool, 8)
     assert len(set(chosen)) == 8
     rng = random.Random(0)
     drawn = [remaining_variance(pool, rng.sample(range(len(pool.logs)), 8)) for _ in range(50)]
     assert remaining_variance(pool, chosen) < min(drawn)
-    assert informative(pool, 5, taken=chosen[:3]) == chosen[3:]  # greedy: the first do not depend on the others
-    assert informative(pool, 10**6) != []
-    assert len(informative(pool, 10**6)) == len(pool.logs)
+    assert select_measurements(pool, 5, taken=chosen[:3]) == chosen[3:]  # greedy: the first do not depend on the others
+    assert select_measurements(pool, 10**6) != []
+    assert len(select_measurements(pool, 10**6)) == len(pool.logs)
 
 
 @pytest.mark.parametrize(("chosen", "measured"), [([0, 1], [1.0, 2.0]), ([0, 1, 2], [1.0, 2.0, 0.0])])
-def test_a_transfer_from_too_little_is_refused(pool: Pool, chosen: list[int], measured: list[float]) -> None:
+def test_a_transfer_from_too_little_is_refused(pool: NetworkPool, chosen: list[int], measured: list[float]) -> None:
     with pytest.raises(ValueError, match="three measured networks at least, and latencies above 0"):
-        transfer(pool, chosen, numpy.array(measured))
+        fit_transfer(pool, chosen, numpy.array(measured))
 
 
 def test_a_pool_of_one_network_is_refused(graphs: list[Graph]) -> None:
     with pytest.raises(ValueError, match="needs two networks at least, not 1"):
-        make_pool(graphs[:1])
+        network_pool(graphs[:1])
 
 
 # -- device files ------------------------------------------------------------------------------------------------------
@@ -276,13 +284,13 @@ def test_a_pool_of_one_network_is_refused(graphs: list[Graph]) -> None:
 
 def test_a_written_device_file_gives_the_estimates_of_the_transfer(graphs: list[Graph]) -> None:
     known = [load_hardware(name) for name in ("pi5", "zcu102")]
-    models = [m for m in known if isinstance(m, LearnedModel)]
-    pool = make_pool(graphs, models)
-    moved = transfer(pool, range(12), latencies(device(9), graphs)[:12])
-    stated = Stated('two "quotes"\nand a \\', "int8", "normal form")
-    text = transferred_text(moved.mixture, models, {"rows": 12}, stated)
+    models = [m for m in known if isinstance(m, LinearModel)]
+    pool = network_pool(graphs, models)
+    moved = fit_transfer(pool, range(12), latencies(device(9), graphs)[:12])
+    stated = DeviceHeader('two "quotes"\nand a \\', "int8", "normal form")
+    text = transfer_model_toml(moved.mixture, models, {"rows": 12}, stated)
     read = model_from_text(text, "new", "new.toml")
-    assert isinstance(read, TransferredModel)
+    assert isinstance(read, TransferModel)
     assert read.number_format == "int8"
     for graph in graphs[:30]:
         one, other = read.estimate(graph), model_of(pool, moved.mixture).estimate(graph)
@@ -316,7 +324,7 @@ pi5 = [1.0]
 def test_the_file_is_read_as_it_says(graphs: list[Graph]) -> None:
     known, model = load_hardware("pi5"), model_from_text(FILE, "f", "f.toml")
     relus = sum(node.op == "act" for node in graphs[0].nodes)
-    expected = (known.estimate(graphs[0]).latency_ms + LEAST_MS) * math.exp(-0.5) * (1 + relus / 2) ** 0.1
+    expected = (known.estimate(graphs[0]).latency_ms + MIN_LATENCY_MS) * math.exp(-0.5) * (1 + relus / 2) ** 0.1
     cost = model.estimate(graphs[0])
     assert cost.latency_ms == pytest.approx(expected, rel=1e-9)
     assert cost.weights_kib == 2 * graphs[0].params / 1024
@@ -363,4 +371,4 @@ def test_a_file_rests_on_learned_devices_alone() -> None:
 
 
 def test_parts_are_small_enough_to_be_summed_exactly() -> None:
-    assert 60_000 * PARTS < 2**63  # a minute in whole billionths of a millisecond
+    assert 60_000 * FIXED_POINT_SCALE < 2**63  # a minute in whole billionths of a millisecond

@@ -10,7 +10,7 @@ import pytest
 
 import nas
 from nas.hashing.isomorphism import same_network
-from nas.hashing.trees import tree_code
+from nas.hashing.trees import tree_digest
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 
@@ -42,7 +42,7 @@ def crossed(b: Builder, x: Tensor) -> Tensor:
 
 
 def is_tree(graph: Graph) -> bool:
-    return tree_code(graph) is not None
+    return tree_digest(graph) is not None
 
 
 @pytest.mark.parametrize(

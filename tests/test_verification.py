@@ -17,21 +17,21 @@ import pytest
 import nas
 from evaluators.devices.address import Address
 from evaluators.devices.catalog import DEVICES, DeviceRow
-from evaluators.devices.device import CannotRun, Measurement, MeasurementFailed, MeasurementTimeout
-from evaluators.devices.retrying import Flaky
+from evaluators.devices.device import CannotRun, LatencyMeasurement, MeasurementFailed, MeasurementTimeout
+from evaluators.devices.retrying import RetryingDevice
 from hardware_models.catalog import load_hardware
-from hardware_models.composed.corrected import Corrected, fit_correction
-from hardware_models.composed.multi_device import load_devices
+from hardware_models.composed.corrected import CorrectedModel, fit_correction
+from hardware_models.composed.multi_device import load_hardware_models
 from hardware_models.cost import Cost
 from hardware_models.device_file.number_format import number_format_of
 from nas.candidates.objectives import Objective
 from nas.cli.main import main
 from nas.engine.search import run
-from nas.engine.settings import Settings
-from nas.measurement.device_in_format import NumberFormatError, opened_in
-from nas.measurement.verification import VerificationError, correctable, device_and_label, load_verified
-from nas.measurement.verified import Verified, verification_scores
-from nas.report.tables import summary_lines, tables_beside
+from nas.engine.settings import SearchSettings
+from nas.measurement.device_in_format import NumberFormatError, open_in_format
+from nas.measurement.verification import VerificationError, device_and_label, load_verified, with_correction
+from nas.measurement.verified import VerifiedCandidate, verification_scores
+from nas.report.tables import summary_lines, supplementary_tables
 from nas.report.verification import plot_verification
 from nas.study.load import load_candidates, load_document, load_notes
 from nas.study.study import Study
@@ -74,11 +74,13 @@ class FakeDevice:
     precision: str = "float32"
     batch: int = 1
 
-    def measure(self, graph: nas.Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: nas.Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         self.asked.append(graph.digest)
         self.trouble(self, graph)
         value = self.latency(graph)
-        return Measurement(value, 0.01 * value, 0.98 * value, 1.02 * value, 15, "measured:fake", warnings=("warm",))
+        return LatencyMeasurement(
+            value, 0.01 * value, 0.98 * value, 1.02 * value, 15, "measured:fake", warnings=("warm",)
+        )
 
     def close(self) -> None:
         self.closed += 1
@@ -102,7 +104,7 @@ def eight_bits(address: Address) -> FakeDevice:
 
 def search(directory: Path, device: Any = None, **changes: Any) -> nas.SearchResult:
     if isinstance(device, FakeDevice):
-        device = Flaky(device, pause_s=0.0)
+        device = RetryingDevice(device, pause_s=0.0)
     arguments: dict[str, Any] = {"hw": Model(), "trials": 120, "train": 0, "verify": 12, "directory": directory}
     return nas.search(small_space, device=device, **{**arguments, **changes})
 
@@ -142,12 +144,12 @@ def test_nothing_measured_corrects_nothing() -> None:
     assert fit_correction([1.0, 0.0], [0.0, 3.0]) is None
     graph = nas.load_network("mobilenetv2")
     model = load_hardware("pixel3_cpu")
-    assert Corrected(model).estimate(graph) == model.estimate(graph)
+    assert CorrectedModel(model).estimate(graph) == model.estimate(graph)
 
 
 def test_a_correction_says_so_in_the_source_and_leaves_the_model_alone() -> None:
     graph = nas.load_network("mobilenetv2")
-    corrected = Corrected(load_hardware("pixel3_cpu"))
+    corrected = CorrectedModel(load_hardware("pixel3_cpu"))
     before = corrected.estimate(graph)
     corrected.correction = fit_correction([before.latency_ms], [2 * before.latency_ms])
     after = corrected.estimate(graph)
@@ -307,7 +309,7 @@ def test_the_study_and_the_files_hold_what_was_measured(tmp_path: Path) -> None:
     from rich.console import Console
 
     screen = Console(width=140, record=True, file=io.StringIO())
-    for table in tables_beside(result):
+    for table in supplementary_tables(result):
         screen.print(table)
     shown = screen.export_text()
     assert "Predicted against measured (measured:fake)" in shown
@@ -326,7 +328,7 @@ def test_what_was_predicted_and_measured_is_read_back_from_the_study(tmp_path: P
     mended = search(tmp_path, FakeDevice())  # what failed is measured, and later predictions change with it
     assert mended.verified[0].measured_ms is not None
     assert load_verified(journal, None) == list(mended.verified) != list(result.verified)
-    assert [Verified.from_document(json.loads(json.dumps(v.to_document()))) for v in result.verified] == [
+    assert [VerifiedCandidate.from_document(json.loads(json.dumps(v.to_document()))) for v in result.verified] == [
         *result.verified
     ]
 
@@ -375,9 +377,9 @@ def test_the_commands_measure_eight_and_show_them_beside_what_was_predicted(
 
 
 def test_nothing_measured_makes_no_picture(tmp_path: Path) -> None:
-    failed = Verified(1, "a", "latency_ms", 1.0, None, None, 1.0, failure="cannot_run: no")
+    failed = VerifiedCandidate(1, "a", "latency_ms", 1.0, None, None, 1.0, failure="cannot_run: no")
     assert plot_verification([failed], tmp_path / "v.png", "pi5") is None
-    one = Verified(1, "a", "latency_ms", 1.0, None, None, 1.0, 1.2, None, "measured:fake")
+    one = VerifiedCandidate(1, "a", "latency_ms", 1.0, None, None, 1.0, 1.2, None, "measured:fake")
     assert plot_verification([one, failed], tmp_path / "v.png", "") == tmp_path / "v.png"
     assert (tmp_path / "v.png").exists()
 
@@ -400,7 +402,7 @@ def test_nothing_measured_makes_no_picture(tmp_path: Path) -> None:
 def test_a_device_runs_the_number_format_of_the_model(
     by_address: None, device: str, wanted: str | None, runs: str
 ) -> None:
-    assert opened_in(device, wanted, "mine").precision == runs
+    assert open_in_format(device, wanted, "mine").precision == runs
 
 
 @pytest.mark.parametrize(
@@ -435,18 +437,18 @@ def test_a_device_or_a_model_that_states_no_known_number_format_is_let_through(t
 
 def test_models_made_of_others_pass_the_number_format_on() -> None:
     int8, floats = load_hardware("edgetpu"), load_hardware("pi5")
-    assert number_format_of(Corrected(int8)) == "int8"
-    assert number_format_of(Corrected(Model())) is None
-    assert number_format_of(load_devices([int8, load_hardware("pixel4_dsp")])) == "int8"
-    assert number_format_of(load_devices([int8, floats])) is None
-    assert number_format_of(load_devices([int8, Model()])) is None
-    both = load_devices("pixel3_cpu4:int8,pixel3_cpu4:float32")
-    assert correctable(both, "pixel3_cpu4_int8")[2] == "latency_ms@pixel3_cpu4_int8"
+    assert number_format_of(CorrectedModel(int8)) == "int8"
+    assert number_format_of(CorrectedModel(Model())) is None
+    assert number_format_of(load_hardware_models([int8, load_hardware("pixel4_dsp")])) == "int8"
+    assert number_format_of(load_hardware_models([int8, floats])) is None
+    assert number_format_of(load_hardware_models([int8, Model()])) is None
+    both = load_hardware_models("pixel3_cpu4:int8,pixel3_cpu4:float32")
+    assert with_correction(both, "pixel3_cpu4_int8")[2] == "latency_ms@pixel3_cpu4_int8"
 
 
 def test_of_several_devices_only_the_measured_one_is_corrected(tmp_path: Path) -> None:
     double = Model("other")
-    result = search(tmp_path, {"model": Flaky(FakeDevice(), pause_s=0.0)}, hw=[Model(), double])
+    result = search(tmp_path, {"model": RetryingDevice(FakeDevice(), pause_s=0.0)}, hw=[Model(), double])
     c = result.front[0]
     assert c.measurements["latency_ms@model"].source == "predicted:model@1, corrected by 12 measured"
     assert c.measurements["latency_ms@other"].source == "predicted:other@1"
@@ -460,14 +462,14 @@ def test_devices_are_told_apart_by_name() -> None:
         "pi5_onnx",
     )
     assert device_and_label("onnxruntime?threads=1") == ("onnxruntime?threads=1", "")
-    both = load_devices("edgetpu,pixel3_cpu")
-    assert correctable(both, "pixel3_cpu")[2] == "latency_ms@pixel3_cpu"
+    both = load_hardware_models("edgetpu,pixel3_cpu")
+    assert with_correction(both, "pixel3_cpu")[2] == "latency_ms@pixel3_cpu"
     with pytest.raises(VerificationError, match="--device NAME=ADDRESS, with edgetpu or pixel3_cpu"):
-        correctable(both, "")
+        with_correction(both, "")
     with pytest.raises(UnknownName, match="did you mean 'pixel3_cpu'"):
-        correctable(both, "pixel3_cp")
+        with_correction(both, "pixel3_cp")
     with pytest.raises(VerificationError, match="there is one hardware model"):
-        correctable(load_devices("edgetpu"), "pixel3_cpu")
+        with_correction(load_hardware_models("edgetpu"), "pixel3_cpu")
 
 
 @pytest.mark.parametrize(
@@ -534,7 +536,7 @@ def test_a_real_runtime_on_this_processor(tmp_path: Path) -> None:
     assert all(v.source.startswith("measured:onnxruntime") for v in measured)
     assert result.settings["device"] == address
     journal = result.directory / "study.journal"
-    settings = Settings.from_document(load_document(journal, None)[1])
+    settings = SearchSettings.from_document(load_document(journal, None)[1])
     resumed = run(settings, space=small_space, study=result.study, storage=journal, directory=tmp_path)
     assert resumed.verified == result.verified
     corrected = {c.key: c.metrics["latency_ms"] for c in result.candidates}

@@ -21,7 +21,7 @@ from search_spaces.blocks.catalog import BLOCKS, HEADS, load_block
 from search_spaces.blocks.heads import classifier
 from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
 from search_spaces.catalog import load_space
-from search_spaces.families.emo import Attention, irmb
+from search_spaces.families.emo import WindowAttention, irmb
 from search_spaces.families.mobilenetv4 import universal_inverted_bottleneck
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.space.genotype import GenotypeError, SpaceError
@@ -136,7 +136,9 @@ def test_a_stage_of_attention_whose_parameter_is_a_named_tuple() -> None:
     )
     b = Builder()
     x = conv_norm_act(b, b.input((3, 16, 16)), 32, 3, 2)
-    x = irmb(b, x, 32, expanded=64, kernel=3, stride=1, norm="layer", act="gelu", attention=Attention("remote", 16, 4))
+    x = irmb(
+        b, x, 32, expanded=64, kernel=3, stride=1, norm="layer", act="gelu", attention=WindowAttention("remote", 16, 4)
+    )
     decisions = {"stage0.layer1.attention.kind": "remote", "stage0.layer1.attention.head_dim": 16}
     made = space.graph(decisions)
     assert nas.functional_hash(made) == nas.functional_hash(b.build({"logits": classifier(b, x, 5)}))

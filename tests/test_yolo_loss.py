@@ -153,7 +153,7 @@ def test_points_answer_for_the_box_they_overlap_most() -> None:
 
 def test_a_box_takes_so_many_points_and_only_from_inside() -> None:
     scores, boxes, middles, true_boxes, classes = hand_made()
-    owner, soft = yolo.assign(scores, boxes, middles, true_boxes, classes, most=1)
+    owner, soft = yolo.assign(scores, boxes, middles, true_boxes, classes, max_detections=1)
     assert owner.tolist() == [[0, -1, 1, -1]]
     assert soft.tolist()[0][1::2] == [0, 0]
     one = true_boxes[:, :1].clone()
@@ -305,7 +305,7 @@ def test_detections_are_the_best_scores_in_order() -> None:
     torch.testing.assert_close(scores, torch.tensor([2.0, 0.0, -1.0]).sigmoid())  # the fourth is below a thousandth
     assert labels.tolist() == [0, 0, 1]
     torch.testing.assert_close(boxes, torch.tensor([[4.0, 4, 12, 12], [4, 0, 16, 16], [4, 4, 12, 12]]))
-    ((boxes, scores, labels),) = yolo.detections(distances, logits, middles, strides, 16, most=1)
+    ((boxes, scores, labels),) = yolo.detections(distances, logits, middles, strides, 16, max_detections=1)
     assert labels.tolist() == [0]
 
 

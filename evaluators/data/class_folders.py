@@ -9,10 +9,17 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from evaluators.data.folder import IMAGE_SUFFIXES, Example, ImageFolder, folder_of, inside, random_split
+from evaluators.data.folder import (
+    IMAGE_SUFFIXES,
+    ImageFolder,
+    LabelledExample,
+    path_inside,
+    random_split,
+    resolve_folder,
+)
 from evaluators.evaluator import DataError
 
-HELD_OUT = ("val", "validation", "test")
+VALIDATION_FOLDERS = ("val", "validation", "test")
 """Folders beside ``train``; the first that exists is validated on."""
 
 
@@ -28,7 +35,7 @@ def read_class_folders(text: str, seed: int) -> ImageFolder:
     The seed splits a folder that comes without a split, four fifths of each class to train. Classes are in
     alphabetical order; files that are no image by their names are left out. Raises ``DataError``.
     """
-    root = folder_of(text, "folder")
+    root = resolve_folder(text, "folder")
     if not (root / "train").is_dir():
         classes = _classes(root)
         found = {name: _images(root, root / name) for name in classes}
@@ -37,15 +44,17 @@ def read_class_folders(text: str, seed: int) -> ImageFolder:
                 raise DataError(f"{root / name}: one image; a split needs two at least of each class")
         parts = [random_split(images, seed) for images in found.values()]
         return ImageFolder(tuple(classes), _labelled(p[0] for p in parts), _labelled(p[1] for p in parts))
-    held_out = next((root / name for name in HELD_OUT if (root / name).is_dir()), None)
+    held_out = next((root / name for name in VALIDATION_FOLDERS if (root / name).is_dir()), None)
     if held_out is None:
-        raise DataError(f"{root}: a folder train, but none of {', '.join(HELD_OUT)} beside it to validate on; add one")
+        raise DataError(
+            f"{root}: a folder train, but none of {', '.join(VALIDATION_FOLDERS)} beside it to validate on; add one"
+        )
     classes = _classes(root / "train")
     other = _classes(held_out)
-    if lacking := sorted(set(classes) - set(other)):
-        raise DataError(f"{held_out}: no folder {lacking[0]!r}, a class of {root / 'train'}; add it")
-    if surplus := sorted(set(other) - set(classes)):
-        raise DataError(f"{root / 'train'}: no folder {surplus[0]!r}, a class of {held_out}; add it")
+    if missing_classes := sorted(set(classes) - set(other)):
+        raise DataError(f"{held_out}: no folder {missing_classes[0]!r}, a class of {root / 'train'}; add it")
+    if extra_classes := sorted(set(other) - set(classes)):
+        raise DataError(f"{root / 'train'}: no folder {extra_classes[0]!r}, a class of {held_out}; add it")
     train, validation = (
         _labelled(_images(root, part / name) for name in classes) for part in (root / "train", held_out)
     )
@@ -54,7 +63,7 @@ def read_class_folders(text: str, seed: int) -> ImageFolder:
 
 def class_folder_names(text: str) -> tuple[str, ...]:
     """The classes of ``folder:FOLDER``, without a look at its images. Raises ``DataError``."""
-    root = folder_of(text, "folder")
+    root = resolve_folder(text, "folder")
     return tuple(_classes(root / "train" if (root / "train").is_dir() else root))
 
 
@@ -70,20 +79,20 @@ def _classes(folder: Path) -> list[str]:
 
 def _images(root: Path, folder: Path) -> list[Path]:
     """The images of one class, in the order of their names; a link that leaves ``root`` is refused."""
-    place = inside(root, str(folder.relative_to(root)), str(root))
+    folder_inside = path_inside(root, str(folder.relative_to(root)), str(root))
     try:
-        entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(folder_inside), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
     found = []
     for entry in entries:
         if os.path.splitext(entry.name)[1].lower() in _SUFFIXES and not entry.name.startswith("."):
             path = Path(entry.path)
-            found.append(inside(root, str(path.relative_to(root)), str(root)) if entry.is_symlink() else path)
+            found.append(path_inside(root, str(path.relative_to(root)), str(root)) if entry.is_symlink() else path)
     if not found:
         raise DataError(f"{folder}: no image in it ({', '.join(sorted(_SUFFIXES))}); add some, or take the folder out")
     return found
 
 
-def _labelled(classes: Iterable[Sequence[Path]]) -> list[Example]:
-    return [Example(image, label) for label, images in enumerate(classes) for image in images]
+def _labelled(classes: Iterable[Sequence[Path]]) -> list[LabelledExample]:
+    return [LabelledExample(image, label) for label, images in enumerate(classes) for image in images]

@@ -12,31 +12,31 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.data.folder import Annotations, Record, _box, inside, random_split
-from evaluators.data.voc import _voc
+from evaluators.data.folder import AnnotatedFolder, AnnotatedImage, finite_box, path_inside, random_split
+from evaluators.data.voc import read_voc
 from evaluators.evaluator import DataError
 
 MAX_JSON_BYTES = 2_000_000_000
 
 
-def read_annotations(text: str, seed: int) -> Annotations:
+def read_annotations(text: str, seed: int) -> AnnotatedFolder:
     """What ``voc:FOLDER`` or ``coco:FOLDER`` holds; the seed splits a folder that comes without a split.
 
     Crowds, objects marked difficult, and boxes without area are left out. Raises ``DataError``.
     """
     kind, colon, folder = text.partition(":")
-    if kind not in READERS or not colon:
+    if kind not in ANNOTATION_READERS or not colon:
         raise DataError(f"no detection data {text!r}; give digits, voc:FOLDER or coco:FOLDER")
     root = Path(folder).expanduser()
     if not folder or "\0" in folder or not root.is_dir():
         raise DataError(f"{text!r}: no folder {folder!r}; give {kind}:FOLDER with a folder that exists")
-    return READERS[kind](root.resolve(), seed)
+    return ANNOTATION_READERS[kind](root.resolve(), seed)
 
 
 # -- COCO -----------------------------------------------------------------------------------------------------------
 
 
-def _coco(root: Path, seed: int) -> Annotations:
+def _coco(root: Path, seed: int) -> AnnotatedFolder:
     """Class names in the order of their ids, training and validation records; crowds and empty boxes left out."""
     files = sorted(path for folder in (root, root / "annotations") for path in folder.glob("*.json"))
     train = [path for path in files if path.stem.startswith("instances_train")]
@@ -46,7 +46,7 @@ def _coco(root: Path, seed: int) -> Annotations:
         other, second = _coco_records(root, validation[0])
         if classes != other:
             raise DataError(f"{train[0].name} and {validation[0].name} in {root} name different categories")
-        return Annotations(tuple(classes.values()), first, second)
+        return AnnotatedFolder(tuple(classes.values()), first, second)
     candidates = [path for path in files if path.stem.startswith("instances")] or files
     if len(candidates) != 1:
         raise DataError(
@@ -57,10 +57,10 @@ def _coco(root: Path, seed: int) -> Annotations:
     if len(records) < 2:
         raise DataError(f"{candidates[0]}: {len(records)} images; a split needs two at least")
     first, second = random_split(records, seed)
-    return Annotations(tuple(classes.values()), first, second)
+    return AnnotatedFolder(tuple(classes.values()), first, second)
 
 
-def _coco_records(root: Path, path: Path) -> tuple[dict[int, str], list[Record]]:
+def _coco_records(root: Path, path: Path) -> tuple[dict[int, str], list[AnnotatedImage]]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(f"{path}: over {MAX_JSON_BYTES} bytes; split it")
@@ -91,14 +91,14 @@ def _coco_records(root: Path, path: Path) -> tuple[dict[int, str], list[Record]]
         if type(category) is not int or category not in classes:
             raise DataError(f"{source} names category {category!r}, which is not listed; correct it")
         box = row.get("bbox")
-        x, y, width, height = _box(box if isinstance(box, list) else [box], source)
+        x, y, width, height = finite_box(box if isinstance(box, list) else [box], source)
         if not row.get("iscrowd") and width > 0 and height > 0:
             boxes[image].append((x, y, x + width, y + height))
             labels[image].append(classes[category])
     split = path.stem.removeprefix("instances_")
     folders = [root / part for part in ("", "images", split, f"images/{split}")]
     records = [
-        Record(
+        AnnotatedImage(
             _coco_image(root, folders, row.get("file_name"), f"{path}: image {number}"),
             np.array(boxes[number], np.float64),
             tuple(labels[number]),
@@ -110,7 +110,7 @@ def _coco_records(root: Path, path: Path) -> tuple[dict[int, str], list[Record]]
 
 def _coco_image(root: Path, folders: Sequence[Path], name: object, source: str) -> Path:
     for folder in folders:
-        path = inside(root, str(folder.relative_to(root) / name) if isinstance(name, str) else name, source)
+        path = path_inside(root, str(folder.relative_to(root) / name) if isinstance(name, str) else name, source)
         if path.is_file():
             return path
     raise DataError(f"{source}: no file {name!r} in {root} or its image folders; add it or take it out")
@@ -130,7 +130,7 @@ def _coco_table(content: object, key: str, path: Path) -> dict[int, Mapping[str,
     return table
 
 
-READERS: dict[str, Callable[[Path, int], Annotations]] = {
-    "voc": _voc,
+ANNOTATION_READERS: dict[str, Callable[[Path, int], AnnotatedFolder]] = {
+    "voc": read_voc,
     "coco": _coco,
 }

@@ -17,13 +17,13 @@ import xxhash
 
 from evaluators.data.coco import read_annotations
 from evaluators.data.digits import DIGITS, draw_scenes
-from evaluators.data.folder import Record
-from evaluators.data.images import SIZES, read_image
+from evaluators.data.folder import AnnotatedImage
+from evaluators.data.images import IMAGE_SIZES, read_image
 from evaluators.evaluator import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class DetectionSplit:
     """Images with their boxes; the arrays are read-only.
 
     images: uint8 [N, 3, S, S]. boxes: N float32 arrays [M, 4] of x1, y1, x2, y2 in pixels of the resized image.
@@ -45,8 +45,8 @@ class DetectionData:
     name: str
     class_names: tuple[str, ...]
     image_size: int
-    train: Split
-    validation: Split
+    train: DetectionSplit
+    validation: DetectionSplit
     digest: str
 
 
@@ -58,14 +58,16 @@ def load_detection_data(
     The seed draws the digits, the split of a folder that has none, and the images kept when there are more than
     the given maxima. Same arguments and same files, same ``digest``. Raises ``DataError``.
     """
-    if image_size not in SIZES:
-        raise DataError(f"image_size {image_size} px is outside {SIZES.start}..{SIZES.stop - 1}; choose one inside")
+    if image_size not in IMAGE_SIZES:
+        raise DataError(
+            f"image_size {image_size} px is outside {IMAGE_SIZES.start}..{IMAGE_SIZES.stop - 1}; choose one inside"
+        )
     if min(max_train_images, max_val_images) < 1:
         raise DataError(f"at least one image a split, not {max_train_images} to train and {max_val_images} to validate")
     if text == "digits":
         names = DIGITS
-        drawn = draw_scenes(image_size, seed, max_train_images, max_val_images)
-        train, validation = (_frozen_split(scenes.images, scenes.boxes, scenes.labels) for scenes in drawn)
+        scene_splits = draw_scenes(image_size, seed, max_train_images, max_val_images)
+        train, validation = (_read_only_split(scenes.images, scenes.boxes, scenes.labels) for scenes in scene_splits)
     else:
         folder = read_annotations(text, seed)
         names = folder.class_names
@@ -84,7 +86,7 @@ def class_names(text: str) -> tuple[str, ...]:
     return DIGITS if text == "digits" else read_annotations(text, 0).class_names
 
 
-def _digest(class_names: Sequence[str], image_size: int, *splits: Split) -> str:
+def _digest(class_names: Sequence[str], image_size: int, *splits: DetectionSplit) -> str:
     content = xxhash.xxh3_128(json.dumps([list(class_names), image_size]).encode())
     for split in splits:
         content.update(split.images.data)
@@ -95,25 +97,25 @@ def _digest(class_names: Sequence[str], image_size: int, *splits: Split) -> str:
     return content.hexdigest()
 
 
-def _frozen_split(
+def _read_only_split(
     images: npt.NDArray[np.uint8], boxes: list[npt.NDArray[np.float32]], labels: list[npt.NDArray[np.int64]]
-) -> Split:
+) -> DetectionSplit:
     arrays: list[npt.NDArray[Any]] = [images, *boxes, *labels]
     for array in arrays:
         array.flags.writeable = False
-    return Split(images, tuple(boxes), tuple(labels))
+    return DetectionSplit(images, tuple(boxes), tuple(labels))
 
 
 # -- folders --------------------------------------------------------------------------------------------------------
 
 
-def _subset(records: list[Record], most: int, rng: np.random.Generator) -> list[Record]:
-    if len(records) <= most:
+def _subset(records: list[AnnotatedImage], max_records: int, rng: np.random.Generator) -> list[AnnotatedImage]:
+    if len(records) <= max_records:
         return records
-    return [records[index] for index in sorted(rng.permutation(len(records))[:most])]
+    return [records[index] for index in sorted(rng.permutation(len(records))[:max_records])]
 
 
-def _decode(records: list[Record], class_names: Sequence[str], size: int) -> Split:
+def _decode(records: list[AnnotatedImage], class_names: Sequence[str], size: int) -> DetectionSplit:
     index = {name: number for number, name in enumerate(class_names)}
     images = np.empty((len(records), 3, size, size), np.uint8)
     all_boxes: list[npt.NDArray[np.float32]] = []
@@ -125,4 +127,4 @@ def _decode(records: list[Record], class_names: Sequence[str], size: int) -> Spl
         usable = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
         all_boxes.append(boxes[usable].astype(np.float32))
         all_labels.append(np.array([index[name] for name in record.classes], np.int64)[usable])
-    return _frozen_split(images, all_boxes, all_labels)
+    return _read_only_split(images, all_boxes, all_labels)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 DIGITS = tuple("0123456789")
-DIGITS_A_SCENE = (3, 6)
+DIGITS_PER_SCENE = (3, 6)
 SCENE_HEIGHT = (0.3, 0.5)
 SINGLE_HEIGHT = (0.45, 0.8)
 """Smallest and largest height of a drawn digit, as a share of the image's side: among others, and alone."""
@@ -20,14 +20,14 @@ SINGLE_HEIGHT = (0.45, 0.8)
 Pixels = npt.NDArray[np.uint8]
 
 
-class Singles(NamedTuple):
+class SingleDigits(NamedTuple):
     """One digit an image. images: uint8 [N, 3, S, S]. labels: int64 [N], 0..9."""
 
     images: Pixels
     labels: npt.NDArray[np.int64]
 
 
-class Scenes(NamedTuple):
+class DigitScenes(NamedTuple):
     """Several digits an image.
 
     images: uint8 [N, 3, S, S]. boxes: N float32 arrays [M, 4] of x1, y1, x2, y2. labels: N int64 arrays [M], 0..9.
@@ -40,7 +40,7 @@ class Scenes(NamedTuple):
     masks: Pixels
 
 
-def draw_singles(size: int, seed: int, train_images: int, val_images: int) -> tuple[Singles, Singles]:
+def draw_singles(size: int, seed: int, train_images: int, val_images: int) -> tuple[SingleDigits, SingleDigits]:
     """Training and validation images of one digit each, every handwritten digit at most once."""
     bunch, train, held_out = _handwriting(seed)
     return (
@@ -49,7 +49,7 @@ def draw_singles(size: int, seed: int, train_images: int, val_images: int) -> tu
     )
 
 
-def draw_scenes(size: int, seed: int, train_images: int, val_images: int) -> tuple[Scenes, Scenes]:
+def draw_scenes(size: int, seed: int, train_images: int, val_images: int) -> tuple[DigitScenes, DigitScenes]:
     """So many training and validation images of three to six digits each."""
     bunch, train, held_out = _handwriting(seed)
     return (
@@ -68,7 +68,7 @@ def _handwriting(seed: int) -> tuple[Any, npt.NDArray[np.int64], npt.NDArray[np.
     return bunch, order[held_out:], order[:held_out]
 
 
-def _singles(bunch: Any, chosen: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> Singles:
+def _singles(bunch: Any, chosen: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> SingleDigits:
     images = np.empty((len(chosen), 3, size, size), np.uint8)
     for number, which in enumerate(chosen):
         canvas = _canvas(size, rng)
@@ -77,10 +77,10 @@ def _singles(bunch: Any, chosen: npt.NDArray[np.int64], size: int, rng: np.rando
         x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
         _paint(canvas, ink, x, y, rng.uniform(150, 255, (3, 1, 1)))
         images[number] = _noisy(canvas, rng)
-    return Singles(images, bunch.target[chosen].astype(np.int64))
+    return SingleDigits(images, bunch.target[chosen].astype(np.int64))
 
 
-def _scenes(bunch: Any, source: npt.NDArray[np.int64], size: int, count: int, rng: np.random.Generator) -> Scenes:
+def _scenes(bunch: Any, source: npt.NDArray[np.int64], size: int, count: int, rng: np.random.Generator) -> DigitScenes:
     images = np.empty((count, 3, size, size), np.uint8)
     masks = np.zeros((count, size, size), np.uint8)
     all_boxes: list[npt.NDArray[np.float32]] = []
@@ -89,15 +89,15 @@ def _scenes(bunch: Any, source: npt.NDArray[np.int64], size: int, count: int, rn
         canvas = _canvas(size, rng)
         boxes: list[tuple[int, int, int, int]] = []
         labels: list[int] = []
-        for _ in range(rng.integers(DIGITS_A_SCENE[0], DIGITS_A_SCENE[1] + 1)):
+        for _ in range(rng.integers(DIGITS_PER_SCENE[0], DIGITS_PER_SCENE[1] + 1)):
             which = int(rng.choice(source))
             ink = _scaled_ink(bunch.images[which], rng.uniform(*SCENE_HEIGHT) * size)
             height, width = ink.shape
-            place = _free_place(size, height, width, boxes, rng)
+            corner = _free_corner(size, height, width, boxes, rng)
             colour = rng.uniform(150, 255, (3, 1, 1))
-            if place is None:
+            if corner is None:
                 continue
-            x, y = place
+            x, y = corner
             _paint(canvas, ink, x, y, colour)
             masks[number, y : y + height, x : x + width][ink >= 0.5] = 1 + bunch.target[which]
             boxes.append((x, y, x + width, y + height))
@@ -105,7 +105,7 @@ def _scenes(bunch: Any, source: npt.NDArray[np.int64], size: int, count: int, rn
         images[number] = _noisy(canvas, rng)
         all_boxes.append(np.array(boxes, np.float32).reshape(-1, 4))
         all_labels.append(np.array(labels, np.int64))
-    return Scenes(images, all_boxes, all_labels, masks)
+    return DigitScenes(images, all_boxes, all_labels, masks)
 
 
 def _canvas(size: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -140,8 +140,8 @@ def _scaled_ink(digit: npt.NDArray[np.float64], height: float) -> npt.NDArray[np
     return np.asarray(Image.fromarray(ink).resize(shape, Image.Resampling.BILINEAR))
 
 
-def _free_place(
-    size: int, height: int, width: int, taken: list[tuple[int, int, int, int]], rng: np.random.Generator
+def _free_corner(
+    size: int, height: int, width: int, boxes_so_far: list[tuple[int, int, int, int]], rng: np.random.Generator
 ) -> tuple[int, int] | None:
     """A corner x, y where the box covers at most a tenth of any other; None when 20 draws find none."""
     for _ in range(20):
@@ -149,7 +149,7 @@ def _free_place(
         overlaps = (
             max(0, min(x + width, x2) - max(x, x1)) * max(0, min(y + height, y2) - max(y, y1))
             <= 0.1 * min(width * height, (x2 - x1) * (y2 - y1))
-            for x1, y1, x2, y2 in taken
+            for x1, y1, x2, y2 in boxes_so_far
         )
         if all(overlaps):
             return x, y

@@ -15,7 +15,7 @@ from evaluators.evaluator import DataError
 
 
 @dataclass(frozen=True)
-class Example:
+class LabelledExample:
     """One image, and its class or the file of its mask."""
 
     image: Path
@@ -27,14 +27,14 @@ class ImageFolder:
     """The classes of a folder and the examples of its two splits."""
 
     class_names: tuple[str, ...]
-    train: list[Example]
-    validation: list[Example]
+    train: list[LabelledExample]
+    validation: list[LabelledExample]
 
 
-def folder_of(text: str, kind: str) -> Path:
+def resolve_folder(text: str, kind: str) -> Path:
     """The folder of ``kind:FOLDER``, absolute. Raises ``DataError`` where it is none."""
-    given, colon, folder = text.partition(":")
-    if given != kind or not colon:
+    prefix, colon, folder = text.partition(":")
+    if prefix != kind or not colon:
         raise DataError(f"no such data {text!r}; give digits or {kind}:FOLDER")
     root = Path(folder).expanduser()
     if not folder or "\0" in folder or not root.is_dir():
@@ -46,7 +46,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".JPG", ".JPEG", ".P
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class AnnotatedImage:
     """One annotated image: boxes [M, 4] of x1, y1, x2, y2 in its pixels, each with area, and M class names."""
 
     image: Path
@@ -55,12 +55,12 @@ class Record:
 
 
 @dataclass(frozen=True, eq=False)
-class Annotations:
+class AnnotatedFolder:
     """The classes of a folder and the images of its two splits."""
 
     class_names: tuple[str, ...]
-    train: list[Record]
-    validation: list[Record]
+    train: list[AnnotatedImage]
+    validation: list[AnnotatedImage]
 
 
 def random_split(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]:
@@ -70,7 +70,7 @@ def random_split(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]
     return first, [item for index, item in enumerate(items) if index in held_out]
 
 
-def inside(folder: Path, name: object, source: str) -> Path:
+def path_inside(folder: Path, name: object, source: str) -> Path:
     """``folder / name``, refused when it leaves the folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise DataError(f"{source}: {name!r} is no file name; correct it")
@@ -80,7 +80,7 @@ def inside(folder: Path, name: object, source: str) -> Path:
     return path
 
 
-def _box(numbers: Sequence[object], source: str) -> tuple[float, float, float, float]:
+def finite_box(numbers: Sequence[object], source: str) -> tuple[float, float, float, float]:
     try:
         a, b, c, d = (float(number) for number in numbers)  # type: ignore[arg-type]
     except (TypeError, ValueError):

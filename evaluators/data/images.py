@@ -17,7 +17,7 @@ IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MAX_IMAGE_PIXELS = 64_000_000
 
 
-SIZES = range(16, 1025)
+IMAGE_SIZES = range(16, 1025)
 """Image sizes in pixels that are accepted."""
 
 
@@ -42,19 +42,21 @@ def read_image(path: Path, size: int) -> tuple[npt.NDArray[np.uint8], int, int]:
     return pixels.transpose(2, 0, 1), width, height
 
 
-IGNORED = 255
+IGNORE_INDEX = 255
 """Pixels of a mask that are neither trained nor measured."""
 
 
-def _read_mask(path: Path, size: int, expected: tuple[int, int], classes: int) -> npt.NDArray[np.uint8]:
+def read_mask(path: Path, size: int, expected: tuple[int, int], classes: int) -> npt.NDArray[np.uint8]:
     """The mask as [S, S], checked against its image's width and height and the number of classes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG",)) as image:
                 if image.size != expected:
-                    given, wanted = ("{} x {}".format(*pair) for pair in (image.size, expected))
-                    raise DataError(f"{path}: {given} px, its image {wanted}; each pixel of the image needs its own")
+                    actual_size, wanted = ("{} x {}".format(*pair) for pair in (image.size, expected))
+                    raise DataError(
+                        f"{path}: {actual_size} px, its image {wanted}; each pixel of the image needs its own"
+                    )
                 if image.mode not in ("P", "L"):
                     raise DataError(
                         f"{path}: its pixels are {image.mode}; a mask's are class numbers, in a palette or in grey"
@@ -67,10 +69,10 @@ def _read_mask(path: Path, size: int, expected: tuple[int, int], classes: int) -
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: cannot be read as a PNG ({error}); replace it or take it out") from None
-    strange = values[(values >= classes) & (values != IGNORED)]
-    if strange.size:
+    invalid_values = values[(values >= classes) & (values != IGNORE_INDEX)]
+    if invalid_values.size:
         raise DataError(
-            f"{path}: pixel value {strange[0]} is no class; there are 0..{classes - 1}, and {IGNORED} for none; name"
+            f"{path}: pixel value {invalid_values[0]} is no class; there are 0..{classes - 1}, and {IGNORE_INDEX} for none; name"
             " more in class_names.txt, background first"
         )
     return small

@@ -18,18 +18,18 @@ import xxhash
 
 from evaluators.data.class_folders import class_folder_names, read_class_folders
 from evaluators.data.digits import DIGITS, draw_scenes, draw_singles
-from evaluators.data.folder import Example
-from evaluators.data.images import IGNORED, SIZES, _read_mask, read_image
+from evaluators.data.folder import LabelledExample
+from evaluators.data.images import IGNORE_INDEX, IMAGE_SIZES, read_image, read_mask
 from evaluators.data.voc import read_voc_masks, voc_mask_names
 from evaluators.evaluator import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class ImageSplit:
     """Images and their targets; the arrays are read-only.
 
     images: uint8 [N, 3, S, S]. targets: int64 [N], the class of each image; or uint8 [N, S, S], that of each pixel,
-    ``IGNORED`` where there is none.
+    ``IGNORE_INDEX`` where there is none.
     """
 
     images: npt.NDArray[np.uint8]
@@ -46,8 +46,8 @@ class ImageData:
     name: str
     class_names: tuple[str, ...]
     image_size: int
-    train: Split
-    validation: Split
+    train: ImageSplit
+    validation: ImageSplit
     digest: str
 
 
@@ -59,14 +59,16 @@ def load_classification_data(
     The seed draws the digits, the split of a folder that has none, and the images kept when there are more than the
     given maxima. Same arguments and same files, same ``digest``. Raises ``DataError``.
     """
-    _check_numbers(image_size, max_train_images, max_val_images)
+    _check_sizes(image_size, max_train_images, max_val_images)
     if text == "digits":
         drawn = draw_singles(image_size, seed, max_train_images, max_val_images)
-        return _data(text, DIGITS, image_size, *(Split(d.images, d.labels) for d in drawn))
+        return _image_data(text, DIGITS, image_size, *(ImageSplit(d.images, d.labels) for d in drawn))
     folder = read_class_folders(text, seed)
     rng = np.random.default_rng([seed, 2])
-    kept = [_subset(folder.train, max_train_images, rng), _subset(folder.validation, max_val_images, rng)]
-    return _data(text, folder.class_names, image_size, *(_classified(examples, image_size) for examples in kept))
+    subsets = [_subset(folder.train, max_train_images, rng), _subset(folder.validation, max_val_images, rng)]
+    return _image_data(
+        text, folder.class_names, image_size, *(_read_classified(examples, image_size) for examples in subsets)
+    )
 
 
 def load_segmentation_data(
@@ -76,19 +78,19 @@ def load_segmentation_data(
 
     As ``load_classification_data``. Raises ``DataError``.
     """
-    _check_numbers(image_size, max_train_images, max_val_images)
+    _check_sizes(image_size, max_train_images, max_val_images)
     names = segmentation_classes(text)
     if text == "digits":
         drawn = draw_scenes(image_size, seed, max_train_images, max_val_images)
-        return _data(text, names, image_size, *(Split(d.images, d.masks) for d in drawn))
+        return _image_data(text, names, image_size, *(ImageSplit(d.images, d.masks) for d in drawn))
     folder = read_voc_masks(text, seed)
     rng = np.random.default_rng([seed, 2])
-    kept = [_subset(folder.train, max_train_images, rng), _subset(folder.validation, max_val_images, rng)]
-    splits = [_masked(examples, image_size, len(names)) for examples in kept]
+    subsets = [_subset(folder.train, max_train_images, rng), _subset(folder.validation, max_val_images, rng)]
+    splits = [_read_masked(examples, image_size, len(names)) for examples in subsets]
     for split, part in zip(splits, ("training", "validation"), strict=True):
-        if (split.targets == IGNORED).all():
+        if (split.targets == IGNORE_INDEX).all():
             raise DataError(f"{text!r}: no pixel of its {len(split)} {part} masks has a class; check SegmentationClass")
-    return _data(text, names, image_size, *splits)
+    return _image_data(text, names, image_size, *splits)
 
 
 @lru_cache(maxsize=16)
@@ -103,14 +105,18 @@ def segmentation_classes(text: str) -> tuple[str, ...]:
     return ("background", *DIGITS) if text == "digits" else voc_mask_names(text)
 
 
-def _check_numbers(image_size: int, max_train_images: int, max_val_images: int) -> None:
-    if image_size not in SIZES:
-        raise DataError(f"image_size {image_size} px is outside {SIZES.start}..{SIZES.stop - 1}; choose one inside")
+def _check_sizes(image_size: int, max_train_images: int, max_val_images: int) -> None:
+    if image_size not in IMAGE_SIZES:
+        raise DataError(
+            f"image_size {image_size} px is outside {IMAGE_SIZES.start}..{IMAGE_SIZES.stop - 1}; choose one inside"
+        )
     if min(max_train_images, max_val_images) < 1:
         raise DataError(f"at least one image a split, not {max_train_images} to train and {max_val_images} to validate")
 
 
-def _data(name: str, class_names: Sequence[str], image_size: int, train: Split, validation: Split) -> ImageData:
+def _image_data(
+    name: str, class_names: Sequence[str], image_size: int, train: ImageSplit, validation: ImageSplit
+) -> ImageData:
     content = xxhash.xxh3_128(json.dumps([list(class_names), image_size]).encode())
     for split in (train, validation):
         arrays: list[npt.NDArray[Any]] = [split.images, split.targets]
@@ -121,24 +127,24 @@ def _data(name: str, class_names: Sequence[str], image_size: int, train: Split, 
     return ImageData(name, tuple(class_names), image_size, train, validation, content.hexdigest())
 
 
-def _subset(examples: list[Example], most: int, rng: np.random.Generator) -> list[Example]:
-    if len(examples) <= most:
+def _subset(examples: list[LabelledExample], max_examples: int, rng: np.random.Generator) -> list[LabelledExample]:
+    if len(examples) <= max_examples:
         return examples
-    return [examples[index] for index in sorted(rng.permutation(len(examples))[:most])]
+    return [examples[index] for index in sorted(rng.permutation(len(examples))[:max_examples])]
 
 
-def _classified(examples: Sequence[Example], size: int) -> Split:
+def _read_classified(examples: Sequence[LabelledExample], size: int) -> ImageSplit:
     images = np.empty((len(examples), 3, size, size), np.uint8)
     for number, example in enumerate(examples):
         images[number], _, _ = read_image(example.image, size)
-    return Split(images, np.array([example.target for example in examples], np.int64))
+    return ImageSplit(images, np.array([example.target for example in examples], np.int64))
 
 
-def _masked(examples: Sequence[Example], size: int, classes: int) -> Split:
+def _read_masked(examples: Sequence[LabelledExample], size: int, classes: int) -> ImageSplit:
     images = np.empty((len(examples), 3, size, size), np.uint8)
     masks = np.empty((len(examples), size, size), np.uint8)
     for number, example in enumerate(examples):
         images[number], width, height = read_image(example.image, size)
         assert isinstance(example.target, Path)
-        masks[number] = _read_mask(example.target, size, (width, height), classes)
-    return Split(images, masks)
+        masks[number] = read_mask(example.target, size, (width, height), classes)
+    return ImageSplit(images, masks)

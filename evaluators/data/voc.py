@@ -9,14 +9,14 @@ import numpy as np
 
 from evaluators.data.folder import (
     IMAGE_SUFFIXES,
-    Annotations,
-    Example,
+    AnnotatedFolder,
+    AnnotatedImage,
     ImageFolder,
-    Record,
-    _box,
-    folder_of,
-    inside,
+    LabelledExample,
+    finite_box,
+    path_inside,
     random_split,
+    resolve_folder,
 )
 from evaluators.evaluator import DataError
 
@@ -45,7 +45,7 @@ def read_voc_masks(text: str, seed: int) -> ImageFolder:
 
     Without ``train.txt`` and ``val.txt`` there, the seed splits the masks, four fifths to train. Raises ``DataError``.
     """
-    root = folder_of(text, "voc")
+    root = resolve_folder(text, "voc")
     for part in ("JPEGImages", "SegmentationClass"):
         if not (root / part).is_dir():
             raise DataError(
@@ -66,7 +66,7 @@ def read_voc_masks(text: str, seed: int) -> ImageFolder:
 
 def voc_mask_names(text: str) -> tuple[str, ...]:
     """The classes of masks, background first: the lines of ``class_names.txt``, or Pascal VOC's own 21."""
-    path = folder_of(text, "voc") / "class_names.txt"
+    path = resolve_folder(text, "voc") / "class_names.txt"
     if not path.is_file():
         return VOC_CLASSES
     try:
@@ -80,16 +80,16 @@ def voc_mask_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _voc_example(root: Path, name: str) -> Example:
+def _voc_example(root: Path, name: str) -> LabelledExample:
     if Path(name).name != name:
         raise DataError(f"{root}: image name {name!r} is a path; list names without folders")
-    mask = inside(root, f"SegmentationClass/{name}.png", str(root))
+    mask = path_inside(root, f"SegmentationClass/{name}.png", str(root))
     if not mask.is_file():
         raise DataError(f"{root / 'SegmentationClass'}: no mask {name}.png, which the lists name; add it")
     for suffix in IMAGE_SUFFIXES:
-        image = inside(root, f"JPEGImages/{name}{suffix}", str(root))
+        image = path_inside(root, f"JPEGImages/{name}{suffix}", str(root))
         if image.is_file():
-            return Example(image, mask)
+            return LabelledExample(image, mask)
     raise DataError(f"{root / 'JPEGImages'}: no image {name}{IMAGE_SUFFIXES[0]} to the mask {mask.name}; add it")
 
 
@@ -99,7 +99,7 @@ MAX_XML_BYTES = 4_000_000
 # -- Pascal VOC -----------------------------------------------------------------------------------------------------
 
 
-def _voc(root: Path, seed: int) -> Annotations:
+def read_voc(root: Path, seed: int) -> AnnotatedFolder:
     """Class names in alphabetical order, training and validation records.
 
     Corner coordinates are taken as edges in pixels; ``difficult`` objects and boxes without area are left out.
@@ -118,7 +118,7 @@ def _voc(root: Path, seed: int) -> Annotations:
         raise DataError(f"{root}: {len(train)} training and {len(validation)} validation images; both need some")
     records = [[_voc_record(root, name) for name in names] for names in (train, validation)]
     classes = sorted({name for part in records for record in part for name in record.classes})
-    return Annotations(tuple(classes), records[0], records[1])
+    return AnnotatedFolder(tuple(classes), records[0], records[1])
 
 
 def voc_names(path: Path) -> list[str]:
@@ -130,10 +130,10 @@ def voc_names(path: Path) -> list[str]:
     return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
 
 
-def _voc_record(root: Path, name: str) -> Record:
+def _voc_record(root: Path, name: str) -> AnnotatedImage:
     if Path(name).name != name:
         raise DataError(f"{root}: image name {name!r} is a path; list names without folders")
-    annotation = inside(root, f"Annotations/{name}.xml", str(root))
+    annotation = path_inside(root, f"Annotations/{name}.xml", str(root))
     tree = _parse_xml(annotation)
     boxes: list[tuple[float, float, float, float]] = []
     classes: list[str] = []
@@ -144,14 +144,14 @@ def _voc_record(root: Path, name: str) -> Record:
         if not label:
             raise DataError(f"{annotation}: an object has no name; correct it")
         corners = [item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
-        x1, y1, x2, y2 = _box(corners, str(annotation))
+        x1, y1, x2, y2 = finite_box(corners, str(annotation))
         if x1 < x2 and y1 < y2:
             boxes.append((x1, y1, x2, y2))
             classes.append(label)
     for suffix in IMAGE_SUFFIXES:
-        image = inside(root, f"JPEGImages/{name}{suffix}", str(root))
+        image = path_inside(root, f"JPEGImages/{name}{suffix}", str(root))
         if image.is_file():
-            return Record(image, np.array(boxes, np.float64), tuple(classes))
+            return AnnotatedImage(image, np.array(boxes, np.float64), tuple(classes))
     raise DataError(f"{root / 'JPEGImages'}: no image {name}{IMAGE_SUFFIXES[0]}, which {annotation.name} describes")
 
 

@@ -9,32 +9,32 @@ from urllib.parse import parse_qsl
 from evaluators.devices.device import AddressError
 from evaluators.devices.timing import TimingPlan
 
-_PLACE = re.compile(r"(?:(?P<user>[A-Za-z0-9_.-]+)@)?(?P<host>[A-Za-z0-9_.:\[\]-]+)")
+_AUTHORITY = re.compile(r"(?:(?P<user>[A-Za-z0-9_.-]+)@)?(?P<host>[A-Za-z0-9_.:\[\]-]+)")
 
 
 class Address:
     """The parts of an address. Options are taken one by one; ``finish`` refuses what nobody took.
 
-    ``device`` is the name or scheme, ``place`` what stands between ``://`` and the first slash, ``path`` what follows.
+    ``device`` is the name or scheme, ``authority`` what stands between ``://`` and the first slash, ``path`` what follows.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
         head, _, query = text.partition("?")
         self.device, separator, rest = head.partition("://")
-        self.place, _, self.path = rest.partition("/") if separator else ("", "", "")
+        self.authority, _, self.path = rest.partition("/") if separator else ("", "", "")
         try:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
         except ValueError:
             raise AddressError(f"{text!r}: after the question mark must stand name=value pairs, joined by &") from None
         self._options = dict(pairs)
-        self._known: list[str] = []
+        self._known_options: list[str] = []
         if len(self._options) != len(pairs):
             raise AddressError(f"{text!r} gives an option twice")
 
     def text_option(self, name: str, default: str = "") -> str:
         """An option as it stands."""
-        self._known.append(name)
+        self._known_options.append(name)
         return self._options.pop(name, default)
 
     def choice(self, name: str, options: tuple[str, ...]) -> str:
@@ -55,7 +55,7 @@ class Address:
             raise AddressError(f"{self.text!r}: {name} must be a number from {low:g} to {high:g}, not {value!r}")
         return number
 
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number from ``low`` to ``high``."""
         number = self.number(name, default, low, high)
         if number != int(number):
@@ -73,11 +73,11 @@ class Address:
         """When to stop repeating: options ``precision_of_median``, ``min_repeats``, ``max_repeats``, ``max_s``."""
         plan = TimingPlan()
         return TimingPlan(
-            warmup_runs=self.whole("warmup_runs", plan.warmup_runs, 0, 10_000),
+            warmup_runs=self.integer("warmup_runs", plan.warmup_runs, 0, 10_000),
             warmup_s=self.number("warmup_s", plan.warmup_s, 0, 600),
             precision=self.number("precision_of_median", plan.precision, 0.0001, 1),
-            min_repeats=self.whole("min_repeats", plan.min_repeats, 3, 100_000),
-            max_repeats=self.whole("max_repeats", plan.max_repeats, 3, 100_000),
+            min_repeats=self.integer("min_repeats", plan.min_repeats, 3, 100_000),
+            max_repeats=self.integer("max_repeats", plan.max_repeats, 3, 100_000),
             max_s=self.number("max_s", plan.max_s, 0.001, 3600),
         )
 
@@ -87,7 +87,7 @@ class Address:
 
     def user_host_port(self, default_port: int) -> tuple[str, str, int]:
         """The place as user (may be empty), host and port. Raises ``AddressError``."""
-        match = _PLACE.fullmatch(self.place)
+        match = _AUTHORITY.fullmatch(self.authority)
         if match is None:
             raise AddressError(f"{self.text!r}: expected {self.device}://user@host:port, letters, digits and .-_ alone")
         host, port = match["host"], str(default_port)
@@ -97,17 +97,17 @@ class Address:
         elif host.count(":") == 1:
             host, _, port = host.partition(":")
         if not host or host.startswith("-") or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise AddressError(f"{self.text!r}: {self.place!r} is no host with a port from 1 to 65535")
+            raise AddressError(f"{self.text!r}: {self.authority!r} is no host with a port from 1 to 65535")
         return match["user"] or "", host, int(port)
 
-    def no_place(self) -> None:
+    def reject_authority(self) -> None:
         """Raise ``AddressError`` where the address names a place that this device does not have."""
-        if self.place or self.path:
+        if self.authority or self.path:
             raise AddressError(f"{self.text!r}: {self.device} takes options alone, as in {self.device}?threads=1")
 
     def finish(self) -> None:
         """Raise ``AddressError`` for options that nobody took."""
         for name in self._options:
-            near = get_close_matches(name, self._known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._known) or 'none'}"
+            near = get_close_matches(name, self._known_options, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._known_options) or 'none'}"
             raise AddressError(f"{self.text!r}: {self.device} has no option {name!r}; {hint}")

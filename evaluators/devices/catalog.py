@@ -28,7 +28,7 @@ def _ethos_u(name: str) -> tuple[str, DeviceRow]:
     return name, DeviceRow("evaluators.devices.runtimes.vela:device", summary, name)
 
 
-_ETHOS_U = ("ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512")
+_ETHOS_U_NAMES = ("ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512")
 
 DEVICES: dict[str, DeviceRow] = {
     "torch-cpu": DeviceRow(
@@ -54,7 +54,7 @@ DEVICES: dict[str, DeviceRow] = {
         "LiteRT (XNNPACK) on this processor",
         "litert?threads=1&precision=int8",
     ),
-    **dict(map(_ethos_u, _ETHOS_U)),
+    **dict(map(_ethos_u, _ETHOS_U_NAMES)),
     "coral": DeviceRow(
         "evaluators.devices.runtimes.coral:device", "a Coral Edge TPU at this machine, after edgetpu_compiler", "coral"
     ),

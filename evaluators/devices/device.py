@@ -65,11 +65,11 @@ class AddressError(ValueError):
 
 
 @dataclass(frozen=True)
-class Measurement:
+class LatencyMeasurement:
     """What one network took on one device.
 
     ``latency_ms`` is the median of the repeats for one batch, ``low_ms`` and ``high_ms`` their 5 % and 95 % quantiles,
-    ``std_ms`` their standard deviation without outliers (``timing.summarise``). ``source`` tells a measurement
+    ``std_ms`` their standard deviation without outliers (``timing.summarise_timing``). ``source`` tells a measurement
     (``measured:onnxruntime-int8-1t@host``) from what a vendor's compiler estimates (``compiled:ethos-u55-128``): the
     latter has one repeat and no spread. ``extra`` holds further figures by name, with units in the names.
     ``fallback_ops`` are operations that the accelerator leaves to a processor. ``model_file`` is the file that was run,
@@ -105,6 +105,6 @@ class Device(Protocol):
     @property
     def batch(self) -> int: ...
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement: ...
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement: ...
 
     def close(self) -> None: ...

@@ -24,7 +24,7 @@ Random weights leave the rounding of 8 bits no slack: MobileDet detectors of 220
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedModel:
     """A network for a runtime. ``inputs`` have a batch axis; in a TFLite file images are channels last.
 
     ``expected`` are PyTorch's outputs by name, channels first, with a batch axis.
@@ -73,14 +73,14 @@ def write_model(graph: Graph, file_format: str, precision: str, weights: Weights
         raise CannotRun(str(error)) from None
 
 
-def prepare(graph: Graph, file_format: str, precision: str, seed: int) -> Prepared:
+def prepare_model(graph: Graph, file_format: str, precision: str, seed: int) -> PreparedModel:
     """``graph`` with weights from ``seed`` as a file of batch 1, and what it must compute."""
     inputs = tuple([x[None] for x in random_inputs(graph.input_shapes, seed)[0]])
     expected, weights = torch_outputs(graph, seed, inputs)
     model = write_model(graph, file_format, precision, weights, seed)
     if file_format == "tflite":
         inputs = tuple([channels_last(x) for x in inputs])
-    return Prepared(model, inputs, expected)
+    return PreparedModel(model, inputs, expected)
 
 
 def keep_model(graph: Graph, model: bytes, folder: Path | None, name: str, suffix: str) -> Path | None:
@@ -93,23 +93,23 @@ def keep_model(graph: Graph, model: bytes, folder: Path | None, name: str, suffi
     return path
 
 
-def check_outputs(where: str, precision: str, expected: Mapping[str, Array], found: Mapping[str, Any]) -> None:
+def check_outputs(where: str, precision: str, expected: Mapping[str, Array], outputs: Mapping[str, Any]) -> None:
     """Raise ``OutputMismatch`` where an output is not PyTorch's, by the limits above."""
     import numpy
 
     for name, reference in expected.items():
-        value = found.get(name)
+        value = outputs.get(name)
         if value is None or value.shape != reference.shape:
             shape = "missing" if value is None else value.shape
             raise OutputMismatch(f"{where}: output {name!r} must be {reference.shape}, it is {shape}")
         if not numpy.isfinite(value).all():
             raise OutputMismatch(f"{where}: output {name!r} holds numbers that are not finite")
         scale = float(numpy.abs(reference).max())
-        apart = float(numpy.abs(value - reference).max())
+        max_difference = float(numpy.abs(value - reference).max())
         if precision == "float32":
-            if apart > FLOAT_TOLERANCE * scale:
+            if max_difference > FLOAT_TOLERANCE * scale:
                 raise OutputMismatch(
-                    f"{where}: output {name!r} is {apart:.2g} from PyTorch's, whose largest is {scale:.2g}"
+                    f"{where}: output {name!r} is {max_difference:.2g} from PyTorch's, whose largest is {scale:.2g}"
                 )
         else:
             _check_correlation(where, precision, name, reference, value)
@@ -124,8 +124,8 @@ def _check_correlation(where: str, precision: str, name: str, reference: Array, 
     if a.size < 3 or spread <= 1e-6 * float(numpy.abs(reference).max()):
         return  # a constant correlates with nothing
     lowest = LOWEST_CORRELATION[precision]
-    other = float(numpy.sqrt((b * b).sum()))
-    correlation = float((a * b).sum()) / (spread * other) if other > 0 else 0.0
+    other_norm = float(numpy.sqrt((b * b).sum()))
+    correlation = float((a * b).sum()) / (spread * other_norm) if other_norm > 0 else 0.0
     if correlation < lowest:
         raise OutputMismatch(
             f"{where}: output {name!r} correlates {correlation:.3f} with PyTorch's, less than {lowest}"

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluators.devices.device import Device, DeviceError, DeviceQuarantined, Measurement
+from evaluators.devices.device import Device, DeviceError, DeviceQuarantined, LatencyMeasurement
 from search_spaces.graph.graph import Graph
 
 
-class Flaky:
+class RetryingDevice:
     """A device that is asked again and, after ``quarantine_after`` measurements in a row that failed, no more.
 
     Each measurement is tried ``1 + retries`` times, with ``pause_s`` between, the device closed and opened anew. What
@@ -39,8 +39,8 @@ class Flaky:
         self._pause_s = pause_s
         self._report = report or (lambda text: None)
         self._lock = threading.Lock()
-        self._failed_in_a_row = 0
-        self._last = ""
+        self._consecutive_failures = 0
+        self._last_error = ""
 
     @property
     def name(self) -> str:
@@ -57,44 +57,44 @@ class Flaky:
     @property
     def quarantined(self) -> bool:
         """Whether the device is no longer asked."""
-        return self._failed_in_a_row >= self._quarantine_after
+        return self._consecutive_failures >= self._quarantine_after
 
     def release(self) -> None:
         """Ask the device again."""
-        self._failed_in_a_row = 0
+        self._consecutive_failures = 0
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         """As the device's own. Raises ``DeviceQuarantined``, or the last try's error."""
         with self._lock:
             if self.quarantined:
                 raise DeviceQuarantined(
-                    f"{self.name} failed {self._failed_in_a_row} times in a row and is not asked again: {self._last}"
+                    f"{self.name} failed {self._consecutive_failures} times in a row and is not asked again: {self._last_error}"
                 )
-            return self._tried(graph, seed, keep)
+            return self._measure_with_retries(graph, seed, keep)
 
-    def _tried(self, graph: Graph, seed: int, keep: Path | None) -> Measurement:
+    def _measure_with_retries(self, graph: Graph, seed: int, keep: Path | None) -> LatencyMeasurement:
         for attempt in range(1 + self._retries):
             try:
                 measured = self._device.measure(graph, seed=seed, keep=keep)
             except DeviceError as error:
                 if not error.transient:
                     raise
-                self._last = str(error)
+                self._last_error = str(error)
                 self._report(f"{self.name}: try {attempt + 1} of {1 + self._retries} failed: {error}")
                 self._device.close()
                 if attempt == self._retries:
-                    self._failed()
+                    self._count_failure()
                     raise
                 time.sleep(self._pause_s)
             else:
-                self._failed_in_a_row = 0
+                self._consecutive_failures = 0
                 return measured
         raise AssertionError("the last try returns or raises")
 
-    def _failed(self) -> None:
-        self._failed_in_a_row += 1
+    def _count_failure(self) -> None:
+        self._consecutive_failures += 1
         if self.quarantined:
-            self._report(f"{self.name}: {self._failed_in_a_row} failures in a row, not asked again")
+            self._report(f"{self.name}: {self._consecutive_failures} failures in a row, not asked again")
 
     def close(self) -> None:
         self._device.close()

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.devices.address import Address
-from evaluators.devices.device import Measurement, MeasurementFailed
-from evaluators.devices.model_check import Prepared, channels_first, check_outputs, keep_model, prepare
+from evaluators.devices.device import LatencyMeasurement, MeasurementFailed
+from evaluators.devices.model_check import PreparedModel, channels_first, check_outputs, keep_model, prepare_model
 from evaluators.devices.remote.agent import pack_array, unpack_array
 from evaluators.devices.remote.channel import Channel, encode, local_channel
-from evaluators.devices.timing import TimingPlan, summarise
+from evaluators.devices.timing import TimingPlan, summarise_timing
 from search_spaces.graph.graph import Graph
 
-_INTERRUPTED = 0.1  # interruptions a repeat that are warned of: the median of shorter runs does not notice
+_INTERRUPTIONS_PER_REPEAT = 0.1  # interruptions a repeat that are warned of: the median of shorter runs does not notice
 
 
 @dataclass(frozen=True)
-class Compiled:
+class CompiledModel:
     """A model file after a vendor's compiler, and what the compiler said."""
 
     model: bytes
@@ -29,27 +29,27 @@ class Compiled:
     warnings: tuple[str, ...] = ()
 
 
-def _unchanged(model: bytes) -> Compiled:
-    return Compiled(model)
+def _unchanged(model: bytes) -> CompiledModel:
+    return CompiledModel(model)
 
 
 @dataclass(frozen=True)
 class Runtime:
     """One runtime: the function that an agent runs, the files that it takes, and what turns a file into its own.
 
-    The module of ``work`` is sent to remote machines: Python 3.9, its standard library, numpy and the runtime alone.
+    The module of ``benchmark`` is sent to remote machines: Python 3.9, its standard library, numpy and the runtime alone.
     The first precision is the default.
     """
 
     name: str
-    work: str
+    benchmark: str
     file_format: str
     precisions: tuple[str, ...]
-    compile: Callable[[bytes], Compiled] = _unchanged
+    compile: Callable[[bytes], CompiledModel] = _unchanged
 
 
 @dataclass(frozen=True)
-class Settings:
+class RuntimeSettings:
     """How to run: precision, threads of the runtime, processors to stay on (all where empty), limits."""
 
     precision: str
@@ -59,11 +59,11 @@ class Settings:
     timeout_s: float
 
 
-def read_settings(address: Address, precisions: tuple[str, ...]) -> Settings:
+def read_runtime_settings(address: Address, precisions: tuple[str, ...]) -> RuntimeSettings:
     """The options that all runtimes share. Raises ``AddressError``."""
-    return Settings(
+    return RuntimeSettings(
         precision=address.choice("precision", precisions),
-        threads=address.whole("threads", 1, 1, 1024),
+        threads=address.integer("threads", 1, 1, 1024),
         cpus=tuple(address.cpus()),
         plan=address.plan(),
         timeout_s=address.timeout_s(),
@@ -75,31 +75,33 @@ class RuntimeDevice:
 
     batch = 1
 
-    def __init__(self, runtime: Runtime, settings: Settings, channel: Channel) -> None:
+    def __init__(self, runtime: Runtime, settings: RuntimeSettings, channel: Channel) -> None:
         self._runtime = runtime
         self._settings = settings
         self._channel = channel
         self.precision = settings.precision
         self.name = f"{runtime.name}-{settings.precision}-{settings.threads}t"
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         """Time ``graph`` with weights from ``seed``. Raises ``DeviceError``."""
-        prepared = prepare(graph, self._runtime.file_format, self.precision, seed)
+        prepared = prepare_model(graph, self._runtime.file_format, self.precision, seed)
         compiled = self._runtime.compile(prepared.model)
         answer = self._channel.request(
-            self._runtime.work, self._payload(compiled.model, prepared), self._settings.timeout_s
+            self._runtime.benchmark, self._payload(compiled.model, prepared), self._settings.timeout_s
         )
         self._check(prepared, answer)
-        kept = keep_model(graph, compiled.model, keep, self.name, self._runtime.file_format)
-        return measurement(answer, self._settings.plan, f"{self.name}@{self._channel.where}", compiled, kept)
+        model_file_path = keep_model(graph, compiled.model, keep, self.name, self._runtime.file_format)
+        return latency_measurement(
+            answer, self._settings.plan, f"{self.name}@{self._channel.where}", compiled, model_file_path
+        )
 
-    def check(self, prepared: Prepared) -> None:
+    def check(self, prepared: PreparedModel) -> None:
         """Run without timing, for a file that is timed elsewhere. Raises ``OutputMismatch``, ``DeviceError``."""
         payload = self._payload(prepared.model, prepared)
         payload["plan"] = asdict(TimingPlan(0, 0.0, 1.0, 1, 1, 0.0))
-        self._check(prepared, self._channel.request(self._runtime.work, payload, self._settings.timeout_s))
+        self._check(prepared, self._channel.request(self._runtime.benchmark, payload, self._settings.timeout_s))
 
-    def _payload(self, model: bytes, prepared: Prepared) -> dict[str, Any]:
+    def _payload(self, model: bytes, prepared: PreparedModel) -> dict[str, Any]:
         return {
             "model": encode(model),
             "inputs": [pack_array(x) for x in prepared.inputs],
@@ -108,7 +110,7 @@ class RuntimeDevice:
             "plan": asdict(self._settings.plan),
         }
 
-    def _check(self, prepared: Prepared, answer: Mapping[str, Any]) -> None:
+    def _check(self, prepared: PreparedModel, answer: Mapping[str, Any]) -> None:
         try:
             outputs = {str(name): unpack_array(packed) for name, packed in answer["outputs"].items()}
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -122,9 +124,13 @@ class RuntimeDevice:
         self._channel.close()
 
 
-def measurement(
-    answer: Mapping[str, Any], plan: TimingPlan, source: str, compiled: Compiled, kept: Path | None = None
-) -> Measurement:
+def latency_measurement(
+    answer: Mapping[str, Any],
+    plan: TimingPlan,
+    source: str,
+    compiled: CompiledModel,
+    model_file_path: Path | None = None,
+) -> LatencyMeasurement:
     """What an agent's answer amounts to. Raises ``MeasurementFailed`` where its times are none."""
     try:
         samples = [float(s) for s in answer["samples_ms"]]
@@ -134,9 +140,9 @@ def measurement(
         samples = []
     if not samples or not all(0 < s < math.inf for s in samples):
         raise MeasurementFailed(f"{source}: the agent's answer holds no positive times")
-    summary = summarise(samples, plan.precision)
+    summary = summarise_timing(samples, plan.precision)
     warnings = summary.warnings + compiled.warnings
-    if interruptions > _INTERRUPTED * summary.repeats:
+    if interruptions > _INTERRUPTIONS_PER_REPEAT * summary.repeats:
         warnings += (f"other work took the processor away {interruptions:.0f} times in {summary.repeats} repeats",)
     extra = {
         "iqr_ms": summary.iqr_ms,
@@ -146,7 +152,7 @@ def measurement(
         "model_kib": len(compiled.model) / 1024,
         **compiled.extra,
     }
-    return Measurement(
+    return LatencyMeasurement(
         latency_ms=summary.latency_ms,
         std_ms=summary.std_ms,
         low_ms=summary.low_ms,
@@ -156,12 +162,12 @@ def measurement(
         extra=extra,
         fallback_ops=compiled.fallback_ops,
         warnings=warnings,
-        model_file=kept,
+        model_file=model_file_path,
     )
 
 
 def local_device(runtime: Runtime, address: Address) -> RuntimeDevice:
     """The runtime in a process of this machine."""
-    address.no_place()
-    settings = read_settings(address, runtime.precisions)
+    address.reject_authority()
+    settings = read_runtime_settings(address, runtime.precisions)
     return RuntimeDevice(runtime, settings, local_channel({"OMP_NUM_THREADS": str(settings.threads)}))

@@ -34,7 +34,7 @@ class TimingPlan:
     max_s: float = 3.0
 
 
-def clocked(run: Callable[[], Any]) -> Callable[[], float]:
+def wall_clock(run: Callable[[], Any]) -> Callable[[], float]:
     """``run``, which returns when its work is done, as a function that returns the milliseconds it took."""
 
     def once() -> float:
@@ -45,7 +45,7 @@ def clocked(run: Callable[[], Any]) -> Callable[[], float]:
     return once
 
 
-def collect(once: Callable[[], float], plan: TimingPlan) -> list[float]:
+def collect_samples(once: Callable[[], float], plan: TimingPlan) -> list[float]:
     """Milliseconds of every repeat in order, the warm-up left out. ``once`` runs once and returns its time."""
     start = time.perf_counter()
     runs = 0
@@ -73,20 +73,20 @@ def median_error(samples: list[float]) -> float:
     half = _Z * math.sqrt(count) / 2
     low = max(0, math.floor(count / 2 - half))
     high = min(count - 1, math.ceil(count / 2 + half))
-    middle = median(ordered)
-    return (ordered[high] - ordered[low]) / 2 / middle if middle > 0 else math.inf
+    median_ms = median(ordered)
+    return (ordered[high] - ordered[low]) / 2 / median_ms if median_ms > 0 else math.inf
 
 
 def quantile(ordered: list[float], share: float) -> float:
     """A quantile of sorted values, linear between neighbours."""
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
+    position = share * (len(ordered) - 1)
+    below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
 @dataclass(frozen=True)
-class Summary:
+class TimingSummary:
     """Median, spread and doubts of a run of repeats, in milliseconds."""
 
     latency_ms: float
@@ -99,7 +99,7 @@ class Summary:
     warnings: tuple[str, ...]
 
 
-def summarise(samples: list[float], precision: float | None = None) -> Summary:
+def summarise_timing(samples: list[float], precision: float | None = None) -> TimingSummary:
     """What the repeats say.
 
     No repeat is thrown away for median and quantiles; outliers, farther than three interquartile ranges outside the
@@ -110,23 +110,25 @@ def summarise(samples: list[float], precision: float | None = None) -> Summary:
     if not samples:
         raise ValueError("no repeats to summarise")
     ordered = sorted(samples)
-    middle = median(ordered)
+    median_ms = median(ordered)
     first, third = quantile(ordered, 0.25), quantile(ordered, 0.75)
-    reach = _FENCE * (third - first)
-    inside = [s for s in ordered if first - reach <= s <= third + reach]
+    fence = _FENCE * (third - first)
+    inside = [s for s in ordered if first - fence <= s <= third + fence]
     outliers = len(ordered) - len(inside)
     warnings = []
     if outliers > OUTLIER_SHARE * len(ordered):
         warnings.append(f"{outliers} of {len(ordered)} repeats are outliers: is the machine busy?")
     if len(samples) >= 9:
         part = len(samples) // 3
-        begin, end = median(samples[:part]), median(samples[-part:])
-        if abs(end - begin) > DRIFT * begin:
-            warnings.append(f"drift: the last third took {end / begin - 1:+.0%} of the first: throttling or other load")
+        first_third, end = median(samples[:part]), median(samples[-part:])
+        if abs(end - first_third) > DRIFT * first_third:
+            warnings.append(
+                f"drift: the last third took {end / first_third - 1:+.0%} of the first: throttling or other load"
+            )
     if precision is not None and median_error(samples) > precision:
         warnings.append(f"the median is known to {median_error(samples):.0%} only, not to {precision:.0%}")
-    return Summary(
-        latency_ms=middle,
+    return TimingSummary(
+        latency_ms=median_ms,
         std_ms=pstdev(inside),
         low_ms=quantile(ordered, 0.05),
         high_ms=quantile(ordered, 0.95),

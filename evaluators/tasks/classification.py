@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluators.data.labelled_images import ImageData, classification_classes, load_classification_data
-from evaluators.tasks.image_task import ImageTraining
-from evaluators.training.loop import Loss, answers
-from evaluators.training.settings import with_recipe
+from evaluators.tasks.image_task import ImageTaskTraining
+from evaluators.training.loop import BatchLoss, predict_batches
+from evaluators.training.settings import training_for_data
 
 _cached_data = lru_cache(maxsize=2)(load_classification_data)
 
 
 @dataclass(frozen=True)
-class ClassificationTraining(ImageTraining):
-    """As ``ImageTraining``: ``accuracy`` and ``top5`` of networks with one score a class.
+class ClassificationTraining(ImageTaskTraining):
+    """As ``ImageTaskTraining``: ``accuracy`` and ``top5`` of networks with one score a class.
 
     The defaults are for ``digits``; ``classification_training`` has those for folders. label_smoothing: the share of
     the cross entropy that asks for all classes alike (arXiv 1512.00567, section 7).
@@ -39,7 +39,7 @@ class ClassificationTraining(ImageTraining):
 
     task: ClassVar[str] = "classify"
     quality: ClassVar[str] = "accuracy"
-    output: ClassVar[tuple[str, int]] = ("classifier", 1)
+    expected_output: ClassVar[tuple[str, int]] = ("classifier", 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,16 +58,16 @@ class ClassificationTraining(ImageTraining):
         """The data set, loaded once a process. Raises ``DataError``."""
         return _cached_data(self.data, **self.data_arguments)
 
-    def loss(self, targets: npt.NDArray[Any]) -> Loss:
+    def loss(self, targets: npt.NDArray[Any]) -> BatchLoss:
         """Cross entropy of whole images, with label smoothing."""
         labels = torch.from_numpy(np.array(targets))
 
-        def loss(scores: Tensor, chosen: npt.NDArray[np.int64], _: npt.NDArray[np.bool_]) -> Tensor:
-            return functional.cross_entropy(scores, labels[chosen], label_smoothing=self.label_smoothing)
+        def loss(scores: Tensor, image_indices: npt.NDArray[np.int64], _: npt.NDArray[np.bool_]) -> Tensor:
+            return functional.cross_entropy(scores, labels[image_indices], label_smoothing=self.label_smoothing)
 
         return loss
 
-    def measured(self, module: nn.Module, data: ImageData) -> dict[str, float]:
+    def measure_quality(self, module: nn.Module, data: ImageData) -> dict[str, float]:
         """``accuracy``: the share of validation images whose class scores highest; ``top5``: among the first five.
 
         Raises ``Diverged``.
@@ -76,7 +76,7 @@ class ClassificationTraining(ImageTraining):
         return {"accuracy": float((ranks < 1).mean()), "top5": float((ranks < 5).mean())}
 
 
-RECIPES: dict[str, dict[str, Any]] = {
+DEFAULTS_BY_DATA: dict[str, dict[str, Any]] = {
     "digits": {},
     "folder": {"image_size": 64, "horizontal_flip": True, "max_train_images": 4096, "max_val_images": 1000},
 }
@@ -85,11 +85,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def classification_training(data: str = "digits", **settings: Any) -> ClassificationTraining:
     """The training for ``digits`` or ``folder:FOLDER``; settings go over that kind's defaults."""
-    return with_recipe(ClassificationTraining, "training to classify", RECIPES, data, settings)
+    return training_for_data(ClassificationTraining, "training to classify", DEFAULTS_BY_DATA, data, settings)
 
 
 def _ranks(module: nn.Module, data: ImageData) -> Iterator[npt.NDArray[np.int64]]:
     """How many classes come before each image's own; of equal scores the lower class comes first."""
-    for chunk, scores in answers(module, data.validation.images):
+    for chunk, scores in predict_batches(module, data.validation.images):
         order = torch.argsort(scores, dim=1, descending=True, stable=True).numpy()
         yield np.nonzero(order == data.validation.targets[chunk, None])[1]

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from evaluators.data.detection import DetectionData, Split, class_names, load_detection_data
+from evaluators.data.detection import DetectionData, DetectionSplit, class_names, load_detection_data
 from evaluators.tasks import ssd_head as ssd_training
 from evaluators.tasks import yolo_head as yolo_training
 from evaluators.tasks.coco_map import coco_map
 from evaluators.tasks.ssd import level_count
 from evaluators.training.initialisation import zero_residual_branches
-from evaluators.training.loop import Loss, answers, estimate_statistics, train
-from evaluators.training.memory_limit import memory_errors
-from evaluators.training.settings import Recipe, with_recipe
+from evaluators.training.loop import BatchLoss, predict_batches, reestimate_batch_norm, train
+from evaluators.training.memory_limit import translate_memory_errors
+from evaluators.training.settings import TrainingSettings, training_for_data
 from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import GraphModule, to_module
 
@@ -27,14 +27,14 @@ _cached_data = lru_cache(maxsize=2)(load_detection_data)
 
 
 @dataclass(frozen=True)
-class DetectionTraining(Recipe):
+class DetectionTraining(TrainingSettings):
     """Trains each candidate from scratch on small images and reports the mAP of held-out ones.
 
     The defaults are for ``digits``; ``detection_training`` has those for other data. Candidates are built with the
     options in ``proxy``. The result repeats to the bit for the same seed, thread count and build of PyTorch.
 
     min_anchor_scale: of ``ssd.anchors``. match_iou: from which overlap an anchor answers for a box. The others: see
-    ``Recipe``.
+    ``TrainingSettings``.
     """
 
     min_anchor_scale: float = 0.4
@@ -73,9 +73,9 @@ class DetectionTraining(Recipe):
         """
         data = self.load()
         self.check(graph)
-        self.refuse_large(graph)
-        with memory_errors():
-            module, head = self._start(graph, seed)
+        self.check_memory(graph)
+        with translate_memory_errors():
+            module, head = self._build_network(graph, seed)
             loss = train(
                 module,
                 data.train.images,
@@ -90,25 +90,25 @@ class DetectionTraining(Recipe):
             quality = measure(module, head, data)
         return {**quality, "final_loss": loss}
 
-    def untrained(self, graph: Graph, *, seed: int) -> dict[str, float]:
+    def evaluate_untrained(self, graph: Graph, *, seed: int) -> dict[str, float]:
         """``map`` and ``map50`` of the same network before its first step, for comparison."""
         data = self.load()
         self.check(graph)
-        module, head = self._start(graph, seed)
-        estimate_statistics(module, data.train.images, np.random.default_rng(seed))
+        module, head = self._build_network(graph, seed)
+        reestimate_batch_norm(module, data.train.images, np.random.default_rng(seed))
         return measure(module, head, data)
 
-    def _start(self, graph: Graph, seed: int) -> tuple[GraphModule, Head]:
+    def _build_network(self, graph: Graph, seed: int) -> tuple[GraphModule, DetectionHead]:
         """The network as training begins with it, and its head."""
         kind = head_kind(graph.output_shapes, self.image_size, self.num_classes)
         head = kind.make(graph.output_shapes, self)
         module = to_module(graph, seed)
         zero_residual_branches(module)
-        head.start(module)
+        head.initialise(module)
         return module, head
 
 
-RECIPES: dict[str, dict[str, Any]] = {
+DEFAULTS_BY_DATA: dict[str, dict[str, Any]] = {
     "digits": {},
     "voc": {"image_size": 128, "min_anchor_scale": 0.2, "horizontal_flip": True, "max_train_images": 2048},
     "coco": {"image_size": 128, "min_anchor_scale": 0.2, "horizontal_flip": True, "max_train_images": 2048},
@@ -118,33 +118,33 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def detection_training(data: str = "digits", **settings: Any) -> DetectionTraining:
     """The training for ``digits``, ``voc:FOLDER`` or ``coco:FOLDER``; settings go over that kind's defaults."""
-    return with_recipe(DetectionTraining, "detection training", RECIPES, data, settings)
+    return training_for_data(DetectionTraining, "detection training", DEFAULTS_BY_DATA, data, settings)
 
 
-class Head(Protocol):
+class DetectionHead(Protocol):
     """What a network's outputs mean: where they start, what they should be, and which boxes they stand for."""
 
-    def start(self, module: GraphModule) -> None:
+    def initialise(self, module: GraphModule) -> None:
         """Set the weights that this head begins with."""
 
-    def loss(self, split: Split, *, horizontal_flip: bool) -> Loss:
+    def loss(self, split: DetectionSplit, *, horizontal_flip: bool) -> BatchLoss:
         """The loss of batches of these images."""
 
     def detections(self, outputs: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Per image boxes [D, 4], falling scores [D] and labels [D]."""
 
 
-class HeadKind(NamedTuple):
+class DetectionHeadKind(NamedTuple):
     """One kind of head, from the shapes of a network's outputs."""
 
     loss: str  # in words
     mismatch: Callable[[Shapes, int, int], str | None]  # why they are no such head of an image size and classes
-    make: Callable[[Shapes, DetectionTraining], Head]
+    make: Callable[[Shapes, DetectionTraining], DetectionHead]
 
 
-HEADS: dict[str, HeadKind] = {
-    "SSD": HeadKind(
-        ssd_training.LOSS,
+DETECTION_HEADS: dict[str, DetectionHeadKind] = {
+    "SSD": DetectionHeadKind(
+        ssd_training.LOSS_DESCRIPTION,
         ssd_training.ssd_mismatch,
         lambda shapes, training: ssd_training.ssd_head(
             shapes,
@@ -154,8 +154,8 @@ HEADS: dict[str, HeadKind] = {
             match_iou=training.match_iou,
         ),
     ),
-    "YOLO": HeadKind(
-        yolo_training.LOSS,
+    "YOLO": DetectionHeadKind(
+        yolo_training.LOSS_DESCRIPTION,
         yolo_training.yolo_mismatch,
         lambda shapes, training: yolo_training.yolo_head(shapes, training.image_size, training.num_classes),
     ),
@@ -163,16 +163,16 @@ HEADS: dict[str, HeadKind] = {
 """No outputs fit two of them: an SSD head scores a background besides the classes."""
 
 
-def head_kind(shapes: Shapes, image_size: int, classes: int) -> HeadKind:
+def head_kind(shapes: Shapes, image_size: int, classes: int) -> DetectionHeadKind:
     """The kind that outputs of these shapes are. ValueError, with what is wrong for each kind, when they are none."""
     level_count(shapes)
-    complaints = []
-    for name, kind in HEADS.items():
+    mismatches = []
+    for name, kind in DETECTION_HEADS.items():
         complaint = kind.mismatch(shapes, image_size, classes)
         if complaint is None:
             return kind
-        complaints.append(f"as {name}, {complaint}")
-    raise ValueError(f"no detection head for these data: {'; '.join(complaints)}")
+        mismatches.append(f"as {name}, {complaint}")
+    raise ValueError(f"no detection head for these data: {'; '.join(mismatches)}")
 
 
 def check_detector(graph: Graph, size: int, classes: int) -> None:
@@ -184,13 +184,13 @@ def check_detector(graph: Graph, size: int, classes: int) -> None:
     head_kind(graph.output_shapes, size, classes)
 
 
-def measure(module: nn.Module, head: Head, data: DetectionData) -> dict[str, float]:
+def measure(module: nn.Module, head: DetectionHead, data: DetectionData) -> dict[str, float]:
     """``map`` and ``map50`` on the validation images. Raises ``Diverged`` when the network's answers are not finite."""
-    found = []
-    for _, outputs in answers(module, data.validation.images):
-        found += head.detections(outputs)
+    detections_of_images = []
+    for _, outputs in predict_batches(module, data.validation.images):
+        detections_of_images += head.detections(outputs)
     return coco_map(
-        [(boxes.numpy(), scores.numpy(), labels.numpy()) for boxes, scores, labels in found],
+        [(boxes.numpy(), scores.numpy(), labels.numpy()) for boxes, scores, labels in detections_of_images],
         list(zip(data.validation.boxes, data.validation.labels, strict=True)),
         len(data.class_names),
     )

@@ -13,15 +13,15 @@ from torch import nn
 
 from evaluators.data.labelled_images import ImageData
 from evaluators.training.initialisation import zero_residual_branches
-from evaluators.training.loop import Loss, estimate_statistics, train
-from evaluators.training.memory_limit import memory_errors
-from evaluators.training.settings import Recipe
+from evaluators.training.loop import BatchLoss, reestimate_batch_norm, train
+from evaluators.training.memory_limit import translate_memory_errors
+from evaluators.training.settings import TrainingSettings
 from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import GraphModule, to_module
 
 
 @dataclass(frozen=True)
-class ImageTraining(Recipe):
+class ImageTaskTraining(TrainingSettings):
     """Trains each candidate from scratch on small images and measures it on held-out ones.
 
     Candidates are built with the options in ``proxy``. The result repeats to the bit for the same seed, thread count
@@ -30,7 +30,7 @@ class ImageTraining(Recipe):
 
     task: ClassVar[str]
     quality: ClassVar[str]
-    output: ClassVar[tuple[str, int]]
+    expected_output: ClassVar[tuple[str, int]]
     """What the network is to be, in words, and how many axes its one output has."""
 
     @abstractmethod
@@ -38,23 +38,23 @@ class ImageTraining(Recipe):
         """The data set, loaded once a process. Raises ``DataError``."""
 
     @abstractmethod
-    def loss(self, targets: npt.NDArray[Any]) -> Loss:
+    def loss(self, targets: npt.NDArray[Any]) -> BatchLoss:
         """The loss of training on images with these targets."""
 
     @abstractmethod
-    def measured(self, module: nn.Module, data: ImageData) -> dict[str, float]:
+    def measure_quality(self, module: nn.Module, data: ImageData) -> dict[str, float]:
         """The quality of a trained network on the validation images. Raises ``Diverged``."""
 
     def check(self, graph: Graph) -> None:
         """ValueError where the graph takes other images than this trains on, or gives other scores than it needs."""
         size, shapes = self.image_size, graph.output_shapes
         if graph.input_shapes != ((3, size, size),):
-            told = " and ".join(map(str, graph.input_shapes))
-            raise ValueError(f"the network takes {told}, the data are (3, {size}, {size}); use image_size={size}")
-        kind, axes = self.output
+            actual = " and ".join(map(str, graph.input_shapes))
+            raise ValueError(f"the network takes {actual}, the data are (3, {size}, {size}); use image_size={size}")
+        kind, axes = self.expected_output
         if len(shapes) != 1 or len(next(iter(shapes.values()))) != axes:
-            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            raise ValueError(f"no {kind}: the network gives {told}, not one output of {axes} axes")
+            actual = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"no {kind}: the network gives {actual}, not one output of {axes} axes")
         ((name, shape),) = shapes.items()
         if shape[0] != self.num_classes:
             raise ValueError(
@@ -62,16 +62,16 @@ class ImageTraining(Recipe):
             )
 
     def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]:
-        """What ``measured`` gives after training, 0..1, and ``final_loss``.
+        """What ``measure_quality`` gives after training, 0..1, and ``final_loss``.
 
         Raises ``Diverged``, ``OutOfTime``, ``OutOfMemory``; ValueError when the graph is none for these data.
         """
         data = self.load()
         self.check(graph)
-        self.refuse_large(graph)
-        with memory_errors():
+        self.check_memory(graph)
+        with translate_memory_errors():
             module = to_module(graph, seed)
-            initialise(module)
+            initialise_network(module)
             final_loss = train(
                 module,
                 data.train.images,
@@ -83,19 +83,19 @@ class ImageTraining(Recipe):
                 time_limit_s=self.time_limit_s,
                 seed=seed,
             )
-            return {**self.measured(module, data), "final_loss": final_loss}
+            return {**self.measure_quality(module, data), "final_loss": final_loss}
 
-    def untrained(self, graph: Graph, *, seed: int) -> dict[str, float]:
-        """What ``measured`` gives of the same network with random weights, the last layer's too, for comparison."""
+    def evaluate_untrained(self, graph: Graph, *, seed: int) -> dict[str, float]:
+        """What ``measure_quality`` gives of the same network with random weights, the last layer's too, for comparison."""
         data = self.load()
         self.check(graph)
         module = to_module(graph, seed)
         zero_residual_branches(module)
-        estimate_statistics(module, data.train.images, np.random.default_rng(seed))
-        return self.measured(module, data)
+        reestimate_batch_norm(module, data.train.images, np.random.default_rng(seed))
+        return self.measure_quality(module, data)
 
 
-def initialise(module: GraphModule) -> None:
+def initialise_network(module: GraphModule) -> None:
     """Start every residual branch at zero, and every output: all classes equally likely."""
     zero_residual_branches(module)
     with torch.no_grad():

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.data.images import IGNORED
+from evaluators.data.images import IGNORE_INDEX
 from evaluators.data.labelled_images import ImageData, load_segmentation_data, segmentation_classes
-from evaluators.tasks.image_task import ImageTraining
-from evaluators.training.loop import answers
-from evaluators.training.settings import with_recipe
+from evaluators.tasks.image_task import ImageTaskTraining
+from evaluators.training.loop import predict_batches
+from evaluators.training.settings import training_for_data
 
 _cached_data = lru_cache(maxsize=2)(load_segmentation_data)
 
 
 @dataclass(frozen=True)
-class SegmentationTraining(ImageTraining):
-    """As ``ImageTraining``: ``miou`` and ``pixel_accuracy`` of networks with a map of scores for every class.
+class SegmentationTraining(ImageTaskTraining):
+    """As ``ImageTaskTraining``: ``miou`` and ``pixel_accuracy`` of networks with a map of scores for every class.
 
     Scores are resized to the mask's places before the loss and before they are measured. The defaults are for
     ``digits``; ``segmentation_training`` has those for VOC folders.
@@ -33,7 +33,7 @@ class SegmentationTraining(ImageTraining):
 
     task: ClassVar[str] = "segment"
     quality: ClassVar[str] = "miou"
-    output: ClassVar[tuple[str, int]] = ("segmenter", 3)
+    expected_output: ClassVar[tuple[str, int]] = ("segmenter", 3)
 
     @property
     def name(self) -> str:
@@ -51,17 +51,17 @@ class SegmentationTraining(ImageTraining):
         """Cross entropy of the pixels that have a class, rare classes weighted up."""
         return PixelLoss(targets, self.num_classes)
 
-    def measured(self, module: nn.Module, data: ImageData) -> dict[str, float]:
+    def measure_quality(self, module: nn.Module, data: ImageData) -> dict[str, float]:
         """``miou`` and ``pixel_accuracy`` on the validation images. Raises ``Diverged``."""
         classes = len(data.class_names)
         counts = np.zeros((classes, classes), np.int64)
-        for chunk, scores in answers(module, data.validation.images):
-            found = resized(scores, data.image_size).argmax(1).numpy()
-            counts += confusion(data.validation.targets[chunk], found, classes)
+        for chunk, scores in predict_batches(module, data.validation.images):
+            found = resize_scores(scores, data.image_size).argmax(1).numpy()
+            counts += confusion_matrix(data.validation.targets[chunk], found, classes)
         return {"miou": mean_iou(counts), "pixel_accuracy": float(np.trace(counts) / counts.sum())}
 
 
-RECIPES: dict[str, dict[str, Any]] = {
+DEFAULTS_BY_DATA: dict[str, dict[str, Any]] = {
     "digits": {},
     "voc": {"image_size": 128, "horizontal_flip": True, "max_train_images": 2048},
 }
@@ -70,7 +70,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def segmentation_training(data: str = "digits", **settings: Any) -> SegmentationTraining:
     """The training for ``digits`` or ``voc:FOLDER``; settings go over that kind's defaults."""
-    return with_recipe(SegmentationTraining, "training to segment", RECIPES, data, settings)
+    return training_for_data(SegmentationTraining, "training to segment", DEFAULTS_BY_DATA, data, settings)
 
 
 class PixelLoss:
@@ -83,18 +83,18 @@ class PixelLoss:
         self._masks = masks
         self._weights = torch.from_numpy(class_weights(masks, classes))
 
-    def __call__(self, scores: Tensor, chosen: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
-        masks = self._masks[chosen]
+    def __call__(self, scores: Tensor, image_indices: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
+        masks = self._masks[image_indices]
         masks[flipped] = masks[flipped, :, ::-1]
         truth = torch.from_numpy(masks.astype(np.int64))
         total = functional.cross_entropy(
-            resized(scores, masks.shape[-1]),
+            resize_scores(scores, masks.shape[-1]),
             truth,
             weight=self._weights,
-            ignore_index=IGNORED,
+            ignore_index=IGNORE_INDEX,
             reduction="sum",
         )
-        return total / self._weights[truth[truth != IGNORED]].sum().clamp(min=1e-6)
+        return total / self._weights[truth[truth != IGNORE_INDEX]].sum().clamp(min=1e-6)
 
 
 def class_weights(masks: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.float32]:
@@ -102,21 +102,21 @@ def class_weights(masks: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.
 
     Without them a few dozen steps learn the background alone.
     """
-    counts = np.bincount(masks[masks != IGNORED], minlength=classes)[:classes]
+    counts = np.bincount(masks[masks != IGNORE_INDEX], minlength=classes)[:classes]
     weights: npt.NDArray[np.float32] = (1 / np.log(1.02 + counts / counts.sum())).astype(np.float32)
     return weights
 
 
-def resized(scores: Tensor, size: int) -> Tensor:
+def resize_scores(scores: Tensor, size: int) -> Tensor:
     """Scores [N, C, h, w] at the mask's places, [N, C, size, size], by bilinear interpolation."""
     return functional.interpolate(scores, size=(size, size), mode="bilinear", align_corners=False)
 
 
-def confusion(
+def confusion_matrix(
     truth: npt.NDArray[np.integer[Any]], found: npt.NDArray[np.integer[Any]], classes: int
 ) -> npt.NDArray[np.int64]:
-    """How many pixels of each class (row) were found to be of each class (column); ``IGNORED`` ones do not count."""
-    known = truth != IGNORED
+    """How many pixels of each class (row) were found to be of each class (column); ``IGNORE_INDEX`` ones do not count."""
+    known = truth != IGNORE_INDEX
     pairs = truth[known].astype(np.int64) * classes + found[known]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 

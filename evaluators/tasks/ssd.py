@@ -127,8 +127,8 @@ def match(anchors: Tensor, boxes: Tensor, *, threshold: float = 0.5) -> Tensor:
     best, index = overlap.max(-1)
     index = torch.where(best >= threshold, index, -1)
     number = torch.where((boxes[..., 2:] > boxes[..., :2]).all(-1), torch.arange(count), count)
-    forced = torch.full_like(index, count).scatter_reduce(-1, overlap.argmax(-2), number, "amin")
-    return torch.where(forced < count, forced, index)
+    forced_match = torch.full_like(index, count).scatter_reduce(-1, overlap.argmax(-2), number, "amin")
+    return torch.where(forced_match < count, forced_match, index)
 
 
 def flatten(outputs: Mapping[str, Tensor], num_classes: int) -> tuple[Tensor, Tensor]:
@@ -178,14 +178,22 @@ def detections(
     min_score: float = 1e-8,
     max_iou: float = 0.6,
     candidates: int = 200,
-    most: int = 100,
+    max_detections: int = 100,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most ``most``.
+    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most ``max_detections``.
 
     The best-scored (anchor, class) pairs go through non-maximum suppression within their class.
     """
     boxes, scores = decode(codes, anchors), logits[..., 1:].sigmoid()
-    return best_boxes(boxes, scores, image_size, min_score=min_score, max_iou=max_iou, candidates=candidates, most=most)
+    return best_boxes(
+        boxes,
+        scores,
+        image_size,
+        min_score=min_score,
+        max_iou=max_iou,
+        candidates=candidates,
+        max_detections=max_detections,
+    )
 
 
 def best_boxes(
@@ -196,7 +204,7 @@ def best_boxes(
     min_score: float,
     max_iou: float | None,
     candidates: int,
-    most: int,
+    max_detections: int,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """As ``detections``, from boxes [N, A, 4] and scores [N, A, C] of at most ``candidates`` (box, class) pairs.
 
@@ -210,7 +218,7 @@ def best_boxes(
     if max_iou is not None:
         keep = non_maximum_suppression(boxes + labels[..., None] * 2.0 * image_size, max_iou=max_iou)
     keep &= scores >= min_score
-    keep &= keep.cumsum(1) <= most
+    keep &= keep.cumsum(1) <= max_detections
     return [(b[k], s[k], c[k]) for b, s, c, k in zip(boxes, scores, labels, keep, strict=True)]
 
 
@@ -220,10 +228,10 @@ def non_maximum_suppression(boxes: Tensor, *, max_iou: float) -> Tensor:
     A box goes when a kept, better one overlaps it by more than max_iou. All images at once: the keep mask is
     repeated until it stands still, which gives the greedy answer (Cluster-NMS, Zheng et al. 2020, arXiv 2005.03572).
     """
-    beats = (iou(boxes, boxes) > max_iou).triu(1)
+    suppresses = (iou(boxes, boxes) > max_iou).triu(1)
     keep = torch.ones(boxes.shape[:2], dtype=torch.bool)
     while True:
-        kept = ~(beats & keep[..., None]).any(1)
-        if torch.equal(kept, keep):
+        next_keep = ~(suppresses & keep[..., None]).any(1)
+        if torch.equal(next_keep, keep):
             return keep
-        keep = kept
+        keep = next_keep

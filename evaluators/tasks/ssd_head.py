@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evaluators.data.detection import Split
+from evaluators.data.detection import DetectionSplit
 from evaluators.tasks import ssd
-from evaluators.training.initialisation import set_predictors
-from evaluators.training.loop import IMAGES_AT_ONCE, Loss
+from evaluators.training.initialisation import initialise_output_layers
+from evaluators.training.loop import EVALUATION_BATCH_SIZE, BatchLoss
 from search_spaces.pytorch.module import GraphModule
 
 CLASS_BIAS = -4.6
@@ -25,7 +25,7 @@ FOCAL_GAMMA = 0.0
 SSDLite was published with 2, which all but mutes a class score once it is half right. In 400,000 steps that is made
 up for; in the 100 of this proxy it halves mAP.
 """
-LOSS = "alpha-balanced cross entropy and smooth L1 on matched anchors"
+LOSS_DESCRIPTION = "alpha-balanced cross entropy and smooth L1 on matched anchors"
 
 
 def ssd_mismatch(shapes: Mapping[str, Sequence[int]], image_size: int, classes: int) -> str | None:
@@ -50,22 +50,22 @@ class SsdHead:
     num_classes: int
     match_iou: float
 
-    def start(self, module: GraphModule) -> None:
+    def initialise(self, module: GraphModule) -> None:
         """Set every anchor at its own place with the score of ``CLASS_BIAS``."""
-        set_predictors(module, lambda name: CLASS_BIAS if name.startswith("class") else 0.0)
+        initialise_output_layers(module, lambda name: CLASS_BIAS if name.startswith("class") else 0.0)
 
-    def loss(self, split: Split, *, horizontal_flip: bool) -> Loss:
+    def loss(self, split: DetectionSplit, *, horizontal_flip: bool) -> BatchLoss:
         """The loss of a batch of these images; the targets are made at once."""
-        sides = [
+        by_flip = [
             _targets(split, self.anchors, self.match_iou, self.image_size, side)
             for side in (False, True)[: 1 + horizontal_flip]
         ]
-        codes, labels = (torch.stack(parts) for parts in zip(*sides, strict=True))
+        codes, labels = (torch.stack(parts) for parts in zip(*by_flip, strict=True))
 
-        def batch_loss(outputs: Any, chosen: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
+        def batch_loss(outputs: Any, image_indices: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
             side = torch.from_numpy(flipped.astype(np.int64))
             found, scores = ssd.flatten(outputs, self.num_classes)
-            return ssd.loss(found, scores, codes[side, chosen], labels[side, chosen], gamma=FOCAL_GAMMA)
+            return ssd.loss(found, scores, codes[side, image_indices], labels[side, image_indices], gamma=FOCAL_GAMMA)
 
         return batch_loss
 
@@ -89,14 +89,16 @@ def ssd_head(
     return SsdHead(anchors, image_size, num_classes, match_iou)
 
 
-def _targets(split: Split, anchors: Tensor, match_iou: float, size: int, flipped: bool) -> tuple[Tensor, Tensor]:
+def _targets(
+    split: DetectionSplit, anchors: Tensor, match_iou: float, size: int, flipped: bool
+) -> tuple[Tensor, Tensor]:
     """What the network should answer: codes [N, A, 4] and classes [N, A], 0 for background."""
     all_codes, all_classes = [], []
-    for first in range(0, len(split), IMAGES_AT_ONCE):
-        chunk = slice(first, first + IMAGES_AT_ONCE)
-        most = max(1, *map(len, split.labels[chunk]))
-        boxes = np.stack([np.pad(b, ((0, most - len(b)), (0, 0))) for b in split.boxes[chunk]])
-        labels = np.stack([np.pad(label + 1, (0, most - len(label))) for label in split.labels[chunk]])
+    for first in range(0, len(split), EVALUATION_BATCH_SIZE):
+        chunk = slice(first, first + EVALUATION_BATCH_SIZE)
+        max_boxes = max(1, *map(len, split.labels[chunk]))
+        boxes = np.stack([np.pad(b, ((0, max_boxes - len(b)), (0, 0))) for b in split.boxes[chunk]])
+        labels = np.stack([np.pad(label + 1, (0, max_boxes - len(label))) for label in split.labels[chunk]])
         if flipped:
             boxes[..., [0, 2]] = size - boxes[..., [2, 0]]
         boxes_, labels_ = torch.from_numpy(boxes), torch.from_numpy(labels)

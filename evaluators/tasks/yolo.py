@@ -19,7 +19,7 @@ from evaluators.tasks.ssd import best_boxes, level_count
 FIRST_STRIDE = 8
 
 
-class Losses(NamedTuple):
+class YoloLosses(NamedTuple):
     """The three parts of the loss, each with its gain."""
 
     box: Tensor
@@ -33,13 +33,13 @@ class Losses(NamedTuple):
 
 def points(feature_sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
     """The middles [A, 2] of all cells, x and y in pixels, and their strides [A]; by level, row and column."""
-    middles, strides = [], []
+    centres, strides = [], []
     for level, (height, width) in enumerate(feature_sizes):
         stride = float(FIRST_STRIDE << level)
         y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-        middles.append(torch.stack([x, y], -1).reshape(-1, 2) * stride)
+        centres.append(torch.stack([x, y], -1).reshape(-1, 2) * stride)
         strides.append(torch.full((height * width,), stride))
-    return torch.cat(middles), torch.cat(strides)
+    return torch.cat(centres), torch.cat(strides)
 
 
 def flatten(outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -52,11 +52,11 @@ def flatten(outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     return distances.reshape(*distances.shape[:2], 4, -1), classes
 
 
-def decode(distances: Tensor, middles: Tensor, strides: Tensor) -> Tensor:
+def decode(distances: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
     """Boxes [..., A, 4] of distance logits [..., A, 4, B]: every side at the expectation of its distribution."""
     bins = torch.arange(distances.shape[-1], dtype=distances.dtype, device=distances.device)
     reach = (distances.softmax(-1) @ bins) * strides[:, None]
-    return torch.cat([middles - reach[..., :2], middles + reach[..., 2:]], -1)
+    return torch.cat([centres - reach[..., :2], centres + reach[..., 2:]], -1)
 
 
 def ciou(first: Tensor, second: Tensor) -> Tensor:
@@ -69,21 +69,21 @@ def ciou(first: Tensor, second: Tensor) -> Tensor:
     low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
     shared = (high - low).clamp(min=0).prod(-1)
     iou = shared / (size.prod(-1) + other.prod(-1) - shared + tiny)
-    around = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
-    apart = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2
+    enclosing = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
+    centre_offset = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2
     slant, other_slant = (torch.atan(s[..., 0] / (s[..., 1] + tiny)) for s in (size, other))
     shape = 4 / math.pi**2 * (slant - other_slant).square()
     weight = (shape / (1 - iou + shape + tiny)).detach()
-    return iou - apart.square().sum(-1) / (around.square().sum(-1) + tiny) - weight * shape
+    return iou - centre_offset.square().sum(-1) / (enclosing.square().sum(-1) + tiny) - weight * shape
 
 
 def distribution_focal(logits: Tensor, target: Tensor) -> Tensor:
     """Distribution focal loss [...] of logits [..., B] (arXiv 2006.04388, eq. 6); targets [...] are in 0..B-1."""
-    left = target.detach().floor().clamp(max=logits.shape[-1] - 2)
-    share = target - left
+    lower_bin = target.detach().floor().clamp(max=logits.shape[-1] - 2)
+    share = target - lower_bin
     scores = logits.log_softmax(-1)
-    near = left.long()[..., None]
-    at_left, at_right = scores.gather(-1, near)[..., 0], scores.gather(-1, near + 1)[..., 0]
+    lower_index = lower_bin.long()[..., None]
+    at_left, at_right = scores.gather(-1, lower_index)[..., 0], scores.gather(-1, lower_index + 1)[..., 0]
     return -(at_left * (1 - share) + at_right * share)
 
 
@@ -91,17 +91,17 @@ def distribution_focal(logits: Tensor, target: Tensor) -> Tensor:
 def assign(
     scores: Tensor,
     boxes: Tensor,
-    middles: Tensor,
+    centres: Tensor,
     true_boxes: Tensor,
     true_classes: Tensor,
     *,
     alpha: float = 0.5,
     beta: float = 6.0,
-    most: int = 10,
+    max_detections: int = 10,
 ) -> tuple[Tensor, Tensor]:
     """For every point the true box it answers for, or -1, and its soft target in 0..1: both [N, A].
 
-    Task-aligned assignment (TOOD, arXiv 2108.07755, section 3.2 and eq. 3): a box takes the ``most`` points inside it
+    Task-aligned assignment (TOOD, arXiv 2108.07755, section 3.2 and eq. 3): a box takes the ``max_detections`` points inside it
     of the highest score**alpha * overlap**beta, with the score of its own class; a point that several took goes to
     the one it overlaps most. The soft target is that alignment, scaled so that each box's best is its best overlap.
     Overlap is CIoU, or 0 below, as in YOLOv8. ``scores`` [N, A, C] are sigmoids, ``boxes`` [N, A, 4] predictions;
@@ -112,24 +112,24 @@ def assign(
         return scores.new_full(scores.shape[:2], -1, dtype=torch.int64), scores.new_zeros(scores.shape[:2])
     real = (true_boxes[..., 2:] > true_boxes[..., :2]).all(-1)
     corners = true_boxes[:, :, None]
-    inside = ((middles > corners[..., :2]) & (middles < corners[..., 2:])).all(-1) & real[..., None]
+    inside = ((centres > corners[..., :2]) & (centres < corners[..., 2:])).all(-1) & real[..., None]
     overlap = ciou(boxes[:, None], corners).clamp(min=0) * inside
     of_class = scores.transpose(1, 2).gather(1, true_classes[..., None].expand(-1, -1, scores.shape[1]))
     alignment = of_class**alpha * overlap**beta
-    best, place = torch.where(inside, alignment, -1.0).topk(min(most, scores.shape[1]))
-    taken = torch.zeros_like(inside).scatter(2, place, best >= 0)
-    owner = torch.where(taken, overlap, -1.0).argmax(1)
-    taken &= owner[:, None] == torch.arange(count, device=owner.device)[:, None]
-    alignment, overlap = alignment * taken, overlap * taken
+    best, top_index = torch.where(inside, alignment, -1.0).topk(min(max_detections, scores.shape[1]))
+    assigned = torch.zeros_like(inside).scatter(2, top_index, best >= 0)
+    assigned_box = torch.where(assigned, overlap, -1.0).argmax(1)
+    assigned &= assigned_box[:, None] == torch.arange(count, device=assigned_box.device)[:, None]
+    alignment, overlap = alignment * assigned, overlap * assigned
     scale = overlap.amax(2) / alignment.amax(2).clamp(min=torch.finfo(alignment.dtype).tiny)
-    soft = (alignment * scale[..., None]).amax(1)
-    return torch.where(taken.any(1), owner, -1), soft
+    soft_target = (alignment * scale[..., None]).amax(1)
+    return torch.where(assigned.any(1), assigned_box, -1), soft_target
 
 
 def loss(
     distances: Tensor,
     logits: Tensor,
-    middles: Tensor,
+    centres: Tensor,
     strides: Tensor,
     true_boxes: Tensor,
     true_classes: Tensor,
@@ -137,50 +137,59 @@ def loss(
     box_gain: float = 7.5,
     class_gain: float = 0.5,
     distance_gain: float = 1.5,
-) -> Losses:
+) -> YoloLosses:
     """The loss of a batch, with the assignment of ``assign``: see there for the true boxes.
 
     Binary cross-entropy of the soft targets (TOOD, eq. 4 without its focal weight), 1 - CIoU, and the distribution
     focal loss, the mean of the four sides; the last two are weighted by the soft target. All are divided by the
     sum of soft targets, at least 1, and so are a mean over the batch; YOLOv8 multiplies its by the batch size.
     """
-    boxes = decode(distances, middles, strides)
-    owner, soft = assign(logits.detach().sigmoid(), boxes.detach(), middles, true_boxes, true_classes)
-    positive = owner >= 0
+    boxes = decode(distances, centres, strides)
+    assigned_box, soft_target = assign(logits.detach().sigmoid(), boxes.detach(), centres, true_boxes, true_classes)
+    positive = assigned_box >= 0
     image, point = positive.nonzero(as_tuple=True)
-    mine = image, owner[positive]
+    matched_boxes = image, assigned_box[positive]
     target = torch.zeros_like(logits)
-    target[image, point, true_classes[mine]] = soft[positive].to(logits.dtype)
-    count = soft.sum().clamp(min=1)
+    target[image, point, true_classes[matched_boxes]] = soft_target[positive].to(logits.dtype)
+    count = soft_target.sum().clamp(min=1)
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-    wanted, weight = true_boxes[mine].to(boxes.dtype), soft[positive]
-    missed = ((1 - ciou(boxes[positive], wanted)) * weight).sum()
-    reach = torch.cat([middles[point] - wanted[:, :2], wanted[:, 2:] - middles[point]], -1) / strides[point, None]
+    target_boxes, weight = true_boxes[matched_boxes].to(boxes.dtype), soft_target[positive]
+    box_loss = ((1 - ciou(boxes[positive], target_boxes)) * weight).sum()
+    reach = (
+        torch.cat([centres[point] - target_boxes[:, :2], target_boxes[:, 2:] - centres[point]], -1)
+        / strides[point, None]
+    )
     reach = reach.clamp(0, distances.shape[-1] - 1)
-    spread = (distribution_focal(distances[positive], reach).mean(-1) * weight).sum()
-    return Losses(box_gain * missed / count, class_gain * entropy / count, distance_gain * spread / count)
+    distance_loss = (distribution_focal(distances[positive], reach).mean(-1) * weight).sum()
+    return YoloLosses(box_gain * box_loss / count, class_gain * entropy / count, distance_gain * distance_loss / count)
 
 
 def detections(
     distances: Tensor,
     logits: Tensor,
-    middles: Tensor,
+    centres: Tensor,
     strides: Tensor,
     image_size: int,
     *,
     min_score: float = 1e-3,
-    most: int = 100,
+    max_detections: int = 100,
     max_iou: float | None = None,
     candidates: int = 300,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most ``most``.
+    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most ``max_detections``.
 
     The best-scored (point, class) pairs as they are. This training rewards several points for one box, whose doubles
     cost precision: with ``max_iou`` (YOLOv8's is 0.7) the best ``candidates`` pairs go through non-maximum suppression
     within their class.
     """
-    candidates = most if max_iou is None else candidates
-    boxes = decode(distances, middles, strides)
+    candidates = max_detections if max_iou is None else candidates
+    boxes = decode(distances, centres, strides)
     return best_boxes(
-        boxes, logits.sigmoid(), image_size, min_score=min_score, max_iou=max_iou, candidates=candidates, most=most
+        boxes,
+        logits.sigmoid(),
+        image_size,
+        min_score=min_score,
+        max_iou=max_iou,
+        candidates=candidates,
+        max_detections=max_detections,
     )

@@ -12,17 +12,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evaluators.data.detection import Split
+from evaluators.data.detection import DetectionSplit
 from evaluators.tasks import yolo as yolo
 from evaluators.tasks.ssd import level_count
-from evaluators.training.initialisation import drop_idle_biases, set_predictors
-from evaluators.training.loop import Loss
+from evaluators.training.initialisation import initialise_output_layers, remove_redundant_biases
+from evaluators.training.loop import BatchLoss
 from search_spaces.pytorch.module import GraphModule
 
-OBJECTS_AN_IMAGE = 5
-"""Objects that the first class scores expect in an image, at every level (see ``YoloHead.start``)."""
+OBJECTS_PER_IMAGE = 5
+"""Objects that the first class scores expect in an image, at every level (see ``YoloHead.initialise``)."""
 MAX_IOU = 0.7
-LOSS = "task-aligned assignment (TOOD), binary cross entropy, CIoU and distribution focal loss"
+LOSS_DESCRIPTION = "task-aligned assignment (TOOD), binary cross entropy, CIoU and distribution focal loss"
 """TOOD: arXiv 2108.07755; CIoU: arXiv 1911.08287; distribution focal loss: arXiv 2006.04388 (see ``yolo_loss``)."""
 
 
@@ -50,30 +50,30 @@ class YoloHead:
     image_size: int
     num_classes: int
 
-    def start(self, module: GraphModule) -> None:
+    def initialise(self, module: GraphModule) -> None:
         """Set every distance's distribution flat and every class score to few objects an image.
 
         A class starts at log(5 / classes / places of the level), as YOLOv8's does (``Detect.bias_init`` in
         ultralytics/nn/modules/head.py, at its 640 px), whose boxes start flat too.
         """
-        drop_idle_biases(module)
+        remove_redundant_biases(module)
         shapes = module.graph.output_shapes
 
         def bias(name: str) -> float:
             places = math.prod(shapes[name][1:])
-            return math.log(OBJECTS_AN_IMAGE / self.num_classes / places) if name.startswith("class") else 0.0
+            return math.log(OBJECTS_PER_IMAGE / self.num_classes / places) if name.startswith("class") else 0.0
 
-        set_predictors(module, bias)
+        initialise_output_layers(module, bias)
 
-    def loss(self, split: Split, *, horizontal_flip: bool) -> Loss:
+    def loss(self, split: DetectionSplit, *, horizontal_flip: bool) -> BatchLoss:
         """The loss of a batch of these images; boxes are assigned anew each time."""
         boxes, labels = padded_boxes(split)
-        sides = torch.stack([boxes, mirrored(boxes, self.image_size)][: 1 + horizontal_flip])
+        by_flip = torch.stack([boxes, mirrored(boxes, self.image_size)][: 1 + horizontal_flip])
 
-        def batch_loss(outputs: Any, chosen: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
-            true_boxes = sides[torch.from_numpy(flipped.astype(np.int64)), chosen]
+        def batch_loss(outputs: Any, image_indices: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
+            true_boxes = by_flip[torch.from_numpy(flipped.astype(np.int64)), image_indices]
             found = yolo.flatten(outputs)
-            return yolo.loss(*found, self.points, self.strides, true_boxes, labels[chosen]).total
+            return yolo.loss(*found, self.points, self.strides, true_boxes, labels[image_indices]).total
 
         return batch_loss
 
@@ -89,11 +89,11 @@ def yolo_head(shapes: Mapping[str, Sequence[int]], image_size: int, num_classes:
     return YoloHead(*yolo.points(sizes), image_size, num_classes)
 
 
-def padded_boxes(split: Split) -> tuple[Tensor, Tensor]:
+def padded_boxes(split: DetectionSplit) -> tuple[Tensor, Tensor]:
     """Boxes [N, M, 4] and labels int64 [N, M] of all images, padded with boxes without area."""
-    most = max(1, *map(len, split.labels))
-    boxes = np.stack([np.pad(b, ((0, most - len(b)), (0, 0))) for b in split.boxes])
-    labels = np.stack([np.pad(label, (0, most - len(label))) for label in split.labels])
+    max_boxes = max(1, *map(len, split.labels))
+    boxes = np.stack([np.pad(b, ((0, max_boxes - len(b)), (0, 0))) for b in split.boxes])
+    labels = np.stack([np.pad(label, (0, max_boxes - len(label))) for label in split.labels])
     return torch.from_numpy(boxes), torch.from_numpy(labels)
 
 

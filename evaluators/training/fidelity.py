@@ -9,49 +9,49 @@ from typing import Any
 from evaluators.evaluator import QualityEvaluator
 
 
-def shortened(evaluator: QualityEvaluator, share: float) -> QualityEvaluator | None:
+def at_fidelity(evaluator: QualityEvaluator, fidelity: float) -> QualityEvaluator | None:
     """The evaluator with that share of its steps, at least one; itself for all of them.
 
-    ``share`` is above 0 and up to 1, else ``ValueError``. For evaluators that are dataclasses with a whole number of
-    ``steps``, as all trainings of ``Recipe`` are; ``None`` for others, which cannot train for less. Their schedules
+    ``fidelity`` is above 0 and up to 1, else ``ValueError``. For evaluators that are dataclasses with a whole number of
+    ``steps``, as all trainings of ``TrainingSettings`` are; ``None`` for others, which cannot train for less. Their schedules
     run over the steps that there are, so that a short training is a whole one, and their ``cache_identity`` names the
     steps, so that its results are not taken for those of a longer one. Time limits stay as they are.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"a share of the training is above 0 and up to 1, not {share!r}")
+    if not 0 < fidelity <= 1:
+        raise ValueError(f"a share of the training is above 0 and up to 1, not {fidelity!r}")
     if not is_dataclass(evaluator) or "steps" not in {field.name for field in fields(evaluator) if field.init}:
         return None
     settings: Any = evaluator
     whole = settings.steps
     if not isinstance(whole, int) or isinstance(whole, bool):
         return None
-    steps = max(1, round(share * whole))
+    steps = max(1, round(fidelity * whole))
     if steps == whole:
         return evaluator
     shorter: QualityEvaluator = replace(settings, steps=steps)
     return shorter
 
 
-def shortened_to(evaluator: QualityEvaluator, shares: Sequence[float]) -> dict[float, QualityEvaluator]:
+def evaluators_by_fidelity(evaluator: QualityEvaluator, fidelities: Sequence[float]) -> dict[float, QualityEvaluator]:
     """The evaluator for each share; itself for 1.
 
     Raises ``ValueError`` where it cannot train for less, and where two shares come to the same number of steps.
     """
-    found: dict[float, QualityEvaluator] = {}
-    taken: dict[int, float] = {}
-    for share in shares:
-        shorter = evaluator if share == 1 else shortened(evaluator, share)
+    evaluators: dict[float, QualityEvaluator] = {}
+    fidelity_of_steps: dict[int, float] = {}
+    for fidelity in fidelities:
+        shorter = evaluator if fidelity == 1 else at_fidelity(evaluator, fidelity)
         if shorter is None:
             raise ValueError(
-                f"{type(evaluator).__name__} cannot train for a share of {share:.3g}: it has no steps; choose a"
+                f"{type(evaluator).__name__} cannot train for a share of {fidelity:.3g}: it has no steps; choose a"
                 " searcher that trains in full, such as gp"
             )
-        found[share] = shorter
+        evaluators[fidelity] = shorter
         steps = getattr(shorter, "steps", None)
-        if len(shares) > 1 and steps is not None and taken.setdefault(steps, share) != share:
+        if len(fidelities) > 1 and steps is not None and fidelity_of_steps.setdefault(steps, fidelity) != fidelity:
             whole: Any = evaluator
             raise ValueError(
-                f"of {whole.steps} steps, shares of {taken[steps]:.3g} and {share:.3g} are both {steps}; train for more"
+                f"of {whole.steps} steps, shares of {fidelity_of_steps[steps]:.3g} and {fidelity:.3g} are both {steps}; train for more"
                 " steps (--training steps=200), or in fewer rungs (--searching rungs=2)"
             )
-    return found
+    return evaluators

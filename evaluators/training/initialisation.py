@@ -25,7 +25,7 @@ def zero_residual_branches(module: GraphModule) -> None:
                 layer.weight.zero_()
 
 
-def drop_idle_biases(module: GraphModule) -> None:
+def remove_redundant_biases(module: GraphModule) -> None:
     """Take the bias from every convolution whose result goes to normalisations alone, which take it out again.
 
     What the network can compute stays the same; ``Muon`` knows the weights whose scale does not matter by that they
@@ -41,7 +41,7 @@ def drop_idle_biases(module: GraphModule) -> None:
             layer.register_parameter("bias", None)
 
 
-def set_predictors(module: GraphModule, bias: Callable[[str], float]) -> None:
+def initialise_output_layers(module: GraphModule, bias: Callable[[str], float]) -> None:
     """Let every output that is a convolution with a bias start constant: weights 0, the bias by the output's name."""
     with torch.no_grad():
         for name, index in module.graph.outputs:

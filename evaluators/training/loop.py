@@ -16,18 +16,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from evaluators.evaluator import Diverged, NothingToTrain, OutOfTime
 from evaluators.training.muon import Muon
 
-WARM_UP = 0.2
-STATISTICS_BATCHES = 8
-IMAGES_AT_ONCE = 32
+WARMUP_SHARE = 0.2
+BATCH_NORM_BATCHES = 8
+EVALUATION_BATCH_SIZE = 32
 
-Loss = Callable[[Any, npt.NDArray[np.int64], npt.NDArray[np.bool_]], Tensor]
+BatchLoss = Callable[[Any, npt.NDArray[np.int64], npt.NDArray[np.bool_]], Tensor]
 """The loss of a batch from the network's answers, the numbers of its images, and which of them are mirrored."""
 
 
 def train(
     module: nn.Module,
     images: npt.NDArray[np.uint8],
-    loss: Loss,
+    loss: BatchLoss,
     *,
     steps: int,
     batch_size: int,
@@ -49,7 +49,7 @@ def train(
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(count) for _ in range(math.ceil(steps * batch_size / count))])
     optimizer = Muon(module, learning_rate=learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _slope(step / steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_factor(step / steps))
     losses: list[float] = []
     module.train()
     with torch.random.fork_rng(devices=[]):
@@ -57,11 +57,11 @@ def train(
         for step in range(steps):
             if time.monotonic() - started > time_limit_s:
                 raise OutOfTime(f"{step} of {steps} steps took the {time_limit_s:g} s that training may take")
-            chosen = order[step * batch_size : (step + 1) * batch_size]
+            image_indices = order[step * batch_size : (step + 1) * batch_size]
             flipped = rng.random(batch_size) < 0.5 if horizontal_flip else np.zeros(batch_size, np.bool_)
-            batch = images[chosen]
+            batch = images[image_indices]
             batch[flipped] = batch[flipped, :, :, ::-1]
-            batch_loss = loss(module(network_input(batch)), chosen, flipped)
+            batch_loss = loss(module(network_input(batch)), image_indices, flipped)
             losses.append(batch_loss.item())
             if not math.isfinite(losses[-1]):
                 raise Diverged(
@@ -71,13 +71,13 @@ def train(
             batch_loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-        estimate_statistics(module, images, rng)
+        reestimate_batch_norm(module, images, rng)
     return float(np.mean(losses[-max(1, steps // 10) :]))
 
 
-def _slope(done: float) -> float:
+def _learning_rate_factor(progress: float) -> float:
     """The learning rate's factor when this share of the steps is done."""
-    return 0.1 + 0.9 * done / WARM_UP if done < WARM_UP else (1 - done) / (1 - WARM_UP)
+    return 0.1 + 0.9 * progress / WARMUP_SHARE if progress < WARMUP_SHARE else (1 - progress) / (1 - WARMUP_SHARE)
 
 
 def network_input(images: npt.NDArray[np.uint8]) -> Tensor:
@@ -86,7 +86,7 @@ def network_input(images: npt.NDArray[np.uint8]) -> Tensor:
     return pixels.div_(127.5).sub_(1)
 
 
-def estimate_statistics(module: nn.Module, images: npt.NDArray[np.uint8], rng: np.random.Generator) -> None:
+def reestimate_batch_norm(module: nn.Module, images: npt.NDArray[np.uint8], rng: np.random.Generator) -> None:
     """Replace batch normalisation's running statistics by means over some batches (arXiv 2105.07576, section 3)."""
     norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     momenta = [layer.momentum for layer in norms]
@@ -95,21 +95,21 @@ def estimate_statistics(module: nn.Module, images: npt.NDArray[np.uint8], rng: n
         layer.momentum = None
     module.train()
     with torch.no_grad():
-        for _ in range(STATISTICS_BATCHES if norms else 0):
-            chosen = rng.choice(len(images), IMAGES_AT_ONCE, replace=len(images) < IMAGES_AT_ONCE)
-            module(network_input(images[chosen]))
+        for _ in range(BATCH_NORM_BATCHES if norms else 0):
+            image_indices = rng.choice(len(images), EVALUATION_BATCH_SIZE, replace=len(images) < EVALUATION_BATCH_SIZE)
+            module(network_input(images[image_indices]))
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
 
 
-def answers(module: nn.Module, images: npt.NDArray[np.uint8]) -> Iterator[tuple[slice, Any]]:
+def predict_batches(module: nn.Module, images: npt.NDArray[np.uint8]) -> Iterator[tuple[slice, Any]]:
     """The network's outputs, without gradients, for one slice of the images after the other; it is left in eval mode.
 
     Raises ``Diverged`` when they are not finite.
     """
     module.eval()
-    for first in range(0, len(images), IMAGES_AT_ONCE):
-        chunk = slice(first, min(first + IMAGES_AT_ONCE, len(images)))
+    for first in range(0, len(images), EVALUATION_BATCH_SIZE):
+        chunk = slice(first, min(first + EVALUATION_BATCH_SIZE, len(images)))
         with torch.no_grad():
             outputs = module(network_input(images[chunk]))
         if not all(

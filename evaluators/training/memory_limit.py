@@ -13,12 +13,12 @@ ACTIVATION_COPIES = 2.0
 PARAMETER_COPIES = 8.0
 
 
-WORK_MIB = 100.0
+WORKSPACE_MIB = 100.0
 """Memory that training takes: so often the graph's activations and parameters, and a rest; from measured peaks."""
 
 
 @contextmanager
-def memory_errors() -> Iterator[None]:
+def translate_memory_errors() -> Iterator[None]:
     """Turn what an allocator says when memory runs out into ``OutOfMemory``."""
     try:
         yield

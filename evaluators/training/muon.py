@@ -24,9 +24,9 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, module: nn.Module, *, learning_rate: float, momentum: float = 0.9, iterations: int = 2) -> None:
-        free, other = scale_free_weights(module)
+        scale_free, other = scale_free_weights(module)
         groups: list[dict[str, Any]] = [
-            {"params": free, "orthogonal": True},
+            {"params": scale_free, "orthogonal": True},
             {"params": other, "orthogonal": False},
         ]
         self._iterations = iterations
@@ -59,13 +59,13 @@ def scale_free_weights(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
 
     A convolution or linear layer without a bias feeds a normalisation, which takes its scale out again.
     """
-    free = [
+    scale_free = [
         layer.weight
         for layer in module.modules()
         if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) and layer.bias is None
     ]
-    known = {id(weight) for weight in free}
-    return free, [parameter for parameter in module.parameters() if id(parameter) not in known]
+    scale_free_ids = {id(weight) for weight in scale_free}
+    return scale_free, [parameter for parameter in module.parameters() if id(parameter) not in scale_free_ids]
 
 
 def _orthogonal(step: Tensor, iterations: int) -> Tensor:

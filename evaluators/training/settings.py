@@ -9,15 +9,15 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from evaluators.evaluator import OutOfMemory
-from evaluators.training.memory_limit import ACTIVATION_COPIES, PARAMETER_COPIES, WORK_MIB
+from evaluators.training.memory_limit import ACTIVATION_COPIES, PARAMETER_COPIES, WORKSPACE_MIB
 from search_spaces.graph.fragment import FLOAT_BYTES
 from search_spaces.graph.graph import Graph
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
 
 
-class Data(Protocol):
+class LoadedData(Protocol):
     """A data set in memory; ``digest`` is a hash of all that training on it depends on."""
 
     @property
@@ -25,7 +25,7 @@ class Data(Protocol):
 
 
 @dataclass(frozen=True)
-class Recipe(ABC):
+class TrainingSettings(ABC):
     """The settings that every training has, checked as they come in: ``ValueError`` says which one is wrong.
 
     Subclasses are frozen dataclasses of plain settings (str, int, bool, float). width: the factor on the candidate's
@@ -55,14 +55,14 @@ class Recipe(ABC):
             value = getattr(self, field.name)
             if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
                 raise ValueError(f"{field.name} is {value!r}; it must be of type {field.type}")
-        self.require_least(steps=1, batch_size=2, max_train_images=1, max_val_images=1, data_seed=0)
+        self.require_at_least(steps=1, batch_size=2, max_train_images=1, max_val_images=1, data_seed=0)
         self.require_positive("width", "learning_rate", "time_limit_s", "memory_limit_mib")
 
-    def require_least(self, **least: int) -> None:
+    def require_at_least(self, **least: int) -> None:
         """ValueError unless each of these settings has at least that value."""
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {low} at least")
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {minimum} at least")
 
     def require_positive(self, *names: str) -> None:
         """ValueError unless each of these settings is above 0."""
@@ -81,7 +81,7 @@ class Recipe(ABC):
         """Of the data. Raises ``DataError``."""
 
     @abstractmethod
-    def load(self) -> Data:
+    def load(self) -> LoadedData:
         """The data set, loaded once a process. Raises ``DataError``."""
 
     @property
@@ -117,18 +117,18 @@ class Recipe(ABC):
     def cache_identity(self) -> dict[str, Any]:
         """What a stored result depends on: this training, all of the data, and the scale. Raises ``DataError``."""
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        apart = ("data", "time_limit_s", "memory_limit_mib")
+        not_fidelity = ("data", "time_limit_s", "memory_limit_mib")
         return {
             "evaluator": f"{self.name}/{self.version}",
             "data": self.load().digest,
-            "fidelity": {name: value for name, value in settings.items() if name not in apart},
+            "fidelity": {name: value for name, value in settings.items() if name not in not_fidelity},
         }
 
-    def refuse_large(self, graph: Graph) -> None:
+    def check_memory(self, graph: Graph) -> None:
         """``OutOfMemory`` when training the network is estimated above ``memory_limit_mib``."""
         activations = self.batch_size * sum(math.prod(node.shape) for node in graph.nodes)
         elements = ACTIVATION_COPIES * activations + PARAMETER_COPIES * graph.params
-        mib = elements * FLOAT_BYTES / 2**20 + WORK_MIB
+        mib = elements * FLOAT_BYTES / 2**20 + WORKSPACE_MIB
         if mib > self.memory_limit_mib:
             raise OutOfMemory(
                 f"training is estimated at {mib:.0f} MiB, over the limit of {self.memory_limit_mib:g} MiB; "
@@ -136,18 +136,22 @@ class Recipe(ABC):
             )
 
 
-Kind = TypeVar("Kind", bound=Recipe)
+SettingsType = TypeVar("SettingsType", bound=TrainingSettings)
 
 
-def with_recipe(
-    kind: type[Kind], what: str, recipes: Mapping[str, Mapping[str, Any]], data: str, settings: Mapping[str, Any]
-) -> Kind:
+def training_for_data(
+    kind: type[SettingsType],
+    what: str,
+    defaults_by_data: Mapping[str, Mapping[str, Any]],
+    data: str,
+    settings: Mapping[str, Any],
+) -> SettingsType:
     """The training of that kind for these data: its defaults for the word before the colon, and settings over them.
 
     ``what`` names it in the error for a setting that there is none of. Raises ``UnknownName``.
     """
-    known = [field.name for field in fields(kind)]
+    setting_names = [field.name for field in fields(kind)]
     for name in settings:
-        if name not in known:
-            raise unknown(f"setting of {what}", name, known)
-    return kind(**{"data": data, **recipes.get(data.partition(":")[0], {}), **settings})
+        if name not in setting_names:
+            raise unknown_name(f"setting of {what}", name, setting_names)
+    return kind(**{"data": data, **defaults_by_data.get(data.partition(":")[0], {}), **settings})

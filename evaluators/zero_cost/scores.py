@@ -11,14 +11,16 @@ from typing import Any, Protocol
 
 from search_spaces.graph.fragment import Fragment, Node
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.memo import remember
+from search_spaces.graph.memo import memo_put
 from search_spaces.graph.operations import Shape
 from search_spaces.registry import import_object, named_row, table_with_plugins
 
-_UNIT = 1_000_000_000  # scores are summed as whole billionths, so that the order of the sum does not matter
+_FIXED_POINT_SCALE = (
+    1_000_000_000  # scores are summed as whole billionths, so that the order of the sum does not matter
+)
 
 
-class Score(Protocol):
+class ZeroCostScore(Protocol):
     """A zero-cost score. ``proxy`` holds options that the space must be built with; most need none."""
 
     name: str
@@ -49,18 +51,18 @@ SCORES: dict[str, ScoreRow] = {
 }
 
 
-def make_score(name: str) -> Score:
+def make_score(name: str) -> ZeroCostScore:
     """The score of that name. Raises ``UnknownName``."""
     row = named_row("score", name, table_with_plugins("nas.scores", SCORES, ScoreRow))
-    score: Score = import_object(row.factory)()
+    score: ZeroCostScore = import_object(row.factory)()
     return score
 
 
 def _node_entropy(node: Node, shapes: tuple[Shape, ...]) -> int:
     if node.op == "conv":
-        return round(log(shapes[0][0] // node.attr("groups") * prod(node.attr("kernel"))) * _UNIT)
+        return round(log(shapes[0][0] // node.attr("groups") * prod(node.attr("kernel"))) * _FIXED_POINT_SCALE)
     if node.op == "linear":
-        return round(log(shapes[0][-1]) * _UNIT)
+        return round(log(shapes[0][-1]) * _FIXED_POINT_SCALE)
     return 0
 
 
@@ -88,9 +90,9 @@ class Entropy:
             value = memo.get(fragment)
             if value is None:
                 value = sum(_node_entropy(n, fragment.operand_shapes(n)) for n in fragment.nodes)
-                remember(memo, fragment, value)
+                memo_put(memo, fragment, value)
             total += value
-        return total / _UNIT
+        return total / _FIXED_POINT_SCALE
 
 
 @dataclass(frozen=True)

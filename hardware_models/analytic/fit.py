@@ -2,7 +2,7 @@
 
     python -m hardware_models.analytic.fit coral_usb coral_devboard pixel4_edgetpu --data ../shared/data/published_tables
 
-A device file's ``[fit]`` table says which of its numbers are free, with a prior for each; numbers that are ``shared``
+A device file's ``[fit_parameters]`` table says which of its numbers are free, with a prior for each; numbers that are ``shared``
 are one and the same for all files fitted together. Robust least squares on the logarithm of the latency.
 """
 
@@ -17,16 +17,24 @@ from math import exp, log, prod, sqrt
 from pathlib import Path
 from typing import Any
 
-from hardware_models.analytic.model import Device, Work, latency_us, link_us, outside_us, read_device, work_of
+from hardware_models.analytic.model import (
+    AnalyticDevice,
+    NodeWork,
+    host_transfer_us,
+    node_latency_us,
+    node_work,
+    off_chip_transfer_us,
+    read_analytic_device,
+)
 from hardware_models.catalog import device_path
-from hardware_models.device_file.toml_table import HardwareError, Table, parse, read
-from hardware_models.measured.published_latencies import Row, published_rows
+from hardware_models.device_file.toml_table import HardwareError, TomlTable, parse_device_file, read_device_file
+from hardware_models.measured.published_latencies import PublishedLatency, published_latencies
 from search_spaces.graph.graph import Graph
 
 # Scatter of published latencies that no rate explains; how strongly data weigh against priors
-_SCATTER = 0.1
-_COVERAGE = 0.8
-_FREE = (
+_PUBLISHED_NOISE_STD = 0.1
+_INTERVAL_COVERAGE = 0.8
+_FITTABLE_PATHS = (
     *("array.clock_mhz", "array.regular_efficiency", "array.pointwise_efficiency", "array.grouped_efficiency"),
     *("memory.array_bytes_per_cycle", "memory.vector_bytes_per_cycle", "memory.outside_mb_per_s", "link.mb_per_s"),
     *("overhead.invoke_us", "overhead.op_us"),
@@ -35,7 +43,7 @@ _FREE = (
 
 
 @dataclass(frozen=True)
-class Free:
+class FreeParameter:
     """A number that the fit may move. Its prior is log-normal: the median, and the spread of the logarithm."""
 
     path: str
@@ -46,39 +54,41 @@ class Free:
 
 
 @dataclass(frozen=True)
-class Subject:
+class DeviceFitProblem:
     """One device to fit: its facts as they are, what is free in them, and its measurements."""
 
     name: str
-    device: Device
-    free: tuple[Free, ...]
+    device: AnalyticDevice
+    free: tuple[FreeParameter, ...]
     shared: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedLatency, ...]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LatencyPrediction:
     """One measurement beside its predictions, with it in the fit and with its network left out everywhere."""
 
     device: str
-    row: Row
+    row: PublishedLatency
     predicted_ms: float
     held_out_ms: float
 
 
-def read_free(table: Table) -> tuple[tuple[Free, ...], tuple[str, ...]]:
+def read_free_parameters(table: TomlTable) -> tuple[tuple[FreeParameter, ...], tuple[str, ...]]:
     """The free numbers of a device file and which of them are shared. Raises ``HardwareError``."""
     plan = table.table("fit")
     shared, free = plan.texts("shared"), plan.table("free")
     plan.finish()
     found = []
     for path in free.names():
-        if path not in _FREE:
-            raise HardwareError(f"{table.where}: fit.free: {path!r} cannot be fitted; these can: {', '.join(_FREE)}")
+        if path not in _FITTABLE_PATHS:
+            raise HardwareError(
+                f"{table.where}: fit.free: {path!r} cannot be fitted; these can: {', '.join(_FITTABLE_PATHS)}"
+            )
         row = free.table(path)
         maximum = row.number("maximum", default=1.0 if path.endswith("_efficiency") else 1e12)
         found.append(
-            Free(path, row.number("prior"), row.number("spread"), row.number("minimum", default=1e-9), maximum)
+            FreeParameter(path, row.number("prior"), row.number("spread"), row.number("minimum", default=1e-9), maximum)
         )
         row.finish()
     for path in shared:
@@ -87,14 +97,14 @@ def read_free(table: Table) -> tuple[tuple[Free, ...], tuple[str, ...]]:
     return tuple(found), shared
 
 
-def read_subject(text: str, name: str, where: str, rows: Sequence[Row]) -> Subject:
+def read_fit_problem(text: str, name: str, where: str, rows: Sequence[PublishedLatency]) -> DeviceFitProblem:
     """A device file's text and measurements as one subject. Raises ``HardwareError``."""
-    table = parse(text, where)
-    free, shared = read_free(table)
-    return Subject(name, read_device(table), free, shared, tuple(rows))
+    table = parse_device_file(text, where)
+    free, shared = read_free_parameters(table)
+    return DeviceFitProblem(name, read_analytic_device(table), free, shared, tuple(rows))
 
 
-def with_numbers(device: Device, numbers: Mapping[str, float]) -> Device:
+def with_parameters(device: AnalyticDevice, numbers: Mapping[str, float]) -> AnalyticDevice:
     """The device with other numbers, by path such as ``array.clock_mhz``."""
     parts: dict[str, dict[str, Any]] = {}
     for path, value in numbers.items():
@@ -107,21 +117,21 @@ def with_numbers(device: Device, numbers: Mapping[str, float]) -> Device:
 
 
 @dataclass(frozen=True)
-class Workload:
+class GraphWork:
     """A graph's work on a device, equal nodes counted, before and after the first weight that does not fit."""
 
-    before: tuple[tuple[Work, int], ...]
-    after: tuple[tuple[Work, int], ...]
+    before: tuple[tuple[NodeWork, int], ...]
+    after: tuple[tuple[NodeWork, int], ...]
     fetched_bytes: int
     output_bytes: int
     host_scores: int
 
 
-def workload(device: Device, graph: Graph, host_scores: int = 0) -> Workload:
+def graph_work(device: AnalyticDevice, graph: Graph, host_scores: int = 0) -> GraphWork:
     """Count the work of a graph; the counts hold whatever the free numbers are."""
     nodes = graph.nodes
-    before: Counter[Work] = Counter()
-    after: Counter[Work] = Counter()
+    before: Counter[NodeWork] = Counter()
+    after: Counter[NodeWork] = Counter()
     held = fetched = 0
     each = device.bytes_per_element
     for node, figures in zip(nodes, graph.figures(), strict=True):
@@ -130,26 +140,26 @@ def workload(device: Device, graph: Graph, host_scores: int = 0) -> Workload:
         fetched += figures.params * each if outside else 0
         producer = nodes[node.inputs[0]].op if node.inputs else ""
         shapes = tuple(nodes[i].shape for i in node.inputs)
-        (after if outside else before)[work_of(device, node, shapes, figures.macs, producer)] += 1
+        (after if outside else before)[node_work(device, node, shapes, figures.macs, producer)] += 1
     outputs = sum(prod(nodes[i].shape) * each for i in {index for _, index in graph.outputs})
-    return Workload(tuple(before.items()), tuple(after.items()), fetched, outputs, host_scores)
+    return GraphWork(tuple(before.items()), tuple(after.items()), fetched, outputs, host_scores)
 
 
-def workload_ms(device: Device, load: Workload) -> float:
+def graph_work_ms(device: AnalyticDevice, load: GraphWork) -> float:
     """The latency of counted work: what ``AnalyticModel.estimate`` says, and post-processing on the host."""
-    computing = sum(latency_us(device, work)[0] * count for work, count in load.after)
-    total = device.overhead.invoke_us + link_us(device, load.output_bytes)
-    total += sum(latency_us(device, work)[0] * count for work, count in load.before)
-    total += max(computing, outside_us(device, load.fetched_bytes))
+    computing = sum(node_latency_us(device, work)[0] * count for work, count in load.after)
+    total = device.overhead.invoke_us + host_transfer_us(device, load.output_bytes)
+    total += sum(node_latency_us(device, work)[0] * count for work, count in load.before)
+    total += max(computing, off_chip_transfer_us(device, load.fetched_bytes))
     return (total + load.host_scores * device.host.detection_ns_per_score / 1e3) / 1e3
 
 
 # -- the fit ---------------------------------------------------------------------------------------------------------
 
 
-def _unknowns(subjects: Sequence[Subject]) -> dict[tuple[str, str], Free]:
+def _free_parameters(subjects: Sequence[DeviceFitProblem]) -> dict[tuple[str, str], FreeParameter]:
     """The numbers to find, by path and device; shared ones stand once, under no device."""
-    unknowns: dict[tuple[str, str], Free] = {}
+    unknowns: dict[tuple[str, str], FreeParameter] = {}
     for subject in subjects:
         for free in subject.free:
             key = (free.path, "" if free.path in subject.shared else subject.name)
@@ -158,15 +168,15 @@ def _unknowns(subjects: Sequence[Subject]) -> dict[tuple[str, str], Free]:
     return unknowns
 
 
-def fit(subjects: Sequence[Subject], without: str | None = None) -> list[dict[str, float]]:
+def fit_parameters(subjects: Sequence[DeviceFitProblem], without: str | None = None) -> list[dict[str, float]]:
     """The fitted numbers of each subject by path. ``without`` names a network whose rows are left out."""
     import numpy
     from scipy.optimize import least_squares
 
-    unknowns = _unknowns(subjects)
+    unknowns = _free_parameters(subjects)
     keys = list(unknowns)
     data = [
-        (number, workload(subject.device, row.graph, row.host_scores), row.latency_ms)
+        (number, graph_work(subject.device, row.graph, row.host_scores), row.latency_ms)
         for number, subject in enumerate(subjects)
         for row in subject.rows
         if row.network != without
@@ -179,10 +189,13 @@ def fit(subjects: Sequence[Subject], without: str | None = None) -> list[dict[st
         return [{f.path: found[(f.path, "" if f.path in s.shared else s.name)] for f in s.free} for s in subjects]
 
     def residuals(point: numpy.typing.NDArray[numpy.float64]) -> list[float]:
-        devices = [with_numbers(s.device, n) for s, n in zip(subjects, numbers(point.tolist()), strict=True)]
-        misses = [log(workload_ms(devices[number], load) / measured) / _SCATTER for number, load, measured in data]
-        pulls = [(x - log(free.prior)) / free.spread for x, free in zip(point, unknowns.values(), strict=True)]
-        return misses + pulls
+        devices = [with_parameters(s.device, n) for s, n in zip(subjects, numbers(point.tolist()), strict=True)]
+        residual = [
+            log(graph_work_ms(devices[number], load) / measured) / _PUBLISHED_NOISE_STD
+            for number, load, measured in data
+        ]
+        prior_residual = [(x - log(free.prior)) / free.spread for x, free in zip(point, unknowns.values(), strict=True)]
+        return residual + prior_residual
 
     result = least_squares(
         residuals,
@@ -200,19 +213,21 @@ def _significant(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def fit_and_hold_out(subjects: Sequence[Subject]) -> tuple[list[dict[str, float]], list[Prediction]]:
+def fit_and_cross_validate(
+    subjects: Sequence[DeviceFitProblem],
+) -> tuple[list[dict[str, float]], list[LatencyPrediction]]:
     """Fitted numbers, four digits each, and every measurement predicted with and without its network in the fit."""
-    fitted = [{path: _significant(value) for path, value in found.items()} for found in fit(subjects)]
-    devices = [with_numbers(s.device, n) for s, n in zip(subjects, fitted, strict=True)]
+    fitted = [{path: _significant(value) for path, value in found.items()} for found in fit_parameters(subjects)]
+    devices = [with_parameters(s.device, n) for s, n in zip(subjects, fitted, strict=True)]
     predictions = []
     for network in dict.fromkeys(row.network for subject in subjects for row in subject.rows):
-        others = fit(subjects, without=network)
+        others = fit_parameters(subjects, without=network)
         for subject, device, numbers in zip(subjects, devices, others, strict=True):
             for row in subject.rows:
                 if row.network == network:
-                    load = workload(device, row.graph, row.host_scores)
-                    held_out = workload_ms(with_numbers(device, numbers), load)
-                    predictions.append(Prediction(subject.name, row, workload_ms(device, load), held_out))
+                    load = graph_work(device, row.graph, row.host_scores)
+                    held_out = graph_work_ms(with_parameters(device, numbers), load)
+                    predictions.append(LatencyPrediction(subject.name, row, graph_work_ms(device, load), held_out))
     return fitted, predictions
 
 
@@ -231,7 +246,7 @@ def spearman(predicted: Sequence[float], measured: Sequence[float]) -> float:
     return float(spearmanr(predicted, measured).statistic)
 
 
-def accuracy(predictions: Sequence[Prediction], device: str) -> dict[str, float]:
+def error_metrics(predictions: Sequence[LatencyPrediction], device: str) -> dict[str, float]:
     """The ``[error]`` table of one device. The held-out scatter is that of all devices fitted together."""
     own = [p for p in predictions if p.device == device]
     measured = [p.row.latency_ms for p in own]
@@ -242,28 +257,28 @@ def accuracy(predictions: Sequence[Prediction], device: str) -> dict[str, float]
         "held_out_mape_percent": round(mape_percent([p.held_out_ms for p in own], measured), 1),
         "spearman": round(spearman([p.predicted_ms for p in own], measured), 3),
         "held_out_log_std": round(sqrt(sum(x * x for x in logs) / len(logs)), 3),
-        "coverage": _COVERAGE,
+        "coverage": _INTERVAL_COVERAGE,
     }
 
 
-def rewritten(text: str, numbers: Mapping[str, float]) -> str:
+def replace_numbers(text: str, numbers: Mapping[str, float]) -> str:
     """A device file's text with other numbers in place; comments and everything else stay. ``HardwareError``."""
-    lines, left, section = [], dict(numbers), ""
+    lines, remaining, section = [], dict(numbers), ""
     for line in text.splitlines():
         header = re.match(r"\[(\w+)\]", line)
         section = header[1] if header else section
         entry = re.match(r"(\w+ *= *)([^ #]+ *)(.*)", line)
         path = f"{section}.{entry[1].rstrip(' =')}" if entry else ""
-        if entry and path in left:
-            number = f"{left.pop(path):.6g} " if entry[3] else f"{left.pop(path):.6g}"
+        if entry and path in remaining:
+            number = f"{remaining.pop(path):.6g} " if entry[3] else f"{remaining.pop(path):.6g}"
             line = f"{entry[1]}{number:<{len(entry[2])}}{entry[3]}".rstrip()
         lines.append(line)
-    if left:
-        raise HardwareError(f"the device file has no line for {', '.join(left)}")
+    if remaining:
+        raise HardwareError(f"the device file has no line for {', '.join(remaining)}")
     return "\n".join(lines) + "\n"
 
 
-def report(predictions: Sequence[Prediction]) -> str:
+def predictions_markdown(predictions: Sequence[LatencyPrediction]) -> str:
     """The predictions as a table in Markdown, by device and measured latency, with the errors below."""
     lines = [
         "| device | network | published ms | predicted ms | error | held out ms | error |",
@@ -281,7 +296,7 @@ def report(predictions: Sequence[Prediction]) -> str:
     ]
     for device in devices:
         own = [p for p in predictions if p.device == device]
-        figures = accuracy(predictions, device)
+        figures = error_metrics(predictions, device)
         held_out = spearman([p.held_out_ms for p in own], [p.row.latency_ms for p in own])
         lines.append(
             f"| {device} | {len(own)} | {figures['mape_percent']:.1f} % | {figures['held_out_mape_percent']:.1f} %"
@@ -290,7 +305,7 @@ def report(predictions: Sequence[Prediction]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def csv_text(predictions: Sequence[Prediction]) -> str:
+def predictions_csv(predictions: Sequence[LatencyPrediction]) -> str:
     """The predictions as CSV."""
     lines = ["device,network,published_ms,predicted_ms,held_out_ms,source"]
     for p in predictions:
@@ -308,22 +323,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds published_latency.csv")
     parser.add_argument("--write", action="store_true", help="write numbers and errors into the device files")
     parser.add_argument("--csv", type=Path, help="write the predictions to this file")
-    given = parser.parse_args(arguments)
-    paths = [device_path(device) for device in given.devices]
-    texts = [read(path) for path in paths]
+    options = parser.parse_args(arguments)
+    paths = [device_path(device) for device in options.devices]
+    texts = [read_device_file(path) for path in paths]
     subjects = [
-        read_subject(text, path.stem, str(path), published_rows(given.data / "published_latency.csv", path.stem))
+        read_fit_problem(
+            text, path.stem, str(path), published_latencies(options.data / "published_latency.csv", path.stem)
+        )
         for path, text in zip(paths, texts, strict=True)
     ]
-    fitted, predictions = fit_and_hold_out(subjects)
-    print(report(predictions))
+    fitted, predictions = fit_and_cross_validate(subjects)
+    print(predictions_markdown(predictions))
     for path, text, subject, numbers in zip(paths, texts, subjects, fitted, strict=True):
         print(f"{subject.name}: " + ", ".join(f"{name} {value:g}" for name, value in numbers.items()))
-        if given.write:
-            errors = {f"error.{name}": value for name, value in accuracy(predictions, subject.name).items()}
-            path.write_text(rewritten(text, {**numbers, **errors}), encoding="utf-8")
-    if given.csv:
-        given.csv.write_text(csv_text(predictions), encoding="utf-8")
+        if options.write:
+            errors = {f"error.{name}": value for name, value in error_metrics(predictions, subject.name).items()}
+            path.write_text(replace_numbers(text, {**numbers, **errors}), encoding="utf-8")
+    if options.csv:
+        options.csv.write_text(predictions_csv(predictions), encoding="utf-8")
 
 
 if __name__ == "__main__":

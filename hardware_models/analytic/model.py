@@ -21,13 +21,13 @@ from math import exp, prod
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from hardware_models.cost import Cost, GraphDetails, NodeCost
-from hardware_models.device_file.number_format import BYTES, read_number_format
+from hardware_models.cost import Cost, GraphCostDetails, NodeCost
+from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, read_number_format
 from hardware_models.device_file.operation_kinds import operation_kind, operation_kinds
-from hardware_models.device_file.toml_table import HardwareError, Table
+from hardware_models.device_file.toml_table import HardwareError, TomlTable
 from search_spaces.graph.fragment import Fragment, Node
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.memo import remember
+from search_spaces.graph.memo import memo_put
 from search_spaces.graph.operations import ACTIVATIONS, OPS, Shape
 
 _PICOSECONDS_PER_MS = 1e9
@@ -37,7 +37,7 @@ _PICOSECONDS_PER_MS = 1e9
 
 
 @dataclass(frozen=True)
-class Array:
+class SystolicArray:
     """The systolic array. Efficiencies are the share of its cycles that a kind of convolution puts to use."""
 
     rows: int
@@ -50,7 +50,7 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Memory:
+class OnChipMemory:
     """On-chip memory: how much weights and one operation's activations may take, and bytes that move in a cycle.
 
     ``outside_mb_per_s`` is the rate of the chip's own memory for what does not fit; ``None`` where it has none, and
@@ -65,14 +65,14 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Link:
+class HostLink:
     """The way to the host."""
 
     mb_per_s: float
 
 
 @dataclass(frozen=True)
-class Overhead:
+class FixedOverheads:
     """Fixed times: of an inference (and of each return from the host), and of an operation."""
 
     invoke_us: float
@@ -80,7 +80,7 @@ class Overhead:
 
 
 @dataclass(frozen=True)
-class Host:
+class HostProcessor:
     """The processor that runs what the chip does not.
 
     ``detection_ns_per_score`` is the time of a detector's post-processing by class score. It is no part of a graph:
@@ -93,7 +93,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Operations:
+class OperationPlacement:
     """Which operation kinds run where.
 
     ``passes``: how often operands and result of a kind cross the vector unit. ``host``: kinds left to the host.
@@ -108,25 +108,25 @@ class Operations:
 
 
 @dataclass(frozen=True)
-class Device:
+class AnalyticDevice:
     """All that the model knows of a device; ``number_format`` says how many bytes an element takes everywhere."""
 
-    array: Array
-    memory: Memory
-    link: Link
-    overhead: Overhead
-    host: Host
-    operations: Operations
+    array: SystolicArray
+    memory: OnChipMemory
+    link: HostLink
+    overhead: FixedOverheads
+    host: HostProcessor
+    operations: OperationPlacement
     number_format: str = "int8"
 
     @property
     def bytes_per_element(self) -> int:
         """Of weights and activations alike."""
-        return BYTES[self.number_format]
+        return BYTES_PER_ELEMENT[self.number_format]
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class HeldOutError:
     """How far predictions were off for networks that were left out of the fit.
 
     ``log_std`` is the root mean square of ``log(predicted / measured)``; the interval of a prediction covers a
@@ -142,7 +142,7 @@ class Accuracy:
         return exp(self.log_std * NormalDist().inv_cdf(0.5 + self.coverage / 2))
 
 
-def _known(table: Table, names: Iterable[str], known: Iterable[str], what: str) -> None:
+def _check_names(table: TomlTable, names: Iterable[str], known: Iterable[str], what: str) -> None:
     known = sorted(known)
     for name in names:
         if name not in known:
@@ -151,36 +151,38 @@ def _known(table: Table, names: Iterable[str], known: Iterable[str], what: str) 
             raise HardwareError(f"{table.where}: operations: no {what} {name!r}; {hint}")
 
 
-def read_device(table: Table) -> Device:
+def read_analytic_device(table: TomlTable) -> AnalyticDevice:
     """The facts in a device file of kind ``analytic``. Raises ``HardwareError``."""
     array, memory, link = table.table("array"), table.table("memory"), table.table("link")
     overhead, host, operations = table.table("overhead"), table.table("host"), table.table("operations")
     passes = operations.table("passes")
-    device = Device(
-        array=Array(
-            rows=array.whole("rows"),
-            columns=array.whole("columns"),
+    device = AnalyticDevice(
+        array=SystolicArray(
+            rows=array.integer("rows"),
+            columns=array.integer("columns"),
             clock_mhz=array.number("clock_mhz"),
-            tile_load_cycles=array.whole("tile_load_cycles", minimum=0),
+            tile_load_cycles=array.integer("tile_load_cycles", minimum=0),
             regular_efficiency=array.number("regular_efficiency", maximum=1),
             pointwise_efficiency=array.number("pointwise_efficiency", maximum=1),
             grouped_efficiency=array.number("grouped_efficiency", maximum=1),
         ),
-        memory=Memory(
+        memory=OnChipMemory(
             weights_kib=memory.number("weights_kib", minimum=0),
             activations_kib=memory.number("activations_kib", minimum=0),
             array_bytes_per_cycle=memory.number("array_bytes_per_cycle"),
             vector_bytes_per_cycle=memory.number("vector_bytes_per_cycle"),
             outside_mb_per_s=memory.optional_number("outside_mb_per_s"),
         ),
-        link=Link(mb_per_s=link.number("mb_per_s")),
-        overhead=Overhead(invoke_us=overhead.number("invoke_us", minimum=0), op_us=overhead.number("op_us", minimum=0)),
-        host=Host(
+        link=HostLink(mb_per_s=link.number("mb_per_s")),
+        overhead=FixedOverheads(
+            invoke_us=overhead.number("invoke_us", minimum=0), op_us=overhead.number("op_us", minimum=0)
+        ),
+        host=HostProcessor(
             gmacs_per_s=host.number("gmacs_per_s"),
             elements_per_us=host.number("elements_per_us"),
             detection_ns_per_score=host.number("detection_ns_per_score", minimum=0, default=0.0),
         ),
-        operations=Operations(
+        operations=OperationPlacement(
             passes={kind: passes.number(kind, minimum=0) for kind in passes.names()},
             host=operations.texts("host"),
             fused_activations=operations.texts("fused_activations"),
@@ -189,23 +191,23 @@ def read_device(table: Table) -> Device:
         number_format=read_number_format(table),
     )
     kinds = operation_kinds() - {"input", "reshape", "zero"}
-    _known(table, device.operations.passes, kinds - {"conv", "linear"}, "kind of vector operation")
-    _known(table, device.operations.host, kinds, "operation kind")
-    _known(table, device.operations.fused_activations, ACTIVATIONS, "activation")
-    both = set(device.operations.passes) & set(device.operations.host)
-    if both:
-        raise HardwareError(f"{table.where}: operations: {min(both)!r} is both in passes and in host; leave one")
+    _check_names(table, device.operations.passes, kinds - {"conv", "linear"}, "kind of vector operation")
+    _check_names(table, device.operations.host, kinds, "operation kind")
+    _check_names(table, device.operations.fused_activations, ACTIVATIONS, "activation")
+    duplicates = set(device.operations.passes) & set(device.operations.host)
+    if duplicates:
+        raise HardwareError(f"{table.where}: operations: {min(duplicates)!r} is both in passes and in host; leave one")
     for part in (array, memory, link, overhead, host, operations, passes):
         part.finish()
     return device
 
 
-def read_accuracy(table: Table) -> Accuracy | None:
+def read_held_out_error(table: TomlTable) -> HeldOutError | None:
     """The held-out error in a device file, where it states one."""
     error = table.optional_table("error")
     if error is None:
         return None
-    held_out = Accuracy(
+    held_out = HeldOutError(
         log_std=error.number("held_out_log_std", minimum=0), coverage=error.number("coverage", maximum=0.999)
     )
     for name in ("rows", "mape_percent", "held_out_mape_percent"):  # for the reader of the file
@@ -215,11 +217,11 @@ def read_accuracy(table: Table) -> Accuracy | None:
     return held_out
 
 
-def analytic_model(table: Table, name: str) -> AnalyticModel:
+def analytic_model(table: TomlTable, name: str) -> AnalyticModel:
     """The model of a device file of kind ``analytic``. Raises ``HardwareError``."""
     table.text("kind")
-    version = table.whole("version")
-    model = AnalyticModel(name, version, read_device(table), read_accuracy(table))
+    version = table.integer("version")
+    model = AnalyticModel(name, version, read_analytic_device(table), read_held_out_error(table))
     table.optional_table("fit")  # fit.py's
     table.finish()
     return model
@@ -228,7 +230,7 @@ def analytic_model(table: Table, name: str) -> AnalyticModel:
 # -- what an operation asks of a device ------------------------------------------------------------------------------
 
 
-class Work(NamedTuple):
+class NodeWork(NamedTuple):
     """What one node asks of a device: counts that do not depend on how fast anything is.
 
     ``kind`` is the operation's row in the device file. ``unit`` is ``array``, ``vector``, ``host``, ``link`` or
@@ -248,7 +250,9 @@ class Work(NamedTuple):
     guessed: bool = False
 
 
-def _array_work(device: Device, node: Node, shapes: tuple[Shape, ...], macs: int, moved: int, spilled: int) -> Work:
+def _systolic_array_work(
+    device: AnalyticDevice, node: Node, shapes: tuple[Shape, ...], macs: int, moved: int, spilled: int
+) -> NodeWork:
     (x,) = shapes
     array = device.array
     if node.op == "linear":
@@ -259,58 +263,58 @@ def _array_work(device: Device, node: Node, shapes: tuple[Shape, ...], macs: int
         positions, reduction, columns = prod(node.shape[1:]), prod(kernel) * x[0] // groups, node.shape[0] // groups
         efficiency = "grouped" if groups > 1 else "regular" if prod(kernel) > 1 else "pointwise"
     # Groups stand side by side in one tile where both their rows and their columns leave room.
-    together = max(1, min(array.rows // reduction, array.columns // columns, groups))
-    tiles = -(-groups // together) * -(-reduction // array.rows) * -(-columns // array.columns)
+    groups_per_tile = max(1, min(array.rows // reduction, array.columns // columns, groups))
+    tiles = -(-groups // groups_per_tile) * -(-reduction // array.rows) * -(-columns // array.columns)
     cycles = tiles * max(positions, array.tile_load_cycles)
-    return Work(node.op, "array", efficiency, cycles, 0.0, moved, spilled, 0, macs)
+    return NodeWork(node.op, "array", efficiency, cycles, 0.0, moved, spilled, 0, macs)
 
 
-def work_of(device: Device, node: Node, shapes: tuple[Shape, ...], macs: int, producer: str) -> Work:
+def node_work(device: AnalyticDevice, node: Node, shapes: tuple[Shape, ...], macs: int, producer: str) -> NodeWork:
     """What a node asks of a device. ``producer`` is the operation that makes its first operand, or empty."""
-    op, operations, each = node.op, device.operations, device.bytes_per_element
+    op, operations, element_bytes = node.op, device.operations, device.bytes_per_element
     kind = operation_kind(node)
     written = prod(node.shape)
     if op == "input":
-        return Work(kind, "link", moved_bytes=written * each)
+        return NodeWork(kind, "link", moved_bytes=written * element_bytes)
     if OPS[op].view or op == "zero":
-        return Work(kind, "none")
+        return NodeWork(kind, "none")
     if kind in ("norm:batch", "layer_scale") and producer in ("conv", "linear", "norm"):  # folded into its weights
-        return Work(kind, "none")
+        return NodeWork(kind, "none")
     if op == "act" and node.attrs[0] in operations.fused_activations and producer in ("conv", "linear", "norm", "add"):
-        return Work(kind, "none")
-    moved = (sum(prod(s) for s in shapes) + written) * each
+        return NodeWork(kind, "none")
+    moved = (sum(prod(s) for s in shapes) + written) * element_bytes
     if kind in operations.host:
-        return Work(kind, "host", moved_bytes=moved, elements=written, macs=macs)
+        return NodeWork(kind, "host", moved_bytes=moved, elements=written, macs=macs)
     spilled = max(0, moved - int(device.memory.activations_kib * 1024))
     if kind in ("conv", "linear"):
-        return _array_work(device, node, shapes, macs, moved, spilled)
+        return _systolic_array_work(device, node, shapes, macs, moved, spilled)
     guessed = kind not in operations.passes
     passes = operations.guess_passes if guessed else operations.passes[kind]
-    return Work(kind, "vector", "", 0, passes, moved, spilled, written, macs, guessed)
+    return NodeWork(kind, "vector", "", 0, passes, moved, spilled, written, macs, guessed)
 
 
-def link_us(device: Device, moved_bytes: float) -> float:
+def host_transfer_us(device: AnalyticDevice, moved_bytes: float) -> float:
     """Time to move bytes between host and chip."""
     return moved_bytes / device.link.mb_per_s
 
 
-def outside_us(device: Device, moved_bytes: float) -> float:
+def off_chip_transfer_us(device: AnalyticDevice, moved_bytes: float) -> float:
     """Time to move bytes that the chip has no room for."""
     return moved_bytes / (device.memory.outside_mb_per_s or device.link.mb_per_s)
 
 
-def latency_us(device: Device, work: Work) -> tuple[float, str]:
+def node_latency_us(device: AnalyticDevice, work: NodeWork) -> tuple[float, str]:
     """The time of one node with its weights on the chip, and what bounds it."""
     unit, clock = work.unit, device.array.clock_mhz
     if unit == "none":
         return 0.0, "fused"
     if unit == "link":
-        return link_us(device, work.moved_bytes), "transfer"
+        return host_transfer_us(device, work.moved_bytes), "transfer"
     if unit == "host":
         host = device.host
-        busy = work.elements / host.elements_per_us + work.macs / (host.gmacs_per_s * 1e3)
-        return link_us(device, work.moved_bytes) + busy + device.overhead.invoke_us, "fallback"
-    outside = outside_us(device, work.spilled_bytes)
+        compute_us = work.elements / host.elements_per_us + work.macs / (host.gmacs_per_s * 1e3)
+        return host_transfer_us(device, work.moved_bytes) + compute_us + device.overhead.invoke_us, "fallback"
+    outside = off_chip_transfer_us(device, work.spilled_bytes)
     overhead = device.overhead.op_us
     if unit == "array":
         compute = work.cycles / (clock * getattr(device.array, f"{work.efficiency}_efficiency"))
@@ -331,28 +335,28 @@ def _picoseconds(microseconds: float) -> int:
 # -- the model -------------------------------------------------------------------------------------------------------
 
 
-class _Price(NamedTuple):
+class _FragmentCost(NamedTuple):
     """What one fragment costs where its operands come from these producers."""
 
     picoseconds: int
     weight_bytes: int
     nodes: tuple[tuple[int, int], ...]  # picoseconds and weight bytes of every node
-    remarks: tuple[tuple[str, ...], tuple[str, ...]] | None  # kinds guessed, kinds left to the host, if any
+    flagged_kinds: tuple[tuple[str, ...], tuple[str, ...]] | None  # kinds guessed, kinds left to the host, if any
 
 
 class AnalyticModel:
     """Prices graphs on one device. Remembers what each fragment costs, so that a second sight of it is cheap."""
 
-    def __init__(self, name: str, version: int, device: Device, accuracy: Accuracy | None) -> None:
+    def __init__(self, name: str, version: int, device: AnalyticDevice, accuracy: HeldOutError | None) -> None:
         self.name = name
         self.version = version
         self.device = device
         self.accuracy = accuracy
         self._source = f"predicted:{name}@{version}"
         self._factor = None if accuracy is None else accuracy.factor
-        self._weights_bytes = int(device.memory.weights_kib * 1024)
-        self._invoke = _picoseconds(device.overhead.invoke_us)
-        self._prices: dict[Any, _Price] = {}
+        self._weight_capacity_bytes = int(device.memory.weights_kib * 1024)
+        self._invoke_picoseconds = _picoseconds(device.overhead.invoke_us)
+        self._fragment_costs: dict[Any, _FragmentCost] = {}
 
     def __repr__(self) -> str:
         return f"<AnalyticModel {self.name}@{self.version}>"
@@ -366,16 +370,18 @@ class AnalyticModel:
 
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference at batch 1, in the device's number format."""
-        prices = self._prices_of(graph)
-        total = self._invoke + self._output_picoseconds(graph) + sum([price[0] for price in prices])
+        prices = self._costs_by_piece(graph)
+        total = (
+            self._invoke_picoseconds + self._output_transfer_picoseconds(graph) + sum([price[0] for price in prices])
+        )
         weight_bytes = sum([price[1] for price in prices])
         guessed: tuple[str, ...] = ()
         fallback: tuple[str, ...] = ()
-        for remarks in [price[3] for price in prices if price[3] is not None]:
-            guessed += remarks[0]
-            fallback += remarks[1]
-        if weight_bytes > self._weights_bytes:
-            total += self._waiting_for_weights(prices)
+        for flagged_kinds in [price[3] for price in prices if price[3] is not None]:
+            guessed += flagged_kinds[0]
+            fallback += flagged_kinds[1]
+        if weight_bytes > self._weight_capacity_bytes:
+            total += self._weight_stall_picoseconds(prices)
         latency_ms = total / _PICOSECONDS_PER_MS
         factor = self._factor
         return Cost(
@@ -388,70 +394,70 @@ class AnalyticModel:
             weight_bytes / 1024,
             tuple(sorted(set(guessed))) if guessed else guessed,
             tuple(sorted(set(fallback))) if fallback else fallback,
-            GraphDetails(self, graph, self.device.bytes_per_element),
+            GraphCostDetails(self, graph, self.device.bytes_per_element),
         )
 
-    def _prices_of(self, graph: Graph) -> list[_Price]:
+    def _costs_by_piece(self, graph: Graph) -> list[_FragmentCost]:
         """What the pieces of a graph cost, in order."""
-        known = self._prices.get
+        known = self._fragment_costs.get
         # A loose activation may fold into what comes before it; a closed fragment is the same everywhere.
         return [
-            known(fragment if fragment.closed else (fragment, producers)) or self._price(fragment, producers)
+            known(fragment if fragment.closed else (fragment, producers)) or self._fragment_cost(fragment, producers)
             for fragment, _, producers, _ in graph.pieces
         ]
 
-    def _price(self, fragment: Fragment, producers: tuple[str, ...]) -> _Price:
+    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> _FragmentCost:
         nodes = []
         guessed, fallback = set(), set()
-        for node, figures in zip(fragment.nodes, fragment.node_figures(), strict=True):
+        for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
             first = node.inputs[0] if node.inputs else None
             producer = "" if first is None else fragment.nodes[first].op if first >= 0 else producers[-first - 1]
-            work = work_of(self.device, node, fragment.operand_shapes(node), figures.macs, producer)
+            work = node_work(self.device, node, fragment.operand_shapes(node), figures.macs, producer)
             nodes.append(
-                (_picoseconds(latency_us(self.device, work)[0]), figures.params * self.device.bytes_per_element)
+                (_picoseconds(node_latency_us(self.device, work)[0]), figures.params * self.device.bytes_per_element)
             )
             if work.guessed:
                 guessed.add(work.kind)
             if work.unit == "host":
                 fallback.add(work.kind)
-        remarks = (tuple(guessed), tuple(fallback)) if guessed or fallback else None
-        price = _Price(sum(n[0] for n in nodes), sum(n[1] for n in nodes), tuple(nodes), remarks)
-        remember(self._prices, fragment if fragment.closed else (fragment, producers), price)
+        flagged_kinds = (tuple(guessed), tuple(fallback)) if guessed or fallback else None
+        price = _FragmentCost(sum(n[0] for n in nodes), sum(n[1] for n in nodes), tuple(nodes), flagged_kinds)
+        memo_put(self._fragment_costs, fragment if fragment.closed else (fragment, producers), price)
         return price
 
-    def _output_picoseconds(self, graph: Graph) -> int:
+    def _output_transfer_picoseconds(self, graph: Graph) -> int:
         """Time to bring the outputs to the host."""
-        left = sorted({index for _, index in graph.outputs})
+        output_nodes = sorted({index for _, index in graph.outputs})
         moved = 0
         for fragment, _, _, base in reversed(graph.pieces):
-            if left[0] >= base and len(left) == len(fragment.outputs):  # all of one block's
+            if output_nodes[0] >= base and len(output_nodes) == len(fragment.outputs):  # all of one block's
                 moved += fragment.output_elements
                 break
-            while left and left[-1] >= base:
-                moved += prod(fragment.nodes[left.pop() - base].shape)
-            if not left:
+            while output_nodes and output_nodes[-1] >= base:
+                moved += prod(fragment.nodes[output_nodes.pop() - base].shape)
+            if not output_nodes:
                 break
-        return _picoseconds(link_us(self.device, moved * self.device.bytes_per_element))
+        return _picoseconds(host_transfer_us(self.device, moved * self.device.bytes_per_element))
 
-    def _waiting_for_weights(self, prices: Sequence[_Price]) -> int:
+    def _weight_stall_picoseconds(self, prices: Sequence[_FragmentCost]) -> int:
         """Time that the chip waits for weights from outside.
 
         Weights are kept on the chip in the order of execution until one does not fit; from there on all are fetched,
         while the chip works on what it has.
         """
         held = list(accumulate([price[1] for price in prices]))
-        place = bisect_right(held, self._weights_bytes)  # of the first piece that does not fit whole
-        if place == len(prices):
+        first_streamed = bisect_right(held, self._weight_capacity_bytes)  # of the first piece that does not fit whole
+        if first_streamed == len(prices):
             return 0
-        fetched = held[-1] - held[place]
-        computing = sum([price[0] for price in prices[place + 1 :]])
-        kept = held[place] - prices[place][1]
-        for picoseconds, weight_bytes in prices[place][2]:
-            kept += weight_bytes
-            if kept > self._weights_bytes:
-                computing += picoseconds
-                fetched += weight_bytes
-        return max(0, _picoseconds(outside_us(self.device, fetched)) - computing)
+        streamed_bytes = held[-1] - held[first_streamed]
+        compute_picoseconds = sum([price[0] for price in prices[first_streamed + 1 :]])
+        resident_bytes = held[first_streamed] - prices[first_streamed][1]
+        for picoseconds, weight_bytes in prices[first_streamed][2]:
+            resident_bytes += weight_bytes
+            if resident_bytes > self._weight_capacity_bytes:
+                compute_picoseconds += picoseconds
+                streamed_bytes += weight_bytes
+        return max(0, _picoseconds(off_chip_transfer_us(self.device, streamed_bytes)) - compute_picoseconds)
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
         """A row a node, then invocation, outputs and, where they do not fit, waiting for weights."""
@@ -460,13 +466,13 @@ class AnalyticModel:
         for index, (node, figures) in enumerate(zip(nodes, graph.figures(), strict=True)):
             producer = nodes[node.inputs[0]].op if node.inputs else ""
             shapes = tuple(nodes[i].shape for i in node.inputs)
-            time_us, bound = latency_us(self.device, work_of(self.device, node, shapes, figures.macs, producer))
+            time_us, bound = node_latency_us(self.device, node_work(self.device, node, shapes, figures.macs, producer))
             time_ms = _picoseconds(time_us) / _PICOSECONDS_PER_MS
             rows.append(NodeCost(index, node.op, node.shape, figures.macs, time_ms, bound))
         for op, picoseconds, bound in (
-            ("invoke", self._invoke, "overhead"),
-            ("outputs", self._output_picoseconds(graph), "transfer"),
-            ("weights", self._waiting_for_weights(self._prices_of(graph)), "transfer"),
+            ("invoke", self._invoke_picoseconds, "overhead"),
+            ("outputs", self._output_transfer_picoseconds(graph), "transfer"),
+            ("weights", self._weight_stall_picoseconds(self._costs_by_piece(graph)), "transfer"),
         ):
             if picoseconds:
                 rows.append(NodeCost(None, op, (), 0, picoseconds / _PICOSECONDS_PER_MS, bound))

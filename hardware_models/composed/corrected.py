@@ -17,16 +17,16 @@ from hardware_models.cost import Cost, HardwareModel
 from hardware_models.device_file.number_format import number_format_of
 from search_spaces.graph.graph import Graph
 
-_NOISE, _SLOPE = 0.1, 0.3
+_NOISE_STD, _SLOPE_PRIOR_STD = 0.1, 0.3
 """Standard deviations, in the logarithm: of a network's own deviation, and of the slope before anything is measured."""
-_LOWEST_SLOPE = -0.8  # at -1 the predictions would all be one, below it their order would turn round
-_LEAST_FOR_INTERVAL = 3
+_MIN_SLOPE = -0.8  # at -1 the predictions would all be one, below it their order would turn round
+_MIN_MEASUREMENTS_FOR_INTERVAL = 3
 _COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
 class Correction:
-    """The formula above, fitted to ``measured`` networks.
+    """The formula above, fitted to ``measured_count`` networks.
 
     ``factor`` is the ratio between a corrected prediction and either end of its interval, which holds a share
     ``coverage`` of networks: the jackknife of arXiv 1905.02928, section 1.2. Both are ``None`` below three networks;
@@ -36,7 +36,7 @@ class Correction:
     level: float
     slope: float
     centre: float
-    measured: int
+    measured_count: int
     factor: float | None = None
     coverage: float | None = None
 
@@ -46,7 +46,7 @@ class Correction:
             return 1.0
         return exp(self.level + self.slope * (log(latency_ms) - self.centre))
 
-    def applied(self, cost: Cost) -> Cost:
+    def apply(self, cost: Cost) -> Cost:
         """The cost with its latency and interval corrected; its source tells that it was, and by how many."""
         ratio = self.ratio(cost.latency_ms)
         latency_ms = cost.latency_ms * ratio
@@ -61,7 +61,7 @@ class Correction:
             latency_low_ms=low,
             latency_high_ms=high,
             coverage=coverage,
-            source=f"{cost.source}, corrected by {self.measured} measured",
+            source=f"{cost.source}, corrected by {self.measured_count} measured",
         )
 
 
@@ -73,25 +73,25 @@ def fit_correction(
     ``std_ms``: the standard deviations of the measurements' repeats.
     """
     triples = zip(predicted_ms, measured_ms, std_ms or [0.0] * len(predicted_ms), strict=True)
-    pairs = [(log(p), log(m) - log(p), 1 / (_NOISE**2 + (s / m) ** 2)) for p, m, s in triples if p > 0 and m > 0]
+    pairs = [(log(p), log(m) - log(p), 1 / (_NOISE_STD**2 + (s / m) ** 2)) for p, m, s in triples if p > 0 and m > 0]
     count = len(pairs)
     if not pairs:
         return None
     total = sum(w for _, _, w in pairs)
     centre, level = sum(w * x for x, _, w in pairs) / total, sum(w * r for _, r, w in pairs) / total
-    spread = sum(w * (x - centre) ** 2 for x, _, w in pairs) + _SLOPE**-2
-    slope = max(_LOWEST_SLOPE, sum(w * (x - centre) * (r - level) for x, r, w in pairs) / spread)
-    if count < _LEAST_FOR_INTERVAL:
+    spread = sum(w * (x - centre) ** 2 for x, _, w in pairs) + _SLOPE_PRIOR_STD**-2
+    slope = max(_MIN_SLOPE, sum(w * (x - centre) * (r - level) for x, r, w in pairs) / spread)
+    if count < _MIN_MEASUREMENTS_FOR_INTERVAL:
         return Correction(level, slope, centre, count)
-    left = sorted(
+    leave_one_out_residuals = sorted(
         abs(r - level - slope * (x - centre)) / (1 - w / total - w * (x - centre) ** 2 / spread) for x, r, w in pairs
     )
     coverage = min(_COVERAGE, count / (count + 1))
-    place = min(count, ceil(round((count + 1) * coverage, 9)))
-    return Correction(level, slope, centre, count, exp(left[place - 1]), coverage)
+    rank = min(count, ceil(round((count + 1) * coverage, 9)))
+    return Correction(level, slope, centre, count, exp(leave_one_out_residuals[rank - 1]), coverage)
 
 
-class Corrected:
+class CorrectedModel:
     """A hardware model that measurements correct; the model itself until there are any. Breakdowns stay as they are."""
 
     def __init__(self, model: HardwareModel) -> None:
@@ -113,4 +113,4 @@ class Corrected:
     def estimate(self, graph: Graph) -> Cost:
         """The model's cost, corrected."""
         cost = self.model.estimate(graph)
-        return cost if self.correction is None else self.correction.applied(cost)
+        return cost if self.correction is None else self.correction.apply(cost)

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from hardware_models.device_file.toml_table import HardwareError, Table
+from hardware_models.device_file.toml_table import HardwareError, TomlTable
 
-BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+BYTES_PER_ELEMENT: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 """Bytes an element, weight or activation, by number format."""
-DEFAULT = "float32"
-KEY = "number_format"
+DEFAULT_NUMBER_FORMAT = "float32"
+NUMBER_FORMAT_KEY = "number_format"
 
 
-def read_number_format(table: Table, only: Collection[str] = tuple(BYTES)) -> str:
-    """The number format that a device file states; ``only`` are those that its kind can price. ``HardwareError``."""
-    return table.one_of(KEY, only)
+def read_number_format(table: TomlTable, allowed: Collection[str] = tuple(BYTES_PER_ELEMENT)) -> str:
+    """The number format that a device file states; ``allowed`` are those that its kind can price. ``HardwareError``."""
+    return table.one_of(NUMBER_FORMAT_KEY, allowed)
 
 
-def checked_number_format(text: str) -> str:
+def check_number_format(text: str) -> str:
     """A number format that a person asks for. Raises ``HardwareError``."""
-    if text not in BYTES:
-        raise HardwareError(f"the number format must be one of {', '.join(BYTES)}, not {text!r}")
+    if text not in BYTES_PER_ELEMENT:
+        raise HardwareError(f"the number format must be one of {', '.join(BYTES_PER_ELEMENT)}, not {text!r}")
     return text
 
 
 def number_format_of(model: object) -> str | None:
     """A hardware model's number format; ``None`` where it does not state one, as a model of one's own need not."""
-    stated = getattr(model, KEY, None)
-    return stated if isinstance(stated, str) and stated in BYTES else None
+    value = getattr(model, NUMBER_FORMAT_KEY, None)
+    return value if isinstance(value, str) and value in BYTES_PER_ELEMENT else None

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from hardware_models.device_file.number_format import KEY
+from hardware_models.device_file.number_format import NUMBER_FORMAT_KEY
 
 
-def number(value: float) -> str:
+def toml_number(value: float) -> str:
     """A number as device files write it; what is too small for them is 0."""
     return f"{value:.5g}" if abs(value) >= 1e-9 else "0"
 
 
-def quoted(text: str) -> str:
+def toml_string(text: str) -> str:
     """A text as TOML writes it, in one line."""
     line = " ".join(text.encode("utf-8", "replace").decode().split())
     return json.dumps(line, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True, eq=False)
-class Calibrated:
+class Calibration:
     """A device file's text, how it was made, and its errors on networks left out one at a time or in folds."""
 
     text: str
@@ -30,19 +30,19 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
-class Stated:
+class DeviceHeader:
     """What a device file says of itself, whatever its kind."""
 
     about: str
     number_format: str
-    reading: str
+    executed_graph: str
 
-    def head(self, kind: str) -> list[str]:
+    def toml_lines(self, kind: str) -> list[str]:
         return [
             "# Made by nas hw calibrate; the errors are those on networks left out.",
             f'kind = "{kind}"',
             "version = 1",
-            f'{KEY} = "{self.number_format}"',
-            f"about = {quoted(self.about)}",
-            f'measured = "{self.reading}"',
+            f'{NUMBER_FORMAT_KEY} = "{self.number_format}"',
+            f"about = {toml_string(self.about)}",
+            f'measured = "{self.executed_graph}"',
         ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hardware_models.linear.prior import Prior
+from hardware_models.linear.prior import RatePrior
 
 # Assumed, as rough ratios: what matters is that one unknown speed is common to all
-_UNKNOWNS = (
+_RATE_NAMES = (
     "base",
     "op",
     "join",
@@ -23,12 +23,12 @@ _UNKNOWNS = (
 )
 
 
-def _prior(*medians: float, folded: tuple[str, ...] | None = None, spread: float = 0.7, join: float = 1.5) -> Prior:
-    prior = Prior(dict(zip(_UNKNOWNS, medians, strict=True)), spread=spread, spreads={"join": join})
+def _prior(*medians: float, folded: tuple[str, ...] | None = None, spread: float = 0.7, join: float = 1.5) -> RatePrior:
+    prior = RatePrior(dict(zip(_RATE_NAMES, medians, strict=True)), spread=spread, spreads={"join": join})
     return prior if folded is None else replace(prior, folded=folded)
 
 
-PRIORS: dict[str, Prior] = {
+RATE_PRIORS: dict[str, RatePrior] = {
     "processor": _prior(0.1, 0.01, 0.03, 100, 150, 100, 300, 100, 0.3, 0.5, 0.3),
     "accelerator": _prior(0.5, 0.02, 0.06, 5, 20, 5, 30, 5, 0.1, 0.1, 0.2),
     "gpu": _prior(0.1, 0.03, 0.2, 1, 8, 2, 10, 3, 0.08, 0.1, 0.12, spread=0.4, join=2.0),
@@ -40,10 +40,10 @@ PRIORS: dict[str, Prior] = {
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a device is fitted: its prior's row in ``PRIORS``, or the device it is ``like`` and how far, and its rows.
+class SparseDevice:
+    """How a device is fitted: its prior's row in ``RATE_PRIORS``, or the device it is ``base_device`` and how far, and its rows.
 
-    ``parts``: readers of ``datasets.READERS`` with the column of single operations and blocks, in ms, and how far these
+    ``part_readers``: readers of ``datasets.READERS`` with the column of single operations and blocks, in ms, and how far these
     may be off for a network.
     """
 
@@ -52,11 +52,11 @@ class Plan:
     prior: str
     precision: str
     runtime: str
-    like: str = ""
+    base_device: str = ""
     spread: float = 0.3
-    parts: Mapping[str, str] | None = None
+    part_readers: Mapping[str, str] | None = None
     scatter: float = 0.5
-    most: int = 2500
+    max_rows: int = 2500
 
 
 _SLIM = "tensorflow/models research/slim/nets/mobilenet/README.md @ 0ba83cf0"
@@ -70,134 +70,136 @@ _PROXYLESS = "ProxylessNAS: han-cai/files @ a7c9bcd5, mit-han-lab/proxylessnas @
 _TINYNAS = "alibaba/lightweight-neural-architecture-search @ 8ccaf889, Apache-2.0"
 
 
-def _v100(precision: str, short: str) -> Plan:
-    return Plan(
+def _v100(precision: str, short: str) -> SparseDevice:
+    return SparseDevice(
         f"NVIDIA V100, TensorRT, {precision}: single convolutions, batch 1",
         _TINYNAS,
         "gpu, single operations",
         precision,
         "TensorRT",
-        parts={f"v100 {short}": "v100"},
+        part_readers={f"v100 {short}": "v100"},
         scatter=0.1,
     )
 
 
-PLANS: dict[str, Plan] = {
-    "pixel1_cpu": Plan(
+SPARSE_DEVICES: dict[str, SparseDevice] = {
+    "pixel1_cpu": SparseDevice(
         "Pixel 1 phone, one large core",
         f"{_SLIM}; {_ZOO}; {_PROXYLESS}",
         "processor",
         "float32",
         "TensorFlow Lite",
-        parts={"pixel1 blocks": "pixel1", "pixel1 operations": "pixel1"},
+        part_readers={"pixel1 blocks": "pixel1", "pixel1 operations": "pixel1"},
     ),
-    "pixel2_cpu": Plan(
+    "pixel2_cpu": SparseDevice(
         "Pixel 2 phone, one large core: a Pixel 1 at another speed",
         _SLIM,
         "processor",
         "float32",
         "TensorFlow Lite",
-        like="pixel1_cpu",
+        base_device="pixel1_cpu",
         spread=0.1,
     ),
-    "pixel3_cpu_1thread": Plan(
+    "pixel3_cpu_1thread": SparseDevice(
         "Pixel 3 phone, one large core: a Pixel 1 at another speed",
         _SLIM,
         "processor",
         "float32",
         "TensorFlow Lite",
-        like="pixel1_cpu",
+        base_device="pixel1_cpu",
         spread=0.1,
     ),
-    "pixel3_cpu4": Plan("Pixel 3 phone, four threads", _HOSTED, "processor", "float32", "TensorFlow Lite"),
-    "pixel3_cpu4_int8": Plan(
+    "pixel3_cpu4": SparseDevice("Pixel 3 phone, four threads", _HOSTED, "processor", "float32", "TensorFlow Lite"),
+    "pixel3_cpu4_int8": SparseDevice(
         "Pixel 3 phone, four threads, int8",
         _HOSTED,
         "processor",
         "int8",
         "TensorFlow Lite",
-        like="pixel3_cpu4",
+        base_device="pixel3_cpu4",
         spread=0.6,
     ),
-    "pixel3_gpu": Plan(
+    "pixel3_gpu": SparseDevice(
         "Pixel 3 phone, GPU",
         _HOSTED,
         "accelerator",
         "float16",
         "TensorFlow Lite, GPU delegate",
-        like="pixel3_cpu4",
+        base_device="pixel3_cpu4",
         spread=0.6,
     ),
-    "pixel3_nnapi": Plan(
+    "pixel3_nnapi": SparseDevice(
         "Pixel 3 phone, NNAPI",
         _HOSTED,
         "accelerator",
         "float32",
         "TensorFlow Lite, NNAPI",
-        like="pixel3_cpu4",
+        base_device="pixel3_cpu4",
         spread=0.3,
     ),
-    "pixel3_nnapi_int8": Plan(
+    "pixel3_nnapi_int8": SparseDevice(
         "Pixel 3 phone, NNAPI, int8",
         _HOSTED,
         "accelerator",
         "int8",
         "TensorFlow Lite, NNAPI",
-        like="pixel4_dsp",
+        base_device="pixel4_dsp",
         spread=0.3,
     ),
-    "pixel4_dsp": Plan(
+    "pixel4_dsp": SparseDevice(
         "Pixel 4 phone, Hexagon DSP, int8",
         f"{_ZOO}; {_MNV4}",
         "accelerator",
         "int8",
         "TensorFlow Lite, Hexagon delegate",
     ),
-    "pixel6_cpu": Plan(
+    "pixel6_cpu": SparseDevice(
         "Pixel 6 phone, its fastest core, int8",
         _MNV4,
         "processor",
         "int8",
         "TensorFlow Lite, XNNPACK",
-        like="pixel3_cpu4_int8",
+        base_device="pixel3_cpu4_int8",
         spread=0.6,
     ),
-    "s23_cpu": Plan(
+    "s23_cpu": SparseDevice(
         "Samsung Galaxy S23 phone, its fastest core, int8",
         _MNV4,
         "processor",
         "int8",
         "TensorFlow Lite, XNNPACK",
-        like="pixel3_cpu4_int8",
+        base_device="pixel3_cpu4_int8",
         spread=0.6,
     ),
-    "pixel8_edgetpu": Plan("Pixel 8 phone, Edge TPU, int8", _MNV4, "accelerator", "int8", "TensorFlow Lite"),
-    "coral_desktop_cpu": Plan(
+    "pixel8_edgetpu": SparseDevice("Pixel 8 phone, Edge TPU, int8", _MNV4, "accelerator", "int8", "TensorFlow Lite"),
+    "coral_desktop_cpu": SparseDevice(
         "Desktop processor (Intel Xeon) of Coral's benchmarks, int8",
         _CORAL,
         "processor",
         "int8",
         "TensorFlow Lite",
-        like="pixel3_cpu4_int8",
+        base_device="pixel3_cpu4_int8",
     ),
-    "coral_devboard_cpu": Plan(
+    "coral_devboard_cpu": SparseDevice(
         "Coral Dev Board, Cortex-A53, int8",
         _CORAL,
         "processor",
         "int8",
         "TensorFlow Lite",
-        like="pixel3_cpu4_int8",
+        base_device="pixel3_cpu4_int8",
     ),
-    "jetson_nano_tensorrt": Plan("NVIDIA Jetson Nano, TensorRT, float16", _NANO, "gpu", "float16", "TensorRT"),
-    "xavier_tensorrt": Plan(
+    "jetson_nano_tensorrt": SparseDevice("NVIDIA Jetson Nano, TensorRT, float16", _NANO, "gpu", "float16", "TensorRT"),
+    "xavier_tensorrt": SparseDevice(
         "NVIDIA Jetson AGX Xavier, TensorRT, float16",
         f"{_XAVIER}; tensorflow/models ... ssdlite_mobiledet_gpu_320x320_coco_sync_4x4.config",
         "gpu",
         "float16",
         "TensorRT",
     ),
-    "jetson_nano_pytorch": Plan("NVIDIA Jetson Nano, PyTorch, float16", _NANO, "gpu in PyTorch", "float16", "PyTorch"),
-    "xavier_pytorch": Plan(
+    "jetson_nano_pytorch": SparseDevice(
+        "NVIDIA Jetson Nano, PyTorch, float16", _NANO, "gpu in PyTorch", "float16", "PyTorch"
+    ),
+    "xavier_pytorch": SparseDevice(
         "NVIDIA Jetson AGX Xavier, PyTorch, float16", _XAVIER, "gpu in PyTorch", "float16", "PyTorch"
     ),
     "v100_fp32": _v100("float32", "fp32"),

@@ -6,13 +6,13 @@ from math import prod
 from typing import NamedTuple
 
 from hardware_models.device_file.operation_kinds import operation_kind
-from search_spaces.graph.fragment import Node, NodeFigures
+from search_spaces.graph.fragment import Node, NodeCounts
 from search_spaces.graph.operations import OPS, Shape
 
-FEATURES = ("operations", "gmacs", "mb_moved", "mb_weights")
+FEATURE_NAMES = ("operations", "gmacs", "mb_moved", "mb_weights")
 
 
-class Operation(NamedTuple):
+class OperationFeatures(NamedTuple):
     """One node as a model prices it: equal operations cost the same wherever they stand."""
 
     kind: str
@@ -20,21 +20,21 @@ class Operation(NamedTuple):
     text: str
 
 
-def operation_of(node: Node, figures: NodeFigures, shapes: tuple[Shape, ...]) -> Operation | None:
+def operation_features(node: Node, figures: NodeCounts, shapes: tuple[Shape, ...]) -> OperationFeatures | None:
     """The operation of a node, or ``None`` where it computes nothing: inputs, zeros and views."""
     op = OPS[node.op]
     if node.op in ("input", "zero") or op.view:
         return None
     kind, text = operation_kind(node), ""
     if node.op == "conv":
-        kind, text = _convolution(node, shapes[0])
+        kind, text = _convolution_kind(node, shapes[0])
     moved = sum(prod(s) for s in shapes) + prod(node.shape)
     counts = (1.0, figures.macs / 1e9, moved / 1e6, figures.params / 1e6)
     sides = "+".join("x".join(map(str, s)) for s in shapes)
-    return Operation(kind, counts, f"{kind} {sides}>{'x'.join(map(str, node.shape))}{text}")
+    return OperationFeatures(kind, counts, f"{kind} {sides}>{'x'.join(map(str, node.shape))}{text}")
 
 
-def _convolution(node: Node, shape: Shape) -> tuple[str, str]:
+def _convolution_kind(node: Node, shape: Shape) -> tuple[str, str]:
     _, kernel, stride, _, dilation, groups, _ = node.attrs
     rank = f":{len(kernel)}d" if len(kernel) > 2 else ""
     if groups > 1:

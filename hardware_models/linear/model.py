@@ -2,8 +2,8 @@
 
     cost = base + sum over operations of (1 + c) * (a . counts)
 
-``counts`` are those of ``operation.FEATURES``, ``a >= 0`` a rate for each of them and each kind of operation, and ``c``
-a correction of one exact operation that the measurements held (0 for others). Both are found by ``learning.fit``. What
+``counts`` are those of ``operation.FEATURE_NAMES``, ``a >= 0`` a rate for each of them and each kind of operation, and ``c``
+a correction of one exact operation that the measurements held (0 for others). Both are found by ``learning.fit_linear``. What
 runs one after the other adds up: so it is on processors at batch 1, on accelerators without overlap between layers, and
 on GPUs that launch kernels from one stream.
 """
@@ -17,28 +17,28 @@ from math import exp, inf, log, log2
 from statistics import median
 from typing import Any
 
-from hardware_models.cost import Cost, GraphDetails, NodeCost
-from hardware_models.device_file.number_format import BYTES, DEFAULT, read_number_format
+from hardware_models.cost import Cost, GraphCostDetails, NodeCost
+from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT, read_number_format
 from hardware_models.device_file.operation_kinds import operation_kinds
-from hardware_models.device_file.toml_table import HardwareError, Table
-from hardware_models.device_file.writer import number
-from hardware_models.linear.features import FEATURES, Operation, operation_of
+from hardware_models.device_file.toml_table import HardwareError, TomlTable
+from hardware_models.device_file.writer import toml_number
+from hardware_models.linear.features import FEATURE_NAMES, OperationFeatures, operation_features
 from search_spaces.graph.fragment import Fragment
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.memo import remember
+from search_spaces.graph.memo import memo_put
 
-PARTS = 10**9  # a figure is summed in whole billionths, so that its sum does not depend on the order
-METRICS = {"latency": "latency_ms", "energy": "energy_mj"}
-CONVOLUTIONS = ("conv:regular", "conv:pointwise", "conv:depthwise", "conv:grouped")
-_DENSE = ("conv:pointwise", "conv:regular", "linear", "matmul")  # sums over all channels
-_WIDEST = 100.0
+FIXED_POINT_SCALE = 10**9  # a figure is summed in whole billionths, so that its sum does not depend on the order
+FIGURE_METRICS = {"latency": "latency_ms", "energy": "energy_mj"}
+CONVOLUTION_KINDS = ("conv:regular", "conv:pointwise", "conv:depthwise", "conv:grouped")
+_DENSE_KINDS = ("conv:pointwise", "conv:regular", "linear", "matmul")  # sums over all channels
+_MAX_INTERVAL_FACTOR = 100.0
 
 
 @dataclass(frozen=True)
 class Rates:
     """How one figure, latency in ms or energy in mJ, adds up.
 
-    ``kinds``: a rate for each of ``FEATURES`` by kind of operation. ``corrections``: by an operation's text, the share
+    ``kinds``: a rate for each of ``FEATURE_NAMES`` by kind of operation. ``corrections``: by an operation's text, the share
     by which it costs more than its kind says. ``constant``: kinds that every measured network had equally many
     operations of, with their number; their rates are a guess. ``factor``: the ratio between a prediction and either end
     of its interval, which holds a share ``coverage`` of measured networks. ``largest_gmacs``: of any measured network.
@@ -54,29 +54,29 @@ class Rates:
 
     def of(self, kind: str) -> tuple[float, ...]:
         """The rates of a kind; those of its like where it was not measured."""
-        return self.kinds.get(kind) or guess_for(kind, self.kinds)
+        return self.kinds.get(kind) or fallback_rates(kind, self.kinds)
 
     def interval_factor(self, gmacs: float, guessed: int) -> float | None:
         """The interval of a network: wider by a half for each kind that is guessed, and beyond what was measured."""
-        return None if self.factor is None else widened(self.factor, gmacs / self.largest_gmacs, guessed)
+        return None if self.factor is None else widen_interval(self.factor, gmacs / self.largest_gmacs, guessed)
 
-    def price(self, operation: Operation) -> float:
+    def price(self, operation: OperationFeatures) -> float:
         """The cost of one operation."""
         rates = self.of(operation.kind)
-        price = sum([rate * count for rate, count in zip(rates, operation.counts, strict=True)])
+        price = sum([is_throughput * count for is_throughput, count in zip(rates, operation.counts, strict=True)])
         return price * (1 + self.corrections.get(operation.text, 0.0))
 
 
-def widened(factor: float, size: float, guessed: int) -> float:
+def widen_interval(factor: float, size: float, guessed: int) -> float:
     """The factor of an interval, to a power: a half more for each guessed kind, one more for each doubling in size.
 
     ``size``: multiply-adds of the network by those of the largest that was measured.
     """
     power = 1 + 0.5 * guessed + (log2(size) if size > 1 else 0.0)
-    return max(factor, min(exp(min(power * log(factor), 700.0)), _WIDEST))
+    return max(factor, min(exp(min(power * log(factor), 700.0)), _MAX_INTERVAL_FACTOR))
 
 
-def guess_for(kind: str, kinds: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
+def fallback_rates(kind: str, kinds: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
     """Rates of a kind that was not measured, from those of its like: the dearest of each rate.
 
     Dense operations (regular and 1x1 convolutions, linear layers, matrix products) are alike, as are all convolutions,
@@ -85,34 +85,37 @@ def guess_for(kind: str, kinds: Mapping[str, tuple[float, ...]]) -> tuple[float,
     """
     others = {k: rates for k, rates in kinds.items() if k != kind and any(rates)}
     family = kind.partition(":")[0]
-    alike = [r for k, r in others.items() if kind.startswith(_DENSE) and k.startswith(_DENSE)]
-    if not alike:
-        alike = [r for k, r in others.items() if k.partition(":")[0] == family]
-    if not alike and family not in ("conv", "linear", "matmul"):
-        light = [r for k, r in others.items() if not k.startswith((*_DENSE, "conv"))]
-        if light:
-            return tuple(median([rate for rate in column if rate] or [0.0]) for column in zip(*light, strict=True))
-    alike = alike or list(others.values()) or [(0.0,) * len(FEATURES)]
-    return tuple(max(column) for column in zip(*alike, strict=True))
+    similar_rates = [r for k, r in others.items() if kind.startswith(_DENSE_KINDS) and k.startswith(_DENSE_KINDS)]
+    if not similar_rates:
+        similar_rates = [r for k, r in others.items() if k.partition(":")[0] == family]
+    if not similar_rates and family not in ("conv", "linear", "matmul"):
+        light_rates = [r for k, r in others.items() if not k.startswith((*_DENSE_KINDS, "conv"))]
+        if light_rates:
+            return tuple(
+                median([is_throughput for is_throughput in column if is_throughput] or [0.0])
+                for column in zip(*light_rates, strict=True)
+            )
+    similar_rates = similar_rates or list(others.values()) or [(0.0,) * len(FEATURE_NAMES)]
+    return tuple(max(column) for column in zip(*similar_rates, strict=True))
 
 
-def read_rates(table: Table) -> Rates:
+def read_rates(table: TomlTable) -> Rates:
     """The table ``[latency]`` or ``[energy]`` of a device file. Raises ``HardwareError``."""
     kinds, corrections = table.table("kinds"), table.optional_table("corrections")
     error, constant = table.optional_table("error"), table.optional_table("constant")
-    known_kinds(table, kinds.names())
+    check_operation_kinds(table, kinds.names())
     if not kinds.names():
-        raise table.wrong("kinds", "a table of one kind of operation at least")
+        raise table.invalid_value("kinds", "a table of one kind of operation at least")
     rates = Rates(
         base=table.number("base", minimum=0),
-        kinds={kind: _rates(kinds, kind) for kind in kinds.names()},
+        kinds={kind: _read_kind_rates(kinds, kind) for kind in kinds.names()},
         corrections={} if corrections is None else {t: corrections.number(t, minimum=-1) for t in corrections.names()},
         factor=None if error is None else error.number("factor", minimum=1),
         coverage=None if error is None else error.number("coverage", maximum=0.999),
         largest_gmacs=table.number("largest_gmacs", default=inf),
-        constant={} if constant is None else {kind: constant.whole(kind, minimum=0) for kind in constant.names()},
+        constant={} if constant is None else {kind: constant.integer(kind, minimum=0) for kind in constant.names()},
     )
-    known_kinds(table, rates.constant)
+    check_operation_kinds(table, rates.constant)
     if error is not None:
         for name in error.names():  # for the reader of the file
             error.number(name, minimum=-1)
@@ -120,9 +123,9 @@ def read_rates(table: Table) -> Rates:
     return rates
 
 
-def known_kinds(table: Table, kinds: Iterable[str]) -> None:
+def check_operation_kinds(table: TomlTable, kinds: Iterable[str]) -> None:
     """Raise ``HardwareError`` for a kind that no operation has."""
-    known = (operation_kinds() - {"conv", "conv:3d"}) | set(CONVOLUTIONS)
+    known = (operation_kinds() - {"conv", "conv:3d"}) | set(CONVOLUTION_KINDS)
     for kind in kinds:
         if kind.removesuffix(":3d") not in known:
             close = get_close_matches(kind, known, n=1)
@@ -130,39 +133,43 @@ def known_kinds(table: Table, kinds: Iterable[str]) -> None:
             raise HardwareError(f"{table.where}: no kind of operation {kind!r}; {hint}")
 
 
-def _rates(table: Table, key: str) -> tuple[float, ...]:
-    values = table.numbers(key, len(FEATURES))
+def _read_kind_rates(table: TomlTable, key: str) -> tuple[float, ...]:
+    values = table.numbers(key, len(FEATURE_NAMES))
     if min(values) < 0:
-        raise table.wrong(key, f"{len(FEATURES)} numbers of at least 0")
+        raise table.invalid_value(key, f"{len(FEATURE_NAMES)} numbers of at least 0")
     return values
 
 
-def learned_model(table: Table, name: str) -> LearnedModel:
-    """The model of a device file of kind ``learned``. Raises ``HardwareError``."""
+def linear_model(table: TomlTable, name: str) -> LinearModel:
+    """The model of a device file of kind ``figure_fit``. Raises ``HardwareError``."""
     table.text("kind")
-    version, reading = table.whole("version"), read_reading(table)
+    version, executed_graph = table.integer("version"), read_executed_graph(table)
     rates = {"latency": read_rates(table.table("latency"))}
     energy = table.optional_table("energy")
     if energy is not None:
         rates["energy"] = read_rates(energy)
     number_format = read_number_format(table)
-    cannot = table.optional_table("unsupported")
-    unsupported = {} if cannot is None else {kind: cannot.text(kind) for kind in cannot.names()}
-    known_kinds(table, unsupported)
-    table.about()
+    unsupported_table = table.optional_table("unsupported")
+    unsupported = (
+        {} if unsupported_table is None else {kind: unsupported_table.text(kind) for kind in unsupported_table.names()}
+    )
+    check_operation_kinds(table, unsupported)
+    table.skip_descriptive_keys()
     table.finish()
-    return LearnedModel(name, version, rates, reading=reading, number_format=number_format, unsupported=unsupported)
+    return LinearModel(
+        name, version, rates, executed_graph=executed_graph, number_format=number_format, unsupported=unsupported
+    )
 
 
-def read_reading(table: Table) -> str:
+def read_executed_graph(table: TomlTable) -> str:
     """What was measured: networks in ``normal form``, or ``as written``, dead branches and all."""
-    reading = table.text("measured") if "measured" in table.names() else "normal form"
-    if reading not in ("normal form", "as written"):
-        raise table.wrong("measured", "'normal form' or 'as written'")
-    return reading
+    executed_graph = table.text("measured") if "measured" in table.names() else "normal form"
+    if executed_graph not in ("normal form", "as written"):
+        raise table.invalid_value("measured", "'normal form' or 'as written'")
+    return executed_graph
 
 
-class _Price:
+class _FragmentCost:
     """What one fragment costs, in whole billionths, and kinds of its operations that need a word."""
 
     __slots__ = ("constant", "energy", "guessed", "latency", "unsupported")
@@ -175,7 +182,7 @@ class _Price:
         self.constant: tuple[str, ...] = ()  # one for each operation
 
 
-class LearnedModel:
+class LinearModel:
     """Prices graphs by rates that were learned from one device. Remembers what each fragment costs.
 
     ``unsupported``: kinds of operations that the device cannot run, each with the reason.
@@ -187,17 +194,17 @@ class LearnedModel:
         version: int,
         rates: Mapping[str, Rates],
         *,
-        reading: str = "normal form",
-        number_format: str = DEFAULT,
+        executed_graph: str = "normal form",
+        number_format: str = DEFAULT_NUMBER_FORMAT,
         unsupported: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.rates = dict(rates)
-        self.reading = reading
+        self.executed_graph = executed_graph
         self.number_format = number_format
         self.unsupported = dict(unsupported or {})
-        self._prices: dict[Fragment, _Price] = {}
+        self._fragment_costs: dict[Fragment, _FragmentCost] = {}
 
     def __repr__(self) -> str:
         return f"<LearnedModel {self.name}@{self.version}>"
@@ -208,17 +215,17 @@ class LearnedModel:
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference, at the batch that was measured."""
         rates, energy = self.rates["latency"], self.rates.get("energy")
-        latency_parts = round(rates.base * PARTS)
-        energy_parts = round(energy.base * PARTS) if energy else 0
+        latency_fixed_point = round(rates.base * FIXED_POINT_SCALE)
+        energy_fixed_point = round(energy.base * FIXED_POINT_SCALE) if energy else 0
         guessed: tuple[str, ...] = ()
         unsupported: tuple[str, ...] = ()
         constant: tuple[str, ...] = ()
         params = macs = 0
-        prices = self._prices
+        prices = self._fragment_costs
         for fragment, _, _, _ in graph.pieces:
-            price = prices.get(fragment) or self._price(fragment)
-            latency_parts += price.latency
-            energy_parts += price.energy
+            price = prices.get(fragment) or self._fragment_cost(fragment)
+            latency_fixed_point += price.latency
+            energy_fixed_point += price.energy
             params += fragment.params
             macs += fragment.macs
             if price.guessed:
@@ -227,33 +234,33 @@ class LearnedModel:
                 constant += price.constant
             if price.unsupported:
                 unsupported += price.unsupported
-        return priced(
+        return cost_from_sum(
             rates,
             f"predicted:{self.name}@{self.version}",
-            latency_parts,
+            latency_fixed_point,
             macs / 1e9,
             guessed,
             constant,
             unsupported,
-            energy_mj=energy_parts / PARTS if energy else None,
-            weights_kib=params * BYTES[self.number_format] / 1024,
-            details=GraphDetails(self, graph, BYTES[self.number_format]),
+            energy_mj=energy_fixed_point / FIXED_POINT_SCALE if energy else None,
+            weights_kib=params * BYTES_PER_ELEMENT[self.number_format] / 1024,
+            details=GraphCostDetails(self, graph, BYTES_PER_ELEMENT[self.number_format]),
         )
 
-    def _price(self, fragment: Fragment) -> _Price:
+    def _fragment_cost(self, fragment: Fragment) -> _FragmentCost:
         rates, energy = self.rates["latency"], self.rates.get("energy")
-        price, kinds = _Price(), []
-        for node, figures in zip(fragment.nodes, fragment.node_figures(), strict=True):
-            operation = operation_of(node, figures, fragment.operand_shapes(node))
+        price, kinds = _FragmentCost(), []
+        for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
+            operation = operation_features(node, figures, fragment.operand_shapes(node))
             if operation is None:
                 continue
-            price.latency += round(rates.price(operation) * PARTS)
-            price.energy += round(energy.price(operation) * PARTS) if energy else 0
+            price.latency += round(rates.price(operation) * FIXED_POINT_SCALE)
+            price.energy += round(energy.price(operation) * FIXED_POINT_SCALE) if energy else 0
             kinds.append(operation.kind)
         price.guessed = tuple(sorted({k for k in kinds if any(k not in r.kinds for r in self.rates.values())}))
         price.unsupported = tuple(sorted(self.unsupported.keys() & set(kinds)))
         price.constant = tuple([k for k in kinds if k in rates.constant])
-        remember(self._prices, fragment, price)
+        memo_put(self._fragment_costs, fragment, price)
         return price
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
@@ -261,25 +268,27 @@ class LearnedModel:
         nodes, latency = graph.nodes, self.rates["latency"]
         rows = []
         for index, (node, figures) in enumerate(zip(nodes, graph.figures(), strict=True)):
-            operation = operation_of(node, figures, tuple(nodes[i].shape for i in node.inputs))
+            operation = operation_features(node, figures, tuple(nodes[i].shape for i in node.inputs))
             if operation is None:
                 rows.append(NodeCost(index, node.op, node.shape, figures.macs, 0.0, "fused"))
                 continue
-            ms = round(latency.price(operation) * PARTS) / PARTS
+            ms = round(latency.price(operation) * FIXED_POINT_SCALE) / FIXED_POINT_SCALE
             rows.append(NodeCost(index, node.op, node.shape, figures.macs, ms, _bound(latency, operation)))
         if latency.base:
-            rows.append(NodeCost(None, "invoke", (), 0, round(latency.base * PARTS) / PARTS, "overhead"))
+            rows.append(
+                NodeCost(None, "invoke", (), 0, round(latency.base * FIXED_POINT_SCALE) / FIXED_POINT_SCALE, "overhead")
+            )
         return rows
 
 
-def _bound(rates: Rates, operation: Operation) -> str:
+def _bound(rates: Rates, operation: OperationFeatures) -> str:
     """Which of the counts the larger part of an operation's price is for."""
     shares = [r * c for r, c in zip(rates.of(operation.kind), operation.counts, strict=True)]
     names = ("overhead", "compute", "memory", "memory")
     return names[shares.index(max(shares))] if any(shares) else "fused"
 
 
-def priced(
+def cost_from_sum(
     rates: Rates,
     source: str,
     parts: int,
@@ -290,16 +299,18 @@ def priced(
     *,
     energy_mj: float | None,
     weights_kib: float,
-    details: GraphDetails,
+    details: GraphCostDetails,
 ) -> Cost:
     """The cost of what was summed: ``parts`` billionths of a ms, with the interval that the rates state.
 
     ``guessed`` are kinds without rates, ``constant`` one kind for each operation that every measured network has
     equally: more of it than there was is a guess too.
     """
-    latency_ms = parts / PARTS
-    told = {kind for kind, number in rates.constant.items() if constant.count(kind) > number}.union(guessed)
-    factor = rates.interval_factor(gmacs, len(told))
+    latency_ms = parts / FIXED_POINT_SCALE
+    guessed_kinds = {kind for kind, toml_number in rates.constant.items() if constant.count(kind) > toml_number}.union(
+        guessed
+    )
+    factor = rates.interval_factor(gmacs, len(guessed_kinds))
     return Cost(
         latency_ms,
         source,
@@ -308,29 +319,29 @@ def priced(
         rates.coverage,
         energy_mj,
         weights_kib,
-        tuple(sorted(told)),
+        tuple(sorted(guessed_kinds)),
         (),
         details,
         tuple(sorted(set(unsupported))),
     )
 
 
-def rates_text(figure: str, rates: Rates, errors: Mapping[str, float]) -> list[str]:
+def rates_toml(figure: str, rates: Rates, errors: Mapping[str, float]) -> list[str]:
     """The tables ``[latency]`` or ``[energy]`` of a device file, as lines."""
     unit = "ms" if figure == "latency" else "mJ"
-    lines = ["", f"[{figure}]", f"base = {number(rates.base)}  # {unit} an inference"]
+    lines = ["", f"[{figure}]", f"base = {toml_number(rates.base)}  # {unit} an inference"]
     if rates.largest_gmacs < inf:
-        lines += [f"largest_gmacs = {number(rates.largest_gmacs)}  # of any network that was measured"]
+        lines += [f"largest_gmacs = {toml_number(rates.largest_gmacs)}  # of any network that was measured"]
     lines += [""]
     if rates.factor is not None:
-        lines += [f"[{figure}.error]", f"factor = {number(rates.factor)}", f"coverage = {rates.coverage}"]
+        lines += [f"[{figure}.error]", f"factor = {toml_number(rates.factor)}", f"coverage = {rates.coverage}"]
         lines += [f"{name} = {value:g}" for name, value in errors.items()]
     lines += [
         "",
         f"# {unit} for each operation, thousand million multiply-adds, million elements moved, million weights",
     ]
     lines += [f"[{figure}.kinds]"]
-    lines += [f'"{kind}" = [{", ".join(map(number, values))}]' for kind, values in rates.kinds.items()]
+    lines += [f'"{kind}" = [{", ".join(map(toml_number, values))}]' for kind, values in rates.kinds.items()]
     if rates.constant:
         lines += ["", "# Operations that each measured network had as many of: their rates are a guess"]
         lines += [f"[{figure}.constant]", *(f'"{kind}" = {count}' for kind, count in rates.constant.items())]

@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from hardware_models.linear.features import Operation, operation_of
+from hardware_models.linear.features import OperationFeatures, operation_features
 from search_spaces.graph.builder import same_padding
-from search_spaces.graph.fragment import Node, NodeFigures
+from search_spaces.graph.fragment import Node, NodeCounts
 from search_spaces.graph.operations import Shape
 
-COUNTS = ("operations", "million cycles", "million elements moved", "million weights")
-"""What ``demand`` counts, in the order of its numbers."""
+DEMAND_NAMES = ("operations", "million cycles", "million elements moved", "million weights")
+"""What ``node_demand`` counts, in the order of its numbers."""
 
 _STEP_CYCLES = 4  # of one block of outputs for one step of the input
 _FUSES_RELU = ("add", "conv", "global_pool", "layer_scale", "linear", "mul", "norm", "pool")
@@ -43,22 +43,22 @@ class MacArray:
         return self.width * self.height * self.depth * 8 * self.cores
 
 
-def _steps(in_channels: int, places: int) -> int:
+def _steps(in_channels: int, positions: int) -> int:
     """Steps over the input of a dense convolution: by depth or by parts of the kernel."""
-    by_depth, by_parts = places * -(-in_channels // 32), -(-places // 4) * -(-in_channels // 8)
+    by_depth, by_parts = positions * -(-in_channels // 32), -(-positions // 4) * -(-in_channels // 8)
     # Eight channels of four places take what 32 channels of one do; up to 8 channels only parts are offered
     return by_parts if in_channels <= 8 else min(by_depth, by_parts)
 
 
 def array_cycles(node: Node, shapes: tuple[Shape, ...], array: MacArray) -> float:
     """Cycles of the array for a convolution, a linear layer or a factor a channel; 0 for all else."""
-    (_, *size), places, groups = (node.shape[0], *node.shape[1:]), 1, 1
+    (_, *size), positions, groups = (node.shape[0], *node.shape[1:]), 1, 1
     in_channels = shapes[0][0] if shapes else 0
     out_channels = node.shape[0]
     if node.op == "linear":
         size, in_channels, out_channels = list(node.shape[:-1]), shapes[0][-1], node.shape[-1]
     elif node.op == "conv":
-        places, groups = prod(node.attrs[1]), node.attrs[5]
+        positions, groups = prod(node.attrs[1]), node.attrs[5]
     elif node.op in ("norm", "layer_scale") and len(node.shape) == 3:
         groups = out_channels  # written as a depthwise convolution of one place
     else:
@@ -67,12 +67,12 @@ def array_cycles(node: Node, shapes: tuple[Shape, ...], array: MacArray) -> floa
     blocks = -(-width // array.width) * -(-height // array.height)
     blocks = max(blocks, array.depth)  # fewer wait for their weights
     if groups == in_channels and groups > 1:
-        return _STEP_CYCLES * blocks * -(-out_channels // array.depth) * -(-places // 4) / array.cores
-    deep = groups * -(-(out_channels // groups) // array.depth)
-    return _STEP_CYCLES * blocks * deep * _steps(in_channels // groups, places) / array.cores
+        return _STEP_CYCLES * blocks * -(-out_channels // array.depth) * -(-positions // 4) / array.cores
+    depth_blocks = groups * -(-(out_channels // groups) // array.depth)
+    return _STEP_CYCLES * blocks * depth_blocks * _steps(in_channels // groups, positions) / array.cores
 
 
-def left_to_cpu(node: Node, shapes: tuple[Shape, ...]) -> bool:
+def runs_on_cpu(node: Node, shapes: tuple[Shape, ...]) -> bool:
     """Whether Vela 5.2.0 leaves a node to the processor beside the array, or TFLite cannot hold it."""
     if node.op not in ("conv", "global_pool", "pool", "resize"):
         return False
@@ -102,14 +102,14 @@ def _resized_on_cpu(before: Shape, after: Shape, mode: str) -> bool:
     return len(factors) > 1 or not factors <= ({2.0} if mode == "bilinear" else {2.0, 4.0, 8.0})
 
 
-def demand(
-    node: Node, figures: NodeFigures, shapes: tuple[Shape, ...], producer: str, array: MacArray
-) -> Operation | None:
-    """A node as a model prices it, counted in ``COUNTS``; ``None`` where it is part of the one before or is nothing.
+def node_demand(
+    node: Node, figures: NodeCounts, shapes: tuple[Shape, ...], producer: str, array: MacArray
+) -> OperationFeatures | None:
+    """A node as a model prices it, counted in ``DEMAND_NAMES``; ``None`` where it is part of the one before or is nothing.
 
     ``producer`` is the operation that makes its first operand, or empty.
     """
-    operation = operation_of(node, figures, shapes)
+    operation = operation_features(node, figures, shapes)
     if operation is None:
         return None
     kind = operation.kind
@@ -119,6 +119,6 @@ def demand(
         kind = "conv:depthwise" if len(node.shape) == 3 else kind
     if kind in ("act:relu", "act:relu6") and producer in _FUSES_RELU:
         return None
-    once, _, moved, weights = operation.counts
+    operation_count, _, moved, weights = operation.counts
     slower = max(array_cycles(node, shapes, array), figures.params / array.weight_bytes_per_cycle)
-    return Operation(kind, (once, slower / 1e6, moved, weights), operation.text)
+    return OperationFeatures(kind, (operation_count, slower / 1e6, moved, weights), operation.text)

@@ -21,17 +21,17 @@ import yaml
 from hardware_models.device_file.toml_table import HardwareError
 from search_spaces.catalog import load_network, load_space, spaces
 from search_spaces.graph.graph import Graph
-from search_spaces.registry import import_object, unknown
+from search_spaces.registry import import_object, unknown_name
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
 
 # Spaces whose published measurements ran dead branches: by their name, the graph of that
-AS_WRITTEN: dict[str, str] = {"nasbench201": "hardware_models.measured.datasets.nasbench201:as_written"}
-READINGS = ("normal form", "as written")
+AS_WRITTEN_GRAPHS: dict[str, str] = {"nasbench201": "hardware_models.measured.datasets.nasbench201:as_written"}
+EXECUTED_GRAPHS = ("normal form", "as written")
 
 
 @dataclass(frozen=True)
-class Entry:
+class MeasuredNetwork:
     """One line of the file: a network and what was measured of it."""
 
     name: str
@@ -41,7 +41,7 @@ class Entry:
     genotype: Genotype | None = None
 
 
-class Subject(NamedTuple):
+class NamedNetwork(NamedTuple):
     """A network that is named in a text: its graph, and the space and genotype where it has them."""
 
     graph: Graph
@@ -50,7 +50,7 @@ class Subject(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _space(name: str, options: str) -> Space:
+def _cached_space(name: str, options: str) -> Space:
     try:
         return load_space(name, **_options(options))
     except TypeError as error:
@@ -67,7 +67,7 @@ def _options(text: str) -> dict[str, Any]:
     return pairs
 
 
-def published(text: str) -> Graph:
+def published_network(text: str) -> Graph:
     """A published network by name, behind ``@`` its image size where that is another. Raises ``ValueError``."""
     name, at, size = text.partition("@")
     if at and not size.isdecimal():
@@ -75,23 +75,23 @@ def published(text: str) -> Graph:
     return load_network(name, **({"image_size": int(size)} if at else {}))
 
 
-def _subject(line: Mapping[str, str | None], code: Collection[str]) -> Subject:
+def _named_network(line: Mapping[str, str | None], code: Collection[str]) -> NamedNetwork:
     network, name, architecture = (line.get(column) or "" for column in ("network", "space", "architecture"))
     if network:
-        return Subject(published(network), None, None)
+        return NamedNetwork(published_network(network), None, None)
     if not name or not architecture:
         raise ValueError("it has neither a network nor a space and an architecture")
     # A file of measurements must not choose what code is run
     if name not in spaces() and not name.endswith((".yaml", ".yml")) and name not in code:
         if ":" in name or name.endswith(".py"):
             raise ValueError(f"the space {name!r} is code; name it with --space too, so that it may be run")
-        raise unknown("space", name, list(spaces()))
-    space = _space(name, line.get("options") or "")
+        raise unknown_name("space", name, list(spaces()))
+    space = _cached_space(name, line.get("options") or "")
     genotype = space.parse(architecture)
-    return Subject(space.graph(genotype), space, genotype)
+    return NamedNetwork(space.graph(genotype), space, genotype)
 
 
-def read_measured(path: Path, code: Collection[str] = ()) -> list[Entry]:
+def read_measured_networks(path: Path, code: Collection[str] = ()) -> list[MeasuredNetwork]:
     """The lines of the file. Raises ``HardwareError`` with the line's number.
 
     ``code``: spaces as ``file.py:function`` or ``module:function`` that lines may name; no others are imported.
@@ -104,10 +104,10 @@ def read_measured(path: Path, code: Collection[str] = ()) -> list[Entry]:
         raise HardwareError(f"cannot read the measurements {str(path)!r}: {error}") from None
     if not lines:
         raise HardwareError(f"{path}: no measurements; its columns are space, architecture and latency_ms")
-    return [_entry(line, f"{path}:{number}", code) for number, line in lines]
+    return [parse_measured_network(line, f"{path}:{toml_number}", code) for toml_number, line in lines]
 
 
-def _entry(line: Mapping[str, str | None], where: str, code: Collection[str]) -> Entry:
+def parse_measured_network(line: Mapping[str, str | None], where: str, code: Collection[str]) -> MeasuredNetwork:
     if "latency_ms" not in line:
         raise HardwareError(f"{where}: there is no column latency_ms; there are {', '.join(filter(None, line))}")
     try:
@@ -117,33 +117,33 @@ def _entry(line: Mapping[str, str | None], where: str, code: Collection[str]) ->
     if not isfinite(latency_ms) or latency_ms <= 0:
         raise HardwareError(f"{where}: latency_ms must be above 0, not {line['latency_ms']}")
     try:
-        graph, space, genotype = _subject(line, code)
+        graph, space, genotype = _named_network(line, code)
     except (ValueError, yaml.YAMLError) as error:
         raise HardwareError(f"{where}: {' '.join(str(error).split())}") from None
     name = line.get("network") or f"{line.get('space')}={line.get('architecture')}"
-    return Entry(name, graph, latency_ms, space, genotype)
+    return MeasuredNetwork(name, graph, latency_ms, space, genotype)
 
 
-def readings(entries: Sequence[Entry]) -> tuple[str, ...]:
+def possible_executed_graphs(entries: Sequence[MeasuredNetwork]) -> tuple[str, ...]:
     """How the networks may have been run: ``as written`` too where one's space knows what that is."""
-    known = any(e.space is not None and e.space.name in AS_WRITTEN for e in entries)
-    return READINGS if known else READINGS[:1]
+    has_as_written = any(e.space is not None and e.space.name in AS_WRITTEN_GRAPHS for e in entries)
+    return EXECUTED_GRAPHS if has_as_written else EXECUTED_GRAPHS[:1]
 
 
-def graph_of(entry: Entry, reading: str) -> Graph:
+def executed_graph_of(entry: MeasuredNetwork, executed_graph: str) -> Graph:
     """A network's graph under a reading; in normal form where its space's networks run as they are."""
-    return read_as(entry.space, entry.genotype, entry.graph, reading)
+    return graph_as_executed(entry.space, entry.genotype, entry.graph, executed_graph)
 
 
-def read_as(space: Space | None, genotype: Genotype | None, graph: Graph, reading: str) -> Graph:
+def graph_as_executed(space: Space | None, genotype: Genotype | None, graph: Graph, executed_graph: str) -> Graph:
     """The same for a network of which nothing was measured."""
-    if reading == "normal form" or space is None or genotype is None or space.name not in AS_WRITTEN:
+    if executed_graph == "normal form" or space is None or genotype is None or space.name not in AS_WRITTEN_GRAPHS:
         return graph
-    made: Callable[..., Graph] = import_object(AS_WRITTEN[space.name])
-    return made(genotype, **space.options)
+    build: Callable[..., Graph] = import_object(AS_WRITTEN_GRAPHS[space.name])
+    return build(genotype, **space.options)
 
 
-def distinct(entries: Sequence[Entry]) -> list[Entry]:
+def median_per_network(entries: Sequence[MeasuredNetwork]) -> list[MeasuredNetwork]:
     """Every network once, with the median of its latencies: what is held out must not be in the fit."""
     latencies: dict[str, list[float]] = {}
     for entry in entries:

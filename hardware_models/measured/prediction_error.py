@@ -9,27 +9,27 @@ if TYPE_CHECKING:
     import numpy
     import numpy.typing
 
-    Floats = numpy.typing.NDArray[numpy.float64]
+    FloatArray = numpy.typing.NDArray[numpy.float64]
 
 
-COVERAGE = 0.9
+INTERVAL_COVERAGE = 0.9
 
 
-def interval_factor(predicted: Floats, measured: Floats, coverage: float = COVERAGE) -> float:
+def interval_factor(predicted: FloatArray, measured: FloatArray, coverage: float = INTERVAL_COVERAGE) -> float:
     """The ratio within which a share ``coverage`` of predictions is of what was measured, by split conformal."""
     import numpy
 
     ratios = numpy.sort(numpy.abs(numpy.log(numpy.maximum(predicted, 1e-12) / measured)))
-    place = min(len(ratios), ceil((len(ratios) + 1) * coverage))
-    return float(numpy.exp(ratios[place - 1]))
+    index_of = min(len(ratios), ceil((len(ratios) + 1) * coverage))
+    return float(numpy.exp(ratios[index_of - 1]))
 
 
-def scores(predicted: Floats, measured: Floats) -> dict[str, float]:
+def accuracy_metrics(predicted: FloatArray, measured: FloatArray) -> dict[str, float]:
     """How good predictions are: rank correlations, where there are any, and errors in per cent of the measured."""
     import numpy
     from scipy.stats import kendalltau, spearmanr
 
-    off = numpy.abs(predicted / measured - 1)
+    relative_error = numpy.abs(predicted / measured - 1)
     ranks: dict[str, float] = {}
     if len(measured) > 2 and numpy.ptp(predicted) > 0 and numpy.ptp(measured) > 0:
         ranks["spearman"] = round(float(spearmanr(predicted, measured).statistic), 4)
@@ -37,8 +37,8 @@ def scores(predicted: Floats, measured: Floats) -> dict[str, float]:
     return {
         "rows": len(measured),
         **ranks,
-        "mape_percent": round(100 * float(off.mean()), 2),
-        "within_5_percent": round(float((off <= 0.05).mean()), 4),
-        "within_10_percent": round(float((off <= 0.1).mean()), 4),
-        "within_20_percent": round(float((off <= 0.2).mean()), 4),
+        "mape_percent": round(100 * float(relative_error.mean()), 2),
+        "within_5_percent": round(float((relative_error <= 0.05).mean()), 4),
+        "within_10_percent": round(float((relative_error <= 0.1).mean()), 4),
+        "within_20_percent": round(float((relative_error <= 0.2).mean()), 4),
     }

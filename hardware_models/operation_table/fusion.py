@@ -1,6 +1,6 @@
 """Operations as a device runs them: a convolution with its normalisation and activation is one of them.
 
-What follows is folded by the rule of ``analytic.work_of``, for every activation, and only where nothing else reads what
+What follows is folded by the rule of ``analytic.node_work``, for every activation, and only where nothing else reads what
 lies between: batch normalisation and LayerScale behind a convolution, a linear layer or a normalisation; an activation
 behind one of these or a sum. A device that does not fold them is measured with all of it all the same.
 """
@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 from hardware_models.device_file.operation_kinds import operation_kind, operation_kinds
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.linear.features import operation_of
-from hardware_models.linear.model import CONVOLUTIONS
-from search_spaces.graph.fragment import Fragment, Node, NodeFigures
+from hardware_models.linear.features import operation_features
+from hardware_models.linear.model import CONVOLUTION_KINDS
+from search_spaces.graph.fragment import Fragment, Node, NodeCounts
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.operations import LARGEST_TENSOR, Shape
+from search_spaces.graph.operations import MAX_TENSOR_ELEMENTS, Shape
 
-_LINEAR = ("conv", "linear", "norm")
-_FOLLOWERS = ("norm", "layer_scale", "act")
+_LINEAR_OPS = ("conv", "linear", "norm")
+_FUSIBLE_OPS = ("norm", "layer_scale", "act")
 _SHAPE = r"[1-9]\d{0,9}(?:x[1-9]\d{0,9}){0,5}"
 _TEXT = re.compile(
     rf"(?P<kind>[a-z0-9_:]+) (?P<inputs>{_SHAPE}(?:\+{_SHAPE})*)>(?P<output>{_SHAPE})"
@@ -70,7 +70,7 @@ class FusedOperation(NamedTuple):
 
     @property
     def counts(self) -> tuple[float, float, float, float]:
-        """In the order of ``operation.FEATURES``."""
+        """In the order of ``operation.FEATURE_NAMES``."""
         return 1.0, self.macs / 1e9, self.moved / 1e6, self.weights / 1e6
 
     @property
@@ -96,13 +96,13 @@ def parse_operation(text: str) -> FusedOperation:
     inputs = tuple([_shape(part) for part in match["inputs"].split("+")])
     kernel, stride = _shape(match["kernel"]), _shape(match["stride"])
     kind, fused = match["kind"], match["fused"] or ""
-    known = operation_kinds().union(CONVOLUTIONS)
+    kinds = operation_kinds().union(CONVOLUTION_KINDS)
     for part in (kind, *fused.split("+")[1:]):
-        if part.removesuffix(":3d") not in known:
-            raise HardwareError(f"no kind of operation {part!r} in {text!r}; known: {', '.join(sorted(known))}")
+        if part.removesuffix(":3d") not in kinds:
+            raise HardwareError(f"no kind of operation {part!r} in {text!r}; known: {', '.join(sorted(kinds))}")
     dilation = int(match["dilation"] or 1)
     made = FusedOperation(text, kind, inputs, _shape(match["output"]), kernel, stride, dilation, fused)
-    if max(made.macs, made.moved, made.weights) > LARGEST_TENSOR:
+    if max(made.macs, made.moved, made.weights) > MAX_TENSOR_ELEMENTS:
         raise HardwareError(f"the operation {text!r} is beyond any memory")
     if kind.startswith("conv") and (len(kernel) != len(inputs[0]) - 1 or inputs[0][0] % made.groups):
         raise HardwareError(f"the operation {text!r} needs a kernel for each axis, and groups that divide its channels")
@@ -113,72 +113,72 @@ def _shape(text: str | None) -> Shape:
     return tuple([int(part) for part in text.split("x")]) if text else ()
 
 
-class Group(NamedTuple):
+class FusionGroup(NamedTuple):
     """Places of nodes that are one operation, and that operation."""
 
     nodes: tuple[int, ...]
     operation: FusedOperation
 
 
-def fragment_groups(fragment: Fragment) -> list[Group]:
-    """The operations of a fragment for which ``reaches_out`` is false."""
+def fuse_fragment(fragment: Fragment) -> list[FusionGroup]:
+    """The operations of a fragment for which ``may_fuse_with_producer`` is false."""
     return list(
-        _grouped(
+        _fuse_nodes(
             fragment.nodes,
             [fragment.operand_shapes(node) for node in fragment.nodes],
-            fragment.node_figures(),
+            fragment.node_counts(),
             fragment.outputs,
         )
     )
 
 
-def graph_groups(graph: Graph) -> list[Group]:
+def fuse_graph(graph: Graph) -> list[FusionGroup]:
     """The operations of a graph in order of their first nodes."""
     nodes = graph.nodes
     shapes = [tuple([nodes[i].shape for i in node.inputs]) for node in nodes]
-    return list(_grouped(nodes, shapes, graph.figures(), [index for _, index in graph.outputs]))
+    return list(_fuse_nodes(nodes, shapes, graph.figures(), [index for _, index in graph.outputs]))
 
 
-def reaches_out(fragment: Fragment) -> bool:
+def may_fuse_with_producer(fragment: Fragment) -> bool:
     """Whether a fragment's nodes may be folded into what comes before it."""
     if fragment.closed:
         return False
-    return any(node.op in _FOLLOWERS and node.inputs[0] < 0 for node in fragment.nodes)
+    return any(node.op in _FUSIBLE_OPS and node.inputs[0] < 0 for node in fragment.nodes)
 
 
-def _grouped(
-    nodes: Sequence[Node], shapes: Sequence[tuple[Shape, ...]], figures: Sequence[NodeFigures], ends: Sequence[int]
-) -> Iterator[Group]:
-    reads = [0] * len(nodes)
+def _fuse_nodes(
+    nodes: Sequence[Node], shapes: Sequence[tuple[Shape, ...]], figures: Sequence[NodeCounts], ends: Sequence[int]
+) -> Iterator[FusionGroup]:
+    read_counts = [0] * len(nodes)
     for node in nodes:
         for i in node.inputs:
             if i >= 0:
-                reads[i] += 1
+                read_counts[i] += 1
     for i in ends:
-        reads[i] += 2
+        read_counts[i] += 2
     head = list(range(len(nodes)))
     members: dict[int, list[int]] = {}
-    for place, node in enumerate(nodes):
+    for index, node in enumerate(nodes):
         first = node.inputs[0] if node.inputs else -1
-        if first >= 0 and reads[first] == 1 and head[first] in members and _folds(node, nodes[first]):
-            head[place] = head[first]
-            members[head[place]].append(place)
-        elif operation_of(node, figures[place], shapes[place]) is not None:
-            members[place] = [place]
-    for place, group in members.items():
+        if first >= 0 and read_counts[first] == 1 and head[first] in members and _fuses(node, nodes[first]):
+            head[index] = head[first]
+            members[head[index]].append(index)
+        elif operation_features(node, figures[index], shapes[index]) is not None:
+            members[index] = [index]
+    for index, group in members.items():
         followers = "".join([f"+{operation_kind(nodes[i])}" for i in group[1:]])
-        text = _text(nodes[place], figures[place], shapes[place])
-        yield Group(tuple(group), parse_operation(f"{text} {followers}" if followers else text))
+        text = _text(nodes[index], figures[index], shapes[index])
+        yield FusionGroup(tuple(group), parse_operation(f"{text} {followers}" if followers else text))
 
 
-def _folds(node: Node, before: Node) -> bool:
+def _fuses(node: Node, before: Node) -> bool:
     if operation_kind(node) in ("norm:batch", "layer_scale"):
-        return before.op in _LINEAR
-    return node.op == "act" and before.op in (*_LINEAR, "add")
+        return before.op in _LINEAR_OPS
+    return node.op == "act" and before.op in (*_LINEAR_OPS, "add")
 
 
-def _text(node: Node, figures: NodeFigures, shapes: tuple[Shape, ...]) -> str:
-    made = operation_of(node, figures, shapes)
+def _text(node: Node, figures: NodeCounts, shapes: tuple[Shape, ...]) -> str:
+    made = operation_features(node, figures, shapes)
     assert made is not None
     if node.op != "pool":
         return made.text

@@ -12,15 +12,15 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
-from hardware_models.operation_table.fusion import FusedOperation, graph_groups
+from hardware_models.operation_table.fusion import FusedOperation, fuse_graph
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import Shape
 
-PICK, SMALL = 8, 2048
+SUBSAMPLE_STRIDE, SMALL_RESULT_ELEMENTS = 8, 2048
 """The stride of what is picked, and results of how many elements are left whole."""
-COPIES = ((3e6, 8), (3e7, 4), (1.5e8, 2))
+COPIES_BY_WORK = ((3e6, 8), (3e7, 4), (1.5e8, 2))
 """Up to how many multiply-adds, or weights times 150, an operation is copied how often; above them once.
 
 By weights, since many copies of them would drive each other out of caches that hold those of one.
@@ -29,7 +29,7 @@ _WEIGHTED = ("conv", "linear")
 _LOOSE = ("norm", "layer_scale", "act")
 
 
-class Used(NamedTuple):
+class OperationInstance(NamedTuple):
     """An operation with the nodes that make it, the first of which reads ``shapes``."""
 
     operation: FusedOperation
@@ -40,7 +40,7 @@ class Used(NamedTuple):
         return self.operation.inputs
 
 
-class Pair(NamedTuple):
+class NetworkPair(NamedTuple):
     """Two networks whose latencies differ by ``copies`` times the operation."""
 
     longer: Graph
@@ -48,63 +48,63 @@ class Pair(NamedTuple):
     copies: int
 
 
-def used_by(graph: Graph) -> list[Used]:
+def operation_instances(graph: Graph) -> list[OperationInstance]:
     """Every operation of a graph, as often as it is there."""
     nodes = graph.nodes
-    return [Used(group.operation, tuple([nodes[i] for i in group.nodes])) for group in graph_groups(graph)]
+    return [OperationInstance(group.operation, tuple([nodes[i] for i in group.nodes])) for group in fuse_graph(graph)]
 
 
-def pair(used: Used) -> Pair:
+def network_pair(instance: OperationInstance) -> NetworkPair:
     """The two networks of an operation. Raises ``GraphError`` where there are none."""
-    work = max(used.operation.macs, 150 * used.operation.weights)
-    copies = next((count for most, count in COPIES if work <= most), 1)
-    if used.nodes[0].op in _WEIGHTED:
-        return Pair(_network(used, copies + 1, True), _network(used, 1, True), copies)
-    return Pair(_network(used, copies, True), _network(used, copies, False), copies)
+    work = max(instance.operation.macs, 150 * instance.operation.weights)
+    copies = next((count for limit, count in COPIES_BY_WORK if work <= limit), 1)
+    if instance.nodes[0].op in _WEIGHTED:
+        return NetworkPair(_network(instance, copies + 1, True), _network(instance, 1, True), copies)
+    return NetworkPair(_network(instance, copies, True), _network(instance, copies, False), copies)
 
 
-def _network(used: Used, copies: int, with_operation: bool) -> Graph:
+def _network(instance: OperationInstance, copies: int, with_operation: bool) -> Graph:
     builder = Builder()
-    sources = [builder.input(shape) for shape in used.shapes]
-    picked: list[Tensor] = []
+    sources = [builder.input(shape) for shape in instance.shapes]
+    results: list[Tensor] = []
     for _ in range(copies):
-        operands = sources if used.nodes[0].op in _WEIGHTED else [_own(builder, x) for x in sources]
+        operands = sources if instance.nodes[0].op in _WEIGHTED else [_distinct_input(builder, x) for x in sources]
         # What is read twice is not folded: neither was it where this operation stands alone
-        if not with_operation or used.nodes[0].op in _LOOSE:
-            picked += [_pick(builder, x) for x in operands]
+        if not with_operation or instance.nodes[0].op in _LOOSE:
+            results += [_subsample(builder, x) for x in operands]
         if with_operation:
-            picked.append(_pick(builder, _applied(builder, used, operands)))
-    return builder.build(_joined(builder, picked))
+            results.append(_subsample(builder, _apply(builder, instance, operands)))
+    return builder.build(_concatenate_by_shape(builder, results))
 
 
-def _own(builder: Builder, x: Tensor) -> Tensor:
+def _distinct_input(builder: Builder, x: Tensor) -> Tensor:
     """The same shape, but no other tensor's value."""
     if 2 <= len(x.shape) <= 4:
         return builder.conv(x, x.channels, 1, groups=x.channels)
     return builder.layer_scale(x, 0.5)
 
 
-def _applied(builder: Builder, used: Used, operands: list[Tensor]) -> Tensor:
-    x = builder.again(used.nodes[0], operands)
-    for node in used.nodes[1:]:
-        x = builder.again(node, [x])
+def _apply(builder: Builder, instance: OperationInstance, operands: list[Tensor]) -> Tensor:
+    x = builder.rebuild(instance.nodes[0], operands)
+    for node in instance.nodes[1:]:
+        x = builder.rebuild(node, [x])
     return x
 
 
-def _pick(builder: Builder, x: Tensor) -> Tensor:
-    if prod(x.shape) <= SMALL:
+def _subsample(builder: Builder, x: Tensor) -> Tensor:
+    if prod(x.shape) <= SMALL_RESULT_ELEMENTS:
         return x
     if len(x.shape) == 3:
-        stride = tuple([min(PICK, extent) for extent in x.shape[1:]])
+        stride = tuple([min(SUBSAMPLE_STRIDE, extent) for extent in x.shape[1:]])
         return builder.pool(x, "max", 1, stride, padding="valid")
     if len(x.shape) > 1 and x.shape[0] > 1:
         return builder.slice(x, 0, 0, 1)
     return x
 
 
-def _joined(builder: Builder, picked: list[Tensor]) -> dict[str, Tensor]:
+def _concatenate_by_shape(builder: Builder, results: list[Tensor]) -> dict[str, Tensor]:
     """One output for all of one shape but for its channels."""
-    alike: dict[Shape, list[Tensor]] = {}
-    for tensor in dict.fromkeys(picked):
-        alike.setdefault((len(tensor.shape), *tensor.shape[1:]), []).append(tensor)
-    return {f"output{i}": builder.concat(tensors) for i, tensors in enumerate(alike.values())}
+    tensors_by_shape: dict[Shape, list[Tensor]] = {}
+    for tensor in dict.fromkeys(results):
+        tensors_by_shape.setdefault((len(tensor.shape), *tensor.shape[1:]), []).append(tensor)
+    return {f"output{i}": builder.concat(tensors) for i, tensors in enumerate(tensors_by_shape.values())}

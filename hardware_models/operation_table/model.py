@@ -4,7 +4,7 @@
 
 A row is the time of an operation measured alone (``operations_alone``); the three numbers are fitted to whole networks
 (``table_fit``). An operation that lies outside the measured ones of its family is extrapolated, and one of a kind
-without any row is priced like the dearest of its like (``learned.guess_for``); ``Cost.guessed_ops`` names both.
+without any row is priced like the dearest of its like (``learned.fallback_rates``); ``Cost.guessed_ops`` names both.
 """
 
 from __future__ import annotations
@@ -14,27 +14,33 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple
 
-from hardware_models.cost import Cost, GraphDetails, NodeCost
-from hardware_models.device_file.number_format import BYTES, DEFAULT, read_number_format
-from hardware_models.device_file.toml_table import HardwareError, Table
-from hardware_models.linear.features import FEATURES
-from hardware_models.linear.model import PARTS, Rates, known_kinds, widened
+from hardware_models.cost import Cost, GraphCostDetails, NodeCost
+from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT, read_number_format
+from hardware_models.device_file.toml_table import HardwareError, TomlTable
+from hardware_models.linear.features import FEATURE_NAMES
+from hardware_models.linear.model import FIXED_POINT_SCALE, Rates, check_operation_kinds, widen_interval
 from hardware_models.operation_table.fusion import (
     FusedOperation,
-    Group,
-    fragment_groups,
-    graph_groups,
+    FusionGroup,
+    fuse_fragment,
+    fuse_graph,
+    may_fuse_with_producer,
     parse_operation,
-    reaches_out,
 )
-from hardware_models.operation_table.interpolation import LEAST_MS, TRENDS, Choice, Kind, by_kind
+from hardware_models.operation_table.interpolation import (
+    MIN_LATENCY_MS,
+    TRENDS,
+    InterpolationSettings,
+    KindInterpolator,
+    rows_by_kind,
+)
 from search_spaces.graph.fragment import Fragment
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.memo import remember
+from search_spaces.graph.memo import memo_put
 
 
 @dataclass(frozen=True)
-class Whole:
+class NetworkOverheads:
     """How rows add up to a network. ``factor`` and ``coverage`` are those of ``learned.Rates``.
 
     ``guessed`` are kinds that were guessed in one of the measured networks too: the interval holds that already.
@@ -49,60 +55,62 @@ class Whole:
     guessed: tuple[str, ...] = ()
 
 
-class Rows:
+class OperationTable:
     """Measured rows of all kinds, and what they say of any operation. Remembers what it was asked."""
 
-    def __init__(self, rows: Mapping[FusedOperation, float], choices: Mapping[str, Choice] | None = None) -> None:
+    def __init__(
+        self, rows: Mapping[FusedOperation, float], choices: Mapping[str, InterpolationSettings] | None = None
+    ) -> None:
         self.measured = dict(rows)
         self.choices = dict(choices or {})
         self.kinds = {
-            kind: Kind(operations, measured, self.choices.get(kind, Choice()))
-            for kind, (operations, measured) in by_kind(rows).items()
+            kind: KindInterpolator(operations, measured, self.choices.get(kind, InterpolationSettings()))
+            for kind, (operations, measured) in rows_by_kind(rows).items()
         }
         # For what has no row
         self.rates = Rates(0.0, {kind: tuple(rows.rates.tolist()) for kind, rows in self.kinds.items()})
-        self._known: dict[str, tuple[float, bool]] = {}
+        self._predictions: dict[str, tuple[float, bool]] = {}
 
-    def ask(self, operation: FusedOperation) -> tuple[float, bool]:
+    def predict(self, operation: FusedOperation) -> tuple[float, bool]:
         """Its row in ms, and whether that is more than an interpolation: a guess."""
-        known = self._known.get(operation.text)
+        known = self._predictions.get(operation.text)
         if known is None:
             kind = self.kinds.get(operation.kind)
             if kind is None:
                 rates = self.rates.of(operation.kind)
                 price = sum([rate * count for rate, count in zip(rates, operation.counts, strict=True)])
-                known = max(LEAST_MS, price), True
+                known = max(MIN_LATENCY_MS, price), True
             else:
                 known = kind.price(operation), not kind.covers(operation)
-            remember(self._known, operation.text, known)
+            memo_put(self._predictions, operation.text, known)
         return known
 
 
-def table_model(table: Table, name: str) -> TableModel:
+def operation_table_model(table: TomlTable, name: str) -> OperationTableModel:
     """The model of a device file of kind ``table``. Raises ``HardwareError``."""
     table.text("kind")
-    version, number_format = table.whole("version"), read_number_format(table)
+    version, number_format = table.integer("version"), read_number_format(table)
     if "measured" in table.names() and table.text("measured") != "normal form":
-        raise table.wrong("measured", "'normal form'")
+        raise table.invalid_value("measured", "'normal form'")
     latency = table.table("latency")
-    whole, rows = _read_whole(latency), _read_rows(latency)
+    overheads, rows = _read_overheads(latency), _read_operation_table(latency)
     latency.finish()
     cannot = table.optional_table("unsupported")
     unsupported = {} if cannot is None else {kind: cannot.text(kind) for kind in cannot.names()}
-    known_kinds(table, unsupported)
-    table.about()
+    check_operation_kinds(table, unsupported)
+    table.skip_descriptive_keys()
     table.finish()
-    return TableModel(name, version, rows, whole, number_format=number_format, unsupported=unsupported)
+    return OperationTableModel(name, version, rows, overheads, number_format=number_format, unsupported=unsupported)
 
 
-def _read_whole(latency: Table) -> Whole:
+def _read_overheads(latency: TomlTable) -> NetworkOverheads:
     error = latency.optional_table("error")
     guessed = latency.texts("guessed") if "guessed" in latency.names() else ()
-    known_kinds(latency, guessed)
+    check_operation_kinds(latency, guessed)
     if error is not None:
         for key in error.names():  # for the reader of the file
             error.number(key, minimum=-1)
-    return Whole(
+    return NetworkOverheads(
         latency.number("launch_ms", minimum=0, default=0.0),
         latency.number("per_operation_ms", minimum=0, default=0.0),
         latency.number("scale", default=1.0),
@@ -113,10 +121,10 @@ def _read_whole(latency: Table) -> Whole:
     )
 
 
-def _read_rows(latency: Table) -> Rows:
+def _read_operation_table(latency: TomlTable) -> OperationTable:
     operations = latency.table("operations")
     if not operations.names():
-        raise latency.wrong("operations", "a table of one measured operation at least")
+        raise latency.invalid_value("operations", "a table of one measured operation at least")
     rows = {}
     for text in operations.names():
         try:
@@ -128,14 +136,14 @@ def _read_rows(latency: Table) -> Rows:
     stated = latency.optional_table("interpolation")
     choices = {}
     if stated is not None:
-        known_kinds(latency, stated.names())
+        check_operation_kinds(latency, stated.names())
         for kind in stated.names():
-            choices[kind] = _read_choice(stated.table(kind))
-    return Rows(rows, choices)
+            choices[kind] = _read_interpolation(stated.table(kind))
+    return OperationTable(rows, choices)
 
 
-def _read_choice(table: Table) -> Choice:
-    choice = Choice(table.one_of("trend", TRENDS), table.number("reach"), table.number("scatter"))
+def _read_interpolation(table: TomlTable) -> InterpolationSettings:
+    choice = InterpolationSettings(table.one_of("trend", TRENDS), table.number("reach"), table.number("scatter"))
     for key in ("rows", "error_percent"):  # for the reader of the file
         if key in table.names():
             table.number(key, minimum=0)
@@ -143,7 +151,7 @@ def _read_choice(table: Table) -> Choice:
     return choice
 
 
-class _Price(NamedTuple):
+class _FragmentCost(NamedTuple):
     """What a run of operations costs, in whole billionths, and its kinds that need a word."""
 
     parts: int
@@ -151,31 +159,31 @@ class _Price(NamedTuple):
     unsupported: tuple[str, ...]
 
 
-class TableModel:
+class OperationTableModel:
     """Prices graphs by measured operations. Remembers what each operation and each fragment costs.
 
     ``unsupported``: kinds of operations that the device cannot run, each with the reason.
     """
 
-    reading = "normal form"
+    executed_graph = "normal form"
 
     def __init__(
         self,
         name: str,
         version: int,
-        rows: Rows,
-        whole: Whole = Whole(),
+        rows: OperationTable,
+        overheads: NetworkOverheads = NetworkOverheads(),
         *,
-        number_format: str = DEFAULT,
+        number_format: str = DEFAULT_NUMBER_FORMAT,
         unsupported: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.rows = rows
-        self.whole = whole
+        self.overheads = overheads
         self.number_format = number_format
         self.unsupported = dict(unsupported or {})
-        self._prices: dict[Fragment, _Price | None] = {}
+        self._fragment_costs: dict[Fragment, _FragmentCost | None] = {}
 
     def __repr__(self) -> str:
         return f"<TableModel {self.name}@{self.version}, {len(self.rows.measured)} operations>"
@@ -185,74 +193,78 @@ class TableModel:
 
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference, at the batch that was measured."""
-        price, each, whole = self._summed(graph), BYTES[self.number_format], self.whole
-        latency_ms = (round(whole.launch_ms * PARTS) + price.parts) / PARTS
-        guessed, factor = set(price.guessed), whole.factor
+        price, each, overheads = self._graph_cost(graph), BYTES_PER_ELEMENT[self.number_format], self.overheads
+        latency_ms = (round(overheads.launch_ms * FIXED_POINT_SCALE) + price.parts) / FIXED_POINT_SCALE
+        guessed, factor = set(price.guessed), overheads.factor
         if factor is not None:
-            factor = widened(factor, graph.macs / 1e9 / whole.largest_gmacs, len(guessed.difference(whole.guessed)))
+            factor = widen_interval(
+                factor, graph.macs / 1e9 / overheads.largest_gmacs, len(guessed.difference(overheads.guessed))
+            )
         return Cost(
             latency_ms,
             f"predicted:{self.name}@{self.version}",
             None if factor is None else latency_ms / factor,
             None if factor is None else latency_ms * factor,
-            whole.coverage,
+            overheads.coverage,
             None,
             graph.params * each / 1024,
             tuple(sorted(guessed)),
             (),
-            GraphDetails(self, graph, each),
+            GraphCostDetails(self, graph, each),
             tuple(sorted(set(price.unsupported))),
         )
 
-    def _summed(self, graph: Graph) -> _Price:
+    def _graph_cost(self, graph: Graph) -> _FragmentCost:
         """All operations: by fragments, or node by node where one of them folds into what comes before it."""
         parts = 0
         guessed: tuple[str, ...] = ()
         unsupported: tuple[str, ...] = ()
         for piece in graph.pieces:
             fragment = piece.fragment
-            price = self._prices[fragment] if fragment in self._prices else self._price(fragment)
+            price = (
+                self._fragment_costs[fragment] if fragment in self._fragment_costs else self._fragment_cost(fragment)
+            )
             if price is None:
-                return self._sum(graph_groups(graph))
+                return self._groups_cost(fuse_graph(graph))
             parts += price.parts
             if price.guessed:
                 guessed += price.guessed
             if price.unsupported:
                 unsupported += price.unsupported
-        return _Price(parts, guessed, unsupported)
+        return _FragmentCost(parts, guessed, unsupported)
 
-    def _price(self, fragment: Fragment) -> _Price | None:
-        price = None if reaches_out(fragment) else self._sum(fragment_groups(fragment))
-        remember(self._prices, fragment, price)
+    def _fragment_cost(self, fragment: Fragment) -> _FragmentCost | None:
+        price = None if may_fuse_with_producer(fragment) else self._groups_cost(fuse_fragment(fragment))
+        memo_put(self._fragment_costs, fragment, price)
         return price
 
-    def _sum(self, groups: list[Group]) -> _Price:
-        asked = [(group.operation, *self.price(group.operation)) for group in groups]
-        guessed = {operation.kind for operation, _, guess in asked if guess}
-        cannot = {operation.kind for operation, _, _ in asked} & self.unsupported.keys()
-        return _Price(sum(parts for _, parts, _ in asked), tuple(sorted(guessed)), tuple(sorted(cannot)))
+    def _groups_cost(self, groups: list[FusionGroup]) -> _FragmentCost:
+        group_costs = [(group.operation, *self.price(group.operation)) for group in groups]
+        guessed = {operation.kind for operation, _, guess in group_costs if guess}
+        cannot = {operation.kind for operation, _, _ in group_costs} & self.unsupported.keys()
+        return _FragmentCost(sum(parts for _, parts, _ in group_costs), tuple(sorted(guessed)), tuple(sorted(cannot)))
 
     def price(self, operation: FusedOperation) -> tuple[int, bool]:
         """What an operation adds to a network, in whole billionths of a ms, and whether that is a guess."""
-        ms, guess = self.rows.ask(operation)
-        return round((self.whole.per_operation_ms + self.whole.scale * ms) * PARTS), guess
+        ms, guess = self.rows.predict(operation)
+        return round((self.overheads.per_operation_ms + self.overheads.scale * ms) * FIXED_POINT_SCALE), guess
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
         """A row a node, what is folded at nothing, then what every inference costs."""
-        at = {group.nodes[0]: group.operation for group in graph_groups(graph)}
-        found = []
+        group_at = {group.nodes[0]: group.operation for group in fuse_graph(graph)}
+        node_costs = []
         for index, (node, figures) in enumerate(zip(graph.nodes, graph.figures(), strict=True)):
-            operation = at.get(index)
+            operation = group_at.get(index)
             parts = 0 if operation is None else self.price(operation)[0]
             bound = "fused" if operation is None else self._bound(operation)
-            found.append(NodeCost(index, node.op, node.shape, figures.macs, parts / PARTS, bound))
-        if self.whole.launch_ms:
-            launch = round(self.whole.launch_ms * PARTS) / PARTS
-            found.append(NodeCost(None, "invoke", (), 0, launch, "overhead"))
-        return found
+            node_costs.append(NodeCost(index, node.op, node.shape, figures.macs, parts / FIXED_POINT_SCALE, bound))
+        if self.overheads.launch_ms:
+            launch = round(self.overheads.launch_ms * FIXED_POINT_SCALE) / FIXED_POINT_SCALE
+            node_costs.append(NodeCost(None, "invoke", (), 0, launch, "overhead"))
+        return node_costs
 
     def _bound(self, operation: FusedOperation) -> str:
         """Which of the counts the larger part of its kind's rates is for."""
         shares = [r * c for r, c in zip(self.rows.rates.of(operation.kind), operation.counts, strict=True)]
-        names = dict(zip(FEATURES, ("overhead", "compute", "memory", "memory"), strict=True))
-        return names[FEATURES[shares.index(max(shares))]]
+        names = dict(zip(FEATURE_NAMES, ("overhead", "compute", "memory", "memory"), strict=True))
+        return names[FEATURE_NAMES[shares.index(max(shares))]]

@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from nas.bench.campaign import Failure, checkpoints, jobs_of, run_campaign
-from nas.bench.contenders import contender, missing
-from nas.bench.in_flight_cost import losses_of_efficiency
-from nas.bench.markdown_page import markdown
-from nas.bench.standings import load_runs, overall, standings, tidy
+from nas.bench.campaign import FailedRun, checkpoints, make_jobs, run_campaign
+from nas.bench.contenders import contender, missing_package
+from nas.bench.in_flight_cost import in_flight_costs
+from nas.bench.markdown_page import render_markdown
+from nas.bench.standings import checkpoint_figures, load_runs, overall_ranking, standings
 from nas.bench.tables.table import BenchError, BenchTable
 
-AT = (50, 100, 200, 500)
+REPORTED_EVALUATIONS = (50, 100, 200, 500)
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class BenchResult:
     """What a bench found: figures as frames, the page, what was written, runs that ended in an error."""
 
     standings: pd.DataFrame
-    overall: pd.DataFrame
-    apart: pd.DataFrame
+    overall_ranking: pd.DataFrame
+    in_flight_cost: pd.DataFrame
     page: str
     files: tuple[Path, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedRun, ...]
 
     def to_document(self) -> dict[str, Any]:
         """The same as JSON-able data; what is not known is ``None``."""
-        frames = {"overall": self.overall, "standings": self.standings, "in_flight": self.apart}
+        frames = {"overall": self.overall_ranking, "standings": self.standings, "in_flight": self.in_flight_cost}
         records: dict[str, Any] = {
             name: frame.astype(object).where(frame.notna(), None).to_dict("records") for name, frame in frames.items()
         }
@@ -54,7 +54,7 @@ def bench_searchers(
     asks_each: int = 5,
     report_only: bool = False,
     source: str = "",
-    say: Callable[[str], None] = lambda text: None,
+    print_line: Callable[[str], None] = lambda text: None,
 ) -> BenchResult:
     """Run the searchers on the tables and write everything into ``out``; runs that are there already stay.
 
@@ -63,43 +63,49 @@ def bench_searchers(
     is run, what is there is reported. ``source``: the command's options that name the tables, for the page. Searchers
     whose packages are missing are skipped with a word. Raises ``UnknownName``, ``BenchError``.
     """
-    there = _available(searchers, say)
-    beside = [name for name in there if not contender(name).rival]
-    jobs = jobs_of(list(tables), there, seeds, evaluations, in_flight, beside)
+    available = _available(searchers, print_line)
+    own_searchers = [name for name in available if not contender(name).is_external]
+    jobs = make_jobs(list(tables), available, seeds, evaluations, in_flight, own_searchers)
     path = out / "runs.csv"
-    failures: list[Failure] = []
+    failures: list[FailedRun] = []
     if not report_only:
-        failures = run_campaign(tables, jobs, path, workers=workers, asks_each=asks_each, progress=_Progress(say))
+        failures = run_campaign(
+            tables, jobs, path, workers=workers, asks_each=asks_each, progress=_ProgressPrinter(print_line)
+        )
     for failure in failures[:3]:
-        say(f"{failure.job.searcher} failed on {failure.job.table} with seed {failure.job.seed}: {failure.text}")
+        print_line(f"{failure.job.searcher} failed on {failure.job.table} with seed {failure.job.seed}: {failure.text}")
     runs = load_runs(path, tables, jobs)
-    marks = [mark for mark in AT if mark in checkpoints(evaluations)]
-    found = standings(runs, tables, against, marks)
-    ranks, apart = overall(found), losses_of_efficiency(runs, tables)
+    checkpoint_counts = [checkpoint for checkpoint in REPORTED_EVALUATIONS if checkpoint in checkpoints(evaluations)]
+    table_standings = standings(runs, tables, against, checkpoint_counts)
+    ranks, in_flight_cost = overall_ranking(table_standings), in_flight_costs(runs, tables)
     source = source or f"--tables {','.join(tables)}"
-    command = f"nas bench searchers {source} --searchers {','.join(there)} --seeds {seeds}"
+    command = f"nas bench searchers {source} --searchers {','.join(available)} --seeds {seeds}"
     command += f" --evaluations {evaluations} --asks-each {asks_each} --in-flight {in_flight}"
-    page = markdown(command, tables, found, ranks, apart, against, evaluations)
-    files = [path, *_written(out, tidy(runs), found, apart, page), *_drawn(runs, tables, out)]
-    return BenchResult(found, ranks, apart, page, tuple(files), tuple(failures))
+    page = render_markdown(command, tables, table_standings, ranks, in_flight_cost, against, evaluations)
+    files = [
+        path,
+        *_write_files(out, checkpoint_figures(runs), table_standings, in_flight_cost, page),
+        *_draw_plots(runs, tables, out),
+    ]
+    return BenchResult(table_standings, ranks, in_flight_cost, page, tuple(files), tuple(failures))
 
 
-def _available(searchers: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    reasons = {name: missing(name) for name in searchers}
+def _available(searchers: Sequence[str], print_line: Callable[[str], None]) -> list[str]:
+    reasons = {name: missing_package(name) for name in searchers}
     for name, reason in reasons.items():
         if reason:
-            say(f"{name} is skipped: {reason}")
-    there = [name for name, reason in reasons.items() if not reason]
-    if not there:
+            print_line(f"{name} is skipped: {reason}")
+    available = [name for name, reason in reasons.items() if not reason]
+    if not available:
         raise BenchError("none of the searchers is available here")
-    return there
+    return available
 
 
-class _Progress:
+class _ProgressPrinter:
     """Says how far a campaign is, every quarter of a minute."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, print_line: Callable[[str], None]) -> None:
+        self._say = print_line
         self._last = time.monotonic()
 
     def __call__(self, done: int, of: int) -> None:
@@ -108,9 +114,11 @@ class _Progress:
             self._say(f"{done} of {of} runs")
 
 
-def _written(out: Path, figures: pd.DataFrame, found: pd.DataFrame, apart: pd.DataFrame, page: str) -> list[Path]:
+def _write_files(
+    out: Path, figures: pd.DataFrame, table_standings: pd.DataFrame, in_flight_cost: pd.DataFrame, page: str
+) -> list[Path]:
     paths = []
-    for name, frame in (("figures", figures), ("standings", found), ("in_flight", apart)):
+    for name, frame in (("figures", figures), ("standings", table_standings), ("in_flight", in_flight_cost)):
         if len(frame):
             paths.append(out / f"{name}.csv")
             frame.to_csv(paths[-1], index=False, float_format="%.6g")
@@ -119,7 +127,7 @@ def _written(out: Path, figures: pd.DataFrame, found: pd.DataFrame, apart: pd.Da
     return paths
 
 
-def _drawn(runs: pd.DataFrame, tables: Mapping[str, BenchTable], out: Path) -> list[Path]:
-    from nas.bench.plots import draw
+def _draw_plots(runs: pd.DataFrame, tables: Mapping[str, BenchTable], out: Path) -> list[Path]:
+    from nas.bench.plots import draw_plots
 
-    return draw(runs, tables, out)
+    return draw_plots(runs, tables, out)

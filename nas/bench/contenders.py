@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas.bench.tables.table import BenchTable
-from nas.searchers.catalog import FAMILIES, SEARCHERS, SearcherRow, make_searcher
+from nas.searchers.catalog import SEARCHER_FAMILIES, SEARCHERS, SearcherRow, make_searcher
 from nas.searchers.protocol import Searcher
-from search_spaces.registry import import_object, table_with_plugins, unknown
+from search_spaces.registry import import_object, table_with_plugins, unknown_name
 
 
 @dataclass(frozen=True)
 class Contender:
     """A searcher (a name, or a factory ``package.module:name``), its options, and what they are in words.
 
-    ``needs``: a package besides this one's own; its absence keeps it out of a bench. ``rival``: made elsewhere.
+    ``required_package``: a package besides this one's own; its absence keeps it out of a bench. ``is_external``: made elsewhere.
     """
 
     searcher: str
     options: Mapping[str, Any] = field(default_factory=dict)
     about: str = ""
-    needs: str = ""
-    rival: bool = False
+    required_package: str = ""
+    is_external: bool = False
 
 
 CONTENDERS: dict[str, Contender] = {
@@ -67,16 +67,16 @@ CONTENDERS: dict[str, Contender] = {
 }
 """By the name that a bench calls them by; searchers by their own names besides."""
 
-PREFERRED = ("auto", "gp", "predictor", "evolution", "local", "nsga2", "sobol", "random")
-SLOW = ("optuna-gp",)
+PREFERRED_SEARCHERS = ("auto", "gp", "predictor", "evolution", "local", "nsga2", "sobol", "random")
+SLOW_CONTENDERS = ("optuna-gp",)
 """Not in a bench unless they are named: a run takes minutes."""
 
 
 def default_names() -> list[str]:
     """Every searcher there is, the preferred ones first, then rivals."""
     own = table_with_plugins("nas.searchers", SEARCHERS, SearcherRow)
-    names = [name for name in PREFERRED if name in own]
-    return [*names, *(n for n in own if n not in names), *(n for n in CONTENDERS if n not in SLOW)]
+    names = [name for name in PREFERRED_SEARCHERS if name in own]
+    return [*names, *(n for n in own if n not in names), *(n for n in CONTENDERS if n not in SLOW_CONTENDERS)]
 
 
 def contender(name: str) -> Contender:
@@ -87,30 +87,32 @@ def contender(name: str) -> Contender:
     family = name.partition(":")[0]
     if name in own:
         return Contender(name, about=own[name].summary)
-    if family != name and family in FAMILIES:
+    if family != name and family in SEARCHER_FAMILIES:
         foreign = family == "optuna"
-        return Contender(name, about=f"{name}, as it comes", needs="optuna" if foreign else "", rival=foreign)
-    raise unknown("searcher", name, [*own, *CONTENDERS])
+        return Contender(
+            name, about=f"{name}, as it comes", required_package="optuna" if foreign else "", is_external=foreign
+        )
+    raise unknown_name("searcher", name, [*own, *CONTENDERS])
 
 
-def missing(name: str) -> str:
+def missing_package(name: str) -> str:
     """Why a contender cannot take part here; empty where it can. Raises ``UnknownName``."""
-    needs = contender(name).needs
-    if needs and importlib.util.find_spec(needs) is None:
-        return f"{needs} is not installed"
+    required_package = contender(name).required_package
+    if required_package and importlib.util.find_spec(required_package) is None:
+        return f"{required_package} is not installed"
     return ""
 
 
 def make_contender(name: str, table: BenchTable, seed: int) -> Searcher:
     """A fresh searcher for a table. Raises ``UnknownName``, and ``ImportError`` where a package is missing."""
-    chosen = contender(name)
+    entry = contender(name)
     rng = random.Random(seed)
-    if "." in chosen.searcher:
-        made: Searcher = import_object(chosen.searcher)(
-            table.space, rng, objectives=len(table.objectives), **chosen.options
+    if "." in entry.searcher:
+        made: Searcher = import_object(entry.searcher)(
+            table.space, rng, objectives=len(table.objectives), **entry.options
         )
         return made
     space: Any = table.space
     return make_searcher(
-        chosen.searcher, space, rng, look=table.look, objectives=len(table.objectives), **chosen.options
+        entry.searcher, space, rng, featurize=table.featurize, objectives=len(table.objectives), **entry.options
     )

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from nas.bench.campaign import checkpoints
-from nas.bench.standings import effort, paired
+from nas.bench.standings import evaluations_to_target, paired_difference
 from nas.bench.tables.table import BenchTable, Floats
 
 
-def losses_of_efficiency(runs: pd.DataFrame, tables: Mapping[str, BenchTable]) -> pd.DataFrame:
+def in_flight_costs(runs: pd.DataFrame, tables: Mapping[str, BenchTable]) -> pd.DataFrame:
     """A row for each table and searcher that ran both ways; empty where no run had several in flight.
 
     What one after the other has reached after half of the budget, as the median of its runs, is the target.
@@ -25,41 +25,50 @@ def losses_of_efficiency(runs: pd.DataFrame, tables: Mapping[str, BenchTable]) -
     """
     rows = []
     for (name, who), part in runs.groupby(["table", "searcher"]):
-        smaller = len(tables[str(name)].objectives) == 1
-        alone = part[part["in_flight"] == 1]
-        for in_flight, beside in part[part["in_flight"] > 1].groupby("in_flight"):
-            if not alone.empty:
-                compared = _compared(alone, beside, smaller)
-                rows.append({"table": name, "searcher": who, "in_flight": in_flight, "runs": len(beside)} | compared)
+        minimise = len(tables[str(name)].objectives) == 1
+        sequential = part[part["in_flight"] == 1]
+        for in_flight, parallel in part[part["in_flight"] > 1].groupby("in_flight"):
+            if not sequential.empty:
+                compared = _compare(sequential, parallel, minimise)
+                rows.append({"table": name, "searcher": who, "in_flight": in_flight, "runs": len(parallel)} | compared)
     return pd.DataFrame(rows)
 
 
-def _compared(alone: pd.DataFrame, beside: pd.DataFrame, smaller: bool) -> dict[str, float]:
-    marks = np.array(checkpoints(int(alone["budget"].iloc[0])))
-    half = int(np.searchsorted(marks, marks[-1] / 2))
-    before, after = _median(alone, "value"), _median(beside, "value")
-    first, second = (_first(curve, before[half], smaller) for curve in (before, after))
+def _compare(sequential: pd.DataFrame, parallel: pd.DataFrame, minimise: bool) -> dict[str, float]:
+    checkpoint_counts = np.array(checkpoints(int(sequential["budget"].iloc[0])))
+    half = int(np.searchsorted(checkpoint_counts, checkpoint_counts[-1] / 2))
+    before, after = _median_curve(sequential, "value"), _median_curve(parallel, "value")
+    first, second = (_first_reaching(curve, before[half], minimise) for curve in (before, after))
     assert first is not None
-    found = {"evaluations_1": float(marks[first]), "value_1": float(before[half]), "value_n": float(after[half])}
-    spent = [
-        pd.Series(np.minimum(effort(part, smaller), marks[-1]), part["seed"].to_numpy()) for part in (alone, beside)
+    figures = {
+        "evaluations_1": float(checkpoint_counts[first]),
+        "value_1": float(before[half]),
+        "value_n": float(after[half]),
+    }
+    efforts = [
+        pd.Series(np.minimum(evaluations_to_target(part, minimise), checkpoint_counts[-1]), part["seed"].to_numpy())
+        for part in (sequential, parallel)
     ]
-    found |= {"mean_1": float(spent[0].mean()), "mean_n": float(spent[1].mean()), **paired(spent[1], spent[0])}
+    figures |= {
+        "mean_1": float(efforts[0].mean()),
+        "mean_n": float(efforts[1].mean()),
+        **paired_difference(efforts[1], efforts[0]),
+    }
     if second is None:
-        return found | dict.fromkeys(("evaluations_n", "loss_percent", "speed_up"), float("nan"))
-    return found | {
-        "evaluations_n": float(marks[second]),
-        "loss_percent": float(100 * (marks[second] / marks[first] - 1)),
-        "speed_up": float(_median(alone, "seconds")[first] / _median(beside, "seconds")[second]),
+        return figures | dict.fromkeys(("evaluations_n", "loss_percent", "speed_up"), float("nan"))
+    return figures | {
+        "evaluations_n": float(checkpoint_counts[second]),
+        "loss_percent": float(100 * (checkpoint_counts[second] / checkpoint_counts[first] - 1)),
+        "speed_up": float(_median_curve(sequential, "seconds")[first] / _median_curve(parallel, "seconds")[second]),
     }
 
 
-def _median(part: pd.DataFrame, column: str) -> Floats:
+def _median_curve(part: pd.DataFrame, column: str) -> Floats:
     middle: Floats = np.median(np.stack(part[column].tolist()), axis=0)
     return middle
 
 
-def _first(curve: Floats, target: float, smaller: bool) -> int | None:
+def _first_reaching(curve: Floats, target: float, minimise: bool) -> int | None:
     """The first place that is as good as the target."""
-    there = curve <= target if smaller else curve >= target
-    return int(there.argmax()) if there.any() else None
+    reached = curve <= target if minimise else curve >= target
+    return int(reached.argmax()) if reached.any() else None

@@ -8,19 +8,19 @@ from math import isfinite
 import pandas as pd
 
 from nas.bench.contenders import contender
-from nas.bench.standings import NEAR
+from nas.bench.standings import TARGET_VOLUME_SHARE
 from nas.bench.tables.table import BenchTable
 
-ENOUGH = 10
+MIN_RUNS_FOR_BOLD = 10
 """Runs without which an interval by bootstrap says little."""
 
 
-def markdown(
+def render_markdown(
     command: str,
     tables: Mapping[str, BenchTable],
     found: pd.DataFrame,
     ranks: pd.DataFrame,
-    apart: pd.DataFrame,
+    in_flight_cost: pd.DataFrame,
     against: str,
     budget: int,
 ) -> str:
@@ -34,13 +34,13 @@ def markdown(
         " everybody. A run ends at the best network, at its budget, or when its searcher repeats itself only."
         f" Budget: {budget} evaluations. Figures after N evaluations are medians over seeds. Differences are"
         f" of means to `{against}`, paired by seed, with a 95 % bootstrap interval, bold where it does not hold 0 and"
-        f" there are {ENOUGH} runs or more (no correction for how many comparisons there are). Ask: a searcher's own"
+        f" there are {MIN_RUNS_FOR_BOLD} runs or more (no correction for how many comparisons there are). Ask: a searcher's own"
         " time for an ask and a tell, median over runs, on"
         " a machine that ran others beside it.",
         "",
         "## Over all tables",
         "",
-        *_table(
+        *_markdown_table(
             ["searcher", "mean rank", "best on", "of tables", "ask, ms"],
             [[r.searcher, f"{r.mean_rank:.1f}", r.best, r.tables, f"{r.overhead_ms:.3g}"] for r in _rows(ranks)],
         ),
@@ -48,10 +48,10 @@ def markdown(
     ]
     for name, table in tables.items():
         lines += _section(name, table, found[found["table"] == name], against, budget)
-    if len(apart):
-        lines += _apart(apart)
+    if len(in_flight_cost):
+        lines += _in_flight_section(in_flight_cost)
     lines += ["## Who they are", ""]
-    lines += [f"- `{who}`: {contender(who).about}." for who in ranks["searcher"]]
+    lines += [f"- `{searcher}`: {contender(searcher).about}." for searcher in ranks["searcher"]]
     return "\n".join(lines) + "\n"
 
 
@@ -59,7 +59,7 @@ def _rows(frame: pd.DataFrame) -> list[pd.Series]:
     return [row for _, row in frame.iterrows()]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     return [f"| {' | '.join(map(str, line))} |" for line in (header, ["---"] * len(header), *rows)]
 
 
@@ -78,24 +78,24 @@ def _section(name: str, table: BenchTable, found: pd.DataFrame, against: str, bu
             spent.append(f"{row.median_asks:.0f}" if isfinite(row.median_asks) else "")
         rows.append([row.searcher, row.runs, *spent, *values, _difference(row, single), f"{row.overhead_ms:.3g}"])
     header += [f"to {against}", "ask, ms"]
-    return [f"## {name}: {table.title}", "", _goal(table), "", *_table(header, rows), ""]
+    return [f"## {name}: {table.title}", "", _optimum_text(table), "", *_markdown_table(header, rows), ""]
 
 
-def _goal(table: BenchTable) -> str:
-    goal, count = table.goal, table.networks
+def _optimum_text(table: BenchTable) -> str:
+    optimum, count = table.optimum, table.networks
     networks = f"{count:,} networks" if count is not None else "networks without number"
     if len(table.objectives) == 1:
         return (
-            f"{networks}; least {table.objectives[0]} {goal.judged_least:.6g}. Found, median, mean: runs that evaluated"
+            f"{networks}; least {table.objectives[0]} {optimum.least_test_loss:.6g}. Found, median, mean: runs that evaluated"
             " the network that is best by what the search sees, and evaluations until then, at most the budget;"
             " asks count repeats."
         )
-    front = "true front" if goal.exact else "front, the best known (a long evolution and all runs),"
+    front = "true front" if optimum.exact else "front, the best known (a long evolution and all runs),"
     errors = getattr(table, "errors", None) or {}
     held_out = "".join(f" {name} {value:.4g};" for name, value in errors.items() if name.endswith(("r2", "spearman")))
     return (
-        f"{networks}; {front} of {len(goal.front)} networks; reference {', '.join(f'{x:.5g}' for x in goal.reference)}"
-        f" ({', '.join(table.objectives)}). Found, median, mean: runs that have {NEAR:.0%} of the front's hypervolume,"
+        f"{networks}; {front} of {len(optimum.front)} networks; reference {', '.join(f'{x:.5g}' for x in optimum.reference)}"
+        f" ({', '.join(table.objectives)}). Found, median, mean: runs that have {TARGET_VOLUME_SHARE:.0%} of the front's hypervolume,"
         " and evaluations until then, in steps of 10. Ranked by the missing share, averaged over the run."
         + (f" Of the regressions on the validation split:{held_out.rstrip(';')}." if held_out else "")
     )
@@ -106,34 +106,42 @@ def _difference(row: pd.Series, single: bool) -> str:
         return ""
     digits = ".0f" if single else ".4f"
     text = f"{row.difference:+{digits}} ({row.low:+{digits}} to {row.high:+{digits}})"
-    apart = row.low > 0 or row.high < 0
-    return f"**{text}**" if apart and row.runs >= ENOUGH else text
+    in_flight_cost = row.low > 0 or row.high < 0
+    return f"**{text}**" if in_flight_cost and row.runs >= MIN_RUNS_FOR_BOLD else text
 
 
-def _apart(apart: pd.DataFrame) -> list[str]:
+def _in_flight_section(in_flight_cost: pd.DataFrame) -> list[str]:
     header = ["table", "searcher", "runs", "in flight", "mean, one by one", "mean, in flight", "more"]
     header += ["median, one by one", "median, in flight", "more", "times sooner"]
     rows = []
-    for row in _rows(apart):
+    for row in _rows(in_flight_cost):
         more = f"{row.difference / row.mean_1:+.0%} ({row.low / row.mean_1:+.0%} to {row.high / row.mean_1:+.0%})"
         means = [f"{row.mean_1:.1f}", f"{row.mean_n:.1f}", more]
         rows.append(
-            [row.table, row.searcher, row.runs, row.in_flight, *means, f"{row.evaluations_1:.0f}", *_behind(row)]
+            [
+                row.table,
+                row.searcher,
+                row.runs,
+                row.in_flight,
+                *means,
+                f"{row.evaluations_1:.0f}",
+                *_speed_up_cells(row),
+            ]
         )
     return [
         "## Several in flight",
         "",
-        f"Means of evaluations until the best network or {NEAR:.0%} of the front's hypervolume, at most the budget, and"
+        f"Means of evaluations until the best network or {TARGET_VOLUME_SHARE:.0%} of the front's hypervolume, at most the budget, and"
         " how much more that is, paired by seed, with a 95 % bootstrap interval. Medians: evaluations, in steps of 10,"
         " until the median run is as good as it is one by one after half of the budget, and how many times sooner that"
         " is in simulated seconds.",
         "",
-        *_table(header, rows),
+        *_markdown_table(header, rows),
         "",
     ]
 
 
-def _behind(row: pd.Series) -> list[str]:
+def _speed_up_cells(row: pd.Series) -> list[str]:
     if pd.isna(row.evaluations_n):
         return ["never", "", ""]
     sooner = "" if pd.isna(row.speed_up) else f"{row.speed_up:.1f}"

@@ -12,10 +12,10 @@ import numpy as np
 
 from nas.searchers.choice_space import ChoiceSpace
 from nas.searchers.protocol import Outcome
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import Genotype
 
-FAILED = 1e9
+FAILED_LOSS = 1e9
 """What stands for a loss that is not finite: pymoo sorts by differences of losses."""
 
 
@@ -23,7 +23,7 @@ class PymooSearcher:
     """Asks and tells a generation at a time.
 
     ``algorithm``: ``integers`` or ``mixed``. Asked for more while a generation is out, or when the algorithm finds
-    nobody new, it gives random genotypes, which are not told to the algorithm; so are outcomes of others, ``known``
+    nobody new, it gives random genotypes, which are not told to the algorithm; so are outcomes of others, ``history``
     ones among them.
     """
 
@@ -31,7 +31,7 @@ class PymooSearcher:
         self,
         space: ChoiceSpace,
         rng: random.Random,
-        known: Sequence[Outcome] = (),
+        history: Sequence[Outcome] = (),
         *,
         algorithm: str = "integers",
         population: int = 20,
@@ -42,53 +42,54 @@ class PymooSearcher:
         self._decisions = space.decisions()
         makers = {"integers": _integers, "mixed": _mixed}
         if algorithm not in makers:
-            raise unknown("algorithm of pymoo", algorithm, list(makers))
+            raise unknown_name("algorithm of pymoo", algorithm, list(makers))
         self._algorithm, self._problem = makers[algorithm](
             [len(options) for options in self._decisions.values()], population, objectives, rng.getrandbits(31)
         )
         self._queue: deque[int] = deque()
         self._pending: dict[Genotype, deque[int]] = {}
-        self._born: Any = ()
+        self._generation: Any = ()
         self._losses: list[tuple[float, ...] | None] = []
 
     def ask(self) -> Genotype:
         if not self._queue and all(losses is not None for losses in self._losses):
-            self._breed()
+            self._next_generation()
         if not self._queue:
             return self._space.sample(self._rng)
-        place = self._queue.popleft()
-        genotype = self._genotype(self._born[place].X)
-        self._pending.setdefault(genotype, deque()).append(place)
+        index = self._queue.popleft()
+        genotype = self._genotype(self._generation[index].X)
+        self._pending.setdefault(genotype, deque()).append(index)
         return genotype
 
-    def _breed(self) -> None:
+    def _next_generation(self) -> None:
         if len(self._losses):
-            self._algorithm.tell(infills=self._born)
-        self._born = self._algorithm.ask() if self._algorithm.has_next() else ()
-        self._born = () if self._born is None else self._born
-        self._losses = [None] * len(self._born)
-        self._queue.extend(range(len(self._born)))
+            self._algorithm.tell(infills=self._generation)
+        self._generation = self._algorithm.ask() if self._algorithm.has_next() else ()
+        self._generation = () if self._generation is None else self._generation
+        self._losses = [None] * len(self._generation)
+        self._queue.extend(range(len(self._generation)))
 
     def _genotype(self, vector: Any) -> Genotype:
         """Choices that a network does not make have no effect."""
-        places = [vector[name] for name in self._names()] if isinstance(vector, dict) else vector
-        given = {
-            name: options[int(place)] for (name, options), place in zip(self._decisions.items(), places, strict=True)
+        option_numbers = [vector[name] for name in self._names()] if isinstance(vector, dict) else vector
+        decisions = {
+            name: options[int(index)]
+            for (name, options), index in zip(self._decisions.items(), option_numbers, strict=True)
         }
-        return self._space.complete(given, self._rng)
+        return self._space.complete(decisions, self._rng)
 
     def _names(self) -> list[str]:
         return [f"x{i}" for i in range(len(self._decisions))]
 
     def tell(self, outcome: Outcome) -> None:
-        waiting = self._pending.get(outcome.genotype)
-        if not waiting:
+        pending = self._pending.get(outcome.genotype)
+        if not pending:
             return
-        place = waiting.popleft()
-        losses = tuple(loss if isfinite(loss) else FAILED for loss in outcome.losses)
-        self._losses[place] = losses
-        self._born[place].set("F", np.array(losses))
-        self._born[place].evaluated.add("F")
+        index = pending.popleft()
+        losses = tuple(loss if isfinite(loss) else FAILED_LOSS for loss in outcome.losses)
+        self._losses[index] = losses
+        self._generation[index].set("F", np.array(losses))
+        self._generation[index].evaluated.add("F")
 
 
 def _integers(counts: list[int], population: int, objectives: int, seed: int) -> tuple[Any, Any]:

@@ -19,11 +19,11 @@ from nas.candidates.pareto import dominates, hypervolume
 from nas.searchers.protocol import Outcome, Searcher
 from search_spaces.space.genotype import Genotype
 
-SAME = 1e-9
+LOSS_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunBudget:
     """How long a run may be: so many evaluations, at most ``asks_each`` times as many asks.
 
     ``in_flight``: evaluations at a time. ``idle``: who asks for nothing new so often in a row has come to its end.
@@ -41,7 +41,7 @@ class Plan:
 
 
 @dataclass
-class Trace:
+class RunTrace:
     """What a run had after each evaluation. ``value``: regret of one objective, hypervolume of two.
 
     The regret is how far the best network that the search saw is above the least loss, both by what the table judges
@@ -62,49 +62,49 @@ class Trace:
     def evaluations(self) -> int:
         return len(self.value)
 
-    def at(self, evaluations: int) -> int:
+    def checkpoint_index(self, evaluations: int) -> int:
         """The place in the lists after so many evaluations, or the last one if there were fewer."""
         return min(evaluations, len(self.value)) - 1
 
     def without_cache(self, asks: int) -> float:
         """The value after so many asks, each of them paid; ``nan`` where the first evaluation had not ended."""
-        place = bisect.bisect_right(self.asks_at, asks) - 1
-        return self.value[place] if place >= 0 else math.nan
+        index = bisect.bisect_right(self.asks_at, asks) - 1
+        return self.value[index] if index >= 0 else math.nan
 
 
-class _Progress:
+class _BestSoFar:
     """The best so far of a table, and its value."""
 
     def __init__(self, table: BenchTable) -> None:
         self._table = table
-        self._goal = table.goal
-        self._least = math.inf
+        self._optimum = table.optimum
+        self._least_loss = math.inf
         self.front: list[Losses] = []
         self.value = math.inf if len(table.objectives) == 1 else 0.0
 
     def add(self, genotype: Genotype, losses: Losses) -> bool:
         """Whether there is nothing better left to find after this one."""
         if len(losses) == 1:
-            if losses[0] < self._least:
-                self._least = losses[0]
-                self.value = self._table.judged(genotype)[0] - self._goal.judged_least
-            return self._least <= self._goal.least + SAME
+            if losses[0] < self._least_loss:
+                self._least_loss = losses[0]
+                self.value = self._table.test_losses(genotype)[0] - self._optimum.least_test_loss
+            return self._least_loss <= self._optimum.least + LOSS_TOLERANCE
         if any(dominates(other, losses) or other == losses for other in self.front):
             return False
         self.front = [*(other for other in self.front if not dominates(losses, other)), losses]
-        self.value = hypervolume(self.front, self._goal.reference)
-        return self._goal.exact and self.value >= self._goal.hypervolume * (1 - SAME)
+        self.value = hypervolume(self.front, self._optimum.reference)
+        return self._optimum.exact and self.value >= self._optimum.hypervolume * (1 - LOSS_TOLERANCE)
 
 
-def search(table: BenchTable, searcher: Searcher, plan: Plan) -> Trace:
+def run_search(table: BenchTable, searcher: Searcher, run_budget: RunBudget) -> RunTrace:
     """Run a searcher on a table until the plan's end, or until there is nothing better to find."""
-    trace, progress = Trace(), _Progress(table)
-    most = plan.evaluations if table.networks is None else min(plan.evaluations, table.networks)
-    known: dict[str, Losses] = {}
+    trace, progress = RunTrace(), _BestSoFar(table)
+    max_evaluations = run_budget.evaluations if table.networks is None else min(run_budget.evaluations, table.networks)
+    evaluated: dict[str, Losses] = {}
     running: list[tuple[float, int, str, Genotype]] = []
-    again: dict[str, list[Genotype]] = {}  # of each network in flight, who asked for it since
+    waiting: dict[str, list[Genotype]] = {}  # of each network in flight, who asked for it since
     now, started, idle, timed_table = 0.0, 0, 0, True
-    most_asks = plan.asks_each * plan.evaluations
+    max_asks = run_budget.asks_each * run_budget.evaluations
 
     def ask() -> Genotype:
         before = time.perf_counter()
@@ -118,43 +118,48 @@ def search(table: BenchTable, searcher: Searcher, plan: Plan) -> Trace:
         trace.overhead_s += time.perf_counter() - before
 
     while True:
-        while len(running) < plan.in_flight and started < most and trace.asks < most_asks and idle < plan.idle:
+        while (
+            len(running) < run_budget.in_flight
+            and started < max_evaluations
+            and trace.asks < max_asks
+            and idle < run_budget.idle
+        ):
             genotype = ask()
             trace.asks += 1
-            key = table.look(genotype).key
+            key = table.featurize(genotype).key
             idle += 1
-            if key in known:
-                tell(genotype, known[key])
-            elif key in again:
-                again[key].append(genotype)
+            if key in evaluated:
+                tell(genotype, evaluated[key])
+            elif key in waiting:
+                waiting[key].append(genotype)
             else:
-                again[key] = []
+                waiting[key] = []
                 started, idle = started + 1, 0
-                heapq.heappush(running, (now + _duration(table, genotype), started, key, genotype))
+                heapq.heappush(running, (now + _simulated_seconds(table, genotype), started, key, genotype))
         if not running:
             return trace
         now, _, key, genotype = heapq.heappop(running)
-        known[key] = losses = table.losses(genotype)
+        evaluated[key] = losses = table.losses(genotype)
         timed_table = timed_table and not math.isnan(table.seconds(genotype))
-        for one in (genotype, *again.pop(key)):
+        for one in (genotype, *waiting.pop(key)):
             tell(one, losses)
-        over = progress.add(genotype, losses)
+        finished = progress.add(genotype, losses)
         trace.value.append(progress.value)
         trace.asks_at.append(trace.asks)
         trace.seconds.append(now if timed_table else math.nan)
-        if over:
+        if finished:
             trace.reached = trace.evaluations
         trace.front = progress.front
-        if over:
+        if finished:
             return trace
 
 
-def _duration(table: BenchTable, genotype: Genotype) -> float:
+def _simulated_seconds(table: BenchTable, genotype: Genotype) -> float:
     """Simulated seconds; where the table does not know them, all trainings take as long."""
     seconds = table.seconds(genotype)
     return 1.0 if math.isnan(seconds) else seconds
 
 
-def run_one(table: BenchTable, name: str, seed: int, plan: Plan) -> Trace:
+def run_contender(table: BenchTable, name: str, seed: int, run_budget: RunBudget) -> RunTrace:
     """One contender on one table with one seed. The same again gives the same trace, but for ``overhead_s``."""
-    return search(table, make_contender(name, table, seed), plan)
+    return run_search(table, make_contender(name, table, seed), run_budget)

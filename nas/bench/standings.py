@@ -10,31 +10,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.bench.campaign import Job, checkpoints
+from nas.bench.campaign import BenchJob, checkpoints
 from nas.bench.tables.table import BenchError, BenchTable, Floats, front_points
 from nas.candidates.pareto import hypervolume
 
-LISTS = ("value", "without_cache", "asks_at", "seconds")
-NEAR = 0.95
+CURVE_COLUMNS = ("value", "without_cache", "asks_at", "seconds")
+TARGET_VOLUME_SHARE = 0.95
 """The share of the front's hypervolume whose evaluations are counted."""
-RESAMPLES = 2000
+BOOTSTRAP_RESAMPLES = 2000
 
 
-def load_runs(path: Path, tables: Mapping[str, BenchTable], jobs: Sequence[Job]) -> pd.DataFrame:
+def load_runs(path: Path, tables: Mapping[str, BenchTable], jobs: Sequence[BenchJob]) -> pd.DataFrame:
     """The runs of these jobs, lists as arrays; hypervolumes as shares of the best front's. ``BenchError`` if none."""
     if not path.is_file():
         raise BenchError(f"no runs at {str(path)!r}")
-    frame = pd.read_csv(path, dtype={"front": str, **dict.fromkeys(LISTS, str)}, keep_default_na=False)
+    frame = pd.read_csv(path, dtype={"front": str, **dict.fromkeys(CURVE_COLUMNS, str)}, keep_default_na=False)
     wanted = set(jobs)
-    keys = frame[list(Job._fields)].itertuples(index=False, name=None)
-    frame = frame[[Job(*key) in wanted for key in keys]].reset_index(drop=True)
+    keys = frame[list(BenchJob._fields)].itertuples(index=False, name=None)
+    frame = frame[[BenchJob(*key) in wanted for key in keys]].reset_index(drop=True)
     if frame.empty:
         raise BenchError(f"{str(path)!r} holds no run of this bench")
     volumes = {
         name: best_hypervolume(table, frame.loc[frame["table"] == name, "front"].tolist()) or 1.0
         for name, table in tables.items()
     }
-    for column in LISTS:
+    for column in CURVE_COLUMNS:
         parts: list[Any] = [np.array(text.split(), float) for text in frame[column]]
         if column in ("value", "without_cache"):
             parts = [values / volumes[name] for values, name in zip(parts, frame["table"], strict=True)]
@@ -46,56 +46,58 @@ def load_runs(path: Path, tables: Mapping[str, BenchTable], jobs: Sequence[Job])
 
 def best_hypervolume(table: BenchTable, fronts: Sequence[str]) -> float:
     """Of the true front, or of the best known one and all that were found; 0 for one objective."""
-    if table.goal.exact:
-        return table.goal.hypervolume
-    points = [*table.goal.front, *(tuple(point) for text in fronts if text for point in json.loads(text))]
-    return hypervolume(front_points(np.array(points)), table.goal.reference)
+    if table.optimum.exact:
+        return table.optimum.hypervolume
+    points = [*table.optimum.front, *(tuple(point) for text in fronts if text for point in json.loads(text))]
+    return hypervolume(front_points(np.array(points)), table.optimum.reference)
 
 
-def tidy(runs: pd.DataFrame) -> pd.DataFrame:
+def checkpoint_figures(runs: pd.DataFrame) -> pd.DataFrame:
     """A row for each table, searcher, number in flight and checkpoint: median, quartiles and mean over the seeds."""
     rows = []
     for key, part in runs.groupby(["table", "searcher", "in_flight", "budget"]):
         table, searcher, in_flight, budget = key
-        values, without, asks, seconds = (np.stack(part[name].tolist()) for name in LISTS)
+        values, without, asks, seconds = (np.stack(part[name].tolist()) for name in CURVE_COLUMNS)
         low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
-        for place, mark in enumerate(checkpoints(int(str(budget)))):
+        for index, checkpoint in enumerate(checkpoints(int(str(budget)))):
             rows.append(
                 {
                     "table": table,
                     "searcher": searcher,
                     "in_flight": in_flight,
-                    "evaluations": mark,
+                    "evaluations": checkpoint,
                     "runs": len(part),
-                    "median": middle[place],
-                    "q25": low[place],
-                    "q75": high[place],
-                    "mean": values[:, place].mean(),
-                    "without_cache_median": np.median(without[:, place]),
-                    "asks_median": np.median(asks[:, place]),
-                    "seconds_median": np.median(seconds[:, place]),
+                    "median": middle[index],
+                    "q25": low[index],
+                    "q75": high[index],
+                    "mean": values[:, index].mean(),
+                    "without_cache_median": np.median(without[:, index]),
+                    "asks_median": np.median(asks[:, index]),
+                    "seconds_median": np.median(seconds[:, index]),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def effort(part: pd.DataFrame, single: bool) -> Floats:
-    """Evaluations of each run until the best network, or ``NEAR`` of the front's volume to the next checkpoint.
+def evaluations_to_target(part: pd.DataFrame, single: bool) -> Floats:
+    """Evaluations of each run until the best network, or ``TARGET_VOLUME_SHARE`` of the front's volume to the next checkpoint.
 
     A run that never came there counts with its budget and one.
     """
     budget = int(part["budget"].iloc[0])
     if single:
         return part["reached"].fillna(budget + 1).to_numpy(float)
-    marks = np.array([*checkpoints(budget), budget + 1])
-    return np.array([marks[np.append(values >= NEAR, True).argmax()] for values in part["value"]], float)
+    checkpoint_counts = np.array([*checkpoints(budget), budget + 1])
+    return np.array(
+        [checkpoint_counts[np.append(values >= TARGET_VOLUME_SHARE, True).argmax()] for values in part["value"]], float
+    )
 
 
-def score(part: pd.DataFrame, single: bool) -> Floats:
+def ranking_score(part: pd.DataFrame, single: bool) -> Floats:
     """What contenders are ranked by, less is better: evaluations until the best network; or the front's volume that
     is missing, on average over the checkpoints."""
     if single:
-        return effort(part, single)
+        return evaluations_to_target(part, single)
     return np.array([1 - values.mean() for values in part["value"]])
 
 
@@ -108,28 +110,43 @@ def standings(runs: pd.DataFrame, tables: Mapping[str, BenchTable], against: str
     rows = []
     for name, table in tables.items():
         single = len(table.objectives) == 1
-        here = runs[(runs["table"] == name) & (runs["in_flight"] == 1)]
-        scores = {str(who): pd.Series(score(part, single), part["seed"]) for who, part in here.groupby("searcher")}
-        for who, part in here.groupby("searcher"):
-            spent = effort(part, single)
-            marks = checkpoints(int(part["budget"].iloc[0]))
-            row: dict[str, Any] = {"table": name, "searcher": who, "runs": len(part), "score": scores[str(who)].mean()}
-            row |= {"found": float(np.mean(spent <= marks[-1])), "median_evaluations": float(np.median(spent))}
-            row |= {"mean_evaluations": float(np.minimum(spent, marks[-1]).mean())}
+        table_runs = runs[(runs["table"] == name) & (runs["in_flight"] == 1)]
+        scores = {
+            str(searcher): pd.Series(ranking_score(part, single), part["seed"])
+            for searcher, part in table_runs.groupby("searcher")
+        }
+        for searcher, part in table_runs.groupby("searcher"):
+            efforts = evaluations_to_target(part, single)
+            checkpoint_counts = checkpoints(int(part["budget"].iloc[0]))
+            row: dict[str, Any] = {
+                "table": name,
+                "searcher": searcher,
+                "runs": len(part),
+                "score": scores[str(searcher)].mean(),
+            }
+            row |= {
+                "found": float(np.mean(efforts <= checkpoint_counts[-1])),
+                "median_evaluations": float(np.median(efforts)),
+            }
+            row |= {"mean_evaluations": float(np.minimum(efforts, checkpoint_counts[-1]).mean())}
             row |= {"median_asks": float(np.median(part["reached_asks"].fillna(np.inf)))}
             stacked = np.median(np.stack(part["value"].tolist()), axis=0)
-            row |= {f"value_{mark}": stacked[marks.index(mark)] for mark in at if mark in marks}
-            row |= paired(scores[str(who)], scores.get(against)) if who != against else {}
+            row |= {
+                f"value_{checkpoint}": stacked[checkpoint_counts.index(checkpoint)]
+                for checkpoint in at
+                if checkpoint in checkpoint_counts
+            }
+            row |= paired_difference(scores[str(searcher)], scores.get(against)) if searcher != against else {}
             rows.append(row | {"overhead_ms": float(part["overhead_ms"].median())})
-    found = pd.DataFrame(rows)
-    found["rank"] = found.groupby("table")["score"].rank()
-    order = {name: place for place, name in enumerate(tables)}
-    return found.sort_values(["table", "rank"], key=lambda c: c.map(order) if c.name == "table" else c).reset_index(
-        drop=True
-    )
+    table_standings = pd.DataFrame(rows)
+    table_standings["rank"] = table_standings.groupby("table")["score"].rank()
+    order = {name: index for index, name in enumerate(tables)}
+    return table_standings.sort_values(
+        ["table", "rank"], key=lambda c: c.map(order) if c.name == "table" else c
+    ).reset_index(drop=True)
 
 
-def paired(one: pd.Series, other: pd.Series | None) -> dict[str, float]:
+def paired_difference(one: pd.Series, other: pd.Series | None) -> dict[str, float]:
     """The mean difference over the seeds that both have, and its 95 % bootstrap interval."""
     if other is None:
         return {}
@@ -137,14 +154,14 @@ def paired(one: pd.Series, other: pd.Series | None) -> dict[str, float]:
     differences = both[:, 0] - both[:, 1]
     if not len(differences):
         return {}
-    drawn = np.random.default_rng(0).integers(len(differences), size=(RESAMPLES, len(differences)))
-    low, high = np.percentile(differences[drawn].mean(axis=1), [2.5, 97.5])
+    resamples = np.random.default_rng(0).integers(len(differences), size=(BOOTSTRAP_RESAMPLES, len(differences)))
+    low, high = np.percentile(differences[resamples].mean(axis=1), [2.5, 97.5])
     return {"difference": float(differences.mean()), "low": float(low), "high": float(high)}
 
 
-def overall(found: pd.DataFrame) -> pd.DataFrame:
+def overall_ranking(table_standings: pd.DataFrame) -> pd.DataFrame:
     """Each searcher's mean rank over the tables, the best first, and on how many it was the best."""
-    grouped = found.groupby("searcher")
+    grouped = table_standings.groupby("searcher")
     table = pd.DataFrame(
         {
             "tables": grouped.size(),

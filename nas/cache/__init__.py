@@ -12,20 +12,29 @@ the last moments). SQLite's file must not lie on a network drive; machines share
 from __future__ import annotations
 
 from nas.cache.claims import Claim
-from nas.cache.evaluation_cache import DEFAULT_CACHE, EvaluationCache
-from nas.cache.networks import Same
-from nas.cache.records import Answer, CacheError, CacheSummary, Kind, NetworkId, Observation, Question, QuestionSummary
+from nas.cache.evaluation_cache import DEFAULT_CACHE_PATH, EvaluationCache
+from nas.cache.networks import SameNetwork
+from nas.cache.records import (
+    CachedResult,
+    CacheError,
+    CacheKey,
+    CacheKeySummary,
+    CacheSummary,
+    HitKind,
+    NetworkId,
+    Observation,
+)
 
 __all__ = [  # noqa: RUF022 - the order of the documentation
-    "DEFAULT_CACHE",
-    "Kind",
-    "Same",
+    "DEFAULT_CACHE_PATH",
+    "HitKind",
+    "SameNetwork",
     "CacheError",
-    "Question",
+    "CacheKey",
     "NetworkId",
     "Observation",
-    "Answer",
-    "QuestionSummary",
+    "CachedResult",
+    "CacheKeySummary",
     "CacheSummary",
     "Claim",
     "EvaluationCache",

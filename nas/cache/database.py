@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nas.cache.records import CacheError
-from nas.cache.tables import VERSION, schema
+from nas.cache.tables import SCHEMA_VERSION, schema
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
 T = TypeVar("T")
 
-_ATTEMPTS = 6
-_ADVICE = "move it away, and a new one is made"
+_MAX_ATTEMPTS = 6
+_DAMAGE_ADVICE = "move it away, and a new one is made"
 
 
 class Database:
@@ -34,19 +34,19 @@ class Database:
         self.pid = os.getpid()
         self.closed = threading.Event()
         self.schema = schema()
-        self._turn: AbstractContextManager[Any] = nullcontext()
+        self._connection_lock: AbstractContextManager[Any] = nullcontext()
         self._engine = self._connect(where)
         try:
-            self._open()
+            self._check_schema()
         except BaseException:
             self._engine.dispose()
             raise
 
-    def read(self, work: Callable[[sa.Connection], T], attempts: int = _ATTEMPTS) -> T:
-        return self._transact(work, write=False, attempts=attempts)
+    def read(self, transaction: Callable[[sa.Connection], T], attempts: int = _MAX_ATTEMPTS) -> T:
+        return self._transact(transaction, write=False, attempts=attempts)
 
-    def write(self, work: Callable[[sa.Connection], T]) -> T:
-        return self._transact(work, write=True, attempts=_ATTEMPTS)
+    def write(self, transaction: Callable[[sa.Connection], T]) -> T:
+        return self._transact(transaction, write=True, attempts=_MAX_ATTEMPTS)
 
     @property
     def is_forked(self) -> bool:
@@ -54,27 +54,27 @@ class Database:
         return os.getpid() != self.pid
 
     @property
-    def size(self) -> int | None:
+    def size_bytes(self) -> int | None:
         """Bytes of the file; ``None`` where there is none."""
         if self.file is None:
             return None
-        size = 0
+        size_bytes = 0
         for end in ("", "-wal"):
             with suppress(FileNotFoundError):
-                size += os.stat(f"{self.file}{end}").st_size
-        return size
+                size_bytes += os.stat(f"{self.file}{end}").st_size
+        return size_bytes
 
-    def shrink(self) -> None:
+    def vacuum(self) -> None:
         """Give back the space of what was removed, if it is a file."""
         if self.file is None:
             return
 
-        def shrink(c: sa.Connection) -> None:
+        def vacuum(c: sa.Connection) -> None:
             c.exec_driver_sql("VACUUM")
             c.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
         with suppress(CacheError):  # others are at work: what they write next uses the space
-            self.read(shrink, attempts=1)
+            self.read(vacuum, attempts=1)
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -92,7 +92,7 @@ class Database:
                 # READ COMMITTED: a claim must see what was committed while it waited for another's row
                 return sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
             if url.database in (None, "", ":memory:"):
-                self._turn = threading.RLock()  # threads share the only connection there is
+                self._connection_lock = threading.RLock()  # threads share the only connection there is
                 shared = {"check_same_thread": False}
                 engine = sa.create_engine(url, poolclass=sa.pool.StaticPool, connect_args=shared)
             else:
@@ -120,22 +120,22 @@ class Database:
 
         return engine
 
-    def _open(self) -> None:
+    def _check_schema(self) -> None:
         """Make the tables where there are none. Raises ``CacheError`` where there are others."""
-        version = self.read(self._version)
+        version = self.read(self._stored_version)
         if version is None:
             if self.file is not None:
                 self.read(lambda c: c.exec_driver_sql("PRAGMA journal_mode=WAL"))
-            version = self.write(self._create)
-        if version > VERSION:
+            version = self.write(self._create_tables)
+        if version > SCHEMA_VERSION:
             raise CacheError(
                 f"the cache {self.name} was made by a newer nas (its tables are of version {version}, this one knows"
-                f" {VERSION}); upgrade nas, or choose another cache"
+                f" {SCHEMA_VERSION}); upgrade nas, or choose another cache"
             )
-        if version < VERSION:
-            raise CacheError(f"the cache {self.name} has tables of version {version}; this nas needs {VERSION}")
+        if version < SCHEMA_VERSION:
+            raise CacheError(f"the cache {self.name} has tables of version {version}; this nas needs {SCHEMA_VERSION}")
 
-    def _version(self, c: sa.Connection) -> int | None:
+    def _stored_version(self, c: sa.Connection) -> int | None:
         import sqlalchemy as sa
 
         table = self.schema.version
@@ -143,7 +143,7 @@ class Database:
         if table.name in names:
             row = c.execute(sa.select(table.c.version)).first()
             if row is not None and not isinstance(row.version, int):
-                raise CacheError(f"the cache {self.name} is damaged: {_ADVICE}")
+                raise CacheError(f"the cache {self.name} is damaged: {_DAMAGE_ADVICE}")
             return None if row is None else int(row.version)
         if self.file is not None and names:
             raise CacheError(
@@ -152,14 +152,16 @@ class Database:
             )
         return None
 
-    def _create(self, c: sa.Connection) -> int:
-        known = self._version(c)
-        if known is None:
+    def _create_tables(self, c: sa.Connection) -> int:
+        stored = self._stored_version(c)
+        if stored is None:
             self.schema.metadata.create_all(c)
-            c.execute(self.schema.version.insert().values(id=1, version=VERSION))  # last: from now on it is complete
-        return VERSION if known is None else known
+            c.execute(
+                self.schema.version.insert().values(id=1, version=SCHEMA_VERSION)
+            )  # last: from now on it is complete
+        return SCHEMA_VERSION if stored is None else stored
 
-    def _transact(self, work: Callable[[sa.Connection], T], *, write: bool, attempts: int) -> T:
+    def _transact(self, transaction: Callable[[sa.Connection], T], *, write: bool, attempts: int) -> T:
         """Do the work in one transaction, again where another process came in between."""
         from sqlalchemy import exc
 
@@ -169,23 +171,23 @@ class Database:
             if self.is_forked:
                 raise CacheError(f"the cache {self.name} was opened in another process; open it in each")
             try:
-                with self._turn, self._engine.connect() as connection:
+                with self._connection_lock, self._engine.connect() as connection:
                     if not write:
-                        return work(connection)
+                        return transaction(connection)
                     with connection.execution_options(nas_writes=True).begin():
-                        return work(connection)
+                        return transaction(connection)
             except (exc.IntegrityError, exc.OperationalError, exc.ProgrammingError) as error:
                 if attempt == attempts:
-                    raise self._explained(error) from None
+                    raise self._to_cache_error(error) from None
                 time.sleep(0.01 * 2**attempt)
             except exc.SQLAlchemyError as error:
-                raise self._explained(error) from None
+                raise self._to_cache_error(error) from None
         raise AssertionError("not reached")
 
-    def _explained(self, error: Exception) -> CacheError:
+    def _to_cache_error(self, error: Exception) -> CacheError:
         text = str(getattr(error, "orig", None) or error)
         if any(word in text for word in ("not a database", "malformed", "no such column", "no such table")):
-            return CacheError(f"the cache {self.name} is damaged or none of nas ({text}): {_ADVICE}")
+            return CacheError(f"the cache {self.name} is damaged or none of nas ({text}): {_DAMAGE_ADVICE}")
         if "locked" in text:
             return CacheError(f"the cache {self.name} is held by another process ({text}): end that one")
         return CacheError(f"cannot use the cache {self.name} ({text}): mend that, or choose another")

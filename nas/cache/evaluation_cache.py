@@ -11,28 +11,28 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nas.cache import maintenance as upkeep
-from nas.cache.claims import Claim, Claims
+from nas.cache.claims import Claim, ClaimTable
 from nas.cache.database import Database
-from nas.cache.networks import Networks, Same
+from nas.cache.networks import NetworkTable, SameNetwork
 from nas.cache.records import (
-    Answer,
+    CachedResult,
     CacheError,
+    CacheKey,
     CacheSummary,
-    Kind,
+    HitKind,
     NetworkId,
-    Question,
     checked_metrics,
+    checked_observation,
     checked_text,
-    digest_of,
-    observed,
+    texts_digest,
 )
-from nas.cache.tables import count, metrics_of, metrics_text, observation_of
+from nas.cache.tables import count, decode_metrics, encode_metrics, observation_of_row
 
 if TYPE_CHECKING:
     import pandas as pd
     import sqlalchemy as sa
 
-DEFAULT_CACHE = Path("nas-runs", "cache.db")
+DEFAULT_CACHE_PATH = Path("nas-runs", "cache.db")
 
 
 class EvaluationCache:
@@ -44,7 +44,9 @@ class EvaluationCache:
     that may train a network twice, nothing worse. Raises ``CacheError``.
     """
 
-    def __init__(self, where: str | Path = DEFAULT_CACHE, *, limit: int | None = None, lease_s: float = 60.0) -> None:
+    def __init__(
+        self, where: str | Path = DEFAULT_CACHE_PATH, *, limit: int | None = None, lease_s: float = 60.0
+    ) -> None:
         if limit is not None and limit < 1:
             raise CacheError(f"the cache's limit must be at least 1 network, not {limit}")
         if not lease_s > 0:
@@ -52,93 +54,93 @@ class EvaluationCache:
         self.lease_s = lease_s
         self._database = Database(str(where))
         self._schema = self._database.schema
-        self._networks = Networks(self._database, limit)
-        self._claims = Claims(self._database, lease_s)
+        self._networks = NetworkTable(self._database, limit)
+        self._claims = ClaimTable(self._database, lease_s)
 
     @property
     def collisions(self) -> int:
         """How many networks this object stored as further variants of a key."""
         return self._networks.collisions
 
-    def network(self, key: str, digest: str, form: Callable[[], str], same: Same) -> NetworkId:
+    def network(self, key: str, digest: str, form: Callable[[], str], same_network: SameNetwork) -> NetworkId:
         """The stored network that this one is, stored now where it is new.
 
-        ``digest`` is that of the exact form: an equal one is taken for an equal form without asking. Else ``same``
+        ``digest`` is that of the exact form: an equal one is taken for an equal form without asking. Else ``same_network``
         is asked whether a stored form and this one are the same network, once for each digest and stored form.
         """
-        return self._networks.network(key, digest, form, same)
+        return self._networks.network(key, digest, form, same_network)
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def ask(self, network: NetworkId, question: Question, most: int = 1) -> Answer:
-        """What is known: ``full`` where there are at least ``most`` observations, else ``partial`` or ``miss``."""
-        if most < 1:
-            raise CacheError(f"an answer takes at least 1 observation, not {most}")
-        entry = {"network": network.id, "question": question.digest}
-        rows = self._database.read(lambda c: c.execute(self._schema.live, entry).all())
-        kind: Kind = "full" if len(rows) >= most else "partial" if rows else "miss"
-        return Answer(kind, tuple([observation_of(row) for row in rows]))
+    def lookup(self, network: NetworkId, cache_key: CacheKey, repeats: int = 1) -> CachedResult:
+        """What is known: ``full`` where there are at least ``repeats`` observations, else ``partial`` or ``miss``."""
+        if repeats < 1:
+            raise CacheError(f"an answer takes at least 1 observation, not {repeats}")
+        entry = {"network": network.id, "question": cache_key.digest}
+        rows = self._database.read(lambda c: c.execute(self._schema.observations_in_use, entry).all())
+        kind: HitKind = "full" if len(rows) >= repeats else "partial" if rows else "miss"
+        return CachedResult(kind, tuple([observation_of_row(row) for row in rows]))
 
     def evaluate(
         self,
         network: NetworkId,
-        question: Question,
+        cache_key: CacheKey,
         train: Callable[[int], tuple[Mapping[str, float], float]],
-        most: int = 1,
+        repeats: int = 1,
         *,
         seed: Callable[[int], int] | None = None,
         poll_s: float = 0.2,
-    ) -> Answer:
-        """The answer, trained once more where there are fewer than ``most`` observations, recorded or in flight.
+    ) -> CachedResult:
+        """The answer, trained once more where there are fewer than ``repeats`` observations, recorded or in flight.
 
         ``train`` is given the ordinal and returns metrics and seconds. What it raises is raised here and leaves no
         trace. With enough trainings in flight elsewhere, waits for them: ``in_flight``; should they fail, trains.
         """
         waited = False
         while True:
-            answer = self.ask(network, question, most)
+            answer = self.lookup(network, cache_key, repeats)
             if answer.kind == "full":
                 return replace(answer, kind="in_flight") if waited else answer
-            claim = self.claim_next(network, question, most)
+            claim = self.claim_next(network, cache_key, repeats)
             if claim is not None:
                 break
             waited = True
             time.sleep(poll_s)
         try:
             own_seed = seed(claim.ordinal) if seed else None
-            own = observed(claim.ordinal, *train(claim.ordinal), own_seed)
-            claim.done(own.metrics, own.seconds, own.seed)
+            own = checked_observation(claim.ordinal, *train(claim.ordinal), own_seed)
+            claim.complete(own.metrics, own.seconds, own.seed)
         except BaseException:
             with suppress(CacheError):  # the first error is the one to report
                 claim.release()
             raise
-        known = self.ask(network, question, most).observations
-        if all(o.ordinal != own.ordinal for o in known):  # cleared or forgotten within this moment
-            known = (*known, own)
-        return Answer(answer.kind, known)
+        stored = self.lookup(network, cache_key, repeats).observations
+        if all(o.ordinal != own.ordinal for o in stored):  # cleared or forgotten within this moment
+            stored = (*stored, own)
+        return CachedResult(answer.kind, stored)
 
-    def forget(self, network: NetworkId, question: Question) -> int:
+    def forget(self, network: NetworkId, cache_key: CacheKey) -> int:
         """Leave what is known out of every later answer: how many observations. They stay stored, ordinals go on."""
         t = self._schema.observations
-        of_entry = (t.c.network == network.id, t.c.question == question.digest, t.c.forgotten.is_(False))
+        of_entry = (t.c.network == network.id, t.c.cache_key == cache_key.digest, t.c.forgotten.is_(False))
         return self._database.write(lambda c: count(c.execute(t.update().where(*of_entry).values(forgotten=True))))
 
     # -- claims ----------------------------------------------------------------------------------------------------
 
-    def claim(self, network: NetworkId, question: Question, ordinal: int) -> Claim | None:
+    def claim(self, network: NetworkId, cache_key: CacheKey, ordinal: int) -> Claim | None:
         """The right to train this observation; ``None`` where it is recorded or another, who lives, has it."""
-        return self._claims.take(network, question, ordinal)
+        return self._claims.acquire(network, cache_key, ordinal)
 
-    def claim_next(self, network: NetworkId, question: Question, most: int = 1) -> Claim | None:
-        """A claim on the next observation; ``None`` where ``most`` are recorded or in flight, or another was quicker.
+    def claim_next(self, network: NetworkId, cache_key: CacheKey, repeats: int = 1) -> Claim | None:
+        """A claim on the next observation; ``None`` where ``repeats`` are recorded or in flight, or another was quicker.
 
         Observations that were forgotten do not count, and their ordinals are not given again.
         """
-        return self._claims.take_next(network, question, most)
+        return self._claims.acquire_next(network, cache_key, repeats)
 
-    def wait(self, network: NetworkId, question: Question, ordinal: int, poll_s: float = 0.2) -> bool:
+    def wait(self, network: NetworkId, cache_key: CacheKey, ordinal: int, poll_s: float = 0.2) -> bool:
         """Wait while another trains this observation. Whether it is recorded; else its claim is free to take."""
-        return self._claims.wait(network, question, ordinal, poll_s)
+        return self._claims.wait(network, cache_key, ordinal, poll_s)
 
     # -- measured cost ---------------------------------------------------------------------------------------------
 
@@ -152,26 +154,26 @@ class EvaluationCache:
         import sqlalchemy as sa
 
         t = self._schema.costs
-        name = digest_of("cost", checked_text("structure", structure), checked_text("device", device))
-        known = sa.select(t.c.metrics).where(t.c.id == name)
-        row = self._database.read(lambda c: c.execute(known).first())
+        name = texts_digest("cost", checked_text("structure", structure), checked_text("device", device))
+        stored = sa.select(t.c.metrics).where(t.c.id == name)
+        row = self._database.read(lambda c: c.execute(stored).first())
         if row is None:
             named = {"id": name, "structure": structure, "device": device, "source": checked_text("source", source)}
-            new = t.insert().values(**named, metrics=metrics_text(checked_metrics(compute())), recorded=time.time())
+            new = t.insert().values(**named, metrics=encode_metrics(checked_metrics(compute())), recorded=time.time())
 
             def store(c: sa.Connection) -> sa.Row[Any]:
-                if c.execute(known).first() is None:
+                if c.execute(stored).first() is None:
                     c.execute(new)
-                return c.execute(known).one()
+                return c.execute(stored).one()
 
             row = self._database.write(store)
-        return metrics_of(row.metrics)
+        return decode_metrics(row.metrics)
 
     # -- housekeeping ----------------------------------------------------------------------------------------------
 
     def summary(self) -> CacheSummary:
         """What the cache holds, question by question and in all."""
-        return upkeep.summary_of(self._database, self._claims)
+        return upkeep.summarise(self._database, self._claims)
 
     def clear(self, evaluator: str | None = None, older_than_s: float | None = None) -> int:
         """Remove observations, of one evaluator or recorded before that many seconds, else all; how many.
@@ -192,16 +194,16 @@ class EvaluationCache:
         if self._database.closed.is_set():
             return
 
-        def leave(c: sa.Connection) -> None:
-            self._networks.save_uses(c)
-            self._claims.leave(c)
+        def release_all(c: sa.Connection) -> None:
+            self._networks.write_uses(c)
+            self._claims.release_all(c)
 
         try:
-            if (self._claims.are_held or self._networks.used) and not self._database.is_forked:
-                self._database.write(leave)
+            if (self._claims.any_held or self._networks.used) and not self._database.is_forked:
+                self._database.write(release_all)
         finally:
             self._database.closed.set()
-            self._claims.stop()
+            self._claims.stop_heartbeat()
             self._database.dispose()
 
     def __enter__(self) -> Self:

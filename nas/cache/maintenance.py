@@ -5,31 +5,31 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from nas.cache.claims import Claims
+from nas.cache.claims import ClaimTable
 from nas.cache.database import Database
-from nas.cache.records import CacheSummary, QuestionSummary
-from nas.cache.tables import QUESTION, count, having, metrics_of
+from nas.cache.records import CacheKeySummary, CacheSummary
+from nas.cache.tables import KEY_COLUMNS, count, decode_metrics, equals
 
 if TYPE_CHECKING:
     import pandas as pd
     import sqlalchemy as sa
 
 
-def summary_of(database: Database, claims: Claims) -> CacheSummary:
+def summarise(database: Database, claims: ClaimTable) -> CacheSummary:
     import sqlalchemy as sa
 
     s = database.schema
     o = s.observations.c
     per_question = (
         sa.select(
-            *[s.questions.c[name] for name in QUESTION],
+            *[s.questions.c[name] for name in KEY_COLUMNS],
             sa.func.count(o.network.distinct()).label("networks"),
             sa.func.sum(sa.case((o.forgotten.is_(True), 0), else_=1)).label("observations"),
             sa.func.sum(sa.case((o.forgotten.is_(True), 1), else_=0)).label("forgotten"),
             sa.func.sum(o.seconds).label("seconds"),
         )
         .join_from(s.observations, s.questions, s.questions.c.id == o.question)
-        .group_by(*[s.questions.c[name] for name in ("id", *QUESTION)])
+        .group_by(*[s.questions.c[name] for name in ("id", *KEY_COLUMNS)])
     )
 
     def number(c: sa.Connection, table: sa.Table, *where: Any) -> int:
@@ -37,7 +37,7 @@ def summary_of(database: Database, claims: Claims) -> CacheSummary:
 
     def read(c: sa.Connection) -> CacheSummary:
         rows = [
-            QuestionSummary(
+            CacheKeySummary(
                 evaluator=r.evaluator,
                 data=r.data,
                 fidelity=r.fidelity,
@@ -58,43 +58,43 @@ def summary_of(database: Database, claims: Claims) -> CacheSummary:
             observations=sum(r.observations for r in rows),
             forgotten=sum(r.forgotten for r in rows),
             seconds=sum(r.seconds for r in rows),
-            in_flight=sum(claims.lives(row) for row in c.execute(sa.select(s.claims))),
+            in_flight=sum(claims.is_alive(row) for row in c.execute(sa.select(s.claims))),
             costs=number(c, s.costs),
-            bytes=database.size,
+            bytes=database.size_bytes,
         )
 
     return database.read(read)
 
 
-def clear(database: Database, claims: Claims, evaluator: str | None, older_than_s: float | None) -> int:
+def clear(database: Database, claims: ClaimTable, evaluator: str | None, older_than_s: float | None) -> int:
     import sqlalchemy as sa
 
     s = database.schema
     now = time.time()
 
-    def of_age(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    def older_than(table: sa.Table) -> list[sa.ColumnElement[bool]]:
         return [] if older_than_s is None else [table.c.recorded < now - older_than_s]
 
     def remove(c: sa.Connection) -> int:
-        leaving = of_age(s.observations)
+        removed_observations = older_than(s.observations)
         if evaluator is not None:
             of_evaluator = sa.select(s.questions.c.id).where(s.questions.c.evaluator == evaluator)
-            leaving.append(s.observations.c.question.in_(of_evaluator))
-        removed = count(c.execute(s.observations.delete().where(*leaving)))
+            removed_observations.append(s.observations.c.question.in_(of_evaluator))
+        removed = count(c.execute(s.observations.delete().where(*removed_observations)))
         for claim in c.execute(sa.select(s.claims)).all():
-            if not claims.lives(claim):
+            if not claims.is_alive(claim):
                 this = {name: getattr(claim, name) for name in ("network", "question", "ordinal", "owner")}
-                c.execute(s.claims.delete().where(*having(s.claims, this)))
+                c.execute(s.claims.delete().where(*equals(s.claims, this)))
         for table, column in ((s.networks, "network"), (s.questions, "question")):
             used = [sa.select(t.c[column]).distinct() for t in (s.observations, s.claims)]
             c.execute(table.delete().where(*[table.c.id.not_in(names) for names in used]))
         c.execute(s.aliases.delete().where(s.aliases.c.network.not_in(sa.select(s.networks.c.id))))
         if evaluator is None:
-            c.execute(s.costs.delete().where(*of_age(s.costs)))
+            c.execute(s.costs.delete().where(*older_than(s.costs)))
         return removed
 
     removed = database.write(remove)
-    database.shrink()
+    database.vacuum()
     return removed
 
 
@@ -104,7 +104,7 @@ def export(database: Database) -> pd.DataFrame:
 
     s = database.schema
     own = ("ordinal", "seed", "seconds", "recorded", "place", "forgotten")
-    columns = [*[s.networks.c[n] for n in ("key", "variant")], *[s.questions.c[n] for n in QUESTION]]
+    columns = [*[s.networks.c[n] for n in ("key", "variant")], *[s.questions.c[n] for n in KEY_COLUMNS]]
     shown = {column.name: column for column in (*columns, *[s.observations.c[n] for n in own])}
     everything = (
         sa.select(s.observations.c.metrics, *shown.values())
@@ -115,7 +115,7 @@ def export(database: Database) -> pd.DataFrame:
     )
     records = []
     for text, *values in database.read(lambda c: c.execute(everything).all()):
-        metrics = {f"metric_{n}" if n in shown else n: v for n, v in metrics_of(text).items()}
+        metrics = {f"metric_{n}" if n in shown else n: v for n, v in decode_metrics(text).items()}
         records.append({**dict(zip(shown, values, strict=True)), **metrics})
     frame = pd.DataFrame(records, columns=None if records else list(shown))
     frame["recorded"] = pd.to_datetime(frame["recorded"], unit="s", utc=True)

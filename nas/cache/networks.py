@@ -8,16 +8,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nas.cache.database import Database
-from nas.cache.records import NetworkId, checked_text, digest_of
-from nas.cache.tables import packed, unpacked
+from nas.cache.records import NetworkId, checked_text, texts_digest
+from nas.cache.tables import compress_form, decompress_form
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-Same = Callable[[str, str], bool]
+SameNetwork = Callable[[str, str], bool]
 
 
-class Networks:
+class NetworkTable:
     """The networks of a cache, at most ``limit`` of them. ``collisions`` counts those met here whose key was taken."""
 
     def __init__(self, database: Database, limit: int | None) -> None:
@@ -26,39 +26,43 @@ class Networks:
         self._database = database
         self._schema = database.schema
         self._limit = limit
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
 
-    def network(self, key: str, digest: str, form: Callable[[], str], same: Same) -> NetworkId:
-        alias = digest_of("form", checked_text("key", key), checked_text("digest", digest))
+    def network(self, key: str, digest: str, form: Callable[[], str], same_network: SameNetwork) -> NetworkId:
+        alias = texts_digest("form", checked_text("key", key), checked_text("digest", digest))
         found = self._database.read(lambda c: c.execute(self._schema.by_alias, {"alias": alias}).first())
-        name, variant = (found.id, found.variant) if found is not None else self._identify(key, alias, form(), same)
+        name, variant = (
+            (found.id, found.variant) if found is not None else self._identify(key, alias, form(), same_network)
+        )
         if self._limit is not None:
-            with self._guard:
+            with self._lock:
                 self.used[name] = time.time()
         return NetworkId(key, variant, name)
 
-    def _identify(self, key: str, alias: str, form: str, same: Same) -> tuple[str, int]:
+    def _identify(self, key: str, alias: str, form: str, same_network: SameNetwork) -> tuple[str, int]:
         """Find a form that was not met before among the key's variants, or store it as a new one."""
-        match, last = self._compare(key, -1, alias, form, same)
+        match, last = self._compare(key, -1, alias, form, same_network)
         while not self._store(key, last, alias, form, match):
-            match, last = self._compare(key, last, alias, form, same)
+            match, last = self._compare(key, last, alias, form, same_network)
         if match is not None:
             return match
         if last >= 0:
-            with self._guard:
+            with self._lock:
                 self.collisions += 1
         return alias, last + 1
 
-    def _compare(self, key: str, last: int, alias: str, form: str, same: Same) -> tuple[tuple[str, int] | None, int]:
+    def _compare(
+        self, key: str, last: int, alias: str, form: str, same_network: SameNetwork
+    ) -> tuple[tuple[str, int] | None, int]:
         """The variant after ``last`` that is the same network, and the last one looked at."""
         import sqlalchemy as sa
 
         t = self._schema.networks
-        later = sa.select(t).where(t.c.key_hash == digest_of("key", key), t.c.variant > last).order_by(t.c.variant)
+        later = sa.select(t).where(t.c.key_hash == texts_digest("key", key), t.c.variant > last).order_by(t.c.variant)
         for row in self._database.read(lambda c: c.execute(later).all()):
             last = row.variant
             # The id of a network is the alias of its own form: equal ones are equal forms.
-            if row.id == alias or same(unpacked(row.form), form):
+            if row.id == alias or same_network(decompress_form(row.form), form):
                 return (row.id, row.variant), last
         return None, last
 
@@ -67,15 +71,21 @@ class Networks:
         import sqlalchemy as sa
 
         t, aliases = self._schema.networks, self._schema.aliases
-        row = {"id": alias, "key_hash": digest_of("key", key), "variant": last + 1, "key": key, "form": packed(form)}
+        row = {
+            "id": alias,
+            "key_hash": texts_digest("key", key),
+            "variant": last + 1,
+            "key": key,
+            "form": compress_form(form),
+        }
         later = sa.select(t.c.id).where(t.c.key_hash == row["key_hash"], t.c.variant > last)
 
         def store(c: sa.Connection) -> bool:
             if match is None:
                 if c.execute(later).first():
                     return False  # another process stored one of this key: it is to be compared first
-                self.save_uses(c)
-                self._make_room(c)
+                self.write_uses(c)
+                self._evict(c)
                 c.execute(t.insert().values(**row, used=time.time()))
             c.execute(aliases.delete().where(aliases.c.id == alias))  # there may be one of a network that has left
             c.execute(aliases.insert().values(id=alias, network=match[0] if match else alias))
@@ -83,36 +93,36 @@ class Networks:
 
         return self._database.write(store)
 
-    def save_uses(self, c: sa.Connection) -> None:
+    def write_uses(self, c: sa.Connection) -> None:
         """Uses are written beside something else that is: one written at each look-up would cost more than that."""
         import sqlalchemy as sa
 
-        with self._guard:
+        with self._lock:
             used, self.used = self.used, {}
         if used:
             networks = self._schema.networks
             statement = networks.update().where(networks.c.id == sa.bindparam("name")).values(used=sa.bindparam("at"))
             c.execute(statement, [{"name": name, "at": at} for name, at in sorted(used.items())])
 
-    def _make_room(self, c: sa.Connection) -> None:
+    def _evict(self, c: sa.Connection) -> None:
         """Let networks leave until there is room for one more, but none in training."""
         import sqlalchemy as sa
 
         if self._limit is None:
             return
         s = self._schema
-        excess = (c.execute(sa.select(sa.func.count()).select_from(s.networks)).scalar() or 0) - self._limit + 1
-        while excess > 0:
-            leaving = (
+        surplus = (c.execute(sa.select(sa.func.count()).select_from(s.networks)).scalar() or 0) - self._limit + 1
+        while surplus > 0:
+            evicted = (
                 sa.select(s.networks.c.id)
                 .where(s.networks.c.id.not_in(sa.select(s.claims.c.network)))
                 .order_by(s.networks.c.used, s.networks.c.id)
-                .limit(min(excess, 500))  # databases bound the number of parameters
+                .limit(min(surplus, 500))  # databases bound the number of parameters
             )
-            names = [row.id for row in c.execute(leaving)]
+            names = [row.id for row in c.execute(evicted)]
             if not names:
                 return
             c.execute(s.networks.delete().where(s.networks.c.id.in_(names)))
             c.execute(s.aliases.delete().where(s.aliases.c.network.in_(names)))
             c.execute(s.observations.delete().where(s.observations.c.network.in_(names)))
-            excess -= len(names)
+            surplus -= len(names)

@@ -7,20 +7,22 @@ import uuid
 from pathlib import Path
 
 
-def here() -> tuple[str, str]:
+def machine_and_process() -> tuple[str, str]:
     """This machine since it was last started, as far as process numbers mean the same; and host and process."""
     import platform
 
     host = platform.node() or "unknown"
-    boot = _text_of("/proc/sys/kernel/random/boot_id") or f"{uuid.getnode():x}"
+    boot = _read_text("/proc/sys/kernel/random/boot_id") or f"{uuid.getnode():x}"
     try:
-        numbers = os.readlink("/proc/self/ns/pid")  # containers on one machine number processes each for themselves
+        pid_namespace = os.readlink(
+            "/proc/self/ns/pid"
+        )  # containers on one machine number processes each for themselves
     except OSError:
-        numbers = ""
-    return f"{host} {boot} {numbers}", f"{host}/{os.getpid()}"
+        pid_namespace = ""
+    return f"{host} {boot} {pid_namespace}", f"{host}/{os.getpid()}"
 
 
-def started(pid: int) -> str | None:
+def process_start_time(pid: int) -> str | None:
     """When a process of this machine was started, empty where that cannot be told, ``None`` where there is none."""
     if os.name != "posix":  # elsewhere ``os.kill`` does not merely look
         return ""
@@ -33,13 +35,13 @@ def started(pid: int) -> str | None:
     except OSError:
         pass  # it is another user's
     # The name, in brackets, may hold anything; state is the first field after it, the start the twentieth.
-    fields = _text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = _read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(fields) < 20:
         return ""
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _text_of(path: str) -> str:
+def _read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -12,22 +12,22 @@ from typing import Any, Literal
 
 # full: answered from the cache; in_flight: by another's training that was waited for;
 # partial: some observations, fewer than asked for; miss: none
-Kind = Literal["full", "partial", "in_flight", "miss"]
+HitKind = Literal["full", "partial", "in_flight", "miss"]
 
-_LONGEST_TEXT = 10_000
+_MAX_TEXT_LENGTH = 10_000
 
 
 class CacheError(ValueError):
     """A cache that cannot be opened, read or written, or something that it cannot hold."""
 
 
-def digest_of(*parts: str) -> str:
+def texts_digest(*parts: str) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
 
 
 def checked_text(what: str, text: str) -> str:
-    if not isinstance(text, str) or not text or len(text) > _LONGEST_TEXT or "\0" in text:
-        raise CacheError(f"the {what} must be a text of 1 to {_LONGEST_TEXT} characters, not {text!r:.80}")
+    if not isinstance(text, str) or not text or len(text) > _MAX_TEXT_LENGTH or "\0" in text:
+        raise CacheError(f"the {what} must be a text of 1 to {_MAX_TEXT_LENGTH} characters, not {text!r:.80}")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -36,7 +36,7 @@ def checked_text(what: str, text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Question:
+class CacheKey:
     """What is asked of a network: questions are equal where their ``digest`` is.
 
     ``evaluator`` and ``data`` name the training and the data with their versions or digests, ``fidelity`` is the scale
@@ -54,7 +54,7 @@ class Question:
         for what in ("evaluator", "data", "seeds"):
             checked_text(what, getattr(self, what))
         object.__setattr__(self, "fidelity", json.loads(self.fidelity_text))  # a copy that nobody else changes
-        digest = digest_of("question", self.evaluator, self.data, self.fidelity_text, self.seeds)
+        digest = texts_digest("question", self.evaluator, self.data, self.fidelity_text, self.seeds)
         object.__setattr__(self, "digest", digest)
 
     @property
@@ -85,7 +85,7 @@ class Observation:
     seed: int | None = None
 
 
-def observed(ordinal: int, metrics: Mapping[str, float], seconds: float, seed: int | None) -> Observation:
+def checked_observation(ordinal: int, metrics: Mapping[str, float], seconds: float, seed: int | None) -> Observation:
     """An observation, checked."""
     metrics = checked_metrics(metrics)
     if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 <= float(seconds) < math.inf:
@@ -110,10 +110,10 @@ def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CachedResult:
     """What is known of a network under a question: its observations in order, forgotten ones left out."""
 
-    kind: Kind
+    kind: HitKind
     observations: tuple[Observation, ...]
 
     @property
@@ -157,7 +157,7 @@ def _std(values: list[float]) -> float:
 
 
 @dataclass(frozen=True)
-class QuestionSummary:
+class CacheKeySummary:
     """What is stored for one question. ``seconds`` is the time of all its trainings, forgotten ones included."""
 
     evaluator: str
@@ -176,7 +176,7 @@ class CacheSummary:
     of a key, ``in_flight`` the claims whose owners live."""
 
     where: str
-    questions: tuple[QuestionSummary, ...]
+    questions: tuple[CacheKeySummary, ...]
     networks: int
     collisions: int
     observations: int

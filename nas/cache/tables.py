@@ -15,13 +15,13 @@ from nas.cache.records import CacheError, Observation
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-VERSION = 1
-QUESTION = ("evaluator", "data", "fidelity", "seeds")  # columns of a question
-LONGEST_FORM = 64 * 1024 * 1024
+SCHEMA_VERSION = 1
+KEY_COLUMNS = ("evaluator", "data", "fidelity", "seeds")  # columns of a question
+MAX_FORM_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Schema:
+class CacheSchema:
     """The tables, and the statements that are used most, made once."""
 
     metadata: sa.MetaData
@@ -33,12 +33,12 @@ class Schema:
     claims: sa.Table
     costs: sa.Table
     by_alias: sa.Select[Any]
-    live: sa.Select[Any]
+    observations_in_use: sa.Select[Any]
     recorded: sa.Select[Any]
 
 
 @functools.cache
-def schema() -> Schema:
+def schema() -> CacheSchema:
     import sqlalchemy as sa
 
     metadata = sa.MetaData()
@@ -49,15 +49,15 @@ def schema() -> Schema:
     def column(name: str, kind: Any, nullable: bool = False) -> sa.Column[Any]:
         return sa.Column(name, kind, nullable=nullable)
 
-    def keyed(name: str, kind: Any) -> sa.Column[Any]:
+    def key_column(name: str, kind: Any) -> sa.Column[Any]:
         return sa.Column(name, kind, primary_key=True, autoincrement=False)
 
     # Only digests of our own are keys: bounded, and no database takes one for another by its rules of comparing texts.
     digest = sa.String(40)
-    version = table("version", keyed("id", sa.Integer), column("version", sa.Integer))
+    version = table("version", key_column("id", sa.Integer), column("version", sa.Integer))
     networks = table(
         "networks",
-        keyed("id", digest),
+        key_column("id", digest),
         column("key_hash", digest),
         column("variant", sa.Integer),
         column("key", sa.Text),
@@ -65,13 +65,13 @@ def schema() -> Schema:
         column("form", sa.LargeBinary(2**24 - 1)),
         sa.UniqueConstraint("key_hash", "variant", name="nas_cache_one_variant"),
     )
-    aliases = table("aliases", keyed("id", digest), sa.Column("network", digest, nullable=False, index=True))
-    questions = table("questions", keyed("id", digest), *[column(name, sa.Text) for name in QUESTION])
+    aliases = table("aliases", key_column("id", digest), sa.Column("network", digest, nullable=False, index=True))
+    questions = table("questions", key_column("id", digest), *[column(name, sa.Text) for name in KEY_COLUMNS])
     observations = table(
         "observations",
-        keyed("network", digest),
-        keyed("question", digest),
-        keyed("ordinal", sa.Integer),
+        key_column("network", digest),
+        key_column("question", digest),
+        key_column("ordinal", sa.Integer),
         column("metrics", sa.Text),
         column("seconds", sa.Double),
         column("seed", sa.BigInteger, nullable=True),
@@ -81,9 +81,9 @@ def schema() -> Schema:
     )
     claims = table(
         "claims",
-        keyed("network", digest),
-        keyed("question", digest),
-        keyed("ordinal", sa.Integer),
+        key_column("network", digest),
+        key_column("question", digest),
+        key_column("ordinal", sa.Integer),
         column("owner", sa.String(32)),
         column("machine", sa.Text),
         column("pid", sa.BigInteger),
@@ -94,14 +94,14 @@ def schema() -> Schema:
     )
     costs = table(
         "costs",
-        keyed("id", digest),
+        key_column("id", digest),
         *[column(name, sa.Text) for name in ("structure", "device", "metrics", "source")],
         column("recorded", sa.Double),
     )
     o = observations.c
     of_entry = (o.network == sa.bindparam("network"), o.question == sa.bindparam("question"))
-    live = sa.select(o.ordinal, o.metrics, o.seconds, o.seed).where(*of_entry, o.forgotten.is_(False))
-    return Schema(
+    observations_in_use = sa.select(o.ordinal, o.metrics, o.seconds, o.seed).where(*of_entry, o.forgotten.is_(False))
+    return CacheSchema(
         metadata=metadata,
         version=version,
         networks=networks,
@@ -113,12 +113,12 @@ def schema() -> Schema:
         by_alias=sa.select(networks.c.id, networks.c.variant)
         .join_from(aliases, networks, networks.c.id == aliases.c.network)
         .where(aliases.c.id == sa.bindparam("alias")),
-        live=live.order_by(o.ordinal),
+        observations_in_use=observations_in_use.order_by(o.ordinal),
         recorded=sa.select(o.ordinal).where(*of_entry, o.ordinal == sa.bindparam("ordinal")),
     )
 
 
-def having(table: sa.Table, values: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+def equals(table: sa.Table, values: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
     """Conditions: the rows of a table that have these values."""
     return [table.c[name] == value for name, value in values.items()]
 
@@ -130,40 +130,40 @@ def count(result: sa.CursorResult[Any]) -> int:
 # -- what columns hold ---------------------------------------------------------------------------------------------
 
 
-def metrics_text(metrics: Mapping[str, float]) -> str:
+def encode_metrics(metrics: Mapping[str, float]) -> str:
     # JSON has no infinities and no NaN; Python's own spelling of them is no JSON.
     return json.dumps({n: v if math.isfinite(v) else str(v) for n, v in metrics.items()}, sort_keys=True)
 
 
-def metrics_of(text: str) -> dict[str, float]:
+def decode_metrics(text: str) -> dict[str, float]:
     try:
         return {str(name): float(value) for name, value in json.loads(text).items()}
     except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
         raise CacheError(f"the cache holds metrics that are none ({text!r:.80}): it is damaged; clear it") from None
 
 
-def observation_of(row: sa.Row[Any]) -> Observation:
+def observation_of_row(row: sa.Row[Any]) -> Observation:
     try:
-        return Observation(int(row.ordinal), metrics_of(row.metrics), float(row.seconds), row.seed)
+        return Observation(int(row.ordinal), decode_metrics(row.metrics), float(row.seconds), row.seed)
     except TypeError:
         raise CacheError("the cache holds an observation that is none: it is damaged; clear it") from None
 
 
-def packed(form: str) -> bytes:
+def compress_form(form: str) -> bytes:
     try:
         data = form.encode()
     except (AttributeError, UnicodeEncodeError):
         raise CacheError(f"a network's form must be a text, not {form!r:.80}") from None
     small = zlib.compress(data)
-    if len(data) > LONGEST_FORM or len(small) >= 2**24:
+    if len(data) > MAX_FORM_BYTES or len(small) >= 2**24:
         raise CacheError(f"a network's form of {len(data):,} bytes is more than the cache takes")
     return small
 
 
-def unpacked(small: bytes) -> str:
+def decompress_form(small: bytes) -> str:
     try:
         unpack = zlib.decompressobj()
-        data = unpack.decompress(small, LONGEST_FORM)  # a few bytes may unpack to any number
+        data = unpack.decompress(small, MAX_FORM_BYTES)  # a few bytes may unpack to any number
         if not unpack.eof:
             raise ValueError("cut short, or too long")
         return data.decode()

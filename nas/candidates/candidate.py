@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nas.candidates.fidelity import at_share
+from nas.candidates.fidelity import fidelity_suffix
 from search_spaces.graph.graph import Graph
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
@@ -32,7 +32,7 @@ class Measurement:
 class Candidate:
     """A distinct network of a search. ``number`` counts from 0 in the order they were found.
 
-    ``share`` of the full training is the longest that a stopped candidate was trained for, or that in which a failed
+    ``fidelity`` of the full training is the longest that a stopped candidate was trained for, or that in which a failed
     one failed; what a training for a share gave is measured as ``map@1/9``, never as ``map``.
     """
 
@@ -43,9 +43,9 @@ class Candidate:
     measurements: Mapping[str, Measurement]
     status: Status
     reason: str = ""
-    excess: float = 0.0
+    constraint_violation: float = 0.0
     reference: str = ""  # the name of a published network that was trained beside the search, else empty
-    share: float = 1.0
+    fidelity: float = 1.0
     train_seconds: float | None = field(
         default=None, compare=False
     )  # a time and no figure: it differs from run to run, and is not compared
@@ -56,10 +56,10 @@ class Candidate:
         """Every figure by name."""
         return {name: m.value for name, m in self.measurements.items()}
 
-    def metrics_at(self, share: float) -> dict[str, float]:
+    def metrics_at_fidelity(self, fidelity: float) -> dict[str, float]:
         """Every figure by name, of qualities those that training for this share gave."""
-        metrics, mark = self.metrics, at_share(share)
-        own = {name.removesuffix(mark): value for name, value in metrics.items() if name.endswith(mark)}
+        metrics, suffix = self.metrics, fidelity_suffix(fidelity)
+        own = {name.removesuffix(suffix): value for name, value in metrics.items() if name.endswith(suffix)}
         return {**metrics, **own}
 
     @property
@@ -78,9 +78,9 @@ class Candidate:
             "genotype": dict(self.genotype),
             "status": self.status,
             "reason": self.reason,
-            "excess": self.excess,
+            "excess": self.constraint_violation,
             "reference": self.reference,
-            **({"share": self.share} if self.share != 1 else {}),
+            **({"share": self.fidelity} if self.fidelity != 1 else {}),
             "measurements": {
                 n: {"value": m.value, "source": m.source, "std": m.std} for n, m in self.measurements.items()
             },
@@ -100,7 +100,7 @@ class Candidate:
             },
             status=document["status"],
             reason=str(document["reason"]),
-            excess=float(document["excess"]),
+            constraint_violation=float(document["excess"]),
             reference=str(document["reference"]),
-            share=float(document.get("share", 1.0)),
+            fidelity=float(document.get("share", 1.0)),
         )

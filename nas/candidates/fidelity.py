@@ -5,14 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 
 
-def at_share(share: float) -> str:
+def fidelity_suffix(fidelity: float) -> str:
     """What stands behind the name of a figure that training for a share gave: ``@1/9``; nothing for all of it."""
-    return "" if share == 1 else f"@{exact(share)}"
+    return "" if fidelity == 1 else f"@{exact_fraction(fidelity)}"
 
 
-_FINEST = 10**9  # denominators of shares: more steps than any training has
+_LARGEST_DENOMINATOR = 10**9  # denominators of shares: more steps than any training has
 
 
-def exact(share: float) -> Fraction:
+def exact_fraction(fidelity: float) -> Fraction:
     """A share as the fraction that was meant, so that nine ninths are one; its text is ``1/9``."""
-    return Fraction(share).limit_denominator(_FINEST)
+    return Fraction(fidelity).limit_denominator(_LARGEST_DENOMINATOR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from math import prod
 
-from hardware_models.composed.multi_device import CostOnSeveral
+from hardware_models.composed.multi_device import MultiDeviceCost
 from hardware_models.cost import Cost
 from nas.candidates.candidate import Measurement
 from nas.candidates.metrics import METRICS
@@ -17,42 +17,45 @@ from search_spaces.registry import import_object
 
 DEVICE_LATENCY = "device_latency_ms"
 """What a real device, or a vendor's compiler, said of a candidate; its source tells which. No prediction of ours."""
-_OPERATIONS = ("fallback_ops", "guessed_ops")
+_OPERATION_COUNTS = ("fallback_ops", "guessed_ops")
 
 
-def counted(graph: Graph, wanted: Collection[str]) -> dict[str, Measurement]:
-    """What is read off the graph; what takes a function of its own only where it is among the ``wanted``."""
+def counted_metrics(graph: Graph, metric_names: Collection[str]) -> dict[str, Measurement]:
+    """What is read off the graph; what takes a function of its own only where it is among the ``metric_names``."""
     figures = {}
     for name, metric in METRICS.items():
-        if metric.origin == "graph" and (not metric.function or name in wanted):
+        if metric.origin == "graph" and (not metric.function or name in metric_names):
             value = import_object(metric.function)(graph) if metric.function else getattr(graph, name)
             figures[name] = Measurement(float(value), "counted")
     return figures
 
 
-def predicted(cost: Cost, wanted: Collection[str]) -> dict[str, Measurement]:
+def predicted_metrics(cost: Cost, metric_names: Collection[str]) -> dict[str, Measurement]:
     """What a hardware model says; of several devices the worst, and each one's own as ``metric@device``."""
-    figures = _said(cost, wanted)
-    if isinstance(cost, CostOnSeveral):
+    figures = _cost_metrics(cost, metric_names)
+    if isinstance(cost, MultiDeviceCost):
         for label, one in cost.devices.items():
-            figures |= {f"{name}@{label}": said for name, said in _said(one, _of_device(wanted, label)).items()}
-        for name in _OPERATIONS:
-            if name in wanted:  # the most on one device, not the sum
+            figures |= {
+                f"{name}@{label}": measurement
+                for name, measurement in _cost_metrics(one, _metrics_of_device(metric_names, label)).items()
+            }
+        for name in _OPERATION_COUNTS:
+            if name in metric_names:  # the most on one device, not the sum
                 most = max(len(getattr(one, name)) for one in cost.devices.values())
                 figures[name] = Measurement(float(most), cost.source)
     return figures
 
 
-def _said(cost: Cost, wanted: Collection[str]) -> dict[str, Measurement]:
+def _cost_metrics(cost: Cost, metric_names: Collection[str]) -> dict[str, Measurement]:
     figures = {name: Measurement(value, cost.source) for name, value in cost.metrics().items() if name in METRICS}
-    for name in _OPERATIONS:
-        if name in wanted:
+    for name in _OPERATION_COUNTS:
+        if name in metric_names:
             figures[name] = Measurement(float(len(getattr(cost, name))), cost.source)
     return figures
 
 
-def _of_device(wanted: Iterable[str], label: str) -> list[str]:
-    return [name for name, at, device in (w.partition("@") for w in wanted) if at and device == label]
+def _metrics_of_device(metric_names: Iterable[str], label: str) -> list[str]:
+    return [name for name, at, device in (w.partition("@") for w in metric_names) if at and device == label]
 
 
 def cut_bytes(graph: Graph) -> int:

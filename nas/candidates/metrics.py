@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 
 Direction = Literal["minimize", "maximize"]
 
@@ -70,11 +70,11 @@ _ALIASES = {
 
 
 # Metrics of which a search may allow none at all
-_MAY_BE_ZERO = ("fallback_ops", "guessed_ops")
+METRICS_THAT_MAY_BE_ZERO = ("fallback_ops", "guessed_ops")
 
 
 # How much of a metric's own unit one of the written units is
-_UNITS: dict[str, dict[str, float]] = {
+UNIT_FACTORS: dict[str, dict[str, float]] = {
     "ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
     "mJ": {"uj": 1e-3, "mj": 1.0, "j": 1e3},
     "KiB": {"b": 1 / 1024, "kib": 1.0, "kb": 1000 / 1024, "mib": 1024.0, "mb": 1e6 / 1024},
@@ -91,7 +91,7 @@ def metric_name(text: str) -> str:
     word, at, device = text.partition("@")
     name = _ALIASES.get(word, word)
     if name not in METRICS:
-        raise unknown("metric", word, [*METRICS, *_ALIASES])
+        raise unknown_name("metric", word, [*METRICS, *_ALIASES])
     if at and METRICS[name].origin != "hardware":
         raise ObjectiveError(f"{word} is the same on every device; say it without @{device}")
     return f"{name}@{device}" if at else name

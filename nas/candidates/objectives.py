@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas.candidates.metrics import _MAY_BE_ZERO, _UNITS, Direction, ObjectiveError, metric_name, metric_row
+from nas.candidates.metrics import (
+    METRICS_THAT_MAY_BE_ZERO,
+    UNIT_FACTORS,
+    Direction,
+    ObjectiveError,
+    metric_name,
+    metric_row,
+)
 
 
 @dataclass(frozen=True)
@@ -19,18 +26,18 @@ class Objective:
     @classmethod
     def parse(cls, text: str) -> Objective:
         """``latency``, ``map``, ``params:min``, ``macs:max``: a metric and, where it is not the usual, a direction."""
-        name, _, way = text.partition(":")
+        name, _, direction_text = text.partition(":")
         metric = metric_name(name.strip())
-        ways: dict[str, Direction] = {
+        directions: dict[str, Direction] = {
             "": metric_row(metric).direction,
             "min": "minimize",
             "minimize": "minimize",
             "max": "maximize",
             "maximize": "maximize",
         }
-        if way.strip() not in ways:
-            raise ObjectiveError(f"objective {text!r}: the direction is min or max, not {way!r}")
-        return cls(metric, ways[way.strip()])
+        if direction_text.strip() not in directions:
+            raise ObjectiveError(f"objective {text!r}: the direction is min or max, not {direction_text!r}")
+        return cls(metric, directions[direction_text.strip()])
 
     def loss(self, metrics: Mapping[str, float]) -> float:
         """The metric, turned so that less is better."""
@@ -40,11 +47,11 @@ class Objective:
 
 @dataclass(frozen=True)
 class Limit:
-    """A hard limit on a metric that is known before training: ``metric <= bound`` or, with ``least``, ``>=``."""
+    """A hard limit on a metric that is known before training: ``metric <= bound`` or, with ``at_least``, ``>=``."""
 
     metric: str
     bound: float
-    least: bool = False
+    at_least: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Limit:
@@ -55,7 +62,7 @@ class Limit:
         metric = metric_name(match[1])
         if match[2] not in ("<=", ">=", "<", ">"):
             raise ObjectiveError(f"limit {text!r}: use <= or >=")
-        units = _UNITS[metric_row(metric).unit]
+        units = UNIT_FACTORS[metric_row(metric).unit]
         unit = match[4].lower()
         if unit and unit not in units:
             raise ObjectiveError(
@@ -65,27 +72,27 @@ class Limit:
             bound = float(match[3]) * units.get(unit, 1.0)
         except ValueError:
             raise ObjectiveError(f"limit {text!r}: {match[3]!r} is no number") from None
-        return cls._checked(metric, bound, match[2][0] == ">")
+        return cls._validated(metric, bound, match[2][0] == ">")
 
     @classmethod
-    def _checked(cls, metric: str, bound: float, least: bool) -> Limit:
+    def _validated(cls, metric: str, bound: float, at_least: bool) -> Limit:
         if metric_row(metric).origin == "quality":
             raise ObjectiveError(
                 f"a limit on {metric} cannot be checked before training; make it an objective, or filter result.front"
             )
-        if not bound > 0 and not (bound == 0 and not least and metric.partition("@")[0] in _MAY_BE_ZERO):
+        if not bound > 0 and not (bound == 0 and not at_least and metric.partition("@")[0] in METRICS_THAT_MAY_BE_ZERO):
             raise ObjectiveError(f"the limit on {metric} must be above zero, not {bound:g}")
-        return cls(metric, bound, least)
+        return cls(metric, bound, at_least)
 
-    def excess(self, metrics: Mapping[str, float]) -> float:
+    def constraint_violation(self, metrics: Mapping[str, float]) -> float:
         """How far the limit is broken, as a share of it (of a limit of 0: by how much); 0 where it holds."""
         value = metrics[self.metric]
         if self.bound == 0:
             return max(0.0, value)
-        return max(0.0, (1 - value / self.bound) if self.least else (value / self.bound - 1))
+        return max(0.0, (1 - value / self.bound) if self.at_least else (value / self.bound - 1))
 
     def __str__(self) -> str:
-        return f"{self.metric} {'>=' if self.least else '<='} {repr(self.bound).removesuffix('.0')}"
+        return f"{self.metric} {'>=' if self.at_least else '<='} {repr(self.bound).removesuffix('.0')}"
 
 
 def parse_limits(limits: Mapping[str, float] | Iterable[str | Limit] | None) -> tuple[Limit, ...]:
@@ -95,7 +102,7 @@ def parse_limits(limits: Mapping[str, float] | Iterable[str | Limit] | None) -> 
     if isinstance(limits, str):
         limits = [limits]
     if isinstance(limits, Mapping):
-        return tuple(Limit._checked(metric_name(name), float(bound), False) for name, bound in limits.items())
+        return tuple(Limit._validated(metric_name(name), float(bound), False) for name, bound in limits.items())
     return tuple(limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits)
 
 

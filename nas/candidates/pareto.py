@@ -20,7 +20,7 @@ def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
     return better
 
 
-def front(losses: Losses) -> list[int]:
+def non_dominated_indices(losses: Losses) -> list[int]:
     """Indices of the points that no other point dominates, ascending; of equal points the first stays."""
     if not losses:
         return []
@@ -42,38 +42,40 @@ def front(losses: Losses) -> list[int]:
     return sorted(kept)
 
 
-def layers(losses: Losses) -> list[list[int]]:
+def non_dominated_sort(losses: Losses) -> list[list[int]]:
     """All indices as successive fronts: the first, the front of the rest, and so on."""
-    left = list(range(len(losses)))
+    unsorted = list(range(len(losses)))
     result = []
-    while left:
-        best = {left[i] for i in front([losses[i] for i in left])}
+    while unsorted:
+        best = {unsorted[i] for i in non_dominated_indices([losses[i] for i in unsorted])}
         result.append(sorted(best))
-        left = [i for i in left if i not in best]
+        unsorted = [i for i in unsorted if i not in best]
     return result
 
 
-def spread(losses: Losses, count: int) -> list[int]:
+def evenly_spread_subset(losses: Losses, count: int) -> list[int]:
     """``count`` of the points: whole fronts while they fit, then points at even steps along the next one.
 
     The steps are even in rank along the first loss, so that both ends of a front are among the chosen.
     """
     chosen: list[int] = []
-    for layer in layers(losses):
-        room = count - len(chosen)
-        if room <= 0:
+    for one_front in non_dominated_sort(losses):
+        remaining = count - len(chosen)
+        if remaining <= 0:
             break
-        if len(layer) > room:
-            ordered = sorted(layer, key=lambda i: tuple(losses[i]))
-            places = numpy.linspace(0, len(ordered) - 1, room) if room > 1 else numpy.array([len(ordered) // 2])
-            layer = [ordered[round(p)] for p in places]
-        chosen.extend(layer)
+        if len(one_front) > remaining:
+            ordered = sorted(one_front, key=lambda i: tuple(losses[i]))
+            positions = (
+                numpy.linspace(0, len(ordered) - 1, remaining) if remaining > 1 else numpy.array([len(ordered) // 2])
+            )
+            one_front = [ordered[round(p)] for p in positions]
+        chosen.extend(one_front)
     return chosen
 
 
 def hypervolume(losses: Losses, reference: Sequence[float]) -> float:
     """The area that two losses dominate below ``reference``. Only for two objectives."""
-    points = sorted(tuple(losses[i]) for i in front(losses))
+    points = sorted(tuple(losses[i]) for i in non_dominated_indices(losses))
     area, ceiling = 0.0, reference[1]
     for x, y in points:
         if x < reference[0] and y < ceiling:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import Json, console
+from nas.cli.options import JsonOption, console
 
 if TYPE_CHECKING:
     from nas.bench.tables.table import BenchTable
@@ -59,17 +59,17 @@ def searchers(
         bool, typer.Option("--report-only", help="Run nothing; report on the runs that --out holds.")
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Three tables, few seeds, few evaluations.")] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run every searcher on every table, and write who won: runs.csv, figures, a page and pictures."""
     from nas.bench.compare import bench_searchers
     from nas.bench.contenders import default_names
 
     screen = console(stderr=True)
-    opened = _opened(_names(tables), data, quick, (table, space, column, architecture_column))
+    bench_tables = _open_tables(_split_names(tables), data, quick, (table, space, column, architecture_column))
     result = bench_searchers(
-        opened,
-        _names(searchers) or default_names(),
+        bench_tables,
+        _split_names(searchers) or default_names(),
         out,
         seeds=seeds or (QUICK_SEEDS if quick else 100),
         evaluations=evaluations or (QUICK_EVALUATIONS if quick else 500),
@@ -79,7 +79,7 @@ def searchers(
         asks_each=asks_each,
         report_only=report_only,
         source=f"--table {table} --space {space} --column {' --column '.join(column)}" if table else "",
-        say=lambda text: screen.print(text, highlight=False, markup=False),
+        print_line=lambda text: screen.print(text, highlight=False, markup=False),
     )
     if as_json:
         typer.echo(json.dumps(result.to_document()))
@@ -90,34 +90,36 @@ def searchers(
         raise typer.Exit(1)
 
 
-def _names(text: str) -> list[str]:
+def _split_names(text: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def _opened(names: list[str], data: Path, quick: bool, own: tuple[str, str, list[str], str]) -> dict[str, BenchTable]:
+def _open_tables(
+    names: list[str], data: Path, quick: bool, csv_options: tuple[str, str, list[str], str]
+) -> dict[str, BenchTable]:
     """The tables by name. One that is asked for by name must be there; of the others, those whose files are."""
     from nas.bench.tables.own_csv import own_table
-    from nas.bench.tables.table import QUICK, TABLES, BenchError, open_table
+    from nas.bench.tables.table import DEFAULT_TABLES, QUICK_TABLES, BenchError, open_table
 
-    path, space, columns, architectures = own
+    path, space, columns, architectures = csv_options
     if path:
         if names or not space or not columns:
             raise ValueError("--table needs --space and --column, and no --tables")
-        made = own_table(path, space, columns, architectures)
-        return {made.name: made}
+        csv_table = own_table(path, space, columns, architectures)
+        return {csv_table.name: csv_table}
     if space or columns:
         raise ValueError("--space and --column are of --table FILE.csv; name that too")
-    opened: dict[str, BenchTable] = {}
+    bench_tables: dict[str, BenchTable] = {}
     left_out = []
-    for name in names or (QUICK if quick else TABLES):
+    for name in names or (QUICK_TABLES if quick else DEFAULT_TABLES):
         try:
-            opened[name] = open_table(name, data)
+            bench_tables[name] = open_table(name, data)
         except BenchError as error:
             if names:
                 raise
             left_out.append(f"{name} is left out: {error}")
-    if not opened:
+    if not bench_tables:
         raise ValueError(f"no table can be opened: {left_out[0]}")
     for line in left_out:
         typer.echo(f"nas: {line}", err=True)
-    return opened
+    return bench_tables

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.options import Cache, Directory, Json, console
+from nas.cli.options import CacheOption, DirectoryOption, JsonOption, console
 
 cache_app = typer.Typer(help="The evaluation cache: what searches have trained, kept for later ones.")
 
@@ -24,7 +24,9 @@ def _open_cache(cache: str, directory: Path) -> Any:
 
 
 @cache_app.command("show")
-def cache_show(cache: Cache = "", directory: Directory = Path("nas-runs"), as_json: Json = False) -> None:
+def cache_show(
+    cache: CacheOption = "", directory: DirectoryOption = Path("nas-runs"), as_json: JsonOption = False
+) -> None:
     """Show what the evaluation cache holds."""
     from dataclasses import asdict
 
@@ -61,8 +63,8 @@ def cache_show(cache: Cache = "", directory: Directory = Path("nas-runs"), as_js
 def cache_clear(
     evaluator: Annotated[str | None, typer.Option(help="Only what this evaluator trained.")] = None,
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Only what is older.")] = None,
-    cache: Cache = "",
-    directory: Directory = Path("nas-runs"),
+    cache: CacheOption = "",
+    directory: DirectoryOption = Path("nas-runs"),
 ) -> None:
     """Remove trainings from the evaluation cache: all, or those of an evaluator or an age."""
     seconds = None if older_than_days is None else older_than_days * 86400
@@ -74,8 +76,8 @@ def cache_clear(
 @cache_app.command("export")
 def cache_export(
     to: Annotated[Path, typer.Argument(help="The CSV file to write.")],
-    cache: Cache = "",
-    directory: Directory = Path("nas-runs"),
+    cache: CacheOption = "",
+    directory: DirectoryOption = Path("nas-runs"),
 ) -> None:
     """Write the evaluation cache as a CSV file, one row a training."""
     with _open_cache(cache, directory) as opened:

@@ -12,7 +12,7 @@ import sys
 from typing import Literal, NamedTuple
 
 
-class Check(NamedTuple):
+class InstallationCheck(NamedTuple):
     """One finding: ``bad`` stops a search, a ``note`` does not."""
 
     what: str
@@ -20,7 +20,7 @@ class Check(NamedTuple):
     text: str
 
 
-_NEEDED = [
+_REQUIRED_MODULES = [
     "torch",
     "optuna",
     "networkx",
@@ -38,7 +38,7 @@ _NEEDED = [
     "typer",
     "rich",
 ]
-_EXTRAS = {"optuna_dashboard": "dashboard"}
+_OPTIONAL_MODULES = {"optuna_dashboard": "dashboard"}
 
 
 def _version(module: str) -> str:
@@ -49,35 +49,41 @@ def _version(module: str) -> str:
         return "unknown version"
 
 
-def report() -> list[Check]:
+def check_installation() -> list[InstallationCheck]:
     """All checks, in the order they are shown."""
     new_enough = sys.version_info >= (3, 11)
-    checks = [Check("Python", "ok" if new_enough else "bad", f"{platform.python_version()} (3.11 or later needed)")]
-    for module in _NEEDED:
+    checks = [
+        InstallationCheck(
+            "Python", "ok" if new_enough else "bad", f"{platform.python_version()} (3.11 or later needed)"
+        )
+    ]
+    for module in _REQUIRED_MODULES:
         try:
             importlib.import_module(module)
-            checks.append(Check(module, "ok", _version(module)))
+            checks.append(InstallationCheck(module, "ok", _version(module)))
         except ImportError as error:
-            checks.append(Check(module, "bad", f"cannot be imported ({error}); pip install nas again"))
-    for module, extra in _EXTRAS.items():
+            checks.append(InstallationCheck(module, "bad", f"cannot be imported ({error}); pip install nas again"))
+    for module, extra in _OPTIONAL_MODULES.items():
         present = importlib.util.find_spec(module) is not None
         text = _version(module) if present else f"not installed; pip install 'nas[{extra}]'"
-        checks.append(Check(module, "ok" if present else "note", text))
+        checks.append(InstallationCheck(module, "ok" if present else "note", text))
     checks.append(_accelerator())
-    checks.append(Check("cores", "ok", f"{os.cpu_count()}: as many candidates train side by side"))
+    checks.append(InstallationCheck("cores", "ok", f"{os.cpu_count()}: as many candidates train side by side"))
     free_gib = shutil.disk_usage(os.getcwd()).free / 2**30
-    checks.append(Check("disk", "ok" if free_gib > 1 else "note", f"{free_gib:.0f} GiB free here"))
+    checks.append(InstallationCheck("disk", "ok" if free_gib > 1 else "note", f"{free_gib:.0f} GiB free here"))
     writable = os.access(os.getcwd(), os.W_OK)
     text = "studies are kept in ./nas-runs" if writable else "this folder cannot be written; use --directory"
-    checks.append(Check("folder", "ok" if writable else "note", text))
+    checks.append(InstallationCheck("folder", "ok" if writable else "note", text))
     return checks
 
 
-def _accelerator() -> Check:
+def _accelerator() -> InstallationCheck:
     try:
         import torch
     except ImportError:
-        return Check("accelerator", "note", "unknown without torch")
+        return InstallationCheck("accelerator", "note", "unknown without torch")
     if torch.cuda.is_available():
-        return Check("accelerator", "note", f"{torch.cuda.get_device_name(0)}; training uses the CPU so far")
-    return Check("accelerator", "ok", "none; training uses the CPU")
+        return InstallationCheck(
+            "accelerator", "note", f"{torch.cuda.get_device_name(0)}; training uses the CPU so far"
+        )
+    return InstallationCheck("accelerator", "ok", "none; training uses the CPU")

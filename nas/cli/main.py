@@ -13,7 +13,7 @@ from nas.cli.app import app
 from nas.cli.bench import bench_app
 from nas.cli.cache import cache_app
 from nas.cli.hardware import hw_app
-from nas.cli.options import Json, console
+from nas.cli.options import JsonOption, console
 from nas.cli.spaces import spaces_app
 
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
@@ -29,11 +29,11 @@ app.add_typer(bench_app, name="bench", no_args_is_help=True)
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(as_json: JsonOption = False) -> None:
     """Check this installation: Python, libraries, cores, memory, and what is missing."""
-    from nas.cli.doctor import report
+    from nas.cli.doctor import check_installation
 
-    checks = report()
+    checks = check_installation()
     if as_json:
         typer.echo(json.dumps([c._asdict() for c in checks]))
     else:
@@ -45,7 +45,7 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _fail(text: str, code: int = 2) -> NoReturn:
+def exit_with_error(text: str, code: int = 2) -> NoReturn:
     typer.echo(f"nas: {text}", err=True)
     raise SystemExit(code)
 
@@ -60,14 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
         ours = type(error).__module__.partition(".")[0] in ("nas", "search_spaces", "hardware_models", "evaluators")
         if not ours and type(error) is not ValueError:
             raise
-        _fail(" ".join(str(error).split()))
+        exit_with_error(" ".join(str(error).split()))
     except Exception as error:
         message = getattr(error, "format_message", None)  # the command line itself: an unknown option, a bad number
         if message is None:
             raise
-        _fail(f"{message()} (nas --help)")
+        exit_with_error(f"{message()} (nas --help)")
     if code == 130:
-        _fail("stopped; the same command goes on from here", 130)
+        exit_with_error("stopped; the same command goes on from here", 130)
     sys.exit(code if isinstance(code, int) else 0)
 
 

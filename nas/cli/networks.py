@@ -9,15 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.app import app
-from nas.cli.options import Json, console, network_of
+from nas.cli.options import JsonOption, console, parse_network
 
 
-def _show_network(name: str, hw: str | None, as_json: bool) -> None:
+def show_network(name: str, hw: str | None, as_json: bool) -> None:
     from rich.table import Table
 
     from nas.candidates.metrics import METRICS
     from nas.hashing import functional_hash
-    from nas.report.format import figure, heading
+    from nas.report.format import figure, metric_heading
     from search_spaces.catalog import load_network
     from search_spaces.published.networks import networks
 
@@ -51,7 +51,7 @@ def _show_network(name: str, hw: str | None, as_json: bool) -> None:
     table.add_row("input", "x".join(map(str, graph.input_shape)))
     table.add_row("operations", str(len(graph)))
     for metric, value in figures.items():
-        table.add_row(heading(metric), figure(metric, float(value)))
+        table.add_row(metric_heading(metric), figure(metric, float(value)))
     table.add_row("key", functional_hash(graph))
     console().print(table, highlight=False, markup=False)
 
@@ -65,21 +65,21 @@ def hash_(
     rules: Annotated[str, typer.Option(help="What counts as the same, such as exact, or pool-linear+bn-scale.")] = (
         "exact"
     ),
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print a network's functional key; of two, whether they are the same network, and if not, where they differ.
 
     Ends with exit code 1 where two differ.
     """
     from nas.hashing import functional_hash
-    from nas.hashing.isomorphism import difference
-    from nas.hashing.rules import rule_set
+    from nas.hashing.isomorphism import first_difference
+    from nas.hashing.rules import parse_equivalence
 
     if len(networks) > 2:
         raise ValueError(f"nas hash takes one or two networks, not {len(networks)}")
-    graphs = [network_of(text) for text in networks]
+    graphs = [parse_network(text) for text in networks]
     keys = [functional_hash(graph, rules=rules) for graph in graphs]
-    differs = difference(graphs[0], graphs[1], rule_set(rules)) if len(graphs) == 2 else ""
+    differs = first_difference(graphs[0], graphs[1], parse_equivalence(rules)) if len(graphs) == 2 else ""
     if as_json:
         document: dict[str, Any] = {"networks": networks, "keys": keys}
         if len(graphs) == 2:
@@ -99,7 +99,7 @@ def baselines(
     names: Annotated[list[str] | None, typer.Argument(help="Published networks; default: all.")] = None,
     hw: Annotated[str | None, typer.Option(help="Predict their cost on this hardware.")] = None,
     space: Annotated[str | None, typer.Option(help="Only the networks of this space.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the published networks: size, predicted latency, and the accuracy that was published, with its source."""
     from nas.measurement.published_baselines import baselines as listed
@@ -120,7 +120,7 @@ def scale(
     score: Annotated[str, typer.Option(help="Zero-cost score that stands for quality.")] = "entropy",
     seed: Annotated[int, typer.Option(help="One seed, one result.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the network's graph to this JSON file.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Scale a network to a budget by the tiny formula (Model Rubik's Cube, arXiv 2010.14819).
 

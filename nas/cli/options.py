@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")
+]
 
 
 def console(stderr: bool = False) -> Any:
@@ -18,12 +20,12 @@ def console(stderr: bool = False) -> Any:
     return Console(stderr=stderr, width=None if sys.stdout.isatty() else 120)
 
 
-def network_of(text: str) -> Any:
+def parse_network(text: str) -> Any:
     """A graph: of a published network, a JSON file, or ``SPACE=ARCHITECTURE``. Raises ``ValueError``.
 
     A published network may have its image size behind it, as in ``mobilenetv2@192``.
     """
-    from hardware_models.measured.latency_csv import published
+    from hardware_models.measured.latency_csv import published_network
     from search_spaces.catalog import load_space
     from search_spaces.graph.graph import Graph
     from search_spaces.published.networks import networks
@@ -37,16 +39,18 @@ def network_of(text: str) -> Any:
     if equals and text not in networks():
         loaded = load_space(space)
         return loaded.graph(loaded.parse(architecture))
-    return published(text)
+    return published_network(text)
 
 
-Directory = Annotated[Path, typer.Option(help="Folder of the studies.", envvar="NAS_RUNS")]
+DirectoryOption = Annotated[Path, typer.Option(help="Folder of the studies.", envvar="NAS_RUNS")]
 
 
-Storage = Annotated[str | None, typer.Option(help="Optuna storage URL; default: a journal file under --directory.")]
+StorageOption = Annotated[
+    str | None, typer.Option(help="Optuna storage URL; default: a journal file under --directory.")
+]
 
 
-Cache = Annotated[
+CacheOption = Annotated[
     str,
     typer.Option(
         help="Evaluation cache: a file, an SQLAlchemy URL, or off; default: a file under --directory.",
@@ -55,15 +59,15 @@ Cache = Annotated[
 ]
 
 
-Baselines = Annotated[
+BaselinesOption = Annotated[
     bool, typer.Option("--baselines", help="Put the published networks of the task beside the front, as predicted.")
 ]
 
 
-Workers = Annotated[int | None, typer.Option(min=0, help="Training processes; default: one a core; 0: none.")]
+WorkersOption = Annotated[int | None, typer.Option(min=0, help="Training processes; default: one a core; 0: none.")]
 
 
-def _option_values(pairs: list[str], flag: str) -> dict[str, Any]:
+def parse_assignments(pairs: list[str], flag: str) -> dict[str, Any]:
     """``name=value`` texts; values are read as YAML scalars or lists."""
     import yaml
 

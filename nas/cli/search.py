@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.app import app
-from nas.cli.options import Baselines, Cache, Directory, Json, Storage, Workers, _option_values, console
+from nas.cli.options import (
+    BaselinesOption,
+    CacheOption,
+    DirectoryOption,
+    JsonOption,
+    StorageOption,
+    WorkersOption,
+    console,
+    parse_assignments,
+)
 
 if TYPE_CHECKING:
     from nas.engine.result import SearchResult
@@ -75,7 +84,7 @@ def search(
         str | None,
         typer.Option(help="Real device, such as onnxruntime?threads=1; of several --hw, NAME=DEVICE says which it is."),
     ] = None,
-    baselines: Baselines = False,
+    baselines: BaselinesOption = False,
     references: Annotated[bool, typer.Option(help="Train the space's published networks beside the search.")] = True,
     option: Annotated[
         list[str], typer.Option("--set", help="Option of the space, such as image_size=256; repeatable.")
@@ -95,11 +104,11 @@ def search(
         float, typer.Option(min=0, max=1, help="With --score none: chance that a network met again is trained anew.")
     ] = 0.0,
     study: Annotated[str | None, typer.Option(help="Name of the study; default: from the settings.")] = None,
-    storage: Storage = None,
-    cache: Cache = "",
-    directory: Directory = Path("nas-runs"),
-    workers: Workers = None,
-    as_json: Json = False,
+    storage: StorageOption = None,
+    cache: CacheOption = "",
+    directory: DirectoryOption = Path("nas-runs"),
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Search a space for networks that are good and fit a chip.
 
@@ -122,13 +131,13 @@ def search(
             trials=trials,
             train=train,
             data=data,
-            evaluator=_option_values(training, "--training"),
+            evaluator=parse_assignments(training, "--training"),
             score=score,
             searcher=searcher,
             warm_start=warm_start,
             repair=repair,
             in_flight=in_flight,
-            searcher_options=_option_values(searching, "--searching"),
+            searcher_options=parse_assignments(searching, "--searching"),
             rules=rules,
             evaluations=evaluations,
             forget=forget,
@@ -137,7 +146,7 @@ def search(
             verify=verify,
             device=device,
             baselines=baselines,
-            space_options=_option_values(option, "--set"),
+            space_options=parse_assignments(option, "--set"),
             study=study,
             storage=storage,
             cache=cache,
@@ -145,12 +154,12 @@ def search(
             workers=workers,
             reporter=reporter,
         )
-    _present(result, storage, as_json)
+    print_result(result, storage, as_json)
 
 
-def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
+def print_result(result: SearchResult, storage: str | None, as_json: bool) -> None:
     from nas.report.plots import plot_front
-    from nas.report.tables import architecture_lines, front_table, summary_lines, tables_beside
+    from nas.report.tables import architecture_lines, front_table, summary_lines, supplementary_tables
     from nas.report.verification import plot_verification
 
     result.directory.mkdir(parents=True, exist_ok=True)
@@ -166,7 +175,7 @@ def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
         typer.echo(json.dumps(document))
         return
     screen = console()
-    for part in (front_table(result), *tables_beside(result)):
+    for part in (front_table(result), *supplementary_tables(result)):
         screen.print(part)
     for line in (*architecture_lines(result.front), "", *summary_lines(result)):
         screen.print(line, highlight=False, markup=False)
@@ -179,16 +188,16 @@ def _present(result: SearchResult, storage: str | None, as_json: bool) -> None:
 @app.command()
 def resume(
     study: Annotated[str, typer.Argument(help="The study's name, or its folder.")],
-    storage: Storage = None,
-    cache: Cache = "",
-    directory: Directory = Path("nas-runs"),
-    workers: Workers = None,
-    baselines: Baselines = False,
-    as_json: Json = False,
+    storage: StorageOption = None,
+    cache: CacheOption = "",
+    directory: DirectoryOption = Path("nas-runs"),
+    workers: WorkersOption = None,
+    baselines: BaselinesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Go on with a search that was stopped; of a finished one, show the result again."""
     from nas.engine.search import run
-    from nas.engine.settings import Settings
+    from nas.engine.settings import SearchSettings
     from nas.report.progress_bars import ProgressReporter
     from nas.study.load import load_document, stored_study
 
@@ -196,7 +205,7 @@ def resume(
     name, document = load_document(where, guess)
     with ProgressReporter(console(stderr=True)) as reporter:
         result = run(
-            Settings.from_document(document),
+            SearchSettings.from_document(document),
             study=name,
             storage=where,
             cache=cache,
@@ -205,4 +214,4 @@ def resume(
             baselines=baselines,
             reporter=reporter,
         )
-    _present(result, storage, as_json)
+    print_result(result, storage, as_json)

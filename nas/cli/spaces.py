@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Json, _option_values, console
+from nas.cli.options import JsonOption, console, parse_assignments
 
 spaces_app = typer.Typer(help="List the search spaces, or look at one.", no_args_is_help=False)
 
 
 @spaces_app.callback(invoke_without_command=True)
-def spaces(ctx: typer.Context, as_json: Json = False) -> None:
+def spaces(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """List the search spaces and the published networks."""
     if ctx.invoked_subcommand:
         return
@@ -51,7 +51,7 @@ def spaces_show(
     network: Annotated[
         str, typer.Option(help="What to draw: a published network or an architecture; default: a random one.")
     ] = "",
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a space's choices by stage, how many networks there are, and how far their figures reach."""
     from time import perf_counter
@@ -62,20 +62,20 @@ def spaces_show(
     from search_spaces.catalog import load_space
 
     begin = perf_counter()
-    loaded = load_space(space, **_option_values(option, "--set"))
+    loaded = load_space(space, **parse_assignments(option, "--set"))
     model = None if hw is None else load_hardware(hw)
     if picture is None and network:
         raise ValueError("--network says what --picture draws: name a file too, such as --picture network.png")
     if picture is not None:
         from nas.report.network_picture.picture import draw_graph
 
-        title, graph = space_view.chosen_network(loaded, network, seed)
+        title, graph = space_view.select_network(loaded, network, seed)
         draw_graph(graph, picture, title)
-    found = space_view.ranges(loaded, model, samples=samples, seed=seed) if samples else None
-    published = space_view.references(loaded, model)
+    found = space_view.metric_ranges(loaded, model, samples=samples, seed=seed) if samples else None
+    published = space_view.published_members(loaded, model)
     device = None if model is None else model.name
     if as_json:
-        shown = space_tables.document(loaded, found, published, device)
+        shown = space_tables.space_document(loaded, found, published, device)
         typer.echo(json.dumps(shown | {"picture": picture and str(picture)}, default=str))
         return
     screen = console()

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import app
-from nas.cli.networks import _show_network
-from nas.cli.options import Directory, Json, Storage, console
+from nas.cli.networks import show_network
+from nas.cli.options import DirectoryOption, JsonOption, StorageOption, console
 
 
 @app.command()
@@ -19,15 +19,15 @@ def show(
         str, typer.Argument(help="A study (name or folder), or a published network such as mobiledet_cpu.")
     ],
     hw: Annotated[str | None, typer.Option(help="Predict a network's cost on this hardware.")] = None,
-    storage: Storage = None,
-    directory: Directory = Path("nas-runs"),
-    as_json: Json = False,
+    storage: StorageOption = None,
+    directory: DirectoryOption = Path("nas-runs"),
+    as_json: JsonOption = False,
 ) -> None:
     """Show what a study has found so far, without going on with it; or a published network."""
     from search_spaces.published.networks import networks
 
     if name in networks():
-        _show_network(name, hw, as_json)
+        show_network(name, hw, as_json)
         return
     from nas.measurement.verification import load_verified
     from nas.measurement.verified import verification_scores
@@ -50,8 +50,8 @@ def show(
 @app.command()
 def dashboard(
     study: Annotated[str, typer.Argument(help="The study's name, or its folder.")],
-    storage: Storage = None,
-    directory: Directory = Path("nas-runs"),
+    storage: StorageOption = None,
+    directory: DirectoryOption = Path("nas-runs"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
 ) -> None:
     """Open optuna-dashboard on a study, on this machine only."""

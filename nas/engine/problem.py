@@ -11,68 +11,82 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evaluators.catalog import make_evaluator, task_served
+from evaluators.catalog import make_evaluator, trainable_task
 from evaluators.evaluator import QualityEvaluator
-from evaluators.zero_cost.scores import Score, make_score
-from hardware_models.composed.multi_device import CostOnSeveral, Hardware, check_devices, labels_of, load_devices
+from evaluators.zero_cost.scores import ZeroCostScore, make_score
+from hardware_models.composed.multi_device import (
+    HardwareSpec,
+    MultiDeviceCost,
+    check_device_metrics,
+    device_labels,
+    load_hardware_models,
+)
 from hardware_models.cost import HardwareModel
 from nas.candidates.candidate import Measurement
-from nas.candidates.free_metrics import counted, predicted
+from nas.candidates.free_metrics import counted_metrics, predicted_metrics
 from nas.candidates.metrics import metric_row
 from nas.candidates.objectives import Limit, Objective, parse_limits, parse_objectives
-from nas.engine.settings import Settings
+from nas.engine.settings import SearchSettings
 from nas.hashing import functional_hash
-from nas.hashing.rules import rule_set
+from nas.hashing.rules import parse_equivalence
 from nas.version import __version__
 from search_spaces.catalog import load_space
 from search_spaces.graph.graph import Graph
 from search_spaces.space.genotype import SpaceError
 from search_spaces.space.space import Space
-from search_spaces.tasks import space_for, task_of
+from search_spaces.tasks import space_for_task, task_of
 
 
 @dataclass
-class Problem:
+class SearchProblem:
     """The settings, turned into the things they name."""
 
-    settings: Settings
+    settings: SearchSettings
     space: Space
     hardware: HardwareModel
     limits: tuple[Limit, ...]
     objectives: tuple[Objective, ...]
     evaluator: QualityEvaluator | None
-    score: Score | None
+    score: ZeroCostScore | None
     proxy: dict[str, Any]
     proxy_space: Space
 
     @cached_property
-    def named(self) -> tuple[str, ...]:
+    def metric_names(self) -> tuple[str, ...]:
         """The metrics that limits and objectives name."""
         return (*(limit.metric for limit in self.limits), *(o.metric for o in self.objectives))
 
-    def judged(self, graph: Graph) -> tuple[dict[str, Measurement], tuple[str, ...]]:
+    def estimate_metrics(self, graph: Graph) -> tuple[dict[str, Measurement], tuple[str, ...]]:
         """What is counted and predicted of a network, and the operations that the hardware cannot run."""
         cost = self.hardware.estimate(graph)
-        measurements = {**predicted(cost, self.named), **counted(graph, self.named)}
-        for name in self.named:
+        measurements = {**predicted_metrics(cost, self.metric_names), **counted_metrics(graph, self.metric_names)}
+        for name in self.metric_names:
             if metric_row(name).origin == "hardware" and name not in measurements:
                 raise ValueError(f"hardware {self.hardware.name!r} does not say {name}; choose another metric")
         return measurements, cost.unsupported_ops
 
-    def verdict(self, values: Mapping[str, float], unsupported: Sequence[str], refused: str = "") -> tuple[float, str]:
+    def constraint_violation(
+        self, values: Mapping[str, float], unsupported: Sequence[str], refusal: str = ""
+    ) -> tuple[float, str]:
         """How far a network is from being allowed, and why; 0 and nothing where it breaks no hard limit.
 
         Each operation that the hardware cannot run counts as much as a limit passed twice over, so that searches
-        move away from it; ``refused`` is why a real device does not take the network.
+        move away from it; ``refusal`` is why a real device does not take the network.
         """
-        broken = [(limit, excess) for limit in self.limits if (excess := limit.excess(values)) > 0]
-        reasons = [f"{limit.metric} is {values[limit.metric]:.4g}, limit {limit}" for limit, _ in broken]
+        broken_limits = [
+            (limit, constraint_violation)
+            for limit in self.limits
+            if (constraint_violation := limit.constraint_violation(values)) > 0
+        ]
+        reasons = [f"{limit.metric} is {values[limit.metric]:.4g}, limit {limit}" for limit, _ in broken_limits]
         if unsupported:
-            where = "" if labels_of(self.hardware) else f" on {self.hardware.name}"
+            where = "" if device_labels(self.hardware) else f" on {self.hardware.name}"
             reasons.append(f"cannot run {', '.join(unsupported)}{where}")
-        if refused:
-            reasons.append(refused)
-        return sum(excess for _, excess in broken) + len(unsupported) + bool(refused), "; ".join(reasons)
+        if refusal:
+            reasons.append(refusal)
+        return sum(constraint_violation for _, constraint_violation in broken_limits) + len(unsupported) + bool(
+            refusal
+        ), "; ".join(reasons)
 
     def losses(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """One loss an objective; the zero-cost score stands in for a quality that is not known yet."""
@@ -85,61 +99,67 @@ class Problem:
         return tuple(losses)
 
 
-def problem_of(
-    settings: Settings,
+def build_problem(
+    settings: SearchSettings,
     space: str | Path | Callable[..., Graph] | Space,
-    hw: Hardware,
+    hw: HardwareSpec,
     evaluator: QualityEvaluator | None,
-) -> Problem:
+) -> SearchProblem:
     trains = settings.train > 0
     if settings.trials < 1:
         raise ValueError(f"trials must be at least 1, not {settings.trials}")
     if settings.train < 0:
         raise ValueError(f"train must be at least 0, not {settings.train}")
-    if settings.evaluations < 1:
-        raise ValueError(f"evaluations must be at least 1, not {settings.evaluations}")
+    if settings.repeats < 1:
+        raise ValueError(f"evaluations must be at least 1, not {settings.repeats}")
     if settings.in_flight < 1:
         raise ValueError(f"in_flight must be at least 1, not {settings.in_flight}")
-    if not 0 <= settings.forget <= 1:
-        raise ValueError(f"forget is a probability, 0 to 1, not {settings.forget}")
+    if not 0 <= settings.revisit_probability <= 1:
+        raise ValueError(f"forget is a probability, 0 to 1, not {settings.revisit_probability}")
     if not trains and settings.score == "none":
         raise ValueError("nothing ranks the candidates: choose a score, or train some (train=12)")
-    loaded = load_space(space, **settings.space_options)
+    loaded_space = load_space(space, **settings.space_options)
     if trains and evaluator is None:
-        task = trained_task(loaded, settings.data, settings.task)
+        task = trained_task(loaded_space, settings.data, settings.task)
         evaluator = make_evaluator(settings.data, task, **settings.evaluator)
     if settings.task:
-        loaded = space_for(loaded, settings.task)
-    loaded = rule_set(settings.rules).written(loaded)  # what is hashed is what is trained
-    loaded.check()
-    hardware = load_devices(hw)
+        loaded_space = space_for_task(loaded_space, settings.task)
+    loaded_space = parse_equivalence(settings.rules).canonical_space(loaded_space)  # what is hashed is what is trained
+    loaded_space.check()
+    hardware = load_hardware_models(hw)
     proxy: dict[str, Any] = {}
-    proxy_space = loaded
+    proxy_space = loaded_space
     if trains and evaluator is not None:
-        wanted = getattr(evaluator, "task", "")
-        chosen = settings.task or settings.space_options.get("task")
-        if wanted and not chosen and _complaint(evaluator, _small(loaded, evaluator)) is not None:
-            settings = replace(settings, task=wanted)
-            loaded = space_for(loaded, wanted)
-            loaded.check()
-        if "num_classes" in evaluator.proxy and not loaded.accepts("num_classes"):
+        evaluator_task = getattr(evaluator, "task", "")
+        task_is_chosen = settings.task or settings.space_options.get("task")
+        if (
+            evaluator_task
+            and not task_is_chosen
+            and _training_obstacle(evaluator, _proxy_space(loaded_space, evaluator)) is not None
+        ):
+            settings = replace(settings, task=evaluator_task)
+            loaded_space = space_for_task(loaded_space, evaluator_task)
+            loaded_space.check()
+        if "num_classes" in evaluator.proxy and not loaded_space.accepts("num_classes"):
             raise SpaceError(
-                f"space {loaded.name!r} takes no option 'num_classes', which training on {settings.data} needs; give"
+                f"space {loaded_space.name!r} takes no option 'num_classes', which training on {settings.data} needs; give"
                 " its function a keyword argument num_classes, or search by prediction alone (train 0)"
             )
-        deploy = {o: v for o, v in evaluator.deploy.items() if o not in settings.space_options and loaded.accepts(o)}
-        loaded = loaded.with_options(**deploy) if deploy else loaded
-        proxy = {o: v for o, v in evaluator.proxy.items() if loaded.accepts(o)}
-        proxy_space = _small(loaded, evaluator)
-        complaint = _complaint(evaluator, proxy_space)
-        if complaint is not None:
+        deploy = {
+            o: v for o, v in evaluator.deploy.items() if o not in settings.space_options and loaded_space.accepts(o)
+        }
+        loaded_space = loaded_space.with_options(**deploy) if deploy else loaded_space
+        proxy = {o: v for o, v in evaluator.proxy.items() if loaded_space.accepts(o)}
+        proxy_space = _proxy_space(loaded_space, evaluator)
+        obstacle = _training_obstacle(evaluator, proxy_space)
+        if obstacle is not None:
             raise SpaceError(
-                f"space {loaded.name!r} cannot be trained on {settings.data}: {complaint}; or search by prediction"
+                f"space {loaded_space.name!r} cannot be trained on {settings.data}: {obstacle}; or search by prediction"
                 " alone (--train 0)"
             )
-    problem = Problem(
+    problem = SearchProblem(
         settings=settings,
-        space=loaded,
+        space=loaded_space,
         hardware=hardware,
         limits=parse_limits(settings.limits),
         objectives=parse_objectives(settings.objectives, trains),
@@ -148,21 +168,21 @@ def problem_of(
         proxy=proxy,
         proxy_space=proxy_space,
     )
-    check_devices(problem.named, hardware)
+    check_device_metrics(problem.metric_names, hardware)
     return problem
 
 
-def trained_task(space: Space, data: str, asked: str) -> str:
+def trained_task(space: Space, data: str, requested_task: str) -> str:
     """The task asked for; else the space's own, where the data can train it; else ``""``, the data's default."""
-    return asked or task_served(data, task_of(space))
+    return requested_task or trainable_task(data, task_of(space))
 
 
-def _small(space: Space, evaluator: QualityEvaluator) -> Space:
+def _proxy_space(space: Space, evaluator: QualityEvaluator) -> Space:
     """The space at the evaluator's proxy scale."""
     return space.with_options(**{o: v for o, v in evaluator.proxy.items() if space.accepts(o)})
 
 
-def _complaint(evaluator: QualityEvaluator, space: Space) -> str | None:
+def _training_obstacle(evaluator: QualityEvaluator, space: Space) -> str | None:
     """Why the evaluator cannot train networks of this kind, as far as one of them shows; ``None`` where it can."""
     try:
         evaluator.check(space.graph(space.sample(random.Random(0))))
@@ -171,7 +191,7 @@ def _complaint(evaluator: QualityEvaluator, space: Space) -> str | None:
     return None
 
 
-def fingerprint_of(problem: Problem, device: str) -> str:
+def study_fingerprint(problem: SearchProblem, device: str) -> str:
     """Eight hex digits that change with the settings, the version, and what the space and the hardware model do.
 
     ``device`` is the name of a device that is an object, of which the settings have no text.
@@ -184,7 +204,7 @@ def fingerprint_of(problem: Problem, device: str) -> str:
         graph = space.graph(genotype)
         cost = problem.hardware.estimate(graph)
         behaviour += [dict(genotype), functional_hash(graph), cost.latency_ms]
-        behaviour += [one.latency_ms for one in cost.devices.values()] if isinstance(cost, CostOnSeveral) else []
+        behaviour += [one.latency_ms for one in cost.devices.values()] if isinstance(cost, MultiDeviceCost) else []
     if problem.evaluator is not None:
         behaviour += [problem.evaluator.describe(), problem.proxy]
     if device:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from nas.candidates.candidate import Candidate
-from nas.candidates.fidelity import exact
+from nas.candidates.fidelity import exact_fraction
 from nas.candidates.metrics import METRICS, metric_row
 from nas.candidates.objectives import Objective
 
@@ -20,7 +20,7 @@ class Reporter(Protocol):
     def advance(self, note: str = "") -> None: ...
 
 
-class Silent:
+class SilentReporter:
     """Reports nothing."""
 
     def phase(self, name: str, total: int) -> None:
@@ -38,23 +38,23 @@ class TrainingProgress:
         self._reporter = reporter
         self._quality = next((o.metric for o in objectives if metric_row(o.metric).origin == "quality"), "")
         self._best = 0.0
-        self._any_in_full = False
+        self._any_fully_trained = False
         self._done = Fraction(0)
 
-    def advance(self, candidate: Candidate, counts: bool = True) -> None:
-        """A candidate was trained, or known already; ``counts`` says whether as progress."""
-        self._any_in_full |= candidate.status == "trained"
+    def advance(self, candidate: Candidate, counts_as_progress: bool = True) -> None:
+        """A candidate was trained, or known already; ``counts_as_progress`` says whether as progress."""
+        self._any_fully_trained |= candidate.status == "trained"
         self._best = max(self._best, candidate.metrics.get(self._quality, 0.0))
-        if not counts:
+        if not counts_as_progress:
             return
-        before = int(self._done)
-        self._done += exact(candidate.share)
-        for _ in range(int(self._done) - before):
+        steps_before = int(self._done)
+        self._done += exact_fraction(candidate.fidelity)
+        for _ in range(int(self._done) - steps_before):
             self._reporter.advance(self._note(candidate))
 
     def _note(self, candidate: Candidate) -> str:
         if not self._quality:
             return ""
-        if candidate.share < 1 and not self._any_in_full:
+        if candidate.fidelity < 1 and not self._any_fully_trained:
             return "none trained in full yet"
         return f"best {METRICS[self._quality].label} {self._best:.3f}"

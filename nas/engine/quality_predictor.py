@@ -16,13 +16,13 @@ import numpy.typing
 from nas.candidates.candidate import Candidate
 from search_spaces.space.space import Space
 
-Vector = numpy.typing.NDArray[numpy.float64]
+FloatArray = numpy.typing.NDArray[numpy.float64]
 
 # Below this there is nothing to regress on.
-LEAST_TRAINED = 4
+MIN_TRAINED = 4
 
 
-class ExpectedQuality:
+class QualityPredictor:
     """Fitted to ``trained`` candidates of ``space``, once for each metric."""
 
     def __init__(self, space: Space, metrics: Sequence[str], trained: Sequence[Candidate]) -> None:
@@ -30,32 +30,32 @@ class ExpectedQuality:
 
         self._space = space
         self._sizes = [len(options) for options in space.decisions().values()]
-        figures = numpy.array([self._figures(c) for c in trained])
-        self._centre = figures.mean(axis=0)
-        self._spread = figures.std(axis=0)
-        self._spread[self._spread == 0] = 1.0
+        features = numpy.array([self._features(c) for c in trained])
+        self._centre = features.mean(axis=0)
+        self._scale = features.std(axis=0)
+        self._scale[self._scale == 0] = 1.0
         rows = numpy.array([self._row(c) for c in trained])
         self._models: dict[str, Any] = {
             metric: BayesianRidge().fit(rows, [c.metrics[metric] for c in trained]) for metric in metrics
         }
 
-    def of(self, candidate: Candidate) -> dict[str, float]:
+    def predict(self, candidate: Candidate) -> dict[str, float]:
         """The expected value of each metric."""
         row = self._row(candidate)[None]
         return {metric: float(model.predict(row)[0]) for metric, model in self._models.items()}
 
     @staticmethod
-    def _figures(candidate: Candidate) -> tuple[float, ...]:
+    def _features(candidate: Candidate) -> tuple[float, ...]:
         metrics = candidate.metrics
         return metrics["score"], log(max(1.0, metrics["macs"])), log(max(1.0, metrics["params"]))
 
-    def _row(self, candidate: Candidate) -> Vector:
-        chosen = self._space.encode(candidate.genotype)
+    def _row(self, candidate: Candidate) -> FloatArray:
+        option_indices = self._space.encode(candidate.genotype)
         options = numpy.zeros(sum(self._sizes))
         start = 0
-        for size, place in zip(self._sizes, chosen, strict=True):
-            if place >= 0:
-                options[start + place] = 1.0
+        for size, index in zip(self._sizes, option_indices, strict=True):
+            if index >= 0:
+                options[start + index] = 1.0
             start += size
-        figures: Vector = (numpy.array(self._figures(candidate)) - self._centre) / self._spread
-        return numpy.concatenate([options, figures])
+        features: FloatArray = (numpy.array(self._features(candidate)) - self._centre) / self._scale
+        return numpy.concatenate([options, features])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from nas.candidates.candidate import Candidate
 from nas.candidates.objectives import Limit, Objective
-from nas.candidates.pareto import front
-from nas.measurement.verified import Verified, verification_scores
+from nas.candidates.pareto import non_dominated_indices
+from nas.measurement.verified import VerifiedCandidate, verification_scores
 from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def pareto_front(
     Finished are the trained ones, or, in a search that trains none, the scored ones.
     """
     finished = "trained" if trained else "scored"
-    able = [c for c in candidates if c.status == finished]
-    losses = [tuple(o.loss(c.metrics) for o in objectives) for c in able]
-    return tuple(able[i] for i in sorted(front(losses), key=lambda i: losses[i]))
+    eligible = [c for c in candidates if c.status == finished]
+    losses = [tuple(o.loss(c.metrics) for o in objectives) for c in eligible]
+    return tuple(eligible[i] for i in sorted(non_dominated_indices(losses), key=lambda i: losses[i]))
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class SearchResult:
     references: tuple[Candidate, ...]
     proxy: str
     tally: Tally
-    verified: tuple[Verified, ...] = ()
+    verified: tuple[VerifiedCandidate, ...] = ()
     baselines: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
     @cached_property

@@ -10,35 +10,35 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluators.catalog import quality_of
+from evaluators.catalog import quality_metric
 from evaluators.devices.device import Device
 from evaluators.evaluator import QualityEvaluator
-from hardware_models.composed.corrected import Corrected
-from hardware_models.composed.multi_device import Hardware, hardware_text
+from hardware_models.composed.corrected import CorrectedModel
+from hardware_models.composed.multi_device import HardwareSpec, hardware_text
 from nas.cache import EvaluationCache
 from nas.candidates.objectives import Limit, Objective, parse_limits, parse_objectives
-from nas.engine.problem import Problem, fingerprint_of, problem_of, trained_task
-from nas.engine.progress import Reporter, Silent
+from nas.engine.problem import SearchProblem, build_problem, study_fingerprint, trained_task
+from nas.engine.progress import Reporter, SilentReporter
 from nas.engine.result import SearchResult
-from nas.engine.score_then_train import Loop
-from nas.engine.searcher_factory import MakeOwn, Proposals, advised_by, searcher_text
-from nas.engine.settings import Settings
-from nas.execution.cached_training import OFF, open_cache
+from nas.engine.score_then_train import ScoreThenTrain
+from nas.engine.searcher_factory import SearcherFactory, SearcherFunction, searcher_name, warm_start_from_study
+from nas.engine.settings import SearchSettings
+from nas.execution.cached_training import CACHE_OFF, open_cache
 from nas.execution.executor import Executor
-from nas.execution.in_process import InProcess
-from nas.execution.local_processes import LocalWorkers
-from nas.hashing.deduplicate import Recogniser
+from nas.execution.in_process import InProcessExecutor
+from nas.execution.local_processes import LocalProcessExecutor
+from nas.hashing.deduplicate import Deduplicator
 from nas.hashing.rules import DEFAULT
 from nas.measurement.published_baselines import baseline_rows
 from nas.measurement.verification import (
-    DEFAULT_COUNT,
-    GivenDevice,
+    DEFAULT_VERIFY_COUNT,
+    DeviceSpec,
     Verification,
     VerificationError,
-    correctable,
     device_and_label,
     device_text,
-    opened_device,
+    open_verification_device,
+    with_correction,
 )
 from nas.study.study import Study
 from search_spaces.catalog import load_space
@@ -48,12 +48,12 @@ from search_spaces.space.space import Space
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-_Measuring = tuple[Device, Corrected, str]
+_DeviceSetup = tuple[Device, CorrectedModel, str]
 
 
 def search(
     space: str | Path | Callable[..., Graph] | Space = "mobiledet",
-    hw: Hardware = "edgetpu",
+    hw: HardwareSpec = "edgetpu",
     *,
     limits: Mapping[str, float] | Sequence[str | Limit] | None = None,
     objectives: Sequence[str | Objective] | None = None,
@@ -62,7 +62,7 @@ def search(
     data: str = "digits",
     evaluator: QualityEvaluator | Mapping[str, Any] | None = None,
     score: str = "entropy",
-    searcher: str | BaseSampler | MakeOwn = "auto",
+    searcher: str | BaseSampler | SearcherFunction = "auto",
     searcher_options: Mapping[str, Any] | None = None,
     task: str = "",
     rules: str = DEFAULT,
@@ -74,7 +74,7 @@ def search(
     in_flight: int = 4,
     warm_start: str = "",
     verify: int | None = None,
-    device: GivenDevice | None = None,
+    device: DeviceSpec | None = None,
     baselines: bool = False,
     space_options: Mapping[str, Any] | None = None,
     study: str | None = None,
@@ -126,45 +126,45 @@ def search(
     Raises ``ValueError``s of its own small classes (``UnknownName``, ``SpaceError``, ``ObjectiveError``,
     ``StudyError``, ``DataError``) for settings that make no sense, before anything is evaluated.
     """
-    own_evaluator = evaluator if evaluator is not None and not isinstance(evaluator, Mapping) else None
-    loaded = space
-    if own_evaluator is not None:
-        quality = getattr(own_evaluator, "quality", "map")
+    custom_evaluator = evaluator if evaluator is not None and not isinstance(evaluator, Mapping) else None
+    loaded_space = space
+    if custom_evaluator is not None:
+        default_quality = getattr(custom_evaluator, "quality", "map")
     elif train > 0:
-        loaded = load_space(space, **(space_options or {}))
-        quality = quality_of(data, trained_task(loaded, data, task))
+        loaded_space = load_space(space, **(space_options or {}))
+        default_quality = quality_metric(data, trained_task(loaded_space, data, task))
     else:
-        quality = quality_of(data)
-    settings = Settings(
+        default_quality = quality_metric(data)
+    settings = SearchSettings(
         space=space if isinstance(space, str) else str(space) if isinstance(space, Path) else "",
         hw=hardware_text(hw),
         space_options=dict(space_options or {}),
         limits=tuple(str(limit) for limit in parse_limits(limits)),
-        objectives=tuple(f"{o.metric}:{o.direction}" for o in parse_objectives(objectives, train > 0, quality)),
+        objectives=tuple(f"{o.metric}:{o.direction}" for o in parse_objectives(objectives, train > 0, default_quality)),
         data=data,
         evaluator=dict(evaluator) if isinstance(evaluator, Mapping) else {},
         score=score,
-        searcher=searcher_text(searcher),
+        searcher=searcher_name(searcher),
         searcher_options=dict(searcher_options or {}),
         task=task,
         rules=rules,
-        evaluations=evaluations,
-        forget=forget,
+        repeats=evaluations,
+        revisit_probability=forget,
         trials=trials,
         train=train,
-        references=references,
+        train_published=references,
         seed=seed,
         repair=repair,
         in_flight=in_flight,
         warm_start=warm_start,
-        verify=(0 if device is None else DEFAULT_COUNT) if verify is None else verify,
+        verify=(0 if device is None else DEFAULT_VERIFY_COUNT) if verify is None else verify,
         device=device_text(device),
     )
     return run(
         settings,
-        space=loaded,
+        space=loaded_space,
         hw=hw,
-        evaluator=own_evaluator,
+        evaluator=custom_evaluator,
         searcher=None if isinstance(searcher, str) else searcher,
         device=device,
         baselines=baselines,
@@ -178,13 +178,13 @@ def search(
 
 
 def run(
-    settings: Settings,
+    settings: SearchSettings,
     *,
     space: str | Path | Callable[..., Graph] | Space | None = None,
-    hw: Hardware | None = None,
+    hw: HardwareSpec | None = None,
     evaluator: QualityEvaluator | None = None,
-    searcher: BaseSampler | MakeOwn | None = None,
-    device: GivenDevice | None = None,
+    searcher: BaseSampler | SearcherFunction | None = None,
+    device: DeviceSpec | None = None,
     baselines: bool = False,
     study: str | None = None,
     storage: str | Path | None = None,
@@ -204,47 +204,58 @@ def run(
                 f"this search was started from Python with an object for {name}; call nas.search with it again"
             )
     started = time.monotonic()
-    problem = problem_of(settings, space or settings.space, hw or settings.hw, evaluator)
-    measuring = _measuring(problem, device)
-    recogniser = Recogniser(problem.space, settings.rules)
-    advice, recollection = advised_by(settings.warm_start, problem, Path(directory))
-    proposals = Proposals(problem, recogniser, searcher, advice, recollection)
-    fingerprint = fingerprint_of(problem, measuring[0].name if measuring is not None and not settings.device else "")
+    problem = build_problem(settings, space or settings.space, hw or settings.hw, evaluator)
+    device_setup = _device_setup(problem, device)
+    deduplicator = Deduplicator(problem.space, settings.rules)
+    warm_start_points, prior_model = warm_start_from_study(settings.warm_start, problem, Path(directory))
+    searcher_factory = SearcherFactory(problem, deduplicator, searcher, warm_start_points, prior_model)
+    fingerprint = study_fingerprint(
+        problem, device_setup[0].name if device_setup is not None and not settings.device else ""
+    )
     name = study or f"{problem.space.name}-{problem.hardware.name}-{fingerprint}"
-    home = Path(directory) / name
-    where = storage or home / "study.journal"
-    record = Study.open(
-        where,
+    study_directory = Path(directory) / name
+    study_storage = storage or study_directory / "study.journal"
+    study_record = Study.open(
+        study_storage,
         name,
         problem.objectives,
         problem.limits,
         {**settings.to_document(), "fingerprint": fingerprint},
     )
-    looks_up = hasattr(problem.evaluator, "evaluate_architecture")
-    here = evaluator is not None or workers == 0 or looks_up
-    executor: Executor = InProcess() if here else LocalWorkers(workers or os.cpu_count() or 1)
+    is_tabular = hasattr(problem.evaluator, "evaluate_architecture")
+    in_process = evaluator is not None or workers == 0 or is_tabular
+    executor: Executor = InProcessExecutor() if in_process else LocalProcessExecutor(workers or os.cpu_count() or 1)
     trains = problem.evaluator is not None
-    kept, opened = open_cache(cache if trains else OFF, Path(directory))
-    checks = None
-    if measuring is not None:
-        checks = Verification(*measuring, record, seed=settings.seed)
+    evaluation_cache, owns_cache = open_cache(cache if trains else CACHE_OFF, Path(directory))
+    verification = None
+    if device_setup is not None:
+        verification = Verification(*device_setup, study_record, seed=settings.seed)
     with (
         closing(executor),
-        closing(kept) if kept is not None and opened else nullcontext(),
-        closing(checks) if checks is not None else nullcontext(),
+        closing(evaluation_cache) if evaluation_cache is not None and owns_cache else nullcontext(),
+        closing(verification) if verification is not None else nullcontext(),
     ):
-        loop = Loop(problem, proposals, recogniser, record, executor, kept, checks, reporter or Silent())
+        loop = ScoreThenTrain(
+            problem,
+            searcher_factory,
+            deduplicator,
+            study_record,
+            executor,
+            evaluation_cache,
+            verification,
+            reporter or SilentReporter(),
+        )
         loop.run()
         tally = replace(
             loop.tally,
-            collisions=recogniser.collisions,
-            hash_seconds=recogniser.seconds,
+            collisions=deduplicator.collisions,
+            hash_seconds=deduplicator.seconds,
             seconds=time.monotonic() - started,
         )
-        record.note("tally", asdict(tally))
+        study_record.note("tally", asdict(tally))
     return SearchResult(
         study=name,
-        directory=home,
+        directory=study_directory,
         settings=settings.to_document(),
         space=problem.space,
         objectives=problem.objectives,
@@ -253,12 +264,12 @@ def run(
         references=tuple(loop.references),
         proxy=problem.evaluator.describe() if problem.evaluator else "",
         tally=tally,
-        verified=() if checks is None else tuple(checks.verified.values()),
+        verified=() if verification is None else tuple(verification.verified.values()),
         baselines=baseline_rows(problem.space, problem.hardware) if baselines else (),
     )
 
 
-def _measuring(problem: Problem, device: GivenDevice | None) -> _Measuring | None:
+def _device_setup(problem: SearchProblem, device: DeviceSpec | None) -> _DeviceSetup | None:
     """The device that measures, the hardware model that learns from it, and of which latency; ``None`` for none."""
     settings = problem.settings
     if settings.verify < 0:
@@ -270,6 +281,6 @@ def _measuring(problem: Problem, device: GivenDevice | None) -> _Measuring | Non
             f"verify needs a real device, on which {settings.verify} candidates are measured: --device litert,"
             " onnxruntime, adb://SERIAL or ssh://user@host/litert; from Python, device="
         )
-    real, label = device_and_label(device or settings.device)
-    problem.hardware, model, metric = correctable(problem.hardware, label)
-    return opened_device(real, model), model, metric
+    device_or_address, label = device_and_label(device or settings.device)
+    problem.hardware, model, metric = with_correction(problem.hardware, label)
+    return open_verification_device(device_or_address, model), model, metric

@@ -9,9 +9,12 @@ from typing import Any
 
 from nas.hashing.rules import DEFAULT
 
+# Fields that studies keep under another name
+_DOCUMENT_KEYS = {"repeats": "evaluations", "revisit_probability": "forget", "train_published": "references"}
+
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """Everything that decides a search's result, as texts and numbers. Kept in the study, from which it resumes."""
 
     space: str
@@ -26,11 +29,11 @@ class Settings:
     searcher_options: Mapping[str, Any] = field(default_factory=dict)
     task: str = ""
     rules: str = DEFAULT
-    evaluations: int = 1
-    forget: float = 0.0
+    repeats: int = 1
+    revisit_probability: float = 0.0
     trials: int = 1000
     train: int = 12
-    references: bool = True
+    train_published: bool = True
     seed: int = 0
     repair: bool = True
     in_flight: int = 4
@@ -40,15 +43,17 @@ class Settings:
 
     def to_document(self) -> dict[str, Any]:
         """JSON-able data; tuples become lists. What measures is left out where nothing is measured."""
-        document: dict[str, Any] = json.loads(json.dumps(self.__dict__))
+        document: dict[str, Any] = json.loads(
+            json.dumps({_DOCUMENT_KEYS.get(name, name): value for name, value in self.__dict__.items()})
+        )
         if not self.verify:
             del document["verify"], document["device"]
         return document
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Settings:
+    def from_document(cls, document: Mapping[str, Any]) -> SearchSettings:
         """Read ``to_document``'s data."""
-        given: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in document.items() if k in cls.__match_args__
-        }
-        return cls(**given)
+        names = {key: name for name, key in _DOCUMENT_KEYS.items()}
+        values = {names.get(key, key): tuple(v) if isinstance(v, list) else v for key, v in document.items()}
+        known_fields: dict[str, Any] = {name: value for name, value in values.items() if name in cls.__match_args__}
+        return cls(**known_fields)

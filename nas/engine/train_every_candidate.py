@@ -13,147 +13,160 @@ from dataclasses import replace
 from fractions import Fraction
 
 from nas.candidates.candidate import Candidate
-from nas.candidates.fidelity import exact
+from nas.candidates.fidelity import exact_fraction
 from nas.candidates.metrics import METRICS
-from nas.engine.candidate_pool import PATIENCE, Draws
-from nas.engine.problem import Problem
+from nas.engine.candidate_pool import PATIENCE, CandidatePool
+from nas.engine.problem import SearchProblem
 from nas.engine.progress import Reporter, TrainingProgress
-from nas.engine.training_jobs import Begun, Request, Trainings
-from nas.searchers.multi_fidelity import Asked, ByShare
+from nas.engine.training_jobs import PendingTraining, Request, TrainingScheduler
+from nas.searchers.multi_fidelity import MultiFidelitySearcher, Suggestion
 from nas.searchers.protocol import Outcome
 
 _TRAINED = ("trained", "stopped", "failed")
-_Entry = tuple[str, float]
+_NetworkFidelity = tuple[str, float]
 """A network and the share of the full training that it is trained for."""
 
 
-class TrainAll:
+class TrainEveryCandidate:
     """Trains what a searcher asks for until the budget of ``train`` is spent: a training of share s costs s of it.
 
     What asks for more than is left is passed over. Once ``trials`` distinct networks were drawn, or no new ones are
     found, only those that move up to a longer training are trained. Networks that were not trained in full are
-    recorded at the end, as stopped. ``shared``: whether trainings are shared through a cache.
+    recorded at the end, as stopped. ``uses_cache``: whether trainings are shared through a cache.
     """
 
     def __init__(
         self,
-        problem: Problem,
-        draws: Draws,
-        searcher: ByShare,
-        trainings: Trainings,
+        problem: SearchProblem,
+        candidate_pool: CandidatePool,
+        searcher: MultiFidelitySearcher,
+        training_scheduler: TrainingScheduler,
         record: Callable[[Candidate], None],
         *,
-        shared: bool,
+        uses_cache: bool,
     ) -> None:
         self._problem = problem
-        self._draws = draws
+        self._candidate_pool = candidate_pool
         self._searcher = searcher
-        self._trainings = trainings
+        self._training_scheduler = training_scheduler
         self._record = record
-        self._shared = shared
-        self._left = Fraction(problem.settings.train)
-        self._windows: dict[_Entry, range] = {}  # the trainings that a network's quality is the mean of
-        self._unpaid: set[str] = set()  # keys of networks that were to be trained for longer than was left
+        self._uses_cache = uses_cache
+        self._remaining_budget = Fraction(problem.settings.train)
+        self._repeat_windows: dict[
+            _NetworkFidelity, range
+        ] = {}  # the trainings that a network's quality is the mean of
+        self._unaffordable: set[str] = set()  # keys of networks that were to be trained for longer than was left
         self._unrecorded: dict[str, Candidate] = {}
-        self._forgetting = random.Random(f"{problem.settings.seed}:forget")
-        self._passed_over = 0
-        self._waiting = False  # for an outcome, before the searcher is asked again
+        self._revisit_rng = random.Random(f"{problem.settings.seed}:forget")
+        self._skipped_in_a_row = 0
+        self._awaits_outcome = False  # for an outcome, before the searcher is asked again
 
     def run(self, reporter: Reporter) -> None:
         """Train and tell, until nothing that is asked for can be had."""
         settings = self._problem.settings
         progress = TrainingProgress(reporter, self._problem.objectives, settings.train)
-        begun: deque[tuple[Asked, Begun]] = deque()
+        pending: deque[tuple[Suggestion, PendingTraining]] = deque()
         while True:
-            if len(begun) < settings.in_flight and self._may_ask():
-                asked = self._searcher.ask_at()
-                request = self._request(asked)
+            if len(pending) < settings.in_flight and self._can_ask():
+                suggestion = self._searcher.ask_with_fidelity()
+                request = self._request(suggestion)
                 if request is not None:
-                    self._left -= request.new * exact(asked.share)
-                    begun.append((asked, self._trainings.begin(request)))
+                    self._remaining_budget -= request.new_repeats * exact_fraction(suggestion.fidelity)
+                    pending.append((suggestion, self._training_scheduler.start(request)))
                 continue
-            if not begun:
+            if not pending:
                 break
-            asked, one = begun.popleft()
-            candidate = self._trainings.finish(one)
-            progress.advance(candidate, one.request.counts)
-            self._searcher.tell_at(self._learnt(candidate, asked.share), asked.share)
-            self._waiting = False
+            suggestion, pending_training = pending.popleft()
+            candidate = self._training_scheduler.finish(pending_training)
+            progress.advance(candidate, pending_training.request.counts_as_progress)
+            self._searcher.tell_with_fidelity(self._outcome_of(candidate, suggestion.fidelity), suggestion.fidelity)
+            self._awaits_outcome = False
         for candidate in self._unrecorded.values():  # a study's trials never change: what may is written at the end
-            self._record(self._explained(candidate))
+            self._record(self._with_stop_reason(candidate))
 
-    def _may_ask(self) -> bool:
-        shares = self._searcher.shares
-        moves_up = len(shares) > 1
+    def _can_ask(self) -> bool:
+        fidelities = self._searcher.fidelities
+        promotes = len(fidelities) > 1
         return (
-            not self._waiting
-            and self._left >= exact(shares[0])
-            and (moves_up or not self._draws.out(self._problem.settings.trials))
+            not self._awaits_outcome
+            and self._remaining_budget >= exact_fraction(fidelities[0])
+            and (promotes or not self._candidate_pool.exhausted(self._problem.settings.trials))
         )
 
-    def _request(self, asked: Asked) -> Request | None:
+    def _request(self, suggestion: Suggestion) -> Request | None:
         """What is to be trained; ``None`` where nothing is.
 
         That is for what is over a limit, of which the searcher is told at once; for what asks for more than is left;
         and for what is new where nothing new is to be drawn.
         """
-        genotype, share = asked
-        key = self._draws.key_of(genotype)
-        if exact(share) > self._left:
-            self._unpaid.add(key)
-            self._passed_over += 1
-            self._waiting = self._passed_over >= PATIENCE
+        genotype, fidelity = suggestion
+        key = self._candidate_pool.network_key(genotype)
+        if exact_fraction(fidelity) > self._remaining_budget:
+            self._unaffordable.add(key)
+            self._skipped_in_a_row += 1
+            self._awaits_outcome = self._skipped_in_a_row >= PATIENCE
             return None
-        candidate = self._draws.candidates.get(key)
-        if candidate is None or (key, share) in self._windows or candidate.excess > 0:
-            if self._draws.out(self._problem.settings.trials):
-                self._waiting = True
+        candidate = self._candidate_pool.candidates.get(key)
+        if candidate is None or (key, fidelity) in self._repeat_windows or candidate.constraint_violation > 0:
+            if self._candidate_pool.exhausted(self._problem.settings.trials):
+                self._awaits_outcome = True
                 return None
-            drawn, outcome = self._draws.draw(genotype)
-            if outcome.excess > 0:
-                if drawn is not None:
-                    self._record(drawn)
-                self._searcher.tell_at(outcome, share)
+            new_candidate, outcome = self._candidate_pool.add_genotype(genotype)
+            if outcome.constraint_violation > 0:
+                if new_candidate is not None:
+                    self._record(new_candidate)
+                self._searcher.tell_with_fidelity(outcome, fidelity)
                 return None
-            candidate = self._draws.candidates[key]
-        window, new = self._next_window((key, share))
-        written = self._problem.space.format(genotype)
-        return Request(replace(candidate, genotype=genotype, architecture=written), window, new, share)
+            candidate = self._candidate_pool.candidates[key]
+        window, new_repeats = self._next_window((key, fidelity))
+        architecture = self._problem.space.format(genotype)
+        return Request(replace(candidate, genotype=genotype, architecture=architecture), window, new_repeats, fidelity)
 
-    def _next_window(self, entry: _Entry) -> tuple[range, int]:
+    def _next_window(self, entry: _NetworkFidelity) -> tuple[range, int]:
         """The trainings that this sight of a network asks for, and how many of them are to be paid for."""
         settings = self._problem.settings
-        window = self._windows.get(entry, range(0))
-        if len(window) == settings.evaluations and settings.forget and self._forgetting.random() < settings.forget:
+        window = self._repeat_windows.get(entry, range(0))
+        if (
+            len(window) == settings.repeats
+            and settings.revisit_probability
+            and self._revisit_rng.random() < settings.revisit_probability
+        ):
             window = range(window.stop, window.stop)
-        grown = range(window.start, min(window.stop + 1, window.start + settings.evaluations))
-        self._windows[entry] = grown
-        return grown, len(grown) - len(window) if self._shared else len(grown)
+        extended_window = range(window.start, min(window.stop + 1, window.start + settings.repeats))
+        self._repeat_windows[entry] = extended_window
+        return extended_window, len(extended_window) - len(window) if self._uses_cache else len(extended_window)
 
-    def _learnt(self, candidate: Candidate, share: float) -> Outcome:
+    def _outcome_of(self, candidate: Candidate, fidelity: float) -> Outcome:
         """What a finished training means to the searcher; the candidate is kept, and recorded where it is final."""
         problem = self._problem
         losses = tuple(float("inf") for _ in problem.objectives)
         if candidate.status != "failed":
-            losses = problem.losses(candidate.metrics_at(share))
+            losses = problem.losses(candidate.metrics_at_fidelity(fidelity))
         key = candidate.key
-        self._draws.outcomes[key] = outcome = Outcome(candidate.genotype, losses)
-        known = self._draws.candidates[key]
-        candidate = replace(candidate, number=known.number, genotype=known.genotype, architecture=known.architecture)
-        if known.status in _TRAINED and known.share > share:  # met again, after it was trained for longer
-            candidate = replace(known, measurements={**known.measurements, **candidate.measurements})
-        self._draws.candidates[key] = self._unrecorded[key] = candidate
-        final = candidate.status == "trained" and problem.settings.evaluations == 1
+        self._candidate_pool.outcomes[key] = outcome = Outcome(candidate.genotype, losses)
+        previous = self._candidate_pool.candidates[key]
+        candidate = replace(
+            candidate, number=previous.number, genotype=previous.genotype, architecture=previous.architecture
+        )
+        if previous.status in _TRAINED and previous.fidelity > fidelity:  # met again, after it was trained for longer
+            candidate = replace(previous, measurements={**previous.measurements, **candidate.measurements})
+        self._candidate_pool.candidates[key] = self._unrecorded[key] = candidate
+        final = candidate.status == "trained" and problem.settings.repeats == 1
         if final or candidate.status == "failed":
             self._record(self._unrecorded.pop(key))
         return outcome
 
-    def _explained(self, candidate: Candidate) -> Candidate:
+    def _with_stop_reason(self, candidate: Candidate) -> Candidate:
         """A stopped candidate with what it was trained for, and why for no longer."""
         if candidate.status != "stopped":
             return candidate
-        metrics = candidate.metrics_at(candidate.share)
+        metrics = candidate.metrics_at_fidelity(candidate.fidelity)
         qualities = [name for name, row in METRICS.items() if row.origin == "quality" and name in metrics]
-        told = ", ".join(f"{name} {metrics[name]:.3f}" for name in qualities)
-        why = "promoted, but no budget was left for that" if candidate.key in self._unpaid else "not promoted"
-        return replace(candidate, reason=f"trained for {exact(candidate.share)} of the steps: {told}; {why}")
+        figures = ", ".join(f"{name} {metrics[name]:.3f}" for name in qualities)
+        promotion_text = (
+            "promoted, but no budget was left for that" if candidate.key in self._unaffordable else "not promoted"
+        )
+        return replace(
+            candidate,
+            reason=f"trained for {exact_fraction(candidate.fidelity)} of the steps: {figures}; {promotion_text}",
+        )

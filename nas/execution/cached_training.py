@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.evaluator import QualityEvaluator
-from nas.cache import EvaluationCache, Question
-from nas.candidates.fidelity import exact
-from nas.execution.executor import Trained, Training
+from nas.cache import CacheKey, EvaluationCache
+from nas.candidates.fidelity import exact_fraction
+from nas.execution.executor import TrainingJob, TrainingResult
 from nas.hashing import functional_hash
 from nas.hashing.isomorphism import same_network
 from nas.version import __version__
 from search_spaces.graph.graph import Graph
 
-OFF = "off"
+CACHE_OFF = "off"
 
 
-def question_of(evaluator: QualityEvaluator, seed: int) -> Question:
+def cache_key_of(evaluator: QualityEvaluator, seed: int) -> CacheKey:
     """What a search asks of a network: by what the evaluator says of itself, and the seed its trainings begin with.
 
     An evaluator may say so with ``cache_identity() -> {"evaluator": name/version, "data": digest, "fidelity": {...}}``.
     One that does not is known by its class and that class's source, its attributes, and its ``describe()``.
     """
     identity: Mapping[str, Any]
-    said = getattr(evaluator, "cache_identity", None)
-    identity = said() if said is not None else _own_identity(evaluator)
-    return Question(
+    cache_identity = getattr(evaluator, "cache_identity", None)
+    identity = cache_identity() if cache_identity is not None else _source_identity(evaluator)
+    return CacheKey(
         evaluator=f"{identity['evaluator']} nas-{__version__}",
         data=str(identity["data"]),
         fidelity=identity["fidelity"],
@@ -40,31 +40,33 @@ def question_of(evaluator: QualityEvaluator, seed: int) -> Question:
     )
 
 
-def questions_of(evaluators: Mapping[float, QualityEvaluator], seed: int) -> dict[float, Question]:
-    """``question_of`` the evaluator for each share of the full training, no two alike.
+def cache_keys_of(evaluators: Mapping[float, QualityEvaluator], seed: int) -> dict[float, CacheKey]:
+    """``cache_key_of`` the evaluator for each share of the full training, no two alike.
 
     An evaluator that does not say for how many steps it trains is told apart by the share.
     """
-    questions = {share: question_of(evaluator, seed) for share, evaluator in evaluators.items()}
-    for share, question in questions.items():
-        if any(question == other for one, other in questions.items() if one > share):
-            questions[share] = replace(question, fidelity={**question.fidelity, "share": str(exact(share))})
-    return questions
+    cache_keys = {fidelity: cache_key_of(evaluator, seed) for fidelity, evaluator in evaluators.items()}
+    for fidelity, cache_key in cache_keys.items():
+        if any(cache_key == other for one, other in cache_keys.items() if one > fidelity):
+            cache_keys[fidelity] = replace(
+                cache_key, fidelity={**cache_key.fidelity, "share": str(exact_fraction(fidelity))}
+            )
+    return cache_keys
 
 
-def _own_identity(evaluator: QualityEvaluator) -> dict[str, Any]:
+def _source_identity(evaluator: QualityEvaluator) -> dict[str, Any]:
     kind = type(evaluator)
     try:
         source = inspect.getsource(kind)
     except (OSError, TypeError):
         source = ""
     state = getattr(evaluator, "__dict__", {})
-    told = json.dumps([source, evaluator.describe(), evaluator.proxy, state], default=repr, sort_keys=True)
-    digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    state_text = json.dumps([source, evaluator.describe(), evaluator.proxy, state], default=repr, sort_keys=True)
+    digest = hashlib.blake2b(state_text.encode(), digest_size=16).hexdigest()
     return {"evaluator": f"{kind.__module__}.{kind.__qualname__}", "data": digest, "fidelity": {}}
 
 
-def seed_of(seed: int, ordinal: int) -> int:
+def repeat_seed(seed: int, ordinal: int) -> int:
     """The seed of a network's training number ``ordinal``: the search's own for the first."""
     return seed if ordinal == 0 else random.Random(f"{seed}:{ordinal}").getrandbits(31)
 
@@ -73,7 +75,7 @@ def open_cache(cache: str | Path | EvaluationCache | None, directory: Path) -> t
     """The cache, and whether it was opened here. Empty: the file of this folder; ``off`` or ``None``: none."""
     if isinstance(cache, EvaluationCache):
         return cache, False
-    if cache is None or cache == OFF:
+    if cache is None or cache == CACHE_OFF:
         return None, False
     if cache == "":
         directory.mkdir(parents=True, exist_ok=True)
@@ -91,35 +93,35 @@ class CachedTraining:
     """Wraps an executor's training: asks the cache first, and trains under a claim that others can see."""
 
     cache: EvaluationCache
-    question: Question
+    cache_key: CacheKey
 
-    def __call__(self, training: Training, train: Callable[[Training], Trained]) -> Trained:
+    def __call__(self, job: TrainingJob, train: Callable[[TrainingJob], TrainingResult]) -> TrainingResult:
         """This training's outcome: kept, trained now, or waited for while another search trains it."""
-        graph = training.graph
-        network = self.cache.network(functional_hash(graph), graph.digest, graph.to_json, _same_text)
+        graph = job.graph
+        network = self.cache.network(functional_hash(graph), graph.digest, graph.to_json, _is_same_network)
         waited = False
         while True:
-            for observation in self.cache.ask(network, self.question).observations:
-                if observation.ordinal == training.ordinal:
+            for observation in self.cache.lookup(network, self.cache_key).observations:
+                if observation.ordinal == job.ordinal:
                     kind = "in_flight" if waited else "full"
-                    return Trained(dict(observation.metrics), observation.seconds, kind=kind)
-            claim = self.cache.claim(network, self.question, training.ordinal)
+                    return TrainingResult(dict(observation.metrics), observation.seconds, kind=kind)
+            claim = self.cache.claim(network, self.cache_key, job.ordinal)
             if claim is None:
                 waited = True
-                self.cache.wait(network, self.question, training.ordinal)
+                self.cache.wait(network, self.cache_key, job.ordinal)
                 continue
             with claim:
-                trained = train(training)
+                trained = train(job)
                 if not trained.failure:  # the cache keeps no failures
-                    claim.done(trained.metrics, trained.seconds, training.seed)
+                    claim.complete(trained.metrics, trained.seconds, job.seed)
                 return trained
 
 
-def _same_text(a: str, b: str) -> bool:
+def _is_same_network(a: str, b: str) -> bool:
     return same_network(Graph.from_json(a), Graph.from_json(b))
 
 
-def averaged(trained: list[Trained]) -> tuple[Trained, dict[str, float]]:
+def mean_result(trained: list[TrainingResult]) -> tuple[TrainingResult, dict[str, float]]:
     """The mean of several trainings of one network, and each metric's standard deviation; a failure fails them all."""
     import statistics
 

@@ -13,7 +13,7 @@ from search_spaces.graph.graph import Graph
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingJob:
     """One candidate to train: its network at the evaluator's proxy scale, and as its space writes it.
 
     ``ordinal`` counts the trainings of one network, each with a seed of its own.
@@ -26,7 +26,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What came of it: metrics, or the code and text of a failure.
 
     ``kind`` says who trained it: this search (``miss``), an earlier one (``full``) or another at the same time
@@ -40,22 +40,24 @@ class Trained:
     kind: str = "miss"
 
 
-Around = Callable[[Training, Callable[[Training], Trained]], Trained]
+Middleware = Callable[[TrainingJob, Callable[[TrainingJob], TrainingResult]], TrainingResult]
 
 
-def plainly(training: Training, train: Callable[[Training], Trained]) -> Trained:
+def call_through(job: TrainingJob, train: Callable[[TrainingJob], TrainingResult]) -> TrainingResult:
     """Nothing around a training."""
-    return train(training)
+    return train(job)
 
 
 class Executor(Protocol):
     """Trains candidates.
 
-    ``around`` is called in place of each training, with the training and the function that does it; several at once,
+    ``middleware`` is called in place of each training, with the training and the function that does it; several at once,
     each in a thread of its own, where there are several workers.
     """
 
-    def submit(self, evaluator: QualityEvaluator, training: Training, around: Around = plainly) -> Future[Trained]:
+    def submit(
+        self, evaluator: QualityEvaluator, job: TrainingJob, middleware: Middleware = call_through
+    ) -> Future[TrainingResult]:
         """Begin a training, or queue it; the future tells what came of it, and raises what was no planned failure."""
         ...
 
@@ -63,23 +65,23 @@ class Executor(Protocol):
 
 
 def run_all(
-    executor: Executor, evaluator: QualityEvaluator, trainings: Sequence[Training], around: Around = plainly
-) -> Iterator[tuple[int, Trained]]:
-    """Train all of them; yields ``(place in the sequence, what came of it)`` as they finish."""
-    places = {executor.submit(evaluator, training, around): place for place, training in enumerate(trainings)}
-    for future in as_completed(places):
-        yield places[future], future.result()
+    executor: Executor, evaluator: QualityEvaluator, jobs: Sequence[TrainingJob], middleware: Middleware = call_through
+) -> Iterator[tuple[int, TrainingResult]]:
+    """Train all of them; yields ``(index in the sequence, what came of it)`` as they finish."""
+    indices = {executor.submit(evaluator, job, middleware): index for index, job in enumerate(jobs)}
+    for future in as_completed(indices):
+        yield indices[future], future.result()
 
 
-def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int, architecture: str = "") -> Trained:
-    """Train one candidate in this process; planned failures become a ``Trained`` with their reason."""
+def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int, architecture: str = "") -> TrainingResult:
+    """Train one candidate in this process; planned failures become a ``TrainingResult`` with their reason."""
     started = time.monotonic()
-    look_up = getattr(evaluator, "evaluate_architecture", None)
+    evaluate_architecture = getattr(evaluator, "evaluate_architecture", None)
     try:
-        if look_up is not None:
-            metrics = look_up(architecture, seed=seed)
+        if evaluate_architecture is not None:
+            metrics = evaluate_architecture(architecture, seed=seed)
         else:
             metrics = evaluator.evaluate(Graph.from_json(graph_json), seed=seed)
     except EvaluationFailure as failure:
-        return Trained({}, time.monotonic() - started, failure.code, str(failure))
-    return Trained(dict(metrics), time.monotonic() - started)
+        return TrainingResult({}, time.monotonic() - started, failure.code, str(failure))
+    return TrainingResult(dict(metrics), time.monotonic() - started)

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from evaluators.evaluator import QualityEvaluator
-from nas.execution.executor import Around, Trained, Training, plainly, train_one
+from nas.execution.executor import Middleware, TrainingJob, TrainingResult, call_through, train_one
 
 _START_S = 300.0
 
@@ -33,7 +33,7 @@ def _start_worker(threads: int, parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class LocalWorkers:
+class LocalProcessExecutor:
     """``count`` worker processes of ``threads`` threads each.
 
     ``grace_s`` is added to twice the evaluator's own time limit before a worker that does not answer is killed.
@@ -46,9 +46,9 @@ class LocalWorkers:
         self._grace_s = grace_s
         self._slots: list[Any] = [None] * count
         self._closing = False
-        self._waiting: queue.SimpleQueue[tuple[Future[Trained], QualityEvaluator, Training, Around] | None]
-        self._waiting = queue.SimpleQueue()
-        self._serving: list[threading.Thread] = []
+        self._queue: queue.SimpleQueue[tuple[Future[TrainingResult], QualityEvaluator, TrainingJob, Middleware] | None]
+        self._queue = queue.SimpleQueue()
+        self._server_threads: list[threading.Thread] = []
 
     def _pool(self, slot: int) -> Any:
         from loky import ProcessPoolExecutor
@@ -73,53 +73,55 @@ class LocalWorkers:
         if pool is not None:
             pool.shutdown(wait=True, kill_workers=True)
 
-    def _train(self, slot: int, evaluator: QualityEvaluator, training: Training) -> Trained:
+    def _train(self, slot: int, evaluator: QualityEvaluator, job: TrainingJob) -> TrainingResult:
         from concurrent.futures import BrokenExecutor
 
         limit_s = 2 * evaluator.time_limit_s + self._grace_s
         started = time.monotonic()
         try:
-            future = self._pool(slot).submit(
-                train_one, evaluator, training.graph.to_json(), training.seed, training.architecture
-            )
-            result: Trained = future.result(timeout=limit_s)
+            future = self._pool(slot).submit(train_one, evaluator, job.graph.to_json(), job.seed, job.architecture)
+            result: TrainingResult = future.result(timeout=limit_s)
             return result
         except TimeoutError:
             self._drop(slot)
-            return Trained({}, limit_s, "out_of_time", f"no answer within {limit_s:.0f} s; its process was ended")
+            return TrainingResult(
+                {}, limit_s, "out_of_time", f"no answer within {limit_s:.0f} s; its process was ended"
+            )
         except BrokenExecutor:
             self._drop(slot)
-            return Trained(
+            return TrainingResult(
                 {},
                 time.monotonic() - started,
                 "worker_died",
                 "the process that trained it was killed, most often for want of memory; fewer workers leave more",
             )
 
-    def submit(self, evaluator: QualityEvaluator, training: Training, around: Around = plainly) -> Future[Trained]:
-        future: Future[Trained] = Future()
-        self._waiting.put((future, evaluator, training, around))
-        while len(self._serving) < len(self._slots):
-            server = threading.Thread(target=self._serve, args=(len(self._serving),), daemon=True)
-            self._serving.append(server)
+    def submit(
+        self, evaluator: QualityEvaluator, job: TrainingJob, middleware: Middleware = call_through
+    ) -> Future[TrainingResult]:
+        future: Future[TrainingResult] = Future()
+        self._queue.put((future, evaluator, job, middleware))
+        while len(self._server_threads) < len(self._slots):
+            server = threading.Thread(target=self._serve, args=(len(self._server_threads),), daemon=True)
+            self._server_threads.append(server)
             server.start()
         return future
 
     def _serve(self, slot: int) -> None:
         while True:
-            asked = self._waiting.get()
-            if asked is None or self._closing:
+            item = self._queue.get()
+            if item is None or self._closing:
                 return
-            future, evaluator, training, around = asked
+            future, evaluator, job, middleware = item
             try:
-                future.set_result(around(training, lambda t: self._train(slot, evaluator, t)))  # noqa: B023
+                future.set_result(middleware(job, lambda t: self._train(slot, evaluator, t)))  # noqa: B023
             except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
                 future.set_exception(error)
 
     def close(self) -> None:
         """End all workers, in the middle of their work if need be."""
         self._closing = True
-        for _ in self._serving:
-            self._waiting.put(None)
+        for _ in self._server_threads:
+            self._queue.put(None)
         for slot in range(len(self._slots)):
             self._drop(slot)

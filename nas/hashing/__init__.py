@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.hashing.key import graph_key
-from nas.hashing.rules import DEFAULT, EXACT, Rules, rule_set
+from nas.hashing.rules import DEFAULT, EXACT, Equivalence, parse_equivalence
 from search_spaces.catalog import load_space
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import Shape
@@ -20,7 +20,7 @@ from search_spaces.space.space import Space
 PROBE = "probe-"
 """What the keys of executed probes begin with."""
 
-Inputs = Shape | Sequence[Shape]
+InputShapes = Shape | Sequence[Shape]
 """One shape, or several, without the batch axis."""
 
 
@@ -28,7 +28,7 @@ def functional_hash(
     x: Any,
     *,
     space: str | Path | Callable[..., Graph] | Space | None = None,
-    inputs: Inputs | None = None,
+    inputs: InputShapes | None = None,
     rules: str = DEFAULT,
 ) -> str:
     """The key of a network or program: equal where two are the same trainable thing, however they are written.
@@ -46,24 +46,24 @@ def functional_hash(
 
     Raises ``UnknownName`` for rules that there are not, ``TypeError`` and ``ValueError`` for what cannot be hashed.
     """
-    chosen = rule_set(rules)
+    equivalence = parse_equivalence(rules)
     if isinstance(x, Graph):
-        if chosen.notation:
+        if equivalence.notation:
             raise ValueError(f"rules {rules!r} are about a cell as it is written: give the genotype and its space")
-        return graph_key(x, chosen)
+        return graph_key(x, equivalence)
     if isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], Space):
         space, x = x
     if space is not None:
-        return _genotype_key(x, load_space(space), chosen)
+        return _genotype_key(x, load_space(space), equivalence)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.nn.Module):
-        return _module_key(x, inputs, chosen)
+        return _module_key(x, inputs, equivalence)
     if isinstance(x, str | Mapping):
         raise TypeError("functional_hash needs the space of a genotype or an architecture: give space=")
-    return _probed(x, chosen)
+    return _probe_key(x, equivalence)
 
 
-def _genotype_key(x: Any, space: Space, rules: Rules) -> str:
+def _genotype_key(x: Any, space: Space, rules: Equivalence) -> str:
     genotype = space.parse(x) if isinstance(x, str) else x
     if not isinstance(genotype, Mapping):
         raise TypeError(f"with a space, functional_hash takes a genotype or an architecture, not {type(x).__name__}")
@@ -72,15 +72,15 @@ def _genotype_key(x: Any, space: Space, rules: Rules) -> str:
     if rules.notation:
         written: str = import_object(rules.notation)(genotype, space)
         return f"{rules.text}:{blake2b(written.encode(), digest_size=16).hexdigest()}"
-    return graph_key(rules.written(space).graph(genotype), rules)
+    return graph_key(rules.canonical_space(space).graph(genotype), rules)
 
 
-def _shapes(inputs: Inputs) -> list[Shape]:
+def _shapes(inputs: InputShapes) -> list[Shape]:
     shapes = [shape for shape in inputs if not isinstance(shape, int)]
     return [tuple(shape) for shape in shapes] or [tuple([n for n in inputs if isinstance(n, int)])]
 
 
-def _module_key(module: Any, inputs: Inputs | None, rules: Rules) -> str:
+def _module_key(module: Any, inputs: InputShapes | None, rules: Equivalence) -> str:
     if inputs is None:
         raise TypeError("functional_hash needs the shapes that a module takes: give inputs=(3, 224, 224)")
     from search_spaces.pytorch.from_module import UnsupportedModule, graph_from_module
@@ -88,14 +88,14 @@ def _module_key(module: Any, inputs: Inputs | None, rules: Rules) -> str:
     try:
         graph = graph_from_module(module, _shapes(inputs))
     except UnsupportedModule:
-        _no_rules(rules)
+        _require_exact(rules)
         from nas.hashing.probe import probe_module
 
         return probe_module(module, _shapes(inputs)).text
     return graph_key(graph, rules)
 
 
-def _probed(x: Any, rules: Rules) -> str:
+def _probe_key(x: Any, rules: Equivalence) -> str:
     from nas.hashing import probe
 
     learns = all(callable(getattr(x, part, None)) for part in ("setup", "predict", "learn"))
@@ -104,7 +104,7 @@ def _probed(x: Any, rules: Rules) -> str:
             "functional_hash takes a Graph, a genotype with its space, an nn.Module, a learning program or a callable,"
             f" not {type(x).__name__}"
         )
-    _no_rules(rules)
+    _require_exact(rules)
     if learns:
         return probe.probe_program(x.setup, x.predict, x.learn).text
     torch = sys.modules.get("torch")
@@ -113,6 +113,6 @@ def _probed(x: Any, rules: Rules) -> str:
     return probe.probe_callable(x).text
 
 
-def _no_rules(rules: Rules) -> None:
+def _require_exact(rules: Equivalence) -> None:
     if rules != EXACT:
         raise ValueError(f"rules {rules.text!r} are about graphs; what is probed by running it has none")

@@ -6,8 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nas.hashing.form import Form, condensed, form_of, look_alikes, stable_colours, sweep, tie_breaks
-from nas.hashing.rules import EXACT, Rules
+from nas.hashing.form import (
+    NormalForm,
+    ambiguous_vertices,
+    contract_chains,
+    individualisation_digest,
+    normal_form_of,
+    stable_colouring,
+    vertex_values_and_adjoints,
+)
+from nas.hashing.rules import EXACT, Equivalence
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import OPS
 
@@ -15,7 +23,7 @@ if TYPE_CHECKING:
     import networkx
 
 
-def same_network(a: Graph, b: Graph, rules: Rules = EXACT) -> bool:
+def same_network(a: Graph, b: Graph, rules: Equivalence = EXACT) -> bool:
     """Whether the forms of two graphs are isomorphic: no key is asked, so no collision of keys can mislead.
 
     Colour refinement settles all but networks whose operations look alike; of those that even a round of
@@ -25,18 +33,20 @@ def same_network(a: Graph, b: Graph, rules: Rules = EXACT) -> bool:
         return True
     if a.input_shapes != b.input_shapes:
         return False
-    forms = [condensed(form_of(graph, rules)) for graph in (a, b)]
+    forms = [contract_chains(normal_form_of(graph, rules)) for graph in (a, b)]
     names = [[name for name, _, _ in form.outputs] for form in forms]
     if names[0] != names[1] or len(forms[0].labels) != len(forms[1].labels):
         return False
-    colours = [stable_colours(form) for form in forms]
+    colours = [stable_colouring(form) for form in forms]
     if sorted(colours[0]) != sorted(colours[1]):
         return False
-    if look_alikes(forms[0], colours[0]) and tie_breaks(forms[0]) != tie_breaks(forms[1]):
+    if ambiguous_vertices(forms[0], colours[0]) and individualisation_digest(forms[0]) != individualisation_digest(
+        forms[1]
+    ):
         return False  # where matching could take for ever
     from networkx.algorithms.isomorphism import DiGraphMatcher
 
-    first, second = [_drawn(form, colour) for form, colour in zip(forms, colours, strict=True)]
+    first, second = [_to_networkx(form, colour) for form, colour in zip(forms, colours, strict=True)]
     matcher = DiGraphMatcher(
         first,
         second,
@@ -46,40 +56,40 @@ def same_network(a: Graph, b: Graph, rules: Rules = EXACT) -> bool:
     return bool(matcher.is_isomorphic())
 
 
-def _drawn(form: Form, colours: Sequence[bytes]) -> networkx.DiGraph[object]:
+def _to_networkx(form: NormalForm, colours: Sequence[bytes]) -> networkx.DiGraph[object]:
     """The form as a networkx graph; the colours guide the matching, the labels themselves decide it."""
     import networkx
 
     graph: networkx.DiGraph[object] = networkx.DiGraph()
     for vertex, label in enumerate(form.labels):
-        graph.add_node(vertex, what=(label, form.parametric[vertex], colours[vertex]))
-        for arg, times in form.args[vertex]:
-            graph.add_edge(arg, vertex, times=times)
-    for number, group in enumerate(form.groups):
+        graph.add_node(vertex, what=(label, form.has_parameters[vertex], colours[vertex]))
+        for arg, multiplicity in form.operands[vertex]:
+            graph.add_edge(arg, vertex, multiplicity=multiplicity)
+    for number, group in enumerate(form.instance_groups):
         graph.add_node(("instance", number), what="instance")
         for vertex in group:
-            graph.add_edge(vertex, ("instance", number), times=1)
+            graph.add_edge(vertex, ("instance", number), multiplicity=1)
     for name, terms, zero in form.outputs:
         graph.add_node(("output", name), what=("output", name, zero))
-        for arg, times in terms.items():
-            graph.add_edge(arg, ("output", name), times=times)
+        for arg, multiplicity in terms.items():
+            graph.add_edge(arg, ("output", name), multiplicity=multiplicity)
     return graph
 
 
 # -- where two differ --------------------------------------------------------------------------------------------------
 
 
-def difference(a: Graph, b: Graph, rules: Rules = EXACT) -> str:
+def first_difference(a: Graph, b: Graph, rules: Equivalence = EXACT) -> str:
     """The first place, in order of execution, where two networks differ, in words; empty where they are the same."""
     if same_network(a, b, rules):
         return ""
     if a.input_shapes != b.input_shapes:
-        return f"the inputs differ: {_shapes(a)} and {_shapes(b)}"
-    forms = form_of(a, rules), form_of(b, rules)
+        return f"the inputs differ: {_shapes_text(a)} and {_shapes_text(b)}"
+    forms = normal_form_of(a, rules), normal_form_of(b, rules)
     names = [[name for name, _, _ in form.outputs] for form in forms]
     if names[0] != names[1]:
         return f"the outputs differ: {', '.join(names[0]) or 'one'} and {', '.join(names[1]) or 'one'}"
-    looks = [sweep(form) for form in forms]
+    looks = [vertex_values_and_adjoints(form) for form in forms]
     firsts = []
     for mine, other in ((0, 1), (1, 0)):
         known = set(looks[other][0])
@@ -88,26 +98,27 @@ def difference(a: Graph, b: Graph, rules: Rules = EXACT) -> str:
     graphs = (a, b)
     if firsts != [None, None]:
         told = [
-            "nothing more" if vertex is None else _told(graphs[i], forms[i], vertex) for i, vertex in enumerate(firsts)
+            "nothing more" if vertex is None else _vertex_text(graphs[i], forms[i], vertex)
+            for i, vertex in enumerate(firsts)
         ]
         return f"the first has {told[0]}, where the second has {told[1]}"
     both = [Counter(zip(values, adjoints, strict=True)) for values, adjoints, _ in looks]
     for mine, other, which in ((0, 1, "first"), (1, 0, "second")):
         for vertex, look in enumerate(zip(looks[mine][0], looks[mine][1], strict=True)):
-            if forms[mine].parametric[vertex] and both[mine][look] > both[other][look]:
+            if forms[mine].has_parameters[vertex] and both[mine][look] > both[other][look]:
                 return (
-                    f"the {which} has {_told(graphs[mine], forms[mine], vertex)}, which both compute but use"
+                    f"the {which} has {_vertex_text(graphs[mine], forms[mine], vertex)}, which both compute but use"
                     " differently: shared in one and copied in the other, or read by something else"
                 )
     return "operations that look alike are joined in different ways"
 
 
-def _shapes(graph: Graph) -> str:
+def _shapes_text(graph: Graph) -> str:
     return ", ".join("x".join(map(str, shape)) for shape in graph.input_shapes)
 
 
-def _told(graph: Graph, form: Form, vertex: int) -> str:
-    place = form.places[vertex]
-    node = graph.nodes[place]
+def _vertex_text(graph: Graph, form: NormalForm, vertex: int) -> str:
+    index = form.node_indices[vertex]
+    node = graph.nodes[index]
     attrs = ", ".join(f"{name}={value}" for name, value in zip(OPS[node.op].attrs, node.attrs, strict=True))
-    return f"node {place}, {node.op}({attrs}) of {'x'.join(map(str, node.shape))}"
+    return f"node {index}, {node.op}({attrs}) of {'x'.join(map(str, node.shape))}"

@@ -5,45 +5,47 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from nas.hashing import chains, trees
-from nas.hashing.form import condensed, form_of, sweep, tie_breaks
-from nas.hashing.prime_field import code
-from nas.hashing.rules import Rules
+from nas.hashing.form import contract_chains, individualisation_digest, normal_form_of, vertex_values_and_adjoints
+from nas.hashing.prime_field import label_code
+from nas.hashing.rules import Equivalence
 from search_spaces.graph.graph import Graph
 
 
-def graph_key(graph: Graph, rules: Rules) -> str:
+def graph_key(graph: Graph, equivalence: Equivalence) -> str:
     """The key's text: the rules, and 32 hex digits of what the outputs compute and how every instance takes part."""
-    plain = not (rules.pool_linear or rules.bn_scale)
-    if plain:
-        tree = trees.tree_code(graph)
+    is_exact = not (equivalence.pool_linear or equivalence.bn_scale)
+    if is_exact:
+        tree = trees.tree_digest(graph)
         if tree is not None:
-            return _digest(rules, [code("inputs", graph.input_shapes), code("tree"), tree])
-    seen = chains.view(graph) if plain else None
-    if seen is not None and len(set(seen.looks)) == len(seen.looks):
-        return _text(graph, rules, seen.outputs, seen.looks, b"")
-    form = condensed(form_of(graph, rules))
-    values, adjoints, ends = sweep(form)
-    looks = [values[v] << 127 | adjoints[v] for v, parametric in enumerate(form.parametric) if parametric]
+            return _digest(equivalence, [label_code("inputs", graph.input_shapes), label_code("tree"), tree])
+    network = chains.network_signature(graph) if is_exact else None
+    if network is not None and len(set(network.signatures)) == len(network.signatures):
+        return _key_text(graph, equivalence, network.outputs, network.signatures, b"")
+    form = contract_chains(normal_form_of(graph, equivalence))
+    values, adjoints, ends = vertex_values_and_adjoints(form)
+    signatures = [
+        values[v] << 127 | adjoints[v] for v, has_parameters in enumerate(form.has_parameters) if has_parameters
+    ]
     names = [name for name, _, _ in form.outputs]
-    ties = tie_breaks(form) if form.groups or len(set(looks)) < len(looks) else b""
-    return _text(graph, rules, tuple(zip(names, ends, strict=True)), looks, ties)
+    ties = individualisation_digest(form) if form.instance_groups or len(set(signatures)) < len(signatures) else b""
+    return _key_text(graph, equivalence, tuple(zip(names, ends, strict=True)), signatures, ties)
 
 
-def _text(
+def _key_text(
     graph: Graph,
-    rules: Rules,
+    equivalence: Equivalence,
     outputs: tuple[tuple[str, int], ...],
-    looks: list[int],
+    signatures: list[int],
     ties: bytes,
 ) -> str:
-    parts = [code("inputs", graph.input_shapes)]
+    parts = [label_code("inputs", graph.input_shapes)]
     for name, value in sorted(outputs):
-        parts += code("output", name), value.to_bytes(16, "little")
-    parts.append(len(looks).to_bytes(8, "little"))
-    parts += [look.to_bytes(32, "little") for look in sorted(looks)]
+        parts += label_code("output", name), value.to_bytes(16, "little")
+    parts.append(len(signatures).to_bytes(8, "little"))
+    parts += [signature.to_bytes(32, "little") for signature in sorted(signatures)]
     parts.append(ties)
-    return _digest(rules, parts)
+    return _digest(equivalence, parts)
 
 
-def _digest(rules: Rules, parts: list[bytes]) -> str:
-    return f"{rules.text}:{blake2b(b''.join(parts), digest_size=16, key=rules.text.encode()).hexdigest()}"
+def _digest(equivalence: Equivalence, parts: list[bytes]) -> str:
+    return f"{equivalence.text}:{blake2b(b''.join(parts), digest_size=16, key=equivalence.text.encode()).hexdigest()}"

@@ -1,6 +1,6 @@
 """Where the values live: the prime field of 2^127 - 1, and a keyed hash that stands for a random function on it.
 
-An operation's value is ``prf(code, sum of its operands' values)``, so that sums cost an addition and forget their
+An operation's value is ``prf(label_code, sum of its operands' values)``, so that sums cost an addition and forget their
 order. A plain polynomial in place of the keyed hash would have a degree of the network's depth exponentially, and
 collisions could be made; BLAKE2b leaves n^2 / 2^128 for n values in all.
 """
@@ -12,57 +12,57 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-P = 2**127 - 1
+PRIME = 2**127 - 1
 JACOBIAN_SHIFT = 129
-keyed = blake2b(key=b"nas functional hash", digest_size=32).copy
+keyed_hash = blake2b(key=b"nas functional hash", digest_size=32).copy
 _number = int.from_bytes
 
 
 @lru_cache(maxsize=1 << 16)
-def code(*label: Any) -> bytes:
+def label_code(*label: Any) -> bytes:
     """Sixteen bytes for what an operation is, from plain numbers, texts and tuples."""
     return blake2b(repr(label).encode(), digest_size=16, person=b"nas-operation-1").digest()
 
 
-def prf(what: bytes, operand: int) -> tuple[int, int]:
+def prf(label: bytes, operand: int) -> tuple[int, int]:
     """Value and Jacobian, two elements of the field, of an operation on an operand's value."""
-    state = keyed()
-    state.update(what + operand.to_bytes(16, "little"))
+    state = keyed_hash()
+    state.update(label + operand.to_bytes(16, "little"))
     both = _number(state.digest(), "little")
-    return both & P, both >> JACOBIAN_SHIFT
+    return both & PRIME, both >> JACOBIAN_SHIFT
 
 
 @lru_cache(maxsize=1 << 10)
 def output_adjoint(name: str) -> int:
     """The adjoint that a named output starts with."""
-    return prf(code("output", name), 0)[0]
+    return prf(label_code("output", name), 0)[0]
 
 
-def pair(value: int, adjoint: int) -> bytes:
+def pack_pair(value: int, adjoint: int) -> bytes:
     """Two elements of the field as bytes."""
     return (value << 127 | adjoint).to_bytes(32, "little")
 
 
-def passes(
-    codes: Sequence[bytes], args: Sequence[Sequence[tuple[int, int]]], starts: Sequence[int]
+def forward_and_backward(
+    codes: Sequence[bytes], operands: Sequence[Sequence[tuple[int, int]]], starts: Sequence[int]
 ) -> tuple[list[int], list[int]]:
     """Values and adjoints of a graph's vertices, in topological order: forward once, back once.
 
-    ``args[v]`` are the vertices that ``v`` reads and how often; ``starts`` the adjoints before the way back.
+    ``operands[v]`` are the vertices that ``v`` reads and how often; ``starts`` the adjoints before the way back.
     """
     values: list[int] = []
     jacobians: list[int] = []
-    for what, read in zip(codes, args, strict=True):
+    for label, read in zip(codes, operands, strict=True):
         total = 0
         for arg, times in read:
             total += values[arg] * times
-        value, jacobian = prf(what, total % P)
+        value, jacobian = prf(label, total % PRIME)
         values.append(value)
         jacobians.append(jacobian)
     adjoints = list(starts)
     for vertex in range(len(values) - 1, -1, -1):
-        adjoints[vertex] %= P
-        passed = adjoints[vertex] * jacobians[vertex] % P
-        for arg, times in args[vertex]:
+        adjoints[vertex] %= PRIME
+        passed = adjoints[vertex] * jacobians[vertex] % PRIME
+        for arg, times in operands[vertex]:
             adjoints[arg] += passed * times
     return values, adjoints

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 from search_spaces.space.space import Space
 
 DEFAULT = "exact"
 
 
 @dataclass(frozen=True)
-class Rules:
+class Equivalence:
     """What is equal beside isomorphic normal forms. ``text`` is the key's prefix.
 
     pool_linear: the average of a sum is the sum of the averages. bn_scale: batch normalisation forgets a positive
@@ -26,51 +26,51 @@ class Rules:
     bias_of_zero: bool = False
     notation: str = ""
 
-    def written(self, space: Space) -> Space:
+    def canonical_space(self, space: Space) -> Space:
         """The space as it writes networks under these rules."""
         return space.with_options(zeros="bias") if self.bias_of_zero and space.accepts("zeros") else space
 
 
-EXACT = Rules("exact-2")
+EXACT = Equivalence("exact-2")
 
 
 @dataclass(frozen=True)
-class RuleRow:
-    """One named rule: its version, the field of ``Rules`` that it sets, and what it is in a line."""
+class EquivalenceRow:
+    """One named rule: its version, the field of ``Equivalence`` that it sets, and what it is in a line."""
 
     version: int
-    sets: str
+    effect: str
     summary: str
 
 
-RULES: dict[str, RuleRow] = {
-    "exact": RuleRow(2, "", "the same trainable network: isomorphic normal forms"),
-    "pool-linear": RuleRow(1, "pool_linear", "and average pooling of a sum is the sum of the pooled"),
-    "bn-scale": RuleRow(1, "bn_scale", "and batch normalisation forgets a positive factor, up to its eps"),
-    "bn-bias": RuleRow(2, "bias_of_zero", "a normalised zero stays, as the constant that it trains"),
-    "nasbench201-published": RuleRow(
+EQUIVALENCES: dict[str, EquivalenceRow] = {
+    "exact": EquivalenceRow(2, "", "the same trainable network: isomorphic normal forms"),
+    "pool-linear": EquivalenceRow(1, "pool_linear", "and average pooling of a sum is the sum of the pooled"),
+    "bn-scale": EquivalenceRow(1, "bn_scale", "and batch normalisation forgets a positive factor, up to its eps"),
+    "bn-bias": EquivalenceRow(2, "bias_of_zero", "a normalised zero stays, as the constant that it trains"),
+    "nasbench201-published": EquivalenceRow(
         1, "nas.hashing.benchmark_strings:nasbench201_string", "NATS-Bench's unique string of a cell, zeros simplified"
     ),
-    "nasbench201-published-zeros": RuleRow(
+    "nasbench201-published-zeros": EquivalenceRow(
         1, "nas.hashing.benchmark_strings:nasbench201_string_with_zeros", "the same, zeros not simplified"
     ),
-    "nasbench101-published": RuleRow(
+    "nasbench101-published": EquivalenceRow(
         1, "nas.hashing.benchmark_strings:nasbench101_cell", "isomorphism of NAS-Bench-101's labelled cells"
     ),
 }
 
 
 @lru_cache(maxsize=64)
-def rule_set(name: str) -> Rules:
+def parse_equivalence(name: str) -> Equivalence:
     """The rules of a name, or of several joined by ``+``, such as ``pool-linear+bn-scale``. Raises ``UnknownName``."""
     parts = sorted(set(name.split("+")))
     for part in parts:
-        if part not in RULES:
-            raise unknown("rule set", part, list(RULES))
-    published = [p for p in parts if ":" in RULES[p].sets]
+        if part not in EQUIVALENCES:
+            raise unknown_name("rule set", part, list(EQUIVALENCES))
+    published = [p for p in parts if ":" in EQUIVALENCES[p].effect]
     if published and len(parts) > 1:
         raise ValueError(f"rules {name!r}: {published[0]} stands alone")
-    fields = {RULES[p].sets: True for p in parts if RULES[p].sets and not published}
+    fields = {EQUIVALENCES[p].effect: True for p in parts if EQUIVALENCES[p].effect and not published}
     parts = [p for p in parts if p != DEFAULT] or [DEFAULT]
-    text = "+".join(f"{p}-{RULES[p].version}" for p in parts)
-    return Rules(text, notation=RULES[published[0]].sets if published else "", **fields)
+    text = "+".join(f"{p}-{EQUIVALENCES[p].version}" for p in parts)
+    return Equivalence(text, notation=EQUIVALENCES[published[0]].effect if published else "", **fields)

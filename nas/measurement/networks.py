@@ -7,20 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evaluators.devices.catalog import open_device
-from evaluators.devices.device import Device, DeviceError, DeviceQuarantined, Measurement
-from evaluators.devices.retrying import Flaky
-from hardware_models.calibrate import suggest
+from evaluators.devices.device import Device, DeviceError, DeviceQuarantined, LatencyMeasurement
+from evaluators.devices.retrying import RetryingDevice
+from hardware_models.calibrate import suggest_networks
 from search_spaces.catalog import load_space
 from search_spaces.graph.graph import Graph
 
 COLUMNS = ("space", "architecture", "latency_ms", "std_ms", "source", "remark")
 
 
-def measure_network(graph: Graph, device: str | Device, *, seed: int = 0) -> Measurement:
+def measure_network(graph: Graph, device: str | Device, *, seed: int = 0) -> LatencyMeasurement:
     """One network on a device, given by address or as an object. Raises ``DeviceError``, ``AddressError``."""
     opened = open_device(device) if isinstance(device, str) else device
     try:
-        return Flaky(opened).measure(graph, seed=seed)
+        return RetryingDevice(opened).measure(graph, seed=seed)
     finally:
         opened.close()
 
@@ -41,27 +41,32 @@ def measure_samples(
     """
     loaded = load_space(space)
     opened = open_device(device) if isinstance(device, str) else device
-    flaky, done = Flaky(opened, report=report), 0
+    retrying_device, measured_count = RetryingDevice(opened, report=report), 0
     try:
         with to.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            for number, genotype in enumerate(suggest(loaded, samples, seed=seed), start=1):
+            for number, genotype in enumerate(suggest_networks(loaded, samples, seed=seed), start=1):
                 try:
-                    found = flaky.measure(loaded.graph(genotype), seed=seed)
+                    measurement = retrying_device.measure(loaded.graph(genotype), seed=seed)
                 except DeviceQuarantined:
                     raise
                 except DeviceError as error:
                     report(f"network {number} could not be measured: {error}")
                     continue
                 text = loaded.format(genotype)
-                figures = (f"{found.latency_ms:.5g}", f"{found.std_ms:.3g}", found.source, "; ".join(found.warnings))
+                figures = (
+                    f"{measurement.latency_ms:.5g}",
+                    f"{measurement.std_ms:.3g}",
+                    measurement.source,
+                    "; ".join(measurement.warnings),
+                )
                 writer.writerow((space, text, *figures))
                 file.flush()
-                done += 1
-                report(f"{number} of {samples}: {found.latency_ms:.3g} ms")
+                measured_count += 1
+                report(f"{number} of {samples}: {measurement.latency_ms:.3g} ms")
     finally:
         opened.close()
-    if not done:
-        raise DeviceError(f"none of {samples} networks could be measured on {flaky.name}")
-    return done
+    if not measured_count:
+        raise DeviceError(f"none of {samples} networks could be measured on {retrying_device.name}")
+    return measured_count

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardware_models.catalog import load_hardware
-from hardware_models.composed.multi_device import SeveralDevices
+from hardware_models.composed.multi_device import MultiDeviceModel
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.toml_table import HardwareError
 from search_spaces.catalog import load_network, network_space, spaces
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.accuracy import Published, published
+from search_spaces.published.accuracy import PublishedResult, published_results
 from search_spaces.published.networks import networks
-from search_spaces.registry import UnknownName, named_row, unknown
+from search_spaces.registry import UnknownName, named_row, unknown_name
 from search_spaces.space.genotype import GenotypeError, SpaceError
 from search_spaces.space.space import Space
 from search_spaces.tasks import task_of
@@ -35,7 +35,7 @@ def baseline_rows(space: Space, hardware: HardwareModel) -> tuple[Mapping[str, A
     frame = baselines(hardware, names)
     records = frame.astype(object).where(frame.notna(), None).to_dict("records")
     rows = [{str(column): value for column, value in record.items()} for record in records]
-    if isinstance(hardware, SeveralDevices):
+    if isinstance(hardware, MultiDeviceModel):
         for row in rows:
             if not row["reason"]:
                 graph = load_network(row["network"])
@@ -91,13 +91,13 @@ def baselines(
     import pandas
 
     model = None if hw is None else load_hardware(hw)
-    known = networks()
+    network_rows = networks()
     for name in names or ():
-        named_row("network", name, known)
-    if space is not None and space not in (of_space := {*spaces(), *(row.space for row in known.values())}):
-        raise unknown("space", space, sorted(of_space))
-    wanted = known if names is None else dict.fromkeys(names)
-    rows = [_row(name, known[name].space, model) for name in wanted if space in (None, known[name].space)]
+        named_row("network", name, network_rows)
+    if space is not None and space not in (of_space := {*spaces(), *(row.space for row in network_rows.values())}):
+        raise unknown_name("space", space, sorted(of_space))
+    wanted = network_rows if names is None else dict.fromkeys(names)
+    rows = [_row(name, network_rows[name].space, model) for name in wanted if space in (None, network_rows[name].space)]
     rows.sort(key=lambda row: (_or_inf(row["latency_ms"]), _or_inf(row["macs"]), row["network"]))
     return pandas.DataFrame(rows, columns=list(COLUMNS), dtype=object).astype(COLUMNS)
 
@@ -119,7 +119,7 @@ def _row(name: str, space: str, model: HardwareModel | None) -> dict[str, Any]:
             row |= {"guessed_ops": ", ".join(cost.guessed_ops), "fallback_ops": ", ".join(cost.fallback_ops)}
     except _FAILURES as error:
         row["reason"] = str(error)
-    figure = _own_figure(name, row["resolution"])
+    figure = _published_accuracy(name, row["resolution"])
     if figure is not None:
         row |= {
             f"published_{fact}": getattr(figure, fact) for fact in ("metric", "value", "resolution", "note", "source")
@@ -127,8 +127,8 @@ def _row(name: str, space: str, model: HardwareModel | None) -> dict[str, Any]:
     return row
 
 
-def _own_figure(name: str, resolution: int | None) -> Published | None:
+def _published_accuracy(name: str, resolution: int | None) -> PublishedResult | None:
     """The first figure that is the network's own, at this resolution where there is one."""
-    own = [figure for figure in published(name) if not figure.backbone_of]
-    fitting = [figure for figure in own if figure.resolution in (None, resolution)]
-    return next(iter(fitting or own), None)
+    own = [figure for figure in published_results(name) if not figure.backbone_of]
+    at_resolution = [figure for figure in own if figure.resolution in (None, resolution)]
+    return next(iter(at_resolution or own), None)

@@ -12,29 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.devices.device import Device, DeviceError
-from hardware_models.composed.corrected import Corrected, fit_correction
-from hardware_models.composed.multi_device import SeveralDevices, labels_of
+from hardware_models.composed.corrected import CorrectedModel, fit_correction
+from hardware_models.composed.multi_device import MultiDeviceModel, device_labels
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.number_format import number_format_of
 from nas.candidates.candidate import Candidate, Measurement
 from nas.candidates.free_metrics import DEVICE_LATENCY
-from nas.measurement.verified import _REFUSED, Verified
+from nas.measurement.verified import REFUSAL_CODE, VerifiedCandidate
 from nas.study.load import load_notes
 from search_spaces.graph.graph import Graph
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 
 if TYPE_CHECKING:
     from nas.study.study import Study
 
 
-DEFAULT_COUNT = 8
+DEFAULT_VERIFY_COUNT = 8
 """Candidates that are measured where a device is given and no number."""
 
 
-_MEASURED = "measured_"
+_NOTE_PREFIX = "measured_"
 
 
-GivenDevice = str | Device | Mapping[str, str | Device]
+DeviceSpec = str | Device | Mapping[str, str | Device]
 
 
 class VerificationError(ValueError):
@@ -47,46 +47,46 @@ class Verification:
     ``metric`` is the predicted latency that the device tells of: ``latency_ms``, or ``latency_ms@`` one of several.
     """
 
-    def __init__(self, device: Device, model: Corrected, metric: str, study: Study, *, seed: int = 0) -> None:
+    def __init__(self, device: Device, model: CorrectedModel, metric: str, study: Study, *, seed: int = 0) -> None:
         self.model = model
         self.metric = metric
-        self.verified: dict[str, Verified] = {}
+        self.verified: dict[str, VerifiedCandidate] = {}
         self._device = device
         self._study = study
-        self._noted = study.notes(_MEASURED)
+        self._notes = study.notes(_NOTE_PREFIX)
         self._seed = seed
 
-    def measure(self, candidate: Candidate, graph: Graph) -> Verified:
+    def measure(self, candidate: Candidate, graph: Graph) -> VerifiedCandidate:
         """Measure one candidate, or take what the study has of it. Failures of the device are recorded, not raised."""
-        now = self.model.estimate(graph)
-        told = Verified(
+        prediction = self.model.estimate(graph)
+        told = VerifiedCandidate(
             candidate.number,
             candidate.key,
             self.metric,
-            now.latency_ms,
-            now.latency_low_ms,
-            now.latency_high_ms,
+            prediction.latency_ms,
+            prediction.latency_low_ms,
+            prediction.latency_high_ms,
             self.model.model.estimate(graph).latency_ms,
         )
-        known = self._noted.get(candidate.key)
+        known = self._notes.get(candidate.key)
         if known is None or known.get("again"):
-            known = self._asked(graph)
-        told = told.after(known)
+            known = self._measure_on_device(graph)
+        told = told.with_device_result(known)
         self._note(told)
         self.verified[candidate.key] = told
         return told
 
-    def _note(self, told: Verified) -> None:
+    def _note(self, told: VerifiedCandidate) -> None:
         document = json.loads(json.dumps({**asdict(told), "place": len(self.verified)}))
-        if self._noted.get(told.key) != document:
-            self._noted[told.key] = document
-            self._study.note(_MEASURED + told.key, document)
+        if self._notes.get(told.key) != document:
+            self._notes[told.key] = document
+            self._study.note(_NOTE_PREFIX + told.key, document)
 
-    def _asked(self, graph: Graph) -> dict[str, Any]:
+    def _measure_on_device(self, graph: Graph) -> dict[str, Any]:
         try:
             said = self._device.measure(graph, seed=self._seed)
         except DeviceError as error:
-            lasting = not error.transient and error.code in (_REFUSED, "output_mismatch")
+            lasting = not error.transient and error.code in (REFUSAL_CODE, "output_mismatch")
             return {"failure": f"{error.code}: {error}", "source": self._device.name, "again": not lasting}
         return {
             "measured_ms": said.latency_ms,
@@ -100,14 +100,18 @@ class Verification:
         """End what the device runs."""
         self._device.close()
 
-    def learn(self) -> None:
+    def refit_correction(self) -> None:
         """Fit the correction to all that was measured so far, in the order of the candidates' numbers."""
-        able = sorted((v for v in self.verified.values() if v.measured_ms is not None), key=lambda v: v.number)
+        measured_candidates = sorted(
+            (v for v in self.verified.values() if v.measured_ms is not None), key=lambda v: v.number
+        )
         self.model.correction = fit_correction(
-            [v.model_ms for v in able], [v.measured_ms or 0.0 for v in able], [v.std_ms or 0.0 for v in able]
+            [v.model_ms for v in measured_candidates],
+            [v.measured_ms or 0.0 for v in measured_candidates],
+            [v.std_ms or 0.0 for v in measured_candidates],
         )
 
-    def added(self, key: str, measurements: Mapping[str, Measurement]) -> dict[str, Measurement]:
+    def with_device_latency(self, key: str, measurements: Mapping[str, Measurement]) -> dict[str, Measurement]:
         """A candidate's figures with what the device said of it beside them."""
         said = self.verified.get(key)
         if said is None or said.measured_ms is None:
@@ -129,21 +133,21 @@ class Verification:
         return self.verified[key].refused if key in self.verified else ""
 
 
-def load_verified(storage: str | Path, name: str | None) -> list[Verified]:
+def load_verified(storage: str | Path, name: str | None) -> list[VerifiedCandidate]:
     """What a study's search measured so far, in that order. Raises as ``nas.study.load.load_document``."""
-    notes = load_notes(storage, name, _MEASURED)
+    notes = load_notes(storage, name, _NOTE_PREFIX)
     whole = [note for note in notes.values() if "place" in note]  # without: of a release that kept no predictions
-    return [Verified.from_document(note) for note in sorted(whole, key=lambda note: int(note["place"]))]
+    return [VerifiedCandidate.from_document(note) for note in sorted(whole, key=lambda note: int(note["place"]))]
 
 
-def device_text(device: GivenDevice | None) -> str:
+def device_text(device: DeviceSpec | None) -> str:
     """The device as a text that ``device_and_label`` reads again; empty for what is none."""
     if isinstance(device, Mapping):
         return ",".join(f"{label}={one}" for label, one in device.items() if isinstance(one, str))
     return device if isinstance(device, str) else ""
 
 
-def device_and_label(device: GivenDevice) -> tuple[str | Device, str]:
+def device_and_label(device: DeviceSpec) -> tuple[str | Device, str]:
     """A device and which of several hardware models it stands for, by ``pi5_onnx=ssh://...`` or ``{"pi5_onnx": ...}``.
 
     Raises ``VerificationError`` for more than one device.
@@ -159,33 +163,33 @@ def device_and_label(device: GivenDevice) -> tuple[str | Device, str]:
     return (address, label) if equals and not {"?", ":", "/"} & set(label) else (device, "")
 
 
-def correctable(hardware: HardwareModel, label: str) -> tuple[HardwareModel, Corrected, str]:
+def with_correction(hardware: HardwareModel, label: str) -> tuple[HardwareModel, CorrectedModel, str]:
     """The hardware with one model that learns from measurements, that model, and the metric of its latency.
 
     ``label`` names the one that is measured, of several. Raises ``VerificationError``, ``UnknownName``.
     """
-    labels = labels_of(hardware)
+    labels = device_labels(hardware)
     if not labels:
         if label not in ("", hardware.name):
             raise VerificationError(f"--device {label}=...: there is one hardware model, {hardware.name}; leave it out")
-        model = Corrected(hardware)
+        model = CorrectedModel(hardware)
         return model, model, "latency_ms"
     if not label:
         raise VerificationError(f"say which device is measured: --device NAME=ADDRESS, with {' or '.join(labels)}")
     if label not in labels:
-        raise unknown("device", label, list(labels))
-    assert isinstance(hardware, SeveralDevices)
-    model = Corrected(hardware.models[label])
-    return hardware.replaced(label, model), model, f"latency_ms@{label}"
+        raise unknown_name("device", label, list(labels))
+    assert isinstance(hardware, MultiDeviceModel)
+    model = CorrectedModel(hardware.models[label])
+    return hardware.with_model(label, model), model, f"latency_ms@{label}"
 
 
-def opened_device(device: str | Device, model: HardwareModel) -> Device:
+def open_verification_device(device: str | Device, model: HardwareModel) -> Device:
     """The device in the number format of ``model``, asked again where it fails and left alone where it fails too often.
 
     Raises ``NumberFormatError`` where it runs another one.
     """
-    from evaluators.devices.retrying import Flaky
-    from nas.measurement.device_in_format import opened_in
+    from evaluators.devices.retrying import RetryingDevice
+    from nas.measurement.device_in_format import open_in_format
 
-    opened = opened_in(device, number_format_of(model), model.name)
-    return opened if isinstance(opened, Flaky) else Flaky(opened)
+    opened = open_in_format(device, number_format_of(model), model.name)
+    return opened if isinstance(opened, RetryingDevice) else RetryingDevice(opened)

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-_PREDICTED = ("number", "key", "metric", "predicted_ms", "low_ms", "high_ms", "model_ms")
+_PREDICTION_FIELDS = ("number", "key", "metric", "predicted_ms", "low_ms", "high_ms", "model_ms")
 
 
-_SAID = ("measured_ms", "std_ms", "source", "failure", "again", "warnings", "fallback_ops")
+_DEVICE_FIELDS = ("measured_ms", "std_ms", "source", "failure", "again", "warnings", "fallback_ops")
 
 
-_REFUSED = "cannot_run"
+REFUSAL_CODE = "cannot_run"
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedCandidate:
     """One candidate, predicted and then measured; latencies in ms.
 
     ``predicted_ms`` and its interval are what was predicted before this candidate was measured, by the model as earlier
@@ -55,43 +55,43 @@ class Verified:
     @property
     def refused(self) -> str:
         """Why the device cannot run this network at all; empty where it can, or where it failed otherwise."""
-        return self.failure if self.failure.startswith(_REFUSED) else ""
+        return self.failure if self.failure.startswith(REFUSAL_CODE) else ""
 
-    def after(self, document: Mapping[str, Any]) -> Verified:
+    def with_device_result(self, document: Mapping[str, Any]) -> VerifiedCandidate:
         """This prediction, with what the device said when the document was written."""
-        said: dict[str, Any] = {name: document[name] for name in _SAID if name in document}
+        said: dict[str, Any] = {name: document[name] for name in _DEVICE_FIELDS if name in document}
         tuples = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
         return replace(self, **(said | tuples))
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Verified:
+    def from_document(cls, document: Mapping[str, Any]) -> VerifiedCandidate:
         """Read the record from JSON-able data."""
-        predicted: dict[str, Any] = {name: document[name] for name in _PREDICTED}
-        return cls(**predicted).after(document)
+        predicted: dict[str, Any] = {name: document[name] for name in _PREDICTION_FIELDS}
+        return cls(**predicted).with_device_result(document)
 
     def to_document(self) -> dict[str, Any]:
         """The record as JSON-able data."""
         return {**asdict(self), "error_percent": self.error_percent, "held": self.held}
 
 
-def verification_scores(verified: Sequence[Verified]) -> dict[str, float]:
+def verification_scores(verified: Sequence[VerifiedCandidate]) -> dict[str, float]:
     """How good the predictions before measuring were, and the model's alone; empty where nothing was measured.
 
-    ``rows``, ``spearman``, ``mape_percent`` and the others of ``hardware_models.measured.prediction_error.scores``, ``model_`` ones for
+    ``rows``, ``spearman``, ``mape_percent`` and the others of ``hardware_models.measured.prediction_error.accuracy_metrics``, ``model_`` ones for
     the model without corrections, and ``interval_coverage``: the share that the intervals held.
     """
     import numpy
 
-    from hardware_models.measured.prediction_error import scores
+    from hardware_models.measured.prediction_error import accuracy_metrics
 
-    able = [v for v in verified if v.measured_ms]
-    if not able:
+    measured_candidates = [v for v in verified if v.measured_ms]
+    if not measured_candidates:
         return {}
-    measured = numpy.array([v.measured_ms for v in able])
-    found = scores(numpy.array([v.predicted_ms for v in able]), measured)
-    alone = scores(numpy.array([v.model_ms for v in able]), measured)
+    measured = numpy.array([v.measured_ms for v in measured_candidates])
+    found = accuracy_metrics(numpy.array([v.predicted_ms for v in measured_candidates]), measured)
+    alone = accuracy_metrics(numpy.array([v.model_ms for v in measured_candidates]), measured)
     found |= {f"model_{name}": alone[name] for name in ("spearman", "mape_percent") if name in alone}
-    held = [v.held for v in able if v.held is not None]
+    held = [v.held for v in measured_candidates if v.held is not None]
     if held:
         found["interval_coverage"] = round(sum(held) / len(held), 4)
     return found

@@ -11,78 +11,89 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-_REACH = 1.5
+_LATENCY_RANGE_FACTOR = 1.5
 
 
-_MOST_ROWS = 24
+_MAX_ROWS = 24
 
 
-def baselines_near(rows: Sequence[Mapping[str, Any]], latencies_ms: Sequence[float]) -> Table:
+def baselines_near_front(rows: Sequence[Mapping[str, Any]], latencies_ms: Sequence[float]) -> Table:
     """A table of those networks that are predicted to take about as long as a front, by its latencies; at most 24."""
     import pandas
     from rich.text import Text
 
-    low, high = min(latencies_ms, default=0.0) / _REACH, max(latencies_ms, default=inf) * _REACH
-    near = [row for row in rows if _known(row, "latency_ms") and low <= row["latency_ms"] <= high]
-    if len(near) > _MOST_ROWS:
-        near = [near[round(i * (len(near) - 1) / (_MOST_ROWS - 1))] for i in range(_MOST_ROWS)]
+    low, high = (
+        min(latencies_ms, default=0.0) / _LATENCY_RANGE_FACTOR,
+        max(latencies_ms, default=inf) * _LATENCY_RANGE_FACTOR,
+    )
+    near = [row for row in rows if _has_number(row, "latency_ms") and low <= row["latency_ms"] <= high]
+    if len(near) > _MAX_ROWS:
+        near = [near[round(i * (len(near) - 1) / (_MAX_ROWS - 1))] for i in range(_MAX_ROWS)]
     frame = pandas.DataFrame(near, columns=list(rows[0]))
     table = baselines_table(frame)
-    left = len(rows) - len(near)
+    omitted_count = len(rows) - len(near)
     notes = [str(table.caption)] if str(table.caption) else []
-    notes += [f"{left} faster, slower or in between: result.json"] if left else []
+    notes += [f"{omitted_count} faster, slower or in between: result.json"] if omitted_count else []
     table.caption = Text("\n".join(notes))
     return table
 
 
-_MOST = 14
+_MAX_LABELS = 14
 
 
-_LEAST_STEP = 1 / 40  # of the axis, between two names
+_MIN_LABEL_GAP = 1 / 40  # of the axis, between two names
 
 
-def draw_baselines(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, taken: Collection[str]) -> None:
+def draw_baselines(
+    axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, names_in_picture: Collection[str]
+) -> None:
     """The published networks in a picture of a front: points where both axes are predicted or counted, else ticks.
 
     A tick at the upper edge tells the first axis alone: what was published of a network's quality was measured on other
-    data, after another training. Networks of ``taken`` are in the picture already. Of those within the view some are
+    data, after another training. Networks of ``names_in_picture`` are in the picture already. Of those within the view some are
     named, evenly along the axis; all are in the table.
     """
     (low, high), (bottom, top) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
-    able = [(row[x], row.get(y), row["network"]) for row in rows if row["network"] not in taken and _known(row, x)]
-    able = sorted((place, height, name) for place, height, name in able if low <= place <= high)
-    if able and all(isinstance(height, int | float) for _, height, _ in able):
-        able = [point for point in able if bottom <= point[1] <= top]
+    visible = [
+        (row[x], row.get(y), row["network"])
+        for row in rows
+        if row["network"] not in names_in_picture and _has_number(row, x)
+    ]
+    visible = sorted((position, height, name) for position, height, name in visible if low <= position <= high)
+    if visible and all(isinstance(height, int | float) for _, height, _ in visible):
+        visible = [point for point in visible if bottom <= point[1] <= top]
         label = "published networks, predicted"
-        axes.scatter([p for p, _, _ in able], [h for _, h, _ in able], s=9, color="#888888", zorder=1, label=label)
-        for place, height, name in _thinned(able, 0.0):
-            inward = (-3, "right") if place > low + 0.85 * (high - low) else (3, "left")
+        axes.scatter(
+            [p for p, _, _ in visible], [h for _, h, _ in visible], s=9, color="#888888", zorder=1, label=label
+        )
+        for position, height, name in _thin_out(visible, 0.0):
+            inward = (-3, "right") if position > low + 0.85 * (high - low) else (3, "left")
             style = {"textcoords": "offset points", "fontsize": 5.5, "color": "#777777", "ha": inward[1]}
-            axes.annotate(name, (place, height), (inward[0], 3), **style)
+            axes.annotate(name, (position, height), (inward[0], 3), **style)
         axes.set_xlim(low, high)
         axes.set_ylim(bottom, top)
         return
-    named = _thinned(able, _LEAST_STEP * (high - low))
-    if named:
+    labelled = _thin_out(visible, _MIN_LABEL_GAP * (high - low))
+    if labelled:
         edge = axes.secondary_xaxis("top")
-        names = [name for _, _, name in named]
-        edge.set_xticks([p for p, _, _ in named], names, rotation=50, ha="left", fontsize=5.5, color="#777777")
+        names = [name for _, _, name in labelled]
+        edge.set_xticks([p for p, _, _ in labelled], names, rotation=50, ha="left", fontsize=5.5, color="#777777")
         edge.tick_params(color="#999999", length=4, pad=1)
         edge.set_xlabel("published networks as predicted; their quality is not comparable", fontsize=6, color="#777777")
 
 
-def _known(row: Mapping[str, Any], metric: str) -> bool:
+def _has_number(row: Mapping[str, Any], metric: str) -> bool:
     return isinstance(row.get(metric), int | float)
 
 
-def _thinned(points: Sequence[tuple[Any, ...]], step: float) -> list[tuple[Any, ...]]:
-    """At most ``_MOST`` of the points, no two nearer than ``step``."""
+def _thin_out(points: Sequence[tuple[Any, ...]], step: float) -> list[tuple[Any, ...]]:
+    """At most ``_MAX_LABELS`` of the points, no two nearer than ``step``."""
     kept: list[tuple[Any, ...]] = []
     for point in points:
         if not kept or point[0] - kept[-1][0] >= step:
             kept.append(point)
-    if len(kept) > _MOST:
-        kept = [kept[round(i * (len(kept) - 1) / (_MOST - 1))] for i in range(_MOST)]
+    if len(kept) > _MAX_LABELS:
+        kept = [kept[round(i * (len(kept) - 1) / (_MAX_LABELS - 1))] for i in range(_MAX_LABELS)]
     return kept
 
 
@@ -103,10 +114,10 @@ def baselines_table(frame: pandas.DataFrame) -> Table:
     table.add_column("published (%)")
     notes = []
     sources: dict[str, int] = {}
-    in_part = False
+    has_partial_prices = False
     for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
         mark = "*" if row["guessed_ops"] or row["fallback_ops"] else ""
-        in_part = in_part or bool(mark)
+        has_partial_prices = has_partial_prices or bool(mark)
         low, high = row["latency_low_ms"], row["latency_high_ms"]
         published_figure = ""
         if row["published_metric"] is not None:
@@ -125,7 +136,7 @@ def baselines_table(frame: pandas.DataFrame) -> Table:
         )
         if row["reason"]:
             notes.append(f"{row['network']}: {row['reason']}")
-    if in_part:
+    if has_partial_prices:
         notes.append("* in part on the host's processor, or priced by a guess; nas hw predict names the operations")
     notes += [f"[{number}] {source}" for source, number in sources.items()]
     table.caption, table.caption_justify = Text("\n".join(notes)), "left"

@@ -25,7 +25,7 @@ def figure(metric: str, value: float | None) -> str:
     return f"{value:.3f}"
 
 
-def heading(metric: str) -> str:
+def metric_heading(metric: str) -> str:
     """A metric's column heading."""
     if metric == DEVICE_LATENCY:
         return "on the device (ms)"

@@ -13,7 +13,7 @@ from nas.candidates.metrics import metric_row
 from nas.candidates.objectives import Objective
 from nas.engine.result import SearchResult
 from nas.report.baselines import draw_baselines
-from nas.report.format import figure, heading
+from nas.report.format import figure, metric_heading
 from nas.report.verification import draw_measured
 
 
@@ -28,8 +28,8 @@ def plot_front(result: SearchResult, path: Path) -> None:
     finished = "trained" if result.proxy else "scored"
 
     def points(candidates: Iterable[Candidate]) -> tuple[list[float], list[float]]:
-        known = [c.metrics for c in candidates if x.metric in c.metrics and y.metric in c.metrics]
-        return [m[x.metric] for m in known], [m[y.metric] for m in known]
+        available = [c.metrics for c in candidates if x.metric in c.metrics and y.metric in c.metrics]
+        return [m[x.metric] for m in available], [m[y.metric] for m in available]
 
     figure_, axes = pyplot.subplots(figsize=(8, 5), dpi=150, layout="constrained")
     infeasible = [c for c in result.candidates if c.status == "infeasible"]
@@ -55,8 +55,8 @@ def plot_front(result: SearchResult, path: Path) -> None:
     axes.set_xlabel(_axis_label(x.metric, hw))
     axes.set_ylabel(_axis_label(y.metric, hw))
     _keep_in_view(axes, points([*others, *result.front])[0], result, x)
-    taken = [reference.reference for reference in result.references]
-    draw_baselines(axes, result.baselines, x.metric, y.metric, taken)
+    reference_names = [reference.reference for reference in result.references]
+    draw_baselines(axes, result.baselines, x.metric, y.metric, reference_names)
     caption = "\n".join(textwrap.wrap(result.proxy, 110))
     axes.set_title(result.study + (f"\n{caption}" if caption else ""), fontsize=8)
     axes.grid(alpha=0.25)
@@ -77,8 +77,8 @@ def plot_layers(cost: Cost, title: str, path: Path) -> None:
     bounds = dict.fromkeys(row.bound for row in rows)
     figure_, axes = pyplot.subplots(figsize=(9, max(2.5, 0.16 * len(rows) + 1)), dpi=120, layout="constrained")
     for bound in bounds:
-        places = [i for i, row in enumerate(rows) if row.bound == bound]
-        axes.barh(places, [rows[i].latency_ms for i in places], label=bound)
+        rows_of_bound = [i for i, row in enumerate(rows) if row.bound == bound]
+        axes.barh(rows_of_bound, [rows[i].latency_ms for i in rows_of_bound], label=bound)
     names = [f"{row.op} {'x'.join(map(str, row.shape))}" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=6)
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -97,17 +97,19 @@ def _keep_in_view(axes: Any, xs: Sequence[float], result: SearchResult, x: Objec
     bounds = [limit.bound for limit in result.limits if limit.metric == x.metric]
     if not xs:
         return
-    reach = 1.5 * max([*xs, *bounds])
-    beyond = [c for c in result.references if c.metrics.get(x.metric, 0.0) > reach]
+    right_edge = 1.5 * max([*xs, *bounds])
+    beyond = [c for c in result.references if c.metrics.get(x.metric, 0.0) > right_edge]
     if beyond:
-        axes.set_xlim(right=reach)
-        told = ", ".join(f"{c.reference} at {figure(x.metric, c.metrics[x.metric])}" for c in beyond)
-        axes.text(0.99, 0.01, f"beyond: {told}", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
+        axes.set_xlim(right=right_edge)
+        status_text = ", ".join(f"{c.reference} at {figure(x.metric, c.metrics[x.metric])}" for c in beyond)
+        axes.text(0.99, 0.01, f"beyond: {status_text}", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 
 
 def _axis_label(metric: str, hw: str) -> str:
     origin = metric_row(metric).origin
     if origin == "hardware":
         worst = "worst of " if "," in hw and "@" not in metric else ""
-        return f"predicted {'' if '@' in metric else worst + hw.replace(',', ', ') + ' '}{heading(metric)}".strip()
-    return ("proxy " if origin == "quality" else "") + heading(metric)
+        return (
+            f"predicted {'' if '@' in metric else worst + hw.replace(',', ', ') + ' '}{metric_heading(metric)}".strip()
+        )
+    return ("proxy " if origin == "quality" else "") + metric_heading(metric)

@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 
-class _Rate(ProgressColumn):
+class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         if not speed:
@@ -35,7 +35,7 @@ class ProgressReporter:
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            _Rate(),
+            _RateColumn(),
             TextColumn("{task.fields[note]}", style="green"),
             TimeElapsedColumn(),
             TextColumn("left"),

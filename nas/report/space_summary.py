@@ -16,17 +16,17 @@ from search_spaces.catalog import network_space
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.published.networks import networks
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 from search_spaces.space.space import Space
 
-WHOLE = "network"  # the stage of choices whose names tell no stage
-_FIGURES = ("macs", "params", "peak_activation_bytes")
-_STAGED = re.compile(r"([A-Za-z]+_?\d+)_(.+)")  # stage2_width
+NETWORK_STAGE = "network"  # the stage of choices whose names tell no stage
+_GRAPH_METRICS = ("macs", "params", "peak_activation_bytes")
+_STAGE_NAME = re.compile(r"([A-Za-z]+_?\d+)_(.+)")  # stage2_width
 
 
 @dataclass(frozen=True)
-class Row:
+class ChoiceRow:
     """Choices of one stage that offer the same options and whose names differ in numbers alone."""
 
     names: tuple[str, ...]
@@ -35,15 +35,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Stage:
+class ChoiceStage:
     """The choices of one part of the network, in the order in which they are first made."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[ChoiceRow, ...]
 
 
 @dataclass(frozen=True)
-class Range:
+class MetricRange:
     """How far a metric reaches: over random networks, and over all that were looked at, mutated ones included."""
 
     low: float
@@ -54,79 +54,80 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """The ``Range`` of every metric over ``samples`` random networks and ``mutations`` mutated ones.
+class SpaceRanges:
+    """The ``MetricRange`` of every metric over ``samples`` random networks and ``mutations`` mutated ones.
 
-    ``complete`` says that the space is so small that the samples are all of its networks. ``made`` is the share of
+    ``complete`` says that the space is so small that the samples are all of its networks. ``active_share`` is the share of
     the samples in which each choice is made. ``partly_priced`` counts those that the hardware model priced in part by
     a guess or by its host.
     """
 
-    metrics: Mapping[str, Range]
+    metrics: Mapping[str, MetricRange]
     samples: int
     mutations: int
     complete: bool
-    made: Mapping[str, float]
+    active_share: Mapping[str, float]
     partly_priced: int
 
 
 @dataclass(frozen=True)
-class Reference:
+class PublishedMember:
     """A published network of the space: its figures, the options that it has otherwise, and why it has no figures."""
 
     name: str
     figures: Mapping[str, float]
-    otherwise: Mapping[str, Any]
+    other_options: Mapping[str, Any]
     reason: str = ""
 
 
 # -- stages ------------------------------------------------------------------------------------------------------------
 
 
-def stages(decisions: Mapping[str, tuple[Any, ...]]) -> tuple[Stage, ...]:
+def choice_stages(decisions: Mapping[str, tuple[Any, ...]]) -> tuple[ChoiceStage, ...]:
     """The choices by where they belong, as their names tell: ``stage2.layer0.kernel`` and ``stage2_width`` to stage2.
 
     Every choice is in exactly one row.
     """
     grouped: dict[str, dict[tuple[str, tuple[Any, ...]], list[str]]] = {}
     for name, options in decisions.items():
-        stage, rest = _split(name)
+        stage, rest = _split_choice_name(name)
         kinds = tuple((type(option).__name__, option) for option in options)  # 1, 1.0 and true are equal
         grouped.setdefault(stage, {}).setdefault((re.sub(r"\d+", "#", rest), kinds), []).append(name)
     return tuple(
-        Stage(
+        ChoiceStage(
             stage,
             tuple(
-                Row(tuple(names), _label([_split(n)[1] for n in names]), decisions[names[0]]) for names in rows.values()
+                ChoiceRow(tuple(names), _row_label([_split_choice_name(n)[1] for n in names]), decisions[names[0]])
+                for names in rows.values()
             ),
         )
         for stage, rows in grouped.items()
     )
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split_choice_name(name: str) -> tuple[str, str]:
     stage, dot, rest = name.partition(".")
     if dot and stage and rest:
         return stage, rest
-    written = _STAGED.fullmatch(name)
-    return (written[1], written[2]) if written else (WHOLE, name)
+    written = _STAGE_NAME.fullmatch(name)
+    return (written[1], written[2]) if written else (NETWORK_STAGE, name)
 
 
-def _label(names: list[str]) -> str:
+def _row_label(names: list[str]) -> str:
     """One name for several that differ in numbers: ``layer0..3.kernel``; first and last where two numbers differ."""
     if len(names) == 1:
         return names[0]
     numbers = [re.findall(r"\d+", name) for name in names]
-    moving = [k for k, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
-    if len(moving) != 1:
+    varying = [k for k, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
+    if len(varying) != 1:
         return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]}, ... {names[-1]}"
     parts = re.split(r"\d+", names[0])
     written = list(numbers[0])
-    written[moving[0]] = _runs([int(row[moving[0]]) for row in numbers])
+    written[varying[0]] = _number_runs([int(row[varying[0]]) for row in numbers])
     return "".join(part + number for part, number in zip(parts, [*written, ""], strict=True))
 
 
-def _runs(numbers: Iterable[int]) -> str:
+def _number_runs(numbers: Iterable[int]) -> str:
     """Whole numbers as runs: ``0..3,5``."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
@@ -140,47 +141,47 @@ def _runs(numbers: Iterable[int]) -> str:
 # -- ranges ------------------------------------------------------------------------------------------------------------
 
 
-class _Looker:
+class _RangeFinder:
     """Figures of a space's networks, and which were the lowest and the highest."""
 
     def __init__(self, space: Space, model: HardwareModel | None) -> None:
         self.space = space
         self.model = model
         self.partly_priced = 0
-        self.ends: dict[tuple[str, int], tuple[float, Genotype]] = {}
+        self.extremes: dict[tuple[str, int], tuple[float, Genotype]] = {}
 
-    def look(self, genotype: Genotype) -> dict[str, float]:
-        found, partly = network_figures(self.space.graph(genotype), self.model)
+    def measure(self, genotype: Genotype) -> dict[str, float]:
+        found, partly = network_metrics(self.space.graph(genotype), self.model)
         self.partly_priced += partly
         for metric, value in found.items():
             for sign in (1, -1):
-                known = self.ends.get((metric, sign))
+                known = self.extremes.get((metric, sign))
                 if known is None or sign * value < known[0]:
-                    self.ends[metric, sign] = sign * value, genotype
+                    self.extremes[metric, sign] = sign * value, genotype
         return found
 
-    def walk(self, metric: str, sign: int, steps: int, rng: random.Random) -> None:
+    def hill_climb(self, metric: str, sign: int, steps: int, rng: random.Random) -> None:
         """Mutations from the best network so far; one that is no worse is gone on from."""
-        best, here = self.ends[metric, sign]
+        best, current = self.extremes[metric, sign]
         for _ in range(steps):
-            child = self.space.mutate(here, rng)
-            value = sign * self.look(child)[metric]
+            child = self.space.mutate(current, rng)
+            value = sign * self.measure(child)[metric]
             if value <= best:
-                best, here = value, child
+                best, current = value, child
 
 
-def network_figures(graph: Graph, model: HardwareModel | None) -> tuple[dict[str, float], bool]:
+def network_metrics(graph: Graph, model: HardwareModel | None) -> tuple[dict[str, float], bool]:
     """MACs, parameters, peak activation bytes and latency of a network; and whether the price is in part a guess."""
-    found: dict[str, float] = {name: getattr(graph, name) for name in _FIGURES}
+    found: dict[str, float] = {name: getattr(graph, name) for name in _GRAPH_METRICS}
     if model is None:
         return found, False
     cost = model.estimate(graph)
     return {**found, "latency_ms": cost.latency_ms}, bool(cost.guessed_ops or cost.fallback_ops)
 
 
-def ranges(
+def metric_ranges(
     space: Space, model: HardwareModel | None = None, *, samples: int = 200, seed: int = 0, steps: int | None = None
-) -> Ranges:
+) -> SpaceRanges:
     """How far MACs, parameters, peak activations (float32) and, with a model, latency reach in a space.
 
     ``samples`` random networks, each choice uniform over its options, then for each end of each metric a walk of
@@ -191,28 +192,30 @@ def ranges(
     if samples < 1:
         raise ValueError(f"ranges need at least 1 sample, not {samples}")
     rng = random.Random(seed)
-    looker = _Looker(space, model)
+    finder = _RangeFinder(space, model)
     complete = space.size() <= samples
-    drawn = list(islice(space.enumerate(), samples)) if complete else [space.sample(rng) for _ in range(samples)]
-    found = [looker.look(genotype) for genotype in drawn]
-    partly = looker.partly_priced
+    genotypes = list(islice(space.enumerate(), samples)) if complete else [space.sample(rng) for _ in range(samples)]
+    found = [finder.measure(genotype) for genotype in genotypes]
+    partly = finder.partly_priced
     steps = 0 if complete else samples if steps is None else steps
     for metric in found[0]:
         for sign in (1, -1):
-            looker.walk(metric, sign, steps, rng)
+            finder.hill_climb(metric, sign, steps, rng)
     metrics = {}
     for metric in found[0]:
         values = [figures[metric] for figures in found]
-        lowest, highest = looker.ends[metric, 1][0], -looker.ends[metric, -1][0]
-        metrics[metric] = Range(min(values), median(values), max(values), lowest, highest)
-    made = {name: sum(name in genotype for genotype in drawn) / len(drawn) for name in space.decisions()}
-    return Ranges(metrics, len(drawn), steps * 2 * len(metrics), complete, made, partly)
+        lowest, highest = finder.extremes[metric, 1][0], -finder.extremes[metric, -1][0]
+        metrics[metric] = MetricRange(min(values), median(values), max(values), lowest, highest)
+    active_share = {
+        name: sum(name in genotype for genotype in genotypes) / len(genotypes) for name in space.decisions()
+    }
+    return SpaceRanges(metrics, len(genotypes), steps * 2 * len(metrics), complete, active_share, partly)
 
 
-def references(space: Space, model: HardwareModel | None = None) -> tuple[Reference, ...]:
+def published_members(space: Space, model: HardwareModel | None = None) -> tuple[PublishedMember, ...]:
     """The published networks of a space of the catalog, each with its own options.
 
-    ``otherwise`` holds the options that differ from the space's: figures of such a network are not those of a member.
+    ``other_options`` holds the options that differ from the space's: figures of such a network are not those of a member.
     """
     found = []
     for name, row in networks().items():
@@ -222,16 +225,16 @@ def references(space: Space, model: HardwareModel | None = None) -> tuple[Refere
         if own.function is not space.function:
             continue
         options = {*own.options, *space.options}
-        otherwise = {n: own.option(n) for n in sorted(options) if own.option(n) != space.option(n)}
+        other_options = {n: own.option(n) for n in sorted(options) if own.option(n) != space.option(n)}
         try:
             graph = own.graph(own.parse(architecture))
-            found.append(Reference(name, network_figures(graph, model)[0], otherwise))
+            found.append(PublishedMember(name, network_metrics(graph, model)[0], other_options))
         except (GenotypeError, GraphError, SpaceError) as error:
-            found.append(Reference(name, {}, otherwise, str(error)))
+            found.append(PublishedMember(name, {}, other_options, str(error)))
     return tuple(found)
 
 
-def chosen_network(space: Space, network: str, seed: int = 0) -> tuple[str, Graph]:
+def select_network(space: Space, network: str, seed: int = 0) -> tuple[str, Graph]:
     """A title and a graph: of a published network, of an architecture of the space, or, of no text, of a random one.
 
     Raises ``UnknownName`` or ``GenotypeError`` for what is neither, and ``SpaceError`` for a network that cannot be.
@@ -244,6 +247,6 @@ def chosen_network(space: Space, network: str, seed: int = 0) -> tuple[str, Grap
             return space.name, space.graph(space.parse(network))
         except GenotypeError:
             if get_close_matches(network.lower(), networks()):
-                raise unknown("published network", network, list(networks())) from None
+                raise unknown_name("published network", network, list(networks())) from None
             raise
     return f"{space.name}, a random network (seed {seed})", space.graph(space.sample(random.Random(seed)))

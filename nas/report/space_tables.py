@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from nas.report.space_summary import Ranges, Reference, stages
-from search_spaces.space.genotype import Value
+from nas.report.space_summary import PublishedMember, SpaceRanges, choice_stages
+from search_spaces.space.genotype import DecisionValue
 from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_LONG = 100  # characters of options that are written once
+_MAX_OPTION_TEXT = 100  # characters of options that are written once
 
 
-def document(
-    space: Space, found: Ranges | None, published: Iterable[Reference], hardware: str | None
+def space_document(
+    space: Space, space_ranges: SpaceRanges | None, published: Iterable[PublishedMember], hardware: str | None
 ) -> dict[str, Any]:
     """Everything as JSON-able data. ``size`` is exact; ``decisions`` are the choices one by one."""
     size = space.size()
@@ -31,21 +31,22 @@ def document(
                 "stage": stage.name,
                 "choices": [{"label": r.label, "names": list(r.names), "options": list(r.options)} for r in stage.rows],
             }
-            for stage in stages(space.decisions())
+            for stage in choice_stages(space.decisions())
         ],
         "hardware": hardware,
         "ranges": None
-        if found is None
+        if space_ranges is None
         else {
-            "samples": found.samples,
-            "mutations": found.mutations,
-            "complete": found.complete,
-            "partly_priced": found.partly_priced,
-            "metrics": {name: vars(reach) for name, reach in found.metrics.items()},
-            "made": dict(found.made),
+            "samples": space_ranges.samples,
+            "mutations": space_ranges.mutations,
+            "complete": space_ranges.complete,
+            "partly_priced": space_ranges.partly_priced,
+            "metrics": {name: vars(reach) for name, reach in space_ranges.metrics.items()},
+            "made": dict(space_ranges.active_share),
         },
         "networks": [
-            {"network": r.name, **r.figures, "other_options": dict(r.otherwise), "reason": r.reason} for r in published
+            {"network": r.name, **r.figures, "other_options": dict(r.other_options), "reason": r.reason}
+            for r in published
         ],
     }
 
@@ -55,75 +56,77 @@ def _scientific(size: int) -> str:
     return f"{digits[0]}.{digits[1:3]}e+{len(digits) - 1}"
 
 
-def stages_table(space: Space, found: Ranges | None = None) -> Table:
+def stages_table(space: Space, space_ranges: SpaceRanges | None = None) -> Table:
     """The choices for a terminal: a section a stage, alike layers in one row."""
     from rich.table import Table
     from rich.text import Text
 
     size = space.size()
-    written = f"{size:.3g}" if size < 10**300 else _scientific(size)
+    size_text = f"{size:.3g}" if size < 10**300 else _scientific(size)
     count = len(space.decisions())
-    table = Table(title=f"{space.name}: {written} genotypes, {count} choices", title_justify="left")
+    table = Table(title=f"{space.name}: {size_text} genotypes, {count} choices", title_justify="left")
     for heading in ("stage", "choice"):
         table.add_column(heading)
     table.add_column("choices", justify="right")
     table.add_column("options", justify="right")
     table.add_column("which", ratio=1)
-    seen: dict[str, str] = {}
-    for stage in stages(space.decisions()):
+    first_place: dict[str, str] = {}
+    for stage in choice_stages(space.decisions()):
         table.add_section()
         for k, row in enumerate(stage.rows):
-            sometimes = found is not None and any(found.made[name] < 1 for name in row.names)
+            sometimes = space_ranges is not None and any(space_ranges.active_share[name] < 1 for name in row.names)
             label = row.label + (" *" if sometimes else "")
-            which = ", ".join(map(_written, row.options))
-            first = seen.setdefault(which, f"{stage.name} {row.label}")
-            if len(which) > _LONG and first != f"{stage.name} {row.label}":
+            which = ", ".join(map(_option_text, row.options))
+            first = first_place.setdefault(which, f"{stage.name} {row.label}")
+            if len(which) > _MAX_OPTION_TEXT and first != f"{stage.name} {row.label}":
                 which = f"as {first}"
             cells = (stage.name if not k else "", label, str(len(row.names)), str(len(row.options)), which)
             table.add_row(*map(Text, cells))
-    if found is not None and any(share < 1 for share in found.made.values()):
+    if space_ranges is not None and any(share < 1 for share in space_ranges.active_share.values()):
         table.caption, table.caption_justify = Text("* not made in every network"), "left"
     return table
 
 
-def _written(option: Value) -> str:
+def _option_text(option: DecisionValue) -> str:
     if isinstance(option, tuple):
-        return "(" + ", ".join(map(_written, option)) + ")"
+        return "(" + ", ".join(map(_option_text, option)) + ")"
     return {True: "yes", False: "no"}[option] if isinstance(option, bool) else str(option)
 
 
-def ranges_table(found: Ranges, published: Iterable[Reference], hardware: str | None) -> Table:
+def ranges_table(space_ranges: SpaceRanges, published: Iterable[PublishedMember], hardware: str | None) -> Table:
     """The ranges for a terminal, published networks below."""
     from rich.table import Table
     from rich.text import Text
 
-    from nas.report.format import figure, heading
+    from nas.report.format import figure, metric_heading
 
-    metrics = list(found.metrics)
+    metrics = list(space_ranges.metrics)
     title = "Reach" + (f", predicted latency on {hardware}" if hardware else "")
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for metric in metrics:
-        table.add_column(heading(metric), justify="right")
-    whole = f"all {found.samples}" if found.complete else f"random {found.samples}"
+        table.add_column(metric_heading(metric), justify="right")
+    samples_text = f"all {space_ranges.samples}" if space_ranges.complete else f"random {space_ranges.samples}"
     for word, name in (("minimum", "low"), ("median", "median"), ("maximum", "high")):
-        table.add_row(f"{whole}: {word}", *[figure(m, getattr(found.metrics[m], name)) for m in metrics])
-    if not found.complete:
+        table.add_row(f"{samples_text}: {word}", *[figure(m, getattr(space_ranges.metrics[m], name)) for m in metrics])
+    if not space_ranges.complete:
         table.add_section()
         for word in ("lowest", "highest"):
-            label = f"reached by {found.mutations} mutations: {word}"
-            table.add_row(label, *[figure(m, getattr(found.metrics[m], word)) for m in metrics])
+            label = f"reached by {space_ranges.mutations} mutations: {word}"
+            table.add_row(label, *[figure(m, getattr(space_ranges.metrics[m], word)) for m in metrics])
     table.add_section()
     notes = []
     for reference in published:
-        mark = " +" if reference.otherwise else ""
+        mark = " +" if reference.other_options else ""
         table.add_row(Text(reference.name + mark), *[figure(m, reference.figures.get(m)) for m in metrics], style="dim")
-        if reference.otherwise:
-            told = ", ".join(f"{n}={value}" for n, value in reference.otherwise.items())
-            notes.append(f"+ {reference.name}: {told}")
+        if reference.other_options:
+            differences = ", ".join(f"{n}={value}" for n, value in reference.other_options.items())
+            notes.append(f"+ {reference.name}: {differences}")
         if reference.reason:
             notes.append(f"{reference.name}: {reference.reason}")
-    if found.partly_priced:
-        notes.append(f"{found.partly_priced} of {found.samples} priced in part by a guess or by the host's processor")
+    if space_ranges.partly_priced:
+        notes.append(
+            f"{space_ranges.partly_priced} of {space_ranges.samples} priced in part by a guess or by the host's processor"
+        )
     table.caption, table.caption_justify = Text("\n".join(notes)), "left"
     return table

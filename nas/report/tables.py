@@ -8,14 +8,14 @@ from typing import Any
 from rich.table import Table
 
 from nas.candidates.candidate import Candidate
-from nas.candidates.fidelity import exact
+from nas.candidates.fidelity import exact_fraction
 from nas.candidates.free_metrics import DEVICE_LATENCY
 from nas.candidates.metrics import METRICS
 from nas.candidates.objectives import Limit, Objective
 from nas.engine.result import SearchResult, Tally, pareto_front
-from nas.measurement.verified import Verified
-from nas.report.baselines import baselines_near
-from nas.report.format import figure, heading
+from nas.measurement.verified import VerifiedCandidate
+from nas.report.baselines import baselines_near_front
+from nas.report.format import figure, metric_heading
 from nas.report.verification import verification_lines, verification_table
 
 
@@ -23,18 +23,18 @@ def _columns(
     objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool, shown: Iterable[Candidate] = ()
 ) -> list[str]:
     """The metrics of a table: what was asked for, each device's latency, what a device said, and sizes."""
-    known = dict.fromkeys(name for c in shown for name in c.metrics)
-    wanted = [o.metric for o in objectives]
+    available = dict.fromkeys(name for c in shown for name in c.metrics)
+    columns = [o.metric for o in objectives]
     if trained:
-        wanted += [name for name, metric in METRICS.items() if metric.origin == "quality" and name in known]
-    wanted += [limit.metric for limit in limits if limit.metric not in wanted]
-    wanted += [
+        columns += [name for name, metric in METRICS.items() if metric.origin == "quality" and name in available]
+    columns += [limit.metric for limit in limits if limit.metric not in columns]
+    columns += [
         "latency_ms",
-        *(n for n in known if n.startswith("latency_ms@")),
-        *(n for n in known if n == DEVICE_LATENCY),
+        *(n for n in available if n.startswith("latency_ms@")),
+        *(n for n in available if n == DEVICE_LATENCY),
     ]
-    wanted += ["macs", "params"]
-    return list(dict.fromkeys(wanted))
+    columns += ["macs", "params"]
+    return list(dict.fromkeys(columns))
 
 
 def front_table(result: SearchResult) -> Table:
@@ -42,10 +42,10 @@ def front_table(result: SearchResult) -> Table:
     columns = _columns(result.objectives, result.limits, bool(result.proxy), [*result.front, *result.references])
     table = _candidate_table(f"Pareto front of {result.study}", columns)
     for c in result.front:
-        _add(table, c, columns)
+        _add_candidate_row(table, c, columns)
     table.add_section()
     for c in result.references:
-        _add(table, c, columns, style="dim")
+        _add_candidate_row(table, c, columns, style="dim")
     return table
 
 
@@ -53,20 +53,20 @@ def _candidate_table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("candidate", no_wrap=True)
     for metric in columns:
-        table.add_column(heading(metric), justify="right")
+        table.add_column(metric_heading(metric), justify="right")
     return table
 
 
-def _add(table: Table, candidate: Candidate, columns: Sequence[str], style: str | None = None) -> None:
+def _add_candidate_row(table: Table, candidate: Candidate, columns: Sequence[str], style: str | None = None) -> None:
     figures = [figure(metric, candidate.metrics.get(metric)) for metric in columns]
     table.add_row(candidate.reference or f"#{candidate.number}", *figures, style=style)
 
 
-def tables_beside(result: SearchResult) -> list[Table]:
+def supplementary_tables(result: SearchResult) -> list[Table]:
     """What stands under the front, where there is any: predicted against measured, and the published networks."""
     tables = [verification_table(result.verified)] if result.verified else []
     if result.baselines:
-        tables.append(baselines_near(result.baselines, [c.metrics["latency_ms"] for c in result.front]))
+        tables.append(baselines_near_front(result.baselines, [c.metrics["latency_ms"] for c in result.front]))
     return tables
 
 
@@ -79,9 +79,9 @@ def summary_lines(result: SearchResult) -> list[str]:
     """The search in a few sentences: what was done, and how to read the figures."""
     t = result.tally
     lines = [
-        f"{t.scored} candidates costed, {t.infeasible} over a limit{_unsupported(t)},"
+        f"{t.scored} candidates costed, {t.infeasible} over a limit{_unsupported_text(t)},"
         f" {t.duplicates} repeats not costed again,"
-        f" {t.trained - t.full_hits - t.in_flight_hits} trained{_short(t)}, {t.failed} failed"
+        f" {t.trained - t.full_hits - t.in_flight_hits} trained{_partial_training_text(t)}, {t.failed} failed"
         + (f", {t.resumed} taken over from an earlier run" if t.resumed else "")
         + f"; {t.seconds:.0f} s.",
         *_cache_lines(t),
@@ -96,22 +96,22 @@ def summary_lines(result: SearchResult) -> list[str]:
     return lines
 
 
-def _unsupported(t: Tally) -> str:
+def _unsupported_text(t: Tally) -> str:
     return f" ({t.unsupported} with operations that a device cannot run)" if t.unsupported else ""
 
 
-def _short(t: Tally) -> str:
+def _partial_training_text(t: Tally) -> str:
     return f" ({t.short} of them for a share of the steps)" if t.short else ""
 
 
 def _cache_lines(t: Tally) -> list[str]:
     """What was paid for, and what was not paid for twice."""
-    asked = t.full_hits + t.partial_hits + t.in_flight_hits + t.misses
+    lookups = t.full_hits + t.partial_hits + t.in_flight_hits + t.misses
     share = f" ({t.hash_seconds / t.seconds:.2%} of the time)" if t.seconds > 0 else ""
     line = f"Recognising networks took {t.hash_seconds:.2f} s{share}"
     if t.collisions:
         line += f"; {t.collisions} keys met by accident and were told apart"
-    if not asked:
+    if not lookups:
         return [line + "."]
     return [
         f"Evaluation cache: {t.full_hits} full, {t.partial_hits} partial and {t.in_flight_hits} in-flight hits,"
@@ -120,7 +120,7 @@ def _cache_lines(t: Tally) -> list[str]:
 
 
 def study_tables(
-    study: str, candidates: Sequence[Candidate], document: dict[str, Any], verified: Sequence[Verified] = ()
+    study: str, candidates: Sequence[Candidate], document: dict[str, Any], verified: Sequence[VerifiedCandidate] = ()
 ) -> list[Table | str]:
     """A study as it stands: how many candidates are in which state, the front of those that are finished, and what was
     measured beside what was predicted."""
@@ -128,25 +128,25 @@ def study_tables(
     for c in candidates:
         kind: str = "published" if c.reference else c.status
         if c.status == "stopped":
-            kind += f" after {exact(c.share)} of the steps"
+            kind += f" after {exact_fraction(c.fidelity)} of the steps"
         counts[kind] = counts.get(kind, 0) + 1
-    told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "no candidate yet"
+    status_text = ", ".join(f"{n} {status}" for status, n in counts.items()) or "no candidate yet"
     objectives = [Objective.parse(text) for text in document["objectives"]]
     trained = int(document["train"]) > 0
     best = pareto_front([c for c in candidates if not c.reference], objectives, trained=trained)
     columns = _columns(objectives, [], trained, best)
     table = _candidate_table("Front so far", columns)
     for c in best:
-        _add(table, c, columns)
+        _add_candidate_row(table, c, columns)
     failures = [f"#{c.number} failed: {c.reason}" for c in candidates if c.status == "failed"]
     measured: list[Table | str] = [verification_table(verified), *verification_lines(verified)] if verified else []
-    return [f"{study}: {told}", *([table] if best else []), *architecture_lines(best), *failures, *measured]
+    return [f"{study}: {status_text}", *([table] if best else []), *architecture_lines(best), *failures, *measured]
 
 
 def _why_empty(result: SearchResult) -> str:
     within = [c for c in result.candidates if c.status != "infeasible"]
     if not within and result.candidates:
-        nearest = min(result.candidates, key=lambda c: c.excess)
+        nearest = min(result.candidates, key=lambda c: c.constraint_violation)
         return f"No candidate is within the limits; the nearest: {nearest.reason}."
     if any(c.status == "stopped" for c in within):
         return (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.measurement.verified import Verified, verification_scores
+from nas.measurement.verified import VerifiedCandidate, verification_scores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from nas.engine.result import SearchResult
 
 
-def verification_table(verified: Sequence[Verified]) -> Table:
+def verification_table(verified: Sequence[VerifiedCandidate]) -> Table:
     """A row a candidate, in the order they were measured: what was predicted before, and what the device said."""
     from rich.table import Table
 
     sources = Counter(v.source for v in verified if v.measured_ms is not None)
-    said = "measured" if all(source.startswith("measured:") for source in sources) else "device"
-    told = f" ({', '.join(sources)})" if sources else ""
-    table = Table(title=f"Predicted against {said}{told}", title_justify="left", header_style="bold")
+    source_kind = "measured" if all(source.startswith("measured:") for source in sources) else "device"
+    source_text = f" ({', '.join(sources)})" if sources else ""
+    table = Table(title=f"Predicted against {source_kind}{source_text}", title_justify="left", header_style="bold")
     table.add_column("candidate", no_wrap=True)
-    for heading in ("predicted (ms)", "interval", f"{said} (ms)", "+-", "error"):
+    for heading in ("predicted (ms)", "interval", f"{source_kind} (ms)", "+-", "error"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("remarks")
     for v in verified:
@@ -45,7 +45,7 @@ def verification_table(verified: Sequence[Verified]) -> Table:
     return table
 
 
-def verification_lines(verified: Sequence[Verified]) -> list[str]:
+def verification_lines(verified: Sequence[VerifiedCandidate]) -> list[str]:
     """How far predictions and measurements agree, and what failed."""
     if not verified:
         return []
@@ -65,18 +65,18 @@ def verification_lines(verified: Sequence[Verified]) -> list[str]:
     return [f"{line} {note}", *([f"Not measured: {_reasons(failed)}."] if failed else [])]
 
 
-def _reasons(failed: Sequence[Verified]) -> str:
+def _reasons(failed: Sequence[VerifiedCandidate]) -> str:
     return "; ".join(f"#{v.number} ({v.failure.rstrip('.')})" for v in failed)
 
 
-def plot_verification(verified: Sequence[Verified], path: Path, hw: str) -> Path | None:
+def plot_verification(verified: Sequence[VerifiedCandidate], path: Path, hw: str) -> Path | None:
     """A picture of predicted against measured latencies, intervals and repeats as whiskers; ``None`` without any.
 
     Beside each prediction as it was before its network was measured, with the corrections of that moment, stands what
     the model said alone: ``hw``, or of several the one that was measured.
     """
-    able = [v for v in verified if v.measured_ms]
-    if not able:
+    measured_candidates = [v for v in verified if v.measured_ms]
+    if not measured_candidates:
         return None
     import matplotlib
 
@@ -84,22 +84,29 @@ def plot_verification(verified: Sequence[Verified], path: Path, hw: str) -> Path
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 5.5), dpi=130, layout="constrained")
-    measured = [v.measured_ms or 0.0 for v in able]
-    axes.plot(measured, [v.model_ms for v in able], "x", color="#999999", label="the model alone")
-    for v, at in zip(able, measured, strict=True):
+    measured = [v.measured_ms or 0.0 for v in measured_candidates]
+    axes.plot(measured, [v.model_ms for v in measured_candidates], "x", color="#999999", label="the model alone")
+    for v, at in zip(measured_candidates, measured, strict=True):
         low, high = (v.predicted_ms if end is None else end for end in (v.low_ms, v.high_ms))
         axes.plot([at, at], [low, high], color="#1e8449", linewidth=0.9, alpha=0.7)
         axes.plot([at - (v.std_ms or 0), at + (v.std_ms or 0)], [v.predicted_ms] * 2, color="#1e8449", linewidth=0.9)
         axes.annotate(f"#{v.number}", (at, v.predicted_ms), (4, 3), textcoords="offset points", fontsize=6)
-    axes.plot(measured, [v.predicted_ms for v in able], "D", color="#1e8449", markersize=4.5, label="as predicted then")
+    axes.plot(
+        measured,
+        [v.predicted_ms for v in measured_candidates],
+        "D",
+        color="#1e8449",
+        markersize=4.5,
+        label="as predicted then",
+    )
     axes.axline((measured[0], measured[0]), slope=1, color="#555555", linewidth=0.8, linestyle="--")
-    said = " and ".join(dict.fromkeys(v.source for v in able))
-    axes.set_xlabel(f"latency (ms), {said}")
-    model = able[0].metric.partition("@")[2] or hw
+    source_kind = " and ".join(dict.fromkeys(v.source for v in measured_candidates))
+    axes.set_xlabel(f"latency (ms), {source_kind}")
+    model = measured_candidates[0].metric.partition("@")[2] or hw
     axes.set_ylabel(f"predicted latency (ms), {model}" if model else "predicted latency (ms)")
-    found = verification_scores(able)
+    found = verification_scores(measured_candidates)
     ranks = f"Spearman {found['spearman']:.2f}, " if "spearman" in found else ""
-    axes.set_title(f"{len(able)} candidates: {ranks}MAPE {found['mape_percent']:.1f} %", fontsize=9)
+    axes.set_title(f"{len(measured_candidates)} candidates: {ranks}MAPE {found['mape_percent']:.1f} %", fontsize=9)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=7, loc="best")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,10 +117,10 @@ def plot_verification(verified: Sequence[Verified], path: Path, hw: str) -> Path
 
 def draw_measured(axes: Any, result: SearchResult, x: str, y: str) -> None:
     """Measured points with their standard deviation, each tied to where it was predicted; nothing on other axes."""
-    places = {c.key: c.metrics for c in result.candidates}
+    metrics_by_key = {c.key: c.metrics for c in result.candidates}
     label: str | None = None
     for v in result.verified:
-        metrics = places.get(v.key, {})
+        metrics = metrics_by_key.get(v.key, {})
         if v.measured_ms is None or v.metric not in (x, y) or x not in metrics or y not in metrics:
             continue
         at = {x: metrics[x], y: metrics[y]}

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 
 from nas.searchers.evolution import AgingEvolution
 from nas.searchers.nsga2 import Nsga2
-from nas.searchers.protocol import Look, Outcome, Searcher
+from nas.searchers.protocol import Featurizer, Outcome, Searcher
 from nas.searchers.surrogates.bayesian import BayesianSearch
-from nas.searchers.surrogates.tree_ensemble import PredictorSearch
+from nas.searchers.surrogates.tree_ensemble import TreeEnsembleSearch
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
 
-SWITCH = 1000
+MAX_GP_OBSERVATIONS = 1000
 """Paid outcomes after which trees take over from Gaussian processes."""
 
 
@@ -30,41 +30,41 @@ class AutoSearch:
         self,
         space: Space,
         rng: random.Random,
-        known: Sequence[Outcome] = (),
+        history: Sequence[Outcome] = (),
         *,
-        look: Look | None = None,
-        name_of: Callable[[Genotype], str] | None = None,
+        featurize: Featurizer | None = None,
+        network_key: Callable[[Genotype], str] | None = None,
         objectives: int | None = None,
     ) -> None:
         self._space = space
         self._rng = rng
-        self._look = look
-        self._paid = look is None or _paid(look, space)
-        self._told: list[Outcome] = list(known)
+        self._featurize = featurize
+        self._trains_candidates = featurize is None or _trains_candidates(featurize, space)
+        self._history: list[Outcome] = list(history)
         self._inner: Searcher
-        if self._paid:
+        if self._trains_candidates:
             self._inner = self._model()
         elif (objectives or 1) > 1:
-            self._inner = Nsga2(space, rng, known, name_of=name_of)
+            self._inner = Nsga2(space, rng, history, network_key=network_key)
         else:
-            self._inner = AgingEvolution(space, rng, known)
+            self._inner = AgingEvolution(space, rng, history)
 
     def _model(self) -> Searcher:
-        kind = BayesianSearch if len(self._told) < SWITCH else PredictorSearch
-        return kind(self._space, self._rng, self._told, look=self._look)
+        kind = BayesianSearch if len(self._history) < MAX_GP_OBSERVATIONS else TreeEnsembleSearch
+        return kind(self._space, self._rng, self._history, featurize=self._featurize)
 
     def ask(self) -> Genotype:
         return self._inner.ask()
 
     def tell(self, outcome: Outcome) -> None:
         self._inner.tell(outcome)
-        if self._paid and len(self._told) < SWITCH:
-            self._told.append(outcome)
-            if len(self._told) == SWITCH:
+        if self._trains_candidates and len(self._history) < MAX_GP_OBSERVATIONS:
+            self._history.append(outcome)
+            if len(self._history) == MAX_GP_OBSERVATIONS:
                 self._inner = self._model()
 
 
-def _paid(look: Look, space: Space) -> bool:
+def _trains_candidates(featurize: Featurizer, space: Space) -> bool:
     """Whether some objective of a genotype is not free; a draw of its own, which changes nothing else."""
-    losses = look(space.sample(random.Random(0))).losses
+    losses = featurize(space.sample(random.Random(0))).losses
     return not losses or any(loss is None for loss in losses)

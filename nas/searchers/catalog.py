@@ -1,7 +1,7 @@
 """Search algorithms by name: tables of strings.
 
 A searcher is a file here and a row in ``SEARCHERS``, or an entry point of the group ``nas.searchers``. A name with a
-colon is a row of ``FAMILIES`` with what it is made of: ``optuna:TPESampler``.
+colon is a row of ``SEARCHER_FAMILIES`` with what it is made of: ``optuna:TPESampler``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.searchers.protocol import Look, Outcome, Searcher
+from nas.searchers.protocol import Featurizer, Outcome, Searcher
 from search_spaces.registry import import_object, named_row, table_with_plugins
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
@@ -55,7 +55,7 @@ SEARCHERS: dict[str, SearcherRow] = {
 
 
 # Searchers that are made of something else, by the word before the colon: factories that take the word after it first
-FAMILIES: dict[str, SearcherRow] = {
+SEARCHER_FAMILIES: dict[str, SearcherRow] = {
     "halving": SearcherRow(
         "nas.searchers.successive_halving:SuccessiveHalving",
         "short trainings first, longer ones for the best (ASHA, arXiv 1810.05934): halving:gp",
@@ -70,42 +70,42 @@ def make_searcher(
     name: str,
     space: Space,
     rng: random.Random,
-    known: Sequence[Outcome] = (),
+    history: Sequence[Outcome] = (),
     *,
-    name_of: Callable[[Genotype], str] | None = None,
-    look: Look | None = None,
+    network_key: Callable[[Genotype], str] | None = None,
+    featurize: Featurizer | None = None,
     objectives: int | None = None,
     **options: Any,
 ) -> Searcher:
-    """The searcher of that name on ``space``, starting from ``known`` outcomes if there are any.
+    """The searcher of that name on ``space``, starting from ``history`` outcomes if there are any.
 
-    ``options`` are keyword arguments of its own. ``name_of`` tells a genotype's network, ``look`` all that is free
-    (its key is ``name_of``'s where that is not given), ``objectives`` is how many losses an outcome has: for those
+    ``options`` are keyword arguments of its own. ``network_key`` tells a genotype's network, ``featurize`` all that is free
+    (its key is ``network_key``'s where that is not given), ``objectives`` is how many losses an outcome has: for those
     that take them. Raises ``UnknownName``, and ``ValueError`` for an option that it does not have.
     """
     family, colon, inner = name.partition(":")
     if colon:
-        row = named_row("family of searchers", family, FAMILIES)
+        row = named_row("family of searchers", family, SEARCHER_FAMILIES)
     else:
         row = named_row("searcher", name, table_with_plugins("nas.searchers", SEARCHERS, SearcherRow))
     factory: Callable[..., Searcher] = import_object(row.factory)
-    if look is not None and name_of is None:
-        name_of = _key_of(look)
-    given = {"name_of": name_of, "look": look, "objectives": objectives}
+    if featurize is not None and network_key is None:
+        network_key = _key_from_featurizer(featurize)
+    context = {"name_of": network_key, "look": featurize, "objectives": objectives}
     parameters = inspect.signature(factory).parameters.values()
-    own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)  # then it checks them itself
-    for option in options if not takes_any else ():
-        if option not in own - set(given):
-            known_options = ", ".join(sorted(own - set(given))) or "none"
+    option_names = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    accepts_any_option = any(p.kind is p.VAR_KEYWORD for p in parameters)  # then it checks them itself
+    for option in options if not accepts_any_option else ():
+        if option not in option_names - set(context):
+            known_options = ", ".join(sorted(option_names - set(context))) or "none"
             raise ValueError(f"the searcher {name!r} has no option {option!r}; its options: {known_options}")
-    passed = {one: value for one, value in given.items() if one in own}
-    start = (inner,) if colon else ()
-    return factory(*start, space, rng, known, **passed, **options)
+    context_arguments = {one: value for one, value in context.items() if one in option_names}
+    leading_arguments = (inner,) if colon else ()
+    return factory(*leading_arguments, space, rng, history, **context_arguments, **options)
 
 
-def _key_of(look: Look) -> Callable[[Genotype], str]:
-    def key_of(genotype: Genotype) -> str:
-        return look(genotype).key
+def _key_from_featurizer(featurize: Featurizer) -> Callable[[Genotype], str]:
+    def key_of_genotype(genotype: Genotype) -> str:
+        return featurize(genotype).key
 
-    return key_of
+    return key_of_genotype

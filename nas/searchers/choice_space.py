@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
-from search_spaces.space.genotype import Genotype, GenotypeError, Rng, Value
+from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng
 
 if TYPE_CHECKING:
     import numpy
@@ -26,7 +26,7 @@ class ChoiceSpace(Protocol):
 
     def sample(self, rng: Rng) -> Genotype: ...
 
-    def complete(self, decisions: Mapping[str, Value], rng: Rng) -> Genotype: ...
+    def complete(self, decisions: Mapping[str, DecisionValue], rng: Rng) -> Genotype: ...
 
     def mutate(self, genotype: Genotype, rng: Rng) -> Genotype: ...
 
@@ -38,7 +38,7 @@ class ChoiceSpace(Protocol):
 
     def decisions(self) -> dict[str, tuple[Any, ...]]: ...
 
-    def encode(self, genotype: Mapping[str, Value]) -> numpy.typing.NDArray[numpy.int64]: ...
+    def encode(self, genotype: Mapping[str, DecisionValue]) -> numpy.typing.NDArray[numpy.int64]: ...
 
     def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype: ...
 
@@ -50,22 +50,22 @@ class FlatSpace:
     ``options``: the options of each choice by its name; of one choice, no two are equal.
     """
 
-    options: Mapping[str, tuple[Value, ...]]
+    options: Mapping[str, tuple[DecisionValue, ...]]
     name: str = "flat"
 
     def sample(self, rng: Rng) -> Genotype:
         """Every choice uniform over its options."""
         return self.complete({}, rng)
 
-    def complete(self, decisions: Mapping[str, Value], rng: Rng) -> Genotype:
+    def complete(self, decisions: Mapping[str, DecisionValue], rng: Rng) -> Genotype:
         """These decisions, and random ones elsewhere; decisions of other names are left out."""
-        made = {}
+        values = {}
         for name, options in self.options.items():
             if name in decisions:
-                made[name] = options[self._place(name, decisions[name])]
+                values[name] = options[self._option_index(name, decisions[name])]
             else:
-                made[name] = options[int(rng.random() * len(options))]
-        return Genotype(made)
+                values[name] = options[int(rng.random() * len(options))]
+        return Genotype(values)
 
     def mutate(self, genotype: Genotype, rng: Rng) -> Genotype:
         """One decision changed to another of its options; as it is where no choice has two."""
@@ -75,7 +75,7 @@ class FlatSpace:
         name = names[int(rng.random() * len(names))]
         options = self.options[name]
         shift = 1 + int(rng.random() * (len(options) - 1))
-        return Genotype({**genotype, name: options[(self._place(name, genotype[name]) + shift) % len(options)]})
+        return Genotype({**genotype, name: options[(self._option_index(name, genotype[name]) + shift) % len(options)]})
 
     def crossover(self, a: Genotype, b: Genotype, rng: Rng) -> Genotype:
         """Uniform crossover: each decision from either parent."""
@@ -94,26 +94,26 @@ class FlatSpace:
         """All choices, by name, with their options."""
         return dict(self.options)
 
-    def encode(self, genotype: Mapping[str, Value]) -> numpy.typing.NDArray[numpy.int64]:
+    def encode(self, genotype: Mapping[str, DecisionValue]) -> numpy.typing.NDArray[numpy.int64]:
         """The number of each decision among its options."""
         import numpy
 
-        return numpy.array([self._place(name, genotype[name]) for name in self.options], dtype=numpy.int64)
+        return numpy.array([self._option_index(name, genotype[name]) for name in self.options], dtype=numpy.int64)
 
     def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype:
         """The genotype that ``encode`` wrote. Raises ``GenotypeError``."""
         if len(vector) != len(self.options):
             raise GenotypeError(f"space {self.name!r}: a vector has {len(self.options)} entries, not {len(vector)}")
-        made = {}
-        for (name, options), place in zip(self.options.items(), vector, strict=True):
-            if not 0 <= place < len(options) or place != int(place):
+        values = {}
+        for (name, options), index in zip(self.options.items(), vector, strict=True):
+            if not 0 <= index < len(options) or index != int(index):
                 raise GenotypeError(
-                    f"space {self.name!r}: the entry of {name!r} must be 0 to {len(options) - 1}, not {place!r}"
+                    f"space {self.name!r}: the entry of {name!r} must be 0 to {len(options) - 1}, not {index!r}"
                 )
-            made[name] = options[int(place)]
-        return Genotype(made)
+            values[name] = options[int(index)]
+        return Genotype(values)
 
-    def _place(self, name: str, value: Value) -> int:
+    def _option_index(self, name: str, value: DecisionValue) -> int:
         try:
             return self.options[name].index(value)
         except ValueError:

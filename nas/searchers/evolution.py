@@ -21,9 +21,9 @@ from search_spaces.space.space import Space
 class AgingEvolution:
     """Mutation only: one decision of the parent changes.
 
-    The first population is random, or what is ``known`` already: then every child has a parent from the start.
+    The first population is random, or what is ``history`` already: then every child has a parent from the start.
     ``resample``: a child whose network was proposed before is mutated again, at most so often. ``tabu``: so is a child
-    whose network was proposed that many times before, at most ``resample`` times, or 10. Both need ``name_of``, which
+    whose network was proposed that many times before, at most ``resample`` times, or 10. Both need ``network_key``, which
     tells a genotype's network. 0: any child will do.
     """
 
@@ -31,49 +31,51 @@ class AgingEvolution:
         self,
         space: Space,
         rng: random.Random,
-        known: Sequence[Outcome] = (),
+        history: Sequence[Outcome] = (),
         *,
         population: int = 64,
         tournament: int = 10,
         resample: int = 0,
         tabu: int = 0,
-        name_of: Callable[[Genotype], str] | None = None,
+        network_key: Callable[[Genotype], str] | None = None,
     ) -> None:
         if not 1 <= tournament <= population:
             raise ValueError(f"a tournament of {tournament} does not fit a population of {population}")
         if resample < 0 or tabu < 0:
             raise ValueError(f"resample and tabu count from 0, not {resample} and {tabu}")
-        if (resample or tabu) and name_of is None:
+        if (resample or tabu) and network_key is None:
             raise ValueError("resample and tabu need name_of, to recognise networks")
-        self._most_often = (tabu or 1) if resample or tabu else 0
+        self._max_proposals = (tabu or 1) if resample or tabu else 0
         self._attempts = resample or 10
-        self._name_of = name_of
+        self._network_key = network_key
         self._proposed: Counter[str] = Counter()
         self._space = space
         self._rng = rng
-        self._population: deque[Outcome] = deque(known, maxlen=population)
-        self._random = 0 if known else population
+        self._population: deque[Outcome] = deque(history, maxlen=population)
+        self._random = 0 if history else population
         self._tournament = tournament
-        self._asked = 0
+        self._ask_count = 0
 
     def ask(self) -> Genotype:
-        self._asked += 1
-        if self._asked <= self._random or not self._population:
+        self._ask_count += 1
+        if self._ask_count <= self._random or not self._population:
             child = self._space.sample(self._rng)
-            if self._name_of is not None and self._most_often:
-                self._proposed[self._name_of(child)] += 1
+            if self._network_key is not None and self._max_proposals:
+                self._proposed[self._network_key(child)] += 1
             return child
         child = self._space.mutate(self._parent().genotype, self._rng)
-        return child if self._name_of is None or not self._most_often else self._fresh(child, self._name_of)
+        return (
+            child if self._network_key is None or not self._max_proposals else self._resampled(child, self._network_key)
+        )
 
-    def _fresh(self, child: Genotype, name_of: Callable[[Genotype], str]) -> Genotype:
+    def _resampled(self, child: Genotype, network_key: Callable[[Genotype], str]) -> Genotype:
         """The child, mutated again while its network was proposed too often already."""
-        name = name_of(child)
+        name = network_key(child)
         for _ in range(self._attempts):
-            if self._proposed[name] < self._most_often:
+            if self._proposed[name] < self._max_proposals:
                 break
             child = self._space.mutate(child, self._rng)
-            name = name_of(child)
+            name = network_key(child)
         self._proposed[name] += 1
         return child
 
@@ -83,16 +85,16 @@ class AgingEvolution:
     def _parent(self) -> Outcome:
         count, random = len(self._population), self._rng.random
         members = [self._population[int(random() * count)] for _ in range(self._tournament)]
-        within = [m for m in members if m.excess == 0]
-        if not within:
-            return min(members, key=lambda m: m.excess)
-        members = within
-        best = _undominated({m.losses for m in members})
+        feasible = [m for m in members if m.constraint_violation == 0]
+        if not feasible:
+            return min(members, key=lambda m: m.constraint_violation)
+        members = feasible
+        best = non_dominated({m.losses for m in members})
         members = [m for m in members if m.losses in best]
         return members[int(random() * len(members))]
 
 
-def _undominated(losses: set[tuple[float, ...]]) -> set[tuple[float, ...]]:
+def non_dominated(losses: set[tuple[float, ...]]) -> set[tuple[float, ...]]:
     """Those that no other dominates."""
     if len(losses) == 1:
         return losses

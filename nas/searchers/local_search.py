@@ -16,16 +16,16 @@ from dataclasses import dataclass
 
 from nas.candidates.pareto import dominates
 from nas.searchers.choice_space import ChoiceSpace
-from nas.searchers.low_discrepancy import genotypes
+from nas.searchers.low_discrepancy import genotype_sequence
 from nas.searchers.protocol import Outcome
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import Genotype
 
 _STARTS = ("random", "lattice", "sobol")
 # Draws for a start that is new, before the space counts as seen.
 _PATIENCE = 100
 # Later starts that are told before a run goes on without neighbours that it still waits for: they may never come.
-_AHEAD = 16
+_MAX_BUFFERED_STARTS = 16
 
 
 def neighbours(space: ChoiceSpace, genotype: Genotype, seed: str = "0") -> Iterator[Genotype]:
@@ -41,27 +41,27 @@ def neighbours(space: ChoiceSpace, genotype: Genotype, seed: str = "0") -> Itera
         yield space.complete({**genotype, name: option}, order)
 
 
-def _beats(a: Outcome, b: Outcome) -> bool:
+def constrained_dominates(a: Outcome, b: Outcome) -> bool:
     """Whether ``a`` dominates ``b``, hard limits first (Deb 2000)."""
-    if a.excess > 0 or b.excess > 0:
-        return a.excess < b.excess
+    if a.constraint_violation > 0 or b.constraint_violation > 0:
+        return a.constraint_violation < b.constraint_violation
     return dominates(a.losses, b.losses)
 
 
 @dataclass
-class _Centre:
+class _ArchiveMember:
     """A member of the archive, with those of its neighbours that nobody looked at yet."""
 
     outcome: Outcome
-    ahead: Iterator[Genotype]
-    next_one: Genotype | None = None
-    left: bool = True
+    unvisited: Iterator[Genotype]
+    next_neighbour: Genotype | None = None
+    has_unvisited: bool = True
 
 
 class LocalSearch:
-    """Known networks are not asked for again, as ``name_of`` tells (by default: known genotypes).
+    """Known networks are not asked for again, as ``network_key`` tells (by default: known genotypes).
 
-    It starts from the best of what is ``known``, else from the first outcome that it is told. Any other outcome of a
+    It starts from the best of what is ``history``, else from the first outcome that it is told. Any other outcome of a
     network that it did not ask for takes part like a neighbour. ``start``: where the restarts are, ``random`` or points
     of a ``sobol`` sequence or a ``lattice`` (``nas.searchers.low_discrepancy``). While neighbours are waited for and
     none are left to ask for, starts of later runs are asked for.
@@ -71,27 +71,27 @@ class LocalSearch:
         self,
         space: ChoiceSpace,
         rng: random.Random,
-        known: Sequence[Outcome] = (),
+        history: Sequence[Outcome] = (),
         *,
         until_improvement: bool = False,
         start: str = "random",
-        name_of: Callable[[Genotype], str] | None = None,
+        network_key: Callable[[Genotype], str] | None = None,
     ) -> None:
         if start not in _STARTS:
-            raise unknown("start", start, list(_STARTS))
+            raise unknown_name("start", start, list(_STARTS))
         self._space = space
         self._rng = rng
         self._greedy = until_improvement
         self._seed = repr(rng.random())
-        self._points = None if start == "random" else genotypes(space, rng, start)
-        self._name_of: Callable[[Genotype], Hashable] = name_of or (lambda genotype: genotype)
-        self._known: set[Hashable] = set()
+        self._points = None if start == "random" else genotype_sequence(space, rng, start)
+        self._network_key: Callable[[Genotype], Hashable] = network_key or (lambda genotype: genotype)
+        self._evaluated_keys: set[Hashable] = set()
         self._pending: dict[Hashable, bool] = {}  # asked for and not told of: whether it is a start
         self._starts: deque[Outcome] = deque()
-        self._archive: list[_Centre] = []
-        self._centre: _Centre | None = None
-        self._found: list[Outcome] = []
-        for outcome in known:
+        self._archive: list[_ArchiveMember] = []
+        self._centre: _ArchiveMember | None = None
+        self._neighbour_outcomes: list[Outcome] = []
+        for outcome in history:
             self.tell(outcome)
         self._move()
 
@@ -100,22 +100,22 @@ class LocalSearch:
         genotype = None if self._centre is None else self._peek(self._centre)
         is_start = genotype is None
         if genotype is None:
-            genotype = self._start()
-        self._pending[self._name_of(genotype)] = is_start
+            genotype = self._new_start()
+        self._pending[self._network_key(genotype)] = is_start
         return genotype
 
     def tell(self, outcome: Outcome) -> None:
-        name = self._name_of(outcome.genotype)
+        name = self._network_key(outcome.genotype)
         is_start = self._pending.pop(name, None)
         if is_start is None and not self._pending:
             self._advance()  # as the ask did that this outcome answers, in a search that is told again
-        self._known.add(name)
+        self._evaluated_keys.add(name)
         if is_start and self._archive:
             self._starts.append(outcome)
         elif not self._archive:
-            self._begin(outcome)
+            self._start_run(outcome)
         else:
-            self._found.append(outcome)
+            self._neighbour_outcomes.append(outcome)
             if self._greedy:
                 self._move()
 
@@ -124,50 +124,54 @@ class LocalSearch:
     def _advance(self) -> None:
         """Go on from a centre whose neighbours are all known to the next one, run or start."""
         while self._centre is not None and self._peek(self._centre) is None:
-            if len(self._starts) < _AHEAD and not all(self._pending.values()):
+            if len(self._starts) < _MAX_BUFFERED_STARTS and not all(self._pending.values()):
                 return
             self._move()
-            self._centre = next((c for c in self._archive if c.left), None)
+            self._centre = next((c for c in self._archive if c.has_unvisited), None)
             if self._centre is None:  # a local optimum
                 self._archive = []
                 if self._starts:
-                    self._begin(self._starts.popleft())
+                    self._start_run(self._starts.popleft())
 
-    def _begin(self, outcome: Outcome) -> None:
-        self._archive = [self._new_centre(outcome)]
+    def _start_run(self, outcome: Outcome) -> None:
+        self._archive = [self._new_member(outcome)]
         self._centre = self._archive[0]
-        self._found = []
+        self._neighbour_outcomes = []
 
-    def _new_centre(self, outcome: Outcome) -> _Centre:
-        return _Centre(outcome, neighbours(self._space, outcome.genotype, self._seed))
+    def _new_member(self, outcome: Outcome) -> _ArchiveMember:
+        return _ArchiveMember(outcome, neighbours(self._space, outcome.genotype, self._seed))
 
     def _move(self) -> None:
         """Take what was found into the archive: what is beaten or equalled stays out, what it beats goes."""
-        for found in self._found:
+        for challenger in self._neighbour_outcomes:
             members = [c.outcome for c in self._archive]
-            if any(_beats(m, found) or (m.losses, m.excess) == (found.losses, found.excess) for m in members):
+            if any(
+                constrained_dominates(m, challenger)
+                or (m.losses, m.constraint_violation) == (challenger.losses, challenger.constraint_violation)
+                for m in members
+            ):
                 continue
-            self._archive = [c for c in self._archive if not _beats(found, c.outcome)]
-            self._archive.append(self._new_centre(found))
-        self._found = []
+            self._archive = [c for c in self._archive if not constrained_dominates(challenger, c.outcome)]
+            self._archive.append(self._new_member(challenger))
+        self._neighbour_outcomes = []
         if self._centre is not None and not any(c is self._centre for c in self._archive):
-            self._centre = next((c for c in self._archive if c.left), self._centre)
+            self._centre = next((c for c in self._archive if c.has_unvisited), self._centre)
 
-    def _peek(self, centre: _Centre) -> Genotype | None:
+    def _peek(self, centre: _ArchiveMember) -> Genotype | None:
         """The next neighbour that is new; ``None`` where all are known or asked for."""
-        while centre.left:
-            if centre.next_one is not None:
-                name = self._name_of(centre.next_one)
-                if name not in self._known and name not in self._pending:
-                    return centre.next_one
-            centre.next_one = next(centre.ahead, None)
-            centre.left = centre.next_one is not None
+        while centre.has_unvisited:
+            if centre.next_neighbour is not None:
+                name = self._network_key(centre.next_neighbour)
+                if name not in self._evaluated_keys and name not in self._pending:
+                    return centre.next_neighbour
+            centre.next_neighbour = next(centre.unvisited, None)
+            centre.has_unvisited = centre.next_neighbour is not None
         return None
 
-    def _start(self) -> Genotype:
+    def _new_start(self) -> Genotype:
         for _ in range(_PATIENCE):
             genotype = self._space.sample(self._rng) if self._points is None else next(self._points)
-            name = self._name_of(genotype)
-            if name not in self._known and name not in self._pending:
+            name = self._network_key(genotype)
+            if name not in self._evaluated_keys and name not in self._pending:
                 break
         return genotype

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from nas.searchers.choice_space import ChoiceSpace
 from nas.searchers.protocol import Outcome
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import Genotype
 
 if TYPE_CHECKING:
@@ -62,30 +62,30 @@ def _lattice(dimension: int, seed: int) -> Iterator[Points]:
 _ENGINES: dict[str, Callable[[int, int], Iterator[Points]]] = {"lattice": _lattice, "sobol": _sobol}
 
 
-def genotypes(space: ChoiceSpace, rng: random.Random, engine: str = "sobol") -> Iterator[Genotype]:
+def genotype_sequence(space: ChoiceSpace, rng: random.Random, engine: str = "sobol") -> Iterator[Genotype]:
     """Genotypes of an endless sequence, one after the other; ``rng`` is drawn from once, for the scrambling.
 
     ``engine``: ``sobol``, or ``lattice``, which needs QMCPy. Raises ``UnknownName`` for another, and
     ``SequenceError`` where it cannot be made.
     """
     if engine not in _ENGINES:
-        raise unknown("low-discrepancy sequence", engine, list(_ENGINES))
-    return _decoded(space, rng.getrandbits(32), engine)
+        raise unknown_name("low-discrepancy sequence", engine, list(_ENGINES))
+    return _decode_points(space, rng.getrandbits(32), engine)
 
 
-def _decoded(space: ChoiceSpace, seed: int, engine: str) -> Iterator[Genotype]:
+def _decode_points(space: ChoiceSpace, seed: int, engine: str) -> Iterator[Genotype]:
     import numpy
 
     counts = numpy.array([len(options) for options in space.decisions().values()])
     blocks = _ENGINES[engine](len(counts), seed) if len(counts) else itertools.repeat(numpy.empty((_BLOCK, 0)))
     for block in blocks:
-        for places in numpy.minimum((block * counts).astype(numpy.int64), counts - 1):
-            yield space.decode(places)
+        for option_indices in numpy.minimum((block * counts).astype(numpy.int64), counts - 1):
+            yield space.decode(option_indices)
 
 
 def low_discrepancy(space: ChoiceSpace, count: int, rng: random.Random, engine: str = "sobol") -> list[Genotype]:
     """``count`` genotypes that fill the space evenly; powers of two are the most even. Some may be equal."""
-    return list(itertools.islice(genotypes(space, rng, engine), count))
+    return list(itertools.islice(genotype_sequence(space, rng, engine), count))
 
 
 class LowDiscrepancy:
@@ -95,22 +95,22 @@ class LowDiscrepancy:
     """
 
     def __init__(
-        self, space: ChoiceSpace, rng: random.Random, known: Sequence[Outcome] = (), *, engine: str = "sobol"
+        self, space: ChoiceSpace, rng: random.Random, history: Sequence[Outcome] = (), *, engine: str = "sobol"
     ) -> None:
-        self._points = genotypes(space, rng, engine)
-        self._asked: Counter[Genotype] = Counter()
-        self._done = Counter(outcome.genotype for outcome in known)
+        self._points = genotype_sequence(space, rng, engine)
+        self._pending_counts: Counter[Genotype] = Counter()
+        self._skip_counts = Counter(outcome.genotype for outcome in history)
 
     def ask(self) -> Genotype:
         point = next(self._points)
-        while self._done[point] > 0:
-            self._done[point] -= 1
+        while self._skip_counts[point] > 0:
+            self._skip_counts[point] -= 1
             point = next(self._points)
-        self._asked[point] += 1
+        self._pending_counts[point] += 1
         return point
 
     def tell(self, outcome: Outcome) -> None:
-        if self._asked[outcome.genotype] > 0:
-            self._asked[outcome.genotype] -= 1
+        if self._pending_counts[outcome.genotype] > 0:
+            self._pending_counts[outcome.genotype] -= 1
         else:
-            self._done[outcome.genotype] += 1
+            self._skip_counts[outcome.genotype] += 1

@@ -8,40 +8,40 @@ from nas.searchers.protocol import Outcome, Searcher
 from search_spaces.space.genotype import Genotype
 
 
-class Asked(NamedTuple):
+class Suggestion(NamedTuple):
     """A genotype to train, and for which share of the full training, above 0 and up to 1."""
 
     genotype: Genotype
-    share: float
+    fidelity: float
 
 
 @runtime_checkable
-class ByShare(Protocol):
-    """A searcher that says for how long what it asks for is trained. ``shares``: all that it may say, ascending."""
+class MultiFidelitySearcher(Protocol):
+    """A searcher that says for how long what it asks for is trained. ``fidelities``: all that it may say, ascending."""
 
     @property
-    def shares(self) -> tuple[float, ...]: ...
+    def fidelities(self) -> tuple[float, ...]: ...
 
-    def ask_at(self) -> Asked: ...
+    def ask_with_fidelity(self) -> Suggestion: ...
 
-    def tell_at(self, outcome: Outcome, share: float) -> None: ...
+    def tell_with_fidelity(self, outcome: Outcome, fidelity: float) -> None: ...
 
 
-class InFull:
+class FullFidelity:
     """A searcher that knows of no shares, all of whose genotypes are trained in full."""
 
-    shares = (1.0,)
+    fidelities = (1.0,)
 
     def __init__(self, searcher: Searcher) -> None:
         self._searcher = searcher
 
-    def ask_at(self) -> Asked:
-        return Asked(self._searcher.ask(), 1.0)
+    def ask_with_fidelity(self) -> Suggestion:
+        return Suggestion(self._searcher.ask(), 1.0)
 
-    def tell_at(self, outcome: Outcome, share: float) -> None:
+    def tell_with_fidelity(self, outcome: Outcome, fidelity: float) -> None:
         self._searcher.tell(outcome)
 
 
-def by_share(searcher: Searcher) -> ByShare:
+def as_multi_fidelity(searcher: Searcher) -> MultiFidelitySearcher:
     """The searcher itself where it asks for shares; else one around it."""
-    return searcher if isinstance(searcher, ByShare) else InFull(searcher)
+    return searcher if isinstance(searcher, MultiFidelitySearcher) else FullFidelity(searcher)

@@ -13,32 +13,32 @@ from search_spaces.space.genotype import Genotype
 class Outcome:
     """What a searcher is told of a genotype it asked for.
 
-    ``losses``: one number an objective, less is better; infinite where the candidate failed. ``excess``: how far hard
+    ``losses``: one number an objective, less is better; infinite where the candidate failed. ``constraint_violation``: how far hard
     limits are broken, 0 where they hold.
     """
 
     genotype: Genotype
     losses: tuple[float, ...]
-    excess: float = 0.0
+    constraint_violation: float = 0.0
 
 
 @dataclass(frozen=True)
-class Free:
+class KnownFeatures:
     """What is known of a genotype before anything is paid for it.
 
     ``key`` names its network, however it is written. ``features`` are numbers that may tell of its losses, the same
     ones in the same order for every genotype of a search: predicted costs, zero-cost scores, counts. ``losses`` holds
     an objective that is known already, such as a predicted latency, and ``None`` for one that must be paid for; it is
-    empty where nothing is said. ``excess``: how far hard limits are broken.
+    empty where nothing is said. ``constraint_violation``: how far hard limits are broken.
     """
 
     key: str
     features: tuple[float, ...] = ()
     losses: tuple[float | None, ...] = ()
-    excess: float = 0.0
+    constraint_violation: float = 0.0
 
 
-Look = Callable[[Genotype], Free]
+Featurizer = Callable[[Genotype], KnownFeatures]
 
 
 class Searcher(Protocol):

@@ -13,7 +13,7 @@ from search_spaces.space.space import Space
 class RandomSearch:
     """Draws every genotype anew and learns nothing."""
 
-    def __init__(self, space: Space, rng: random.Random, known: Sequence[Outcome] = ()) -> None:
+    def __init__(self, space: Space, rng: random.Random, history: Sequence[Outcome] = ()) -> None:
         self._space = space
         self._rng = rng
 

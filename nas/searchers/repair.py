@@ -11,28 +11,28 @@ from collections import deque
 from math import inf
 
 from nas.searchers.choice_space import ChoiceSpace
-from nas.searchers.multi_fidelity import Asked, by_share
-from nas.searchers.protocol import Look, Outcome, Searcher
-from search_spaces.space.genotype import Genotype, Value
+from nas.searchers.multi_fidelity import Suggestion, as_multi_fidelity
+from nas.searchers.protocol import Featurizer, Outcome, Searcher
+from search_spaces.space.genotype import DecisionValue, Genotype
 
-Change = tuple[str, Value]
+Change = tuple[str, DecisionValue]
 """A decision, and the option that it is changed to."""
 
 
-class Effects:
+class RepairEffects:
     """How much less the limits were broken after each change: means over all repairs that it was handed to."""
 
     def __init__(self) -> None:
         self._sums: dict[Change, float] = {}
         self._counts: dict[Change, int] = {}
 
-    def add(self, name: str, before: Value, after: Value, gain: float) -> None:
+    def add(self, name: str, before: DecisionValue, after: DecisionValue, gain: float) -> None:
         """A decision was changed, and the excess fell by ``gain``."""
         for change, part in (((name, after), gain), ((name, before), -gain)):
             self._sums[change] = self._sums.get(change, 0.0) + part
             self._counts[change] = self._counts.get(change, 0) + 1
 
-    def expected(self, name: str, before: Value, after: Value) -> float:
+    def expected(self, name: str, before: DecisionValue, after: DecisionValue) -> float:
         """The gain to be expected of a change; an option that was never seen to matter counts as 0."""
         return self._mean((name, after)) - self._mean((name, before))
 
@@ -40,13 +40,13 @@ class Effects:
         return self._sums[change] / self._counts[change] if change in self._counts else 0.0
 
 
-def repaired(
+def repair_genotype(
     space: ChoiceSpace,
     genotype: Genotype,
-    look: Look,
+    featurize: Featurizer,
     rng: random.Random,
     attempts: int = 30,
-    effects: Effects | None = None,
+    effects: RepairEffects | None = None,
 ) -> Genotype:
     """The genotype led towards the limits; itself where it keeps them, what breaks them least where that failed.
 
@@ -54,12 +54,12 @@ def repaired(
     and kept where the limits are broken less. It looks at ``attempts`` children at most and pays for none. ``effects``
     are learnt from every look: handed on from repair to repair, they save most of the attempts.
     """
-    effects = Effects() if effects is None else effects
+    effects = RepairEffects() if effects is None else effects
     options = space.decisions()
-    excess = look(genotype).excess
+    constraint_violation = featurize(genotype).constraint_violation
     tried: set[Change] = set()
     for _ in range(attempts):
-        if excess <= 0:
+        if constraint_violation <= 0:
             break
         change = _most_promising(genotype, options, tried, effects, rng)
         if change is None:
@@ -70,18 +70,18 @@ def repaired(
         tried.add(change)
         name, option = change
         child = space.complete({**genotype, name: option}, rng)
-        after = look(child).excess
-        effects.add(name, genotype[name], option, excess - after)
-        if after < excess:
-            genotype, excess = child, after
+        after = featurize(child).constraint_violation
+        effects.add(name, genotype[name], option, constraint_violation - after)
+        if after < constraint_violation:
+            genotype, constraint_violation = child, after
     return genotype
 
 
 def _most_promising(
     genotype: Genotype,
-    options: dict[str, tuple[Value, ...]],
+    options: dict[str, tuple[DecisionValue, ...]],
     tried: set[Change],
-    effects: Effects,
+    effects: RepairEffects,
     rng: random.Random,
 ) -> Change | None:
     """A change with the most expected effect, at random among equals; ``None`` where all were tried."""
@@ -99,60 +99,65 @@ def _most_promising(
     return best[int(rng.random() * len(best))] if best else None
 
 
-class Repairing:
+class RepairingSearcher:
     """A searcher around another: what that asks for is repaired first.
 
     An outcome of a repaired genotype tells the inner searcher first that the one it asked for broke the limits, and
     then of the repaired one, so that nothing that it asked for stays open. What repairs have learnt of decisions is no
-    outcome: a searcher rebuilt from outcomes learns it again. ``shares`` are those of the inner searcher.
+    outcome: a searcher rebuilt from outcomes learns it again. ``fidelities`` are those of the inner searcher.
     """
 
     def __init__(
-        self, searcher: Searcher, space: ChoiceSpace, rng: random.Random, look: Look, attempts: int = 30
+        self, searcher: Searcher, space: ChoiceSpace, rng: random.Random, featurize: Featurizer, attempts: int = 30
     ) -> None:
         if attempts < 0:
             raise ValueError(f"attempts count from 0, not {attempts}")
         self._searcher = searcher
-        self._by_share = by_share(searcher)
+        self._multi_fidelity = as_multi_fidelity(searcher)
         self._space = space
         self._rng = rng
-        self._look = look
+        self._featurize = featurize
         self._attempts = attempts
-        self._effects = Effects()
-        self._asked_for: dict[Asked, deque[Genotype]] = {}
+        self._effects = RepairEffects()
+        self._originals: dict[Suggestion, deque[Genotype]] = {}
 
     @property
-    def shares(self) -> tuple[float, ...]:
-        return self._by_share.shares
+    def fidelities(self) -> tuple[float, ...]:
+        return self._multi_fidelity.fidelities
 
     def ask(self) -> Genotype:
-        return self._led_back(Asked(self._searcher.ask(), 1.0)).genotype
+        return self._repair(Suggestion(self._searcher.ask(), 1.0)).genotype
 
     def tell(self, outcome: Outcome) -> None:
-        for told in self._meant(outcome, 1.0):
-            self._searcher.tell(told)
+        for reported in self._with_original(outcome, 1.0):
+            self._searcher.tell(reported)
 
-    def ask_at(self) -> Asked:
-        return self._led_back(self._by_share.ask_at())
+    def ask_with_fidelity(self) -> Suggestion:
+        return self._repair(self._multi_fidelity.ask_with_fidelity())
 
-    def tell_at(self, outcome: Outcome, share: float) -> None:
-        for told in self._meant(outcome, share):
-            self._by_share.tell_at(told, share)
+    def tell_with_fidelity(self, outcome: Outcome, fidelity: float) -> None:
+        for reported in self._with_original(outcome, fidelity):
+            self._multi_fidelity.tell_with_fidelity(reported, fidelity)
 
-    def _led_back(self, asked: Asked) -> Asked:
-        child = repaired(self._space, asked.genotype, self._look, self._rng, self._attempts, self._effects)
-        proposed = Asked(child, asked.share)
-        if proposed != asked:
-            self._asked_for.setdefault(proposed, deque()).append(asked.genotype)
-        return proposed
+    def _repair(self, original: Suggestion) -> Suggestion:
+        child = repair_genotype(
+            self._space, original.genotype, self._featurize, self._rng, self._attempts, self._effects
+        )
+        replacement = Suggestion(child, original.fidelity)
+        if replacement != original:
+            self._originals.setdefault(replacement, deque()).append(original.genotype)
+        return replacement
 
-    def _meant(self, outcome: Outcome, share: float) -> list[Outcome]:
+    def _with_original(self, outcome: Outcome, fidelity: float) -> list[Outcome]:
         """The outcome, after that of the genotype whose repair it is, if it is one's."""
-        proposed = Asked(outcome.genotype, share)
-        waiting = self._asked_for.get(proposed)
-        if not waiting:
+        replacement = Suggestion(outcome.genotype, fidelity)
+        originals = self._originals.get(replacement)
+        if not originals:
             return [outcome]
-        asked = waiting.popleft()
-        if not waiting:
-            del self._asked_for[proposed]
-        return [Outcome(asked, (inf,) * len(outcome.losses), self._look(asked).excess), outcome]
+        original = originals.popleft()
+        if not originals:
+            del self._originals[replacement]
+        return [
+            Outcome(original, (inf,) * len(outcome.losses), self._featurize(original).constraint_violation),
+            outcome,
+        ]

@@ -12,15 +12,15 @@ from math import isclose, isfinite
 from typing import Any
 
 from nas.searchers.catalog import make_searcher
-from nas.searchers.multi_fidelity import Asked
-from nas.searchers.nsga2 import crowding, fronts
-from nas.searchers.protocol import Look, Outcome, Searcher
+from nas.searchers.multi_fidelity import Suggestion
+from nas.searchers.nsga2 import constrained_non_dominated_sort, crowding_distances
+from nas.searchers.protocol import Featurizer, Outcome, Searcher
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
 
 
 class SuccessiveHalving:
-    """``ask_at`` and ``tell_at`` for evaluators that can train for a share; ``shares`` are those of the rungs.
+    """``ask_with_fidelity`` and ``tell_with_fidelity`` for evaluators that can train for a share; ``fidelities`` are those of the rungs.
 
     The shares are 1, 1 / eta, 1 / eta^2 and so on, one a rung, the lowest first. Each share is a training from the
     start. The inner searcher, by its name, with ``options`` of its own, proposes what enters the lowest rung, and is
@@ -28,12 +28,12 @@ class SuccessiveHalving:
 
     Of one objective the best are those of least loss; of several, those of the first fronts, and within a front those
     with most room around them. A candidate that failed or breaks a limit is not promoted; a failure takes a place in
-    its rung. One network, as ``name_of`` tells (by default: one genotype), has one place.
+    its rung. One network, as ``network_key`` tells (by default: one genotype), has one place.
 
     ``ask`` and ``tell`` are for evaluators that cannot train for less: ``ask`` is the inner searcher's next proposal,
-    to be trained in full; it promotes nothing. ``tell`` is ``tell_at`` with a share of 1. An outcome of a longer
+    to be trained in full; it promotes nothing. ``tell`` is ``tell_with_fidelity`` with a share of 1. An outcome of a longer
     training that no rung below knows, as after ``ask``, or of an earlier search, is told to the inner searcher as it
-    is; so are the outcomes ``known`` from the start.
+    is; so are the outcomes ``history`` from the start.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class SuccessiveHalving:
         inner: str,
         space: Space,
         rng: random.Random,
-        known: Sequence[Outcome] = (),
+        history: Sequence[Outcome] = (),
         *,
-        look: Look | None = None,
-        name_of: Callable[[Genotype], str] | None = None,
+        featurize: Featurizer | None = None,
+        network_key: Callable[[Genotype], str] | None = None,
         objectives: int | None = None,
         eta: int = 3,
         rungs: int = 3,
@@ -56,48 +56,48 @@ class SuccessiveHalving:
         if inner.partition(":")[0] == "halving":
             raise ValueError(f"halving goes around another searcher, as in halving:gp, not around {inner!r}")
         self._inner: Searcher = make_searcher(
-            inner, space, rng, known, name_of=name_of, look=look, objectives=objectives, **options
+            inner, space, rng, history, network_key=network_key, featurize=featurize, objectives=objectives, **options
         )
-        self._name_of: Callable[[Genotype], object] = name_of or (lambda genotype: genotype)
+        self._network_key: Callable[[Genotype], object] = network_key or (lambda genotype: genotype)
         self._eta = eta
-        self.shares = tuple(float(eta) ** -rung for rung in reversed(range(rungs)))
-        self._rungs: list[dict[object, Outcome]] = [{} for _ in self.shares]
-        self._promoted: list[set[object]] = [set() for _ in self.shares]
-        self._ranked: list[list[object] | None] = [None for _ in self.shares]
-        for outcome in known:
-            self._enter(len(self.shares) - 1, outcome)
+        self.fidelities = tuple(float(eta) ** -rung for rung in reversed(range(rungs)))
+        self._rungs: list[dict[object, Outcome]] = [{} for _ in self.fidelities]
+        self._promoted: list[set[object]] = [set() for _ in self.fidelities]
+        self._ranked: list[list[object] | None] = [None for _ in self.fidelities]
+        for outcome in history:
+            self._add_to_rung(len(self.fidelities) - 1, outcome)
 
     def ask(self) -> Genotype:
         return self._inner.ask()
 
     def tell(self, outcome: Outcome) -> None:
-        self.tell_at(outcome, 1.0)
+        self.tell_with_fidelity(outcome, 1.0)
 
-    def ask_at(self) -> Asked:
+    def ask_with_fidelity(self) -> Suggestion:
         """A promotion, from the highest rung that has one; else a new genotype for the lowest."""
-        for rung in reversed(range(len(self.shares) - 1)):
+        for rung in reversed(range(len(self.fidelities) - 1)):
             for name in self._best(rung):
                 if name not in self._promoted[rung] and name not in self._rungs[rung + 1]:
                     self._promoted[rung].add(name)
-                    return Asked(self._rungs[rung][name].genotype, self.shares[rung + 1])
-        return Asked(self._inner.ask(), self.shares[0])
+                    return Suggestion(self._rungs[rung][name].genotype, self.fidelities[rung + 1])
+        return Suggestion(self._inner.ask(), self.fidelities[0])
 
-    def tell_at(self, outcome: Outcome, share: float) -> None:
+    def tell_with_fidelity(self, outcome: Outcome, fidelity: float) -> None:
         """What a training of that share gave. Raises ``ValueError`` for a share that no rung has."""
-        found = [rung for rung, own in enumerate(self.shares) if isclose(own, share, rel_tol=1e-6)]
-        if not found:
-            rungs = ", ".join(f"{own:.4g}" for own in self.shares)
-            raise ValueError(f"no rung trains for a share of {share!r}; the rungs' shares: {rungs}")
-        rung = found[0]
-        name = self._name_of(outcome.genotype)
+        matching_rungs = [rung for rung, own in enumerate(self.fidelities) if isclose(own, fidelity, rel_tol=1e-6)]
+        if not matching_rungs:
+            rungs = ", ".join(f"{own:.4g}" for own in self.fidelities)
+            raise ValueError(f"no rung trains for a share of {fidelity!r}; the rungs' shares: {rungs}")
+        rung = matching_rungs[0]
+        name = self._network_key(outcome.genotype)
         promoted = any(name in below for below in self._rungs[:rung])
-        self._enter(rung, outcome)
+        self._add_to_rung(rung, outcome)
         if not promoted:
             self._inner.tell(outcome)
 
-    def _enter(self, rung: int, outcome: Outcome) -> None:
-        if outcome.excess <= 0:
-            self._rungs[rung][self._name_of(outcome.genotype)] = outcome
+    def _add_to_rung(self, rung: int, outcome: Outcome) -> None:
+        if outcome.constraint_violation <= 0:
+            self._rungs[rung][self._network_key(outcome.genotype)] = outcome
             self._ranked[rung] = None
 
     def _best(self, rung: int) -> list[object]:
@@ -116,7 +116,13 @@ def _ranking(outcomes: Sequence[Outcome]) -> list[int]:
     if outcomes and len(outcomes[0].losses) == 1:
         return sorted(range(len(outcomes)), key=lambda i: outcomes[i].losses[0])
     ranking: list[int] = []
-    for front in fronts(outcomes):
-        room = crowding([outcomes[i].losses for i in front])
-        ranking += [front[place] for place in sorted(range(len(front)), key=lambda place, room=room: -room[place])]  # type: ignore[misc]
+    for front in constrained_non_dominated_sort(outcomes):
+        distances = crowding_distances([outcomes[i].losses for i in front])
+        ranking += [
+            front[index]
+            for index in sorted(
+                range(len(front)),
+                key=lambda index, distances=distances: -distances[index],  # type: ignore[misc]
+            )
+        ]
     return ranking

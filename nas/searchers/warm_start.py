@@ -16,143 +16,149 @@ import numpy
 from nas.candidates.candidate import Candidate
 from nas.candidates.metrics import metric_row
 from nas.candidates.objectives import Objective
-from nas.candidates.pareto import spread
+from nas.candidates.pareto import evenly_spread_subset
 from nas.searchers.choice_space import ChoiceSpace
-from nas.searchers.multi_fidelity import Asked, by_share
-from nas.searchers.protocol import Free, Look, Outcome, Searcher
-from nas.searchers.surrogates.acquisition import Bend
-from nas.searchers.surrogates.encoding import Encoder, Rows, stacked
+from nas.searchers.multi_fidelity import Suggestion, as_multi_fidelity
+from nas.searchers.protocol import Featurizer, KnownFeatures, Outcome, Searcher
+from nas.searchers.surrogates.acquisition import LogTailTransform
+from nas.searchers.surrogates.encoding import Encoder, FloatArray, as_matrix
 from nas.searchers.surrogates.gaussian_process import GaussianProcess, distances
-from nas.searchers.surrogates.model_based import finite
+from nas.searchers.surrogates.model_based import finite_losses
 from search_spaces.space.genotype import Genotype
 
 _FOLDS = 5
-_LEAST = 10  # outcomes that a recollection is made of
-_CERTAINTY = 3.0  # deviations of a correlation by chance, 1 / sqrt(n), that a recollection's own must exceed
+_MIN_OUTCOMES = 10  # outcomes that a recollection is made of
+_SIGNIFICANCE = 3.0  # deviations of a correlation by chance, 1 / sqrt(n), that a recollection's own must exceed
 
 
-def adapted(space: ChoiceSpace, genotype: Genotype, rng: random.Random) -> Genotype | None:
+def adapt_genotype(space: ChoiceSpace, genotype: Genotype, rng: random.Random) -> Genotype | None:
     """A genotype of another space in this one: decisions that exist here, and random ones for the rest.
 
     ``None`` where fewer than half of its decisions, name and option, exist here.
     """
     options = space.decisions()
-    kept = {name: value for name, value in genotype.items() if value in options.get(name, ())}
-    return space.complete(kept, rng) if 2 * len(kept) >= len(genotype) else None
+    shared_decisions = {name: value for name, value in genotype.items() if value in options.get(name, ())}
+    return space.complete(shared_decisions, rng) if 2 * len(shared_decisions) >= len(genotype) else None
 
 
-class Advised:
+class WarmStartSearcher:
     """A searcher around another: it asks for what is advised first, in that order.
 
     Advice that it is told of before it asked for it, as by a study that goes on, is not asked for any more. Where the
-    inner searcher asks for ``shares`` of the full training, advice is trained for the least, like all that is new.
+    inner searcher asks for ``fidelities`` of the full training, advice is trained for the least, like all that is new.
     """
 
-    def __init__(self, searcher: Searcher, advice: Sequence[Genotype]) -> None:
+    def __init__(self, searcher: Searcher, warm_start_points: Sequence[Genotype]) -> None:
         self._searcher = searcher
-        self._by_share = by_share(searcher)
-        self._advice = deque(dict.fromkeys(advice))
+        self._multi_fidelity = as_multi_fidelity(searcher)
+        self._warm_start_points = deque(dict.fromkeys(warm_start_points))
 
     @property
-    def shares(self) -> tuple[float, ...]:
-        return self._by_share.shares
+    def fidelities(self) -> tuple[float, ...]:
+        return self._multi_fidelity.fidelities
 
     def ask(self) -> Genotype:
-        return self._advice.popleft() if self._advice else self._searcher.ask()
+        return self._warm_start_points.popleft() if self._warm_start_points else self._searcher.ask()
 
     def tell(self, outcome: Outcome) -> None:
-        self._heed(outcome)
+        self._discard_point(outcome)
         self._searcher.tell(outcome)
 
-    def ask_at(self) -> Asked:
-        return Asked(self._advice.popleft(), self.shares[0]) if self._advice else self._by_share.ask_at()
+    def ask_with_fidelity(self) -> Suggestion:
+        return (
+            Suggestion(self._warm_start_points.popleft(), self.fidelities[0])
+            if self._warm_start_points
+            else self._multi_fidelity.ask_with_fidelity()
+        )
 
-    def tell_at(self, outcome: Outcome, share: float) -> None:
-        self._heed(outcome)
-        self._by_share.tell_at(outcome, share)
+    def tell_with_fidelity(self, outcome: Outcome, fidelity: float) -> None:
+        self._discard_point(outcome)
+        self._multi_fidelity.tell_with_fidelity(outcome, fidelity)
 
-    def _heed(self, outcome: Outcome) -> None:
-        if outcome.genotype in self._advice:
-            self._advice.remove(outcome.genotype)
+    def _discard_point(self, outcome: Outcome) -> None:
+        if outcome.genotype in self._warm_start_points:
+            self._warm_start_points.remove(outcome.genotype)
 
 
-class Recollection:
+class PriorStudyModel:
     """What earlier outcomes make one expect of a genotype: a Gaussian process an objective, over the decisions.
 
-    ``skills``: of each objective, the correlation of its losses with what the process says of them when it has not
+    ``correlations``: of each objective, the correlation of its losses with what the process says of them when it has not
     seen them (five-fold cross-validation). An objective where chance would do as well is not predicted: ``predict``
-    returns a loss for each of ``trusted``, their places. A loss that is not finite counts as the worst finite one;
-    ``most``: how many outcomes are looked at, the last ones. Raises ``ValueError`` for outcomes of other spaces.
+    returns a loss for each of ``predicted_objectives``, their places. A loss that is not finite counts as the worst finite one;
+    ``max_outcomes``: how many outcomes are looked at, the last ones. Raises ``ValueError`` for outcomes of other spaces.
     """
 
     def __init__(
-        self, space: ChoiceSpace, outcomes: Sequence[tuple[Genotype, Sequence[float]]], *, most: int = 300
+        self, space: ChoiceSpace, outcomes: Sequence[tuple[Genotype, Sequence[float]]], *, max_outcomes: int = 300
     ) -> None:
-        outcomes = outcomes[-most:]
+        outcomes = outcomes[-max_outcomes:]
         self._encoder = Encoder(space)  # type: ignore[arg-type]  # which asks it for its decisions only
-        self._said: dict[Genotype, tuple[float, ...]] = {}
+        self._predictions: dict[Genotype, tuple[float, ...]] = {}
         self._processes: list[GaussianProcess] = []
-        skills, trusted = [], []
-        if len(outcomes) >= _LEAST:
-            rows = stacked([self._row(genotype) for genotype, _ in outcomes], self._encoder.width)
-            losses = finite([losses for _, losses in outcomes])
+        correlations, predicted_objectives = [], []
+        if len(outcomes) >= _MIN_OUTCOMES:
+            rows = as_matrix([self._row(genotype) for genotype, _ in outcomes], self._encoder.width)
+            losses = finite_losses([losses for _, losses in outcomes])
             within = distances([rows], [rows])
             self._rows = [rows]
-            for place, values in enumerate(Bend(losses)(losses).T):
+            for index, values in enumerate(LogTailTransform(losses)(losses).T):
                 process = GaussianProcess(within, values)
-                skills.append(_skill(within[0], values, process))
-                if skills[-1] > _CERTAINTY / len(values) ** 0.5:
-                    trusted.append(place)
+                correlations.append(_cross_validated_correlation(within[0], values, process))
+                if correlations[-1] > _SIGNIFICANCE / len(values) ** 0.5:
+                    predicted_objectives.append(index)
                     self._processes.append(process)
-        self.skills = tuple(skills)
-        self.trusted = tuple(trusted)
+        self.correlations = tuple(correlations)
+        self.predicted_objectives = tuple(predicted_objectives)
 
-    def _row(self, genotype: Genotype) -> Rows:
+    def _row(self, genotype: Genotype) -> FloatArray:
         try:
             return self._encoder.row(genotype)
         except KeyError as error:
             raise ValueError(f"the space has no option {error} that an earlier genotype has; adapt it first") from None
 
     def predict(self, genotype: Genotype) -> tuple[float, ...]:
-        """The losses to be expected, bent as ``Bend`` does: one an objective of ``trusted``."""
-        if genotype not in self._said:
+        """The losses to be expected, bent as ``LogTailTransform`` does: one an objective of ``predicted_objectives``."""
+        if genotype not in self._predictions:
             row = self._row(genotype)[None]
-            self._said[genotype] = tuple(
+            self._predictions[genotype] = tuple(
                 float(process.predict(distances([row], self._rows))[0][0]) for process in self._processes
             )
-        return self._said[genotype]
+        return self._predictions[genotype]
 
 
-def _skill(within: Rows, values: Rows, process: GaussianProcess) -> float:
+def _cross_validated_correlation(within: FloatArray, values: FloatArray, process: GaussianProcess) -> float:
     """The correlation of values with what is predicted of them by a process that has not seen them."""
     folds = numpy.arange(len(values)) % _FOLDS
-    said = numpy.empty_like(values)
+    predictions = numpy.empty_like(values)
     for fold in range(_FOLDS):
-        seen = folds != fold
-        among, across = within[numpy.ix_(seen, seen)], within[numpy.ix_(~seen, seen)]
-        said[~seen] = GaussianProcess([among], values[seen], process.hyperparameters).predict([across])[0]
-    if min(said.std(), values.std()) < 1e-12:
+        in_training = folds != fold
+        among, across = within[numpy.ix_(in_training, in_training)], within[numpy.ix_(~in_training, in_training)]
+        predictions[~in_training] = GaussianProcess([among], values[in_training], process.hyperparameters).predict(
+            [across]
+        )[0]
+    if min(predictions.std(), values.std()) < 1e-12:
         return 0.0
-    return float(numpy.corrcoef(said, values)[0, 1])
+    return float(numpy.corrcoef(predictions, values)[0, 1])
 
 
-def with_recollection(look: Look, recollection: Recollection) -> Look:
+def with_prior_model(featurize: Featurizer, prior_model: PriorStudyModel) -> Featurizer:
     """A look whose features end with what the recollection says."""
 
-    def looked(genotype: Genotype) -> Free:
-        free = look(genotype)
-        return replace(free, features=(*free.features, *recollection.predict(genotype)))
+    def featurize_with_prior(genotype: Genotype) -> KnownFeatures:
+        features_before = featurize(genotype)
+        return replace(features_before, features=(*features_before.features, *prior_model.predict(genotype)))
 
-    return looked
+    return featurize_with_prior
 
 
-def earlier(
+def transfer_from_study(
     candidates: Sequence[Candidate],
     objectives: Sequence[Objective],
     space: ChoiceSpace,
     rng: random.Random,
     count: int = 8,
-) -> tuple[list[Genotype], Recollection | None]:
+) -> tuple[list[Genotype], PriorStudyModel | None]:
     """Advice, at most ``count`` genotypes of this space spread over the front, and a recollection if there is any.
 
     ``candidates`` of the earlier study (``nas.study.load.load_candidates``): the trained ones, or the scored ones where none
@@ -161,20 +167,30 @@ def earlier(
     """
     trained = any(c.status == "trained" for c in candidates)
     pool = [c for c in candidates if c.status == ("trained" if trained else "scored")]
-    known = [o for o in objectives if any(_loss(c, o) is not None for c in pool)]
-    told: dict[Genotype, tuple[float, ...]] = {}
-    beyond: set[Genotype] = set()
-    for candidate in pool if known else ():
-        losses = [_loss(candidate, objective) for objective in known]
-        genotype = adapted(space, candidate.genotype, rng)
+    known_objectives = [o for o in objectives if any(_loss(c, o) is not None for c in pool)]
+    losses_by_genotype: dict[Genotype, tuple[float, ...]] = {}
+    infeasible: set[Genotype] = set()
+    for candidate in pool if known_objectives else ():
+        losses = [_loss(candidate, objective) for objective in known_objectives]
+        genotype = adapt_genotype(space, candidate.genotype, rng)
         if genotype is not None and None not in losses:
-            told[genotype] = tuple(loss for loss in losses if loss is not None)
-            beyond.update([genotype] if candidate.excess > 0 else [])
-    able = [genotype for genotype in told if genotype not in beyond]
-    advice = [able[i] for i in spread([told[genotype] for genotype in able], count)]
-    paid = [i for i, o in enumerate(known) if metric_row(o.metric).origin in ("quality", "score")]
-    recollection = Recollection(space, [(g, [losses[i] for i in paid]) for g, losses in told.items()]) if paid else None
-    return advice, recollection if recollection is not None and recollection.trusted else None
+            losses_by_genotype[genotype] = tuple(loss for loss in losses if loss is not None)
+            infeasible.update([genotype] if candidate.constraint_violation > 0 else [])
+    feasible = [genotype for genotype in losses_by_genotype if genotype not in infeasible]
+    warm_start_points = [
+        feasible[i] for i in evenly_spread_subset([losses_by_genotype[genotype] for genotype in feasible], count)
+    ]
+    trained_objectives = [
+        i for i, o in enumerate(known_objectives) if metric_row(o.metric).origin in ("quality", "score")
+    ]
+    prior_model = (
+        PriorStudyModel(
+            space, [(g, [losses[i] for i in trained_objectives]) for g, losses in losses_by_genotype.items()]
+        )
+        if trained_objectives
+        else None
+    )
+    return warm_start_points, prior_model if prior_model is not None and prior_model.predicted_objectives else None
 
 
 def _loss(candidate: Candidate, objective: Objective) -> float | None:

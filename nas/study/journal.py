@@ -11,7 +11,7 @@ from typing import Any
 _SYNC_EVERY_S = 1.0
 
 
-def _journal_backend(path: Path) -> Any:
+def journal_backend(path: Path) -> Any:
     """A journal file that survives its writer's death at any moment.
 
     Optuna's own lock is a file that a killed writer leaves behind, and its reader refuses a line that a killed writer
@@ -50,9 +50,9 @@ def _journal_backend(path: Path) -> Any:
             try:
                 with open(self._file_path, "rb+") as file:
                     content = file.read()
-                    whole = content.rfind(b"\n") + 1
-                    if whole != len(content):
-                        file.truncate(whole)
+                    end_of_last_line = content.rfind(b"\n") + 1
+                    if end_of_last_line != len(content):
+                        file.truncate(end_of_last_line)
             finally:
                 self._kernel_lock.release()
 

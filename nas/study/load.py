@@ -6,26 +6,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.candidates.candidate import Candidate
-from nas.study.storage import _quiet_optuna, open_storage
-from nas.study.study import _ATTRIBUTE, _candidates, _notes
-from search_spaces.registry import UnknownName, unknown
+from nas.study.storage import open_storage, quiet_optuna
+from nas.study.study import STUDY_ATTRIBUTE, stored_candidates, stored_notes
+from search_spaces.registry import UnknownName, unknown_name
 
 if TYPE_CHECKING:
     import optuna
 
 
-def _stored(storage: str | Path, name: str | None) -> tuple[optuna.Study, dict[str, Any]]:
+def _load_stored(storage: str | Path, name: str | None) -> tuple[optuna.Study, dict[str, Any]]:
     import optuna
 
-    with _quiet_optuna():
+    with quiet_optuna():
         opened = open_storage(storage)
         summaries = optuna.get_all_study_summaries(opened)
-        ours = {s.study_name: s.user_attrs[_ATTRIBUTE] for s in summaries if _ATTRIBUTE in s.user_attrs}
-        if name is None and len(ours) == 1:
-            name = next(iter(ours))
-        if name is None or name not in ours:
-            raise UnknownName(f"no study {name or ''!r} in {storage}; it holds {', '.join(ours) or 'none of nas'}")
-        return optuna.load_study(study_name=name, storage=opened), ours[name]
+        nas_studies = {
+            s.study_name: s.user_attrs[STUDY_ATTRIBUTE] for s in summaries if STUDY_ATTRIBUTE in s.user_attrs
+        }
+        if name is None and len(nas_studies) == 1:
+            name = next(iter(nas_studies))
+        if name is None or name not in nas_studies:
+            raise UnknownName(
+                f"no study {name or ''!r} in {storage}; it holds {', '.join(nas_studies) or 'none of nas'}"
+            )
+        return optuna.load_study(study_name=name, storage=opened), nas_studies[name]
 
 
 def stored_study(study: str, directory: Path, storage: str | Path | None = None) -> tuple[str | Path, str | None]:
@@ -43,7 +47,7 @@ def stored_study(study: str, directory: Path, storage: str | Path | None = None)
     known = sorted(p.parent.name for p in directory.glob("*/study.journal"))
     if not known:
         raise UnknownName(f"no study {study!r}: there is none in {str(directory)!r} yet; nas search makes one")
-    raise unknown("study", study, known)
+    raise unknown_name("study", study, known)
 
 
 def load_document(storage: str | Path, name: str | None) -> tuple[str, dict[str, Any]]:
@@ -51,16 +55,16 @@ def load_document(storage: str | Path, name: str | None) -> tuple[str, dict[str,
 
     Raises ``UnknownName`` or ``StudyError``.
     """
-    study, document = _stored(storage, name)
+    study, document = _load_stored(storage, name)
     return study.study_name, document
 
 
 def load_candidates(storage: str | Path, name: str | None) -> tuple[str, list[Candidate], dict[str, Any]]:
     """A study's name, its candidates so far, and the settings it was made with. Raises as ``load_document``."""
-    study, document = _stored(storage, name)
-    return study.study_name, _candidates(study), document
+    study, document = _load_stored(storage, name)
+    return study.study_name, stored_candidates(study), document
 
 
 def load_notes(storage: str | Path, name: str | None, prefix: str) -> dict[str, dict[str, Any]]:
     """As ``Study.notes``, of a study that nobody searches. Raises as ``load_document``."""
-    return _notes(_stored(storage, name)[0], prefix)
+    return stored_notes(_load_stored(storage, name)[0], prefix)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.study.journal import _journal_backend
+from nas.study.journal import journal_backend
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -19,17 +19,17 @@ class StudyError(ValueError):
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     import optuna
 
-    before = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)
 
 
 def open_storage(storage: str | Path) -> BaseStorage:
@@ -39,7 +39,7 @@ def open_storage(storage: str | Path) -> BaseStorage:
     text = str(storage)
     if "://" in text:
         try:
-            with _quiet_optuna():
+            with quiet_optuna():
                 return optuna.storages.get_storage(text)
         except (ImportError, ValueError) as error:
             raise StudyError(f"cannot open the storage {text!r}: {error}") from None
@@ -54,5 +54,5 @@ def open_storage(storage: str | Path) -> BaseStorage:
         path.touch()
     except OSError as error:
         raise StudyError(f"cannot write the study {text!r}: {error.strerror}; choose another --directory") from None
-    with _quiet_optuna():
-        return optuna.storages.JournalStorage(_journal_backend(path))
+    with quiet_optuna():
+        return optuna.storages.JournalStorage(journal_backend(path))

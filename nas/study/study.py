@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from nas.candidates.candidate import Candidate
 from nas.candidates.objectives import Limit, Objective
-from nas.study.storage import StudyError, _quiet_optuna, open_storage
+from nas.study.storage import StudyError, open_storage, quiet_optuna
 
 if TYPE_CHECKING:
     import optuna
 
 
-_ATTRIBUTE = "nas"
+STUDY_ATTRIBUTE = "nas"
 
 
-_NOTE = "nas_"
+_NOTE_PREFIX = "nas_"
 
 
 class Study:
@@ -33,7 +33,7 @@ class Study:
         self._objectives = tuple(objectives)
         self._limits = tuple(limits)
         self._distributions: dict[str, Any] = {}
-        self.known = _candidates(study)
+        self.known = stored_candidates(study)
         self._keys = {(c.key, c.reference) for c in self.known}
 
     @classmethod
@@ -48,19 +48,19 @@ class Study:
         """Create the study, or open it where it exists. Raises ``StudyError`` where it is that of another search."""
         import optuna
 
-        with _quiet_optuna():
+        with quiet_optuna():
             study = optuna.create_study(
                 storage=open_storage(storage),
                 study_name=name,
                 directions=[o.direction for o in objectives],
                 load_if_exists=True,
             )
-            known = study.user_attrs.get(_ATTRIBUTE)
+            known = study.user_attrs.get(STUDY_ATTRIBUTE)
             if known is None:
                 if study.get_trials(deepcopy=False):
                     raise StudyError(f"the study {name!r} exists and is none of nas; choose another --study name")
                 study.set_metric_names([o.metric for o in objectives])
-                study.set_user_attr(_ATTRIBUTE, document)
+                study.set_user_attr(STUDY_ATTRIBUTE, document)
             elif known != document:
                 changed = sorted(k for k in {*known, *document} if known.get(k) != document.get(k))
                 raise StudyError(
@@ -71,12 +71,12 @@ class Study:
 
     def note(self, key: str, document: Mapping[str, Any]) -> None:
         """Keep JSON-able data beside the candidates, at once; what was noted under the same key goes."""
-        with _quiet_optuna():
-            self._study.set_user_attr(_NOTE + key, dict(document))
+        with quiet_optuna():
+            self._study.set_user_attr(_NOTE_PREFIX + key, dict(document))
 
     def notes(self, prefix: str) -> dict[str, dict[str, Any]]:
         """What was noted under keys that begin with ``prefix``, by the rest of the key."""
-        return _notes(self._study, prefix)
+        return stored_notes(self._study, prefix)
 
     def __contains__(self, candidate: Candidate) -> bool:
         return (candidate.key, candidate.reference) in self._keys
@@ -96,12 +96,12 @@ class Study:
                 choices = [_param(option) for option in options[name]]
                 self._distributions[name] = optuna.distributions.CategoricalDistribution(choices)
             distributions[name] = self._distributions[name]
-        attributes: dict[str, Any] = {_ATTRIBUTE: candidate.to_document(), **_shown(candidate)}
+        attributes: dict[str, Any] = {STUDY_ATTRIBUTE: candidate.to_document(), **_dashboard_attributes(candidate)}
         state = optuna.trial.TrialState.COMPLETE
         if not complete:
             failed = candidate.status == "failed"
             state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.PRUNED
-        with _quiet_optuna():
+        with quiet_optuna():
             self._study.add_trial(
                 optuna.trial.create_trial(
                     state=state,
@@ -115,33 +115,33 @@ class Study:
         self._keys.add((candidate.key, candidate.reference))
 
 
-def _shown(candidate: Candidate) -> dict[str, Any]:
+def _dashboard_attributes(candidate: Candidate) -> dict[str, Any]:
     """What optuna-dashboard shows beside the parameters."""
-    shown: dict[str, Any] = {"status": candidate.status, "architecture": candidate.architecture}
+    attributes_shown: dict[str, Any] = {"status": candidate.status, "architecture": candidate.architecture}
     if candidate.reason:
-        shown["reason"] = candidate.reason
+        attributes_shown["reason"] = candidate.reason
     if candidate.reference:
-        shown["published as"] = candidate.reference
+        attributes_shown["published as"] = candidate.reference
     if candidate.train_seconds is not None:
-        shown["train_seconds"] = round(candidate.train_seconds, 2)
-    return {**shown, **candidate.metrics}
+        attributes_shown["train_seconds"] = round(candidate.train_seconds, 2)
+    return {**attributes_shown, **candidate.metrics}
 
 
 def _constraints(candidate: Candidate, limits: Sequence[Limit]) -> dict[str, Any]:
     """Optuna's own record of constraints (above zero: broken), from which the dashboard greys points out."""
-    return {"constraints": [limit.excess(candidate.metrics) for limit in limits]} if limits else {}
+    return {"constraints": [limit.constraint_violation(candidate.metrics) for limit in limits]} if limits else {}
 
 
 def _param(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, tuple) else value
 
 
-def _notes(study: optuna.Study, prefix: str) -> dict[str, dict[str, Any]]:
-    start = _NOTE + prefix
+def stored_notes(study: optuna.Study, prefix: str) -> dict[str, dict[str, Any]]:
+    start = _NOTE_PREFIX + prefix
     return {k.removeprefix(start): v for k, v in study.user_attrs.items() if k.startswith(start)}
 
 
-def _candidates(study: optuna.Study) -> list[Candidate]:
-    with _quiet_optuna():
+def stored_candidates(study: optuna.Study) -> list[Candidate]:
+    with quiet_optuna():
         trials = study.get_trials(deepcopy=False)
-    return [Candidate.from_document(t.user_attrs[_ATTRIBUTE]) for t in trials if _ATTRIBUTE in t.user_attrs]
+    return [Candidate.from_document(t.user_attrs[STUDY_ATTRIBUTE]) for t in trials if STUDY_ATTRIBUTE in t.user_attrs]

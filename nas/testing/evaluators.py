@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 
 from evaluators.evaluator import QualityEvaluator
-from nas.testing.spaces import _listed, other_global_seeds
+from nas.testing.spaces import other_global_seeds, tuples_as_lists
 from search_spaces.catalog import load_space
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
@@ -33,11 +33,11 @@ class EvaluatorContract:
 
     def make_graph(self, evaluator: QualityEvaluator) -> Graph:
         """A network that it can evaluate."""
-        from search_spaces.tasks import space_for
+        from search_spaces.tasks import space_for_task
 
         space = load_space(self.space)
         task = getattr(evaluator, "task", "")
-        space = space_for(space, task) if task else space
+        space = space_for_task(space, task) if task else space
         space = space.with_options(**{n: v for n, v in evaluator.proxy.items() if space.accepts(n)})
         return space.graph(space.sample(random.Random(self.seed)))
 
@@ -61,7 +61,7 @@ class EvaluatorContract:
             ("deploy", evaluator.deploy),
             ("cache_identity()", identity()),
         ):
-            assert _is_plain(value), f"{what} is no plain data that JSON keeps: {value!r}"
+            assert _is_json_data(value), f"{what} is no plain data that JSON keeps: {value!r}"
         again: dict[str, Any] = getattr(self.make_evaluator(), "cache_identity", dict)()
         assert again == identity(), f"cache_identity() is {identity()} and then {again}"
         copied: QualityEvaluator = pickle.loads(pickle.dumps(evaluator))  # noqa: S301  # our own bytes
@@ -99,8 +99,8 @@ class EvaluatorContract:
             assert isfinite(value), f"{name} is {value!r}"
 
 
-def _is_plain(value: Any) -> bool:
+def _is_json_data(value: Any) -> bool:
     try:
-        return bool(json.loads(json.dumps(value, allow_nan=False)) == _listed(value))
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == tuples_as_lists(value))
     except (TypeError, ValueError):
         return False

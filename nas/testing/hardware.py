@@ -17,7 +17,7 @@ from search_spaces.graph.operations import OPS, Op
 
 # -- hardware models -------------------------------------------------------------------------------------------------
 
-MYSTERY = "operation of another world"
+UNKNOWN_OPERATION = "operation of another world"
 
 
 @contextmanager
@@ -26,14 +26,14 @@ def unknown_operation(known: Sequence[str] = ("conv",)) -> Iterator[tuple[Graph,
     shape = (8, 16, 16)
     b = Builder()
     graph = b.build({"out": b.conv(b.input((3, 16, 16)), 8, 3)})
-    OPS[MYSTERY] = Op((), lambda inputs, attrs: inputs[0])
+    OPS[UNKNOWN_OPERATION] = Op((), lambda inputs, attrs: inputs[0])
     try:
         end = len(graph)
-        mystery = Fragment((Node(MYSTERY, (), (-1,), shape),), (0,), (shape,))
+        mystery = Fragment((Node(UNKNOWN_OPERATION, (), (-1,), shape),), (0,), (shape,))
         piece = Piece(mystery, (end - 1,), (graph.nodes[-1].op,), end)
         yield graph, Graph((*graph.pieces, piece), (("out", end),), end + 1)
     finally:
-        del OPS[MYSTERY]
+        del OPS[UNKNOWN_OPERATION]
 
 
 class HardwareContract:
@@ -109,7 +109,7 @@ class HardwareContract:
     def test_an_unknown_operation_is_named_and_not_free(self) -> None:
         with unknown_operation() as (without, graph):
             cost, known = self.make_model().estimate(graph), self.make_model().estimate(without)
-        named = [kind for kind in (*cost.guessed_ops, *cost.fallback_ops) if kind.startswith(MYSTERY)]
+        named = [kind for kind in (*cost.guessed_ops, *cost.fallback_ops) if kind.startswith(UNKNOWN_OPERATION)]
         assert named, f"an operation that is in no table is not among guessed_ops, {cost.guessed_ops}"
         assert cost.latency_ms > known.latency_ms, "an operation that is in no table costs nothing"
 

@@ -33,7 +33,7 @@ def practice_space(choose: Choose, *, image_size: int = 16, num_classes: int = 4
     return b.build(heads.classifier(b, x, num_classes))
 
 
-def _one_network(choose: Choose) -> Graph:
+def _single_network_space(choose: Choose) -> Graph:
     b = Builder()
     return b.build(b.linear(b.input((choose.one_of("width", (4,)),)), 2))
 
@@ -53,51 +53,51 @@ class SearcherContract:
 
     def test_it_asks_for_genotypes_of_the_space(self) -> None:
         for objectives in (1, 2, 3):
-            self._play(objectives=objectives)
+            self._run_searcher(objectives=objectives)
 
     def test_the_same_seed_asks_for_the_same_genotypes(self) -> None:
         with other_global_seeds(1):
-            first = self._play()
+            first = self._run_searcher()
         with other_global_seeds(2):
-            again = self._play()
+            again = self._run_searcher()
         different = [n for n, (one, other) in enumerate(zip(first, again, strict=True)) if one != other]
         assert not different, f"with the same seed and outcomes, ask {different[:1]} is for another genotype"
 
     def test_several_asks_may_come_before_the_outcomes(self) -> None:
-        self._play(batch=16)
+        self._run_searcher(batch=16)
 
     def test_failures_and_broken_limits_are_outcomes_too(self) -> None:
         """All failed, all beyond the limits, and some of each."""
-        for share, excess in ((1.0, 0.0), (0.0, 1.0), (0.3, 0.5)):
-            self._play(failed=share, excess=excess)
+        for share, constraint_violation in ((1.0, 0.0), (0.0, 1.0), (0.3, 0.5)):
+            self._run_searcher(failed=share, constraint_violation=constraint_violation)
 
     def test_it_starts_from_known_outcomes(self) -> None:
         space, rng = Space(practice_space), random.Random(self.seed)
-        known = [_outcome(space.sample(rng), rng, 2, 0.1, 0.5) for _ in range(100)]
+        known = [_random_outcome(space.sample(rng), rng, 2, 0.1, 0.5) for _ in range(100)]
         told = list(known)
-        self._play(known=known)
+        self._run_searcher(known=known)
         assert known == told, "the searcher changed the list of known outcomes, which belongs to the caller"
 
     def test_a_space_of_one_network_is_asked_again_and_again(self) -> None:
-        asked = self._play(space=Space(_one_network))
-        assert len(set(asked)) == 1
+        genotypes = self._run_searcher(space=Space(_single_network_space))
+        assert len(set(genotypes)) == 1
 
-    def _play(
+    def _run_searcher(
         self,
         *,
         space: Space | None = None,
         objectives: int = 2,
         batch: int = 1,
         failed: float = 0.0,
-        excess: float = 0.0,
+        constraint_violation: float = 0.0,
         known: Sequence[Outcome] = (),
     ) -> list[Genotype]:
         """Ask, and tell random outcomes; the genotypes that were asked for."""
         space = space or Space(practice_space)
         searcher = self.make_searcher(space, random.Random(self.seed), known)
         rng = random.Random(self.seed + 1)
-        asked: list[Genotype] = []
-        while len(asked) < self.asks:
+        genotypes: list[Genotype] = []
+        while len(genotypes) < self.asks:
             wave = [searcher.ask() for _ in range(batch)]
             for genotype in wave:
                 assert isinstance(genotype, Genotype), f"ask() returned {type(genotype).__name__}, not a Genotype"
@@ -105,13 +105,15 @@ class SearcherContract:
                     space.graph(Genotype(dict(genotype)))
                 except GenotypeError as error:
                     raise AssertionError(f"ask() leads out of the space: {error}") from error
-            asked += wave
+            genotypes += wave
             for genotype in wave:
-                searcher.tell(_outcome(genotype, rng, objectives, failed, excess))
-        return asked
+                searcher.tell(_random_outcome(genotype, rng, objectives, failed, constraint_violation))
+        return genotypes
 
 
-def _outcome(genotype: Genotype, rng: random.Random, objectives: int, failed: float, excess: float) -> Outcome:
+def _random_outcome(
+    genotype: Genotype, rng: random.Random, objectives: int, failed: float, constraint_violation: float
+) -> Outcome:
     losses = tuple([rng.random() for _ in range(objectives)])
-    over = rng.random() if rng.random() < excess else 0.0
+    over = rng.random() if rng.random() < constraint_violation else 0.0
     return Outcome(genotype, (inf,) * objectives if rng.random() < failed else losses, over)

@@ -23,9 +23,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.cache import EvaluationCache, Question
+from nas.cache import CacheKey, EvaluationCache
 
-QUESTION = Question("sleep@1", "none", {"steps": 1}, "ordinal")
+QUESTION = CacheKey("sleep@1", "none", {"steps": 1}, "ordinal")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def run(folder: Path, workers: int, networks: int, most: int, kills: int, hold_s
 
 
 def time_look_ups(folder: Path) -> float:
-    """Microseconds for ``network`` and ``ask`` of an entry that is there: the median of 2,000."""
+    """Microseconds for ``network`` and ``lookup`` of an entry that is there: the median of 2,000."""
     times = []
     with EvaluationCache(folder / "cache.db") as cache:
         known = cache.export().drop_duplicates(["key", "variant"])["key"].tolist()
@@ -166,7 +166,7 @@ def time_look_ups(folder: Path) -> float:
         for key in random.Random(0).choices(known, k=2000):
             started = time.perf_counter()
             network = cache.network(key, forms[key], lambda: "", same)
-            assert cache.ask(network, QUESTION).count
+            assert cache.lookup(network, QUESTION).count
             times.append(time.perf_counter() - started)
     return 1e6 * statistics.median(times)
 

@@ -222,7 +222,7 @@ def search(bench: Bench, setup: Setup, seed: int, budget: int) -> Run:
         population=100,
         tournament=10,
         resample=setup.resample,
-        name_of=lambda genotype: names[bench.row[tuple(genotype.values())]],
+        network_key=lambda genotype: names[bench.row[tuple(genotype.values())]],
     )
     noise, fresh = random.Random(f"noise {seed}"), count()
     cache, run, times = Cache(setup, random.Random(f"forget {seed}")), Run(), [0] * len(names)

@@ -20,8 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardware_models.mac_array.array import MacArray
-from hardware_models.mac_array.fit import Accelerator, arena_per_activation, bytes_per_weight, learn_array, toml_text
-from hardware_models.mac_array.model import Kept, MacArrayModel
+from hardware_models.mac_array.fit import (
+    AcceleratorFacts,
+    arena_per_activation,
+    bytes_per_weight,
+    fit_mac_array,
+    mac_array_toml,
+)
+from hardware_models.mac_array.model import MacArrayModel, MemoryRates
 from search_spaces.catalog import load_space
 from search_spaces.graph.graph import Graph
 from search_spaces.space.space import Space
@@ -186,7 +192,7 @@ def timed() -> None:
 class Learned(NamedTuple):
     """One accelerator: its facts, its model, and the device file."""
 
-    device: Accelerator
+    device: AcceleratorFacts
     model: MacArrayModel
     text: str
 
@@ -195,7 +201,7 @@ def learned(accelerator: str, rows: list[Row], graphs: dict[str, Graph]) -> Lear
     """A model from the rows for fitting, and its errors on the others."""
     system, memory, clock_mhz, weight_bytes = SYSTEMS[accelerator[:9]]
     name = accelerator.replace("-", "_")
-    device = Accelerator(
+    device = AcceleratorFacts(
         f"Arm {accelerator.title()} as Arm's compiler estimates it, not measured",
         f"compiled by {COMPILER}, Arm/vela.ini, system config {system}, memory mode {memory}",
         MacArray(*ARRAYS[accelerator], weight_bytes),
@@ -203,14 +209,14 @@ def learned(accelerator: str, rows: list[Row], graphs: dict[str, Graph]) -> Lear
     )
     fit = [row for row in rows if row["use"] == "fit"]
     known = [graphs[row["architecture"] + row["options"]] for row in fit]
-    rates = learn_array(known, [float(row[f"{accelerator} latency_ms"]) for row in fit], device.array)
-    kept = Kept(
+    rates = fit_mac_array(known, [float(row[f"{accelerator} latency_ms"]) for row in fit], device.array)
+    memory_rates = MemoryRates(
         bytes_per_weight(known, [float(row[f"{accelerator} outside_kib"]) for row in fit]),
         arena_per_activation(known, [float(row[f"{accelerator} sram_kib"]) for row in fit]),
     )
-    model = MacArrayModel(name, 1, device.array, rates, kept)
+    model = MacArrayModel(name, 1, device.array, rates, memory_rates)
     errors, memory_errors = errors_of(model, accelerator, rows, graphs)
-    return Learned(device, model, toml_text(device, rates, kept, errors, memory_errors))
+    return Learned(device, model, mac_array_toml(device, rates, memory_rates, errors, memory_errors))
 
 
 def errors_of(
@@ -219,7 +225,7 @@ def errors_of(
     """Errors on the rows that are not in the fit: latency on the backbones, the interval and memories on all."""
     import numpy
 
-    from hardware_models.measured.prediction_error import scores
+    from hardware_models.measured.prediction_error import accuracy_metrics
 
     others = [row for row in rows if row["use"] != "fit"]
     bar = numpy.array([row["use"] == "bar" for row in others])
@@ -230,17 +236,17 @@ def errors_of(
         numpy.array([float(row[f"{accelerator} {name}"]) for row in others])
         for name in ("latency_ms", "sram_kib", "outside_kib")
     ]
-    errors = scores(predicted[bar], vela[bar])
+    errors = accuracy_metrics(predicted[bar], vela[bar])
     for use in ("other", "larger"):
         chosen = numpy.array([row["use"] == use for row in others])
-        found = scores(predicted[chosen], vela[chosen])
+        found = accuracy_metrics(predicted[chosen], vela[chosen])
         errors |= {f"{use}_{name}": found[name] for name in ("rows", "spearman", "mape_percent")}
     off = numpy.abs(numpy.log(predicted / vela))
     alike = numpy.array([row["use"] != "larger" for row in others])
     errors["interval_coverage"] = round(float((off[alike] <= numpy.log(model.latency.factor or 1.0)).mean()), 4)
     memories: dict[str, float] = {}
     for name, true in (("weights", outside), ("peak_memory", sram)):
-        found = scores(numpy.array([float(cost.metric(f"{name}_kib") or 0) for cost in costs]), true)
+        found = accuracy_metrics(numpy.array([float(cost.metric(f"{name}_kib") or 0) for cost in costs]), true)
         memories |= {f"{name}_{key}": found[key] for key in ("spearman", "mape_percent", "within_10_percent")}
     return errors, memories
 

@@ -2,7 +2,7 @@
 
 Each device setting of the latencies of NAS-Bench-201 and FBNet that HELP (arXiv 2106.08630) published is the new one in
 turn. The known devices are the shipped models of other chips: those of the same chip are left out at every batch. Ten
-networks, drawn at random or chosen by ``informative`` among 400, calibrate a model that then ranks all others. The
+networks, drawn at random or chosen by ``select_measurements`` among 400, calibrate a model that then ranks all others. The
 ceiling is a model learned from 2,500 networks of the same space and device, on networks left out of its fit.
 """
 
@@ -22,13 +22,19 @@ import numpy
 import numpy.typing
 from scipy.stats import spearmanr
 
-from hardware_models.linear.fit import Operations, Stiffness
-from hardware_models.linear.fit_published_devices import learn_rates
-from hardware_models.measured.datasets import Measured, fbnet, nasbench201
-from hardware_models.transfer.fit import Pool, informative, known_devices, pool_of, transfer
-from hardware_models.transfer.model import Signals
+from hardware_models.linear.fit import FitNoise, OperationCounter
+from hardware_models.linear.fit_published_devices import fit_figure
+from hardware_models.measured.datasets import DatasetNetwork, fbnet, nasbench201
+from hardware_models.transfer.fit import (
+    NetworkPool,
+    fit_transfer,
+    pool_from_features,
+    select_measurements,
+    source_devices,
+)
+from hardware_models.transfer.model import TransferFeatures
 
-Floats = numpy.typing.NDArray[numpy.float64]
+FloatArray = numpy.typing.NDArray[numpy.float64]
 
 TEN, CANDIDATES, POOL, ROWS = 10, 400, 200, 2500
 MODELS = {  # columns of the data whose devices have other names here
@@ -37,7 +43,7 @@ MODELS = {  # columns of the data whose devices have other names here
     "silver_4210r": "xeon_silver_4210r",
     "pixel3": "pixel3_cpu",
 }
-READERS: dict[str, Callable[[Path, int], list[Measured]]] = {
+READERS: dict[str, Callable[[Path, int], list[DatasetNetwork]]] = {
     "nasbench201": nasbench201.read_as_written,
     "nasbench201 in normal form": nasbench201.read,
     "fbnet": fbnet.read,
@@ -48,23 +54,25 @@ READERS: dict[str, Callable[[Path, int], list[Measured]]] = {
 class Networks:
     """A data set's networks, and what every known device says of them."""
 
-    rows: list[Measured]
-    signals: Signals
-    table: Floats
-    gmacs: Floats
+    rows: list[DatasetNetwork]
+    signals: TransferFeatures
+    table: FloatArray
+    gmacs: FloatArray
 
-    def pool(self, chosen: Sequence[int] | numpy.typing.NDArray[numpy.intp], chip: str) -> Pool:
+    def pool(self, chosen: Sequence[int] | numpy.typing.NDArray[numpy.intp], chip: str) -> NetworkPool:
         """The pool of some of the networks without the models of a chip."""
         models = self.signals.models
         keep = [i for i, m in enumerate(models) if m.name.partition("_batch")[0] != chip]
         table = numpy.concatenate([self.table[chosen][:, keep], self.table[chosen][:, len(models) :]], 1)
-        return pool_of(Signals([models[i] for i in keep], self.signals.kinds), table, self.gmacs[chosen])
+        return pool_from_features(
+            TransferFeatures([models[i] for i in keep], self.signals.kinds), table, self.gmacs[chosen]
+        )
 
 
-def networks(rows: list[Measured]) -> Networks:
-    counter = Operations()
+def networks(rows: list[DatasetNetwork]) -> Networks:
+    counter = OperationCounter()
     kinds = tuple(sorted({o.kind for row in rows for o in counter.of(row.graph)}))
-    signals = Signals(known_devices(), kinds)
+    signals = TransferFeatures(source_devices(), kinds)
     table = numpy.array([signals.of(row.graph)[0] for row in rows])
     return Networks(rows, signals, table, numpy.array([row.graph.macs / 1e9 for row in rows]))
 
@@ -74,15 +82,15 @@ def chip_of(column: str) -> str:
     return MODELS.get(column, name if name and batch.isdecimal() and name.endswith(("ti", "x", "xp")) else column)
 
 
-def one(data: Networks, measured: Floats, chip: str, seed: int, choice: str) -> tuple[float, float]:
+def one(data: Networks, measured: FloatArray, chip: str, seed: int, choice: str) -> tuple[float, float]:
     """Spearman on the networks that were not measured, and the share of them in the interval."""
     drawn = numpy.random.default_rng(seed).permutation(numpy.flatnonzero(measured == measured))
     candidates, others = drawn[:CANDIDATES], drawn[CANDIDATES : CANDIDATES + POOL]
     chosen = candidates[:TEN]
     if choice == "informative":
-        chosen = candidates[informative(data.pool(candidates, chip), TEN)]
+        chosen = candidates[select_measurements(data.pool(candidates, chip), TEN)]
     rest = numpy.setdiff1d(drawn, chosen)
-    moved = transfer(data.pool([*chosen, *others], chip), range(TEN), measured[chosen]).mixture
+    moved = fit_transfer(data.pool([*chosen, *others], chip), range(TEN), measured[chosen]).mixture
     models = data.signals.models
     weights = numpy.array([moved.devices.get(m.name, 0.0) for m in models])
     pairs = numpy.array([pair for kind in data.signals.kinds for pair in moved.counts[kind]])
@@ -94,7 +102,7 @@ def one(data: Networks, measured: Floats, chip: str, seed: int, choice: str) -> 
 
 def ceiling(data: Networks, column: str) -> float:
     rows = [(row, row.values[column]) for row in data.rows if row.values[column] == row.values[column]]
-    return learn_rates(rows, Stiffness(0.05, 0.3)).errors["spearman"]
+    return fit_figure(rows, FitNoise(0.05, 0.3)).errors["spearman"]
 
 
 def main() -> None:

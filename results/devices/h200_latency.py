@@ -78,16 +78,16 @@ def replays(module, shape: tuple[int, ...]) -> list[float]:  # type: ignore[no-u
     return [start.elapsed_time(end) for start, end in events]
 
 
-def check(measured: Path) -> None:
+def check_model(measured: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     from hardware_models.calibrate import calibrate
-    from hardware_models.calibrate import check as checked
+    from hardware_models.calibrate import check_model as checked
     from hardware_models.catalog import model_from_text
-    from hardware_models.measured.latency_csv import Entry
+    from hardware_models.measured.latency_csv import MeasuredNetwork
 
     with measured.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -99,7 +99,7 @@ def check(measured: Path) -> None:
             if int(row["batch"]) == batch:
                 genotype = space.parse(row["architecture"])
                 graph = space.graph(genotype)
-                entries.append(Entry(row["architecture"], graph, float(row["latency_ms"]), space, genotype))
+                entries.append(MeasuredNetwork(row["architecture"], graph, float(row["latency_ms"]), space, genotype))
         made = calibrate(entries[:FITTED], f"h200_batch{batch}")
         model = model_from_text(made.text, f"h200_batch{batch}", "made here")
         found = checked(model, entries[FITTED:])
@@ -116,4 +116,4 @@ def check(measured: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"measure": measure, "check": check}[sys.argv[1]](Path(sys.argv[2]))
+    {"measure": measure, "check": check_model}[sys.argv[1]](Path(sys.argv[2]))

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy
 
 from evaluators.devices.catalog import open_device
-from hardware_models.calibrate import calibrate, check
+from hardware_models.calibrate import calibrate, check_model
 from hardware_models.catalog import model_from_text
-from hardware_models.measured.latency_csv import Entry, read_measured
-from hardware_models.transfer.fit import informative, known_devices, make_pool
+from hardware_models.measured.latency_csv import MeasuredNetwork, read_measured_networks
+from hardware_models.transfer.fit import network_pool, select_measurements, source_devices
 from search_spaces.catalog import load_space
 
 NETWORKS, FITTED = 100, 30
@@ -49,16 +49,19 @@ def measure(address: str = "onnxruntime?threads=1", image_size: str = "320") -> 
     device.close()
 
 
-def told(entries: list[Entry], chosen: list[int]) -> dict[str, float]:
+def told(entries: list[MeasuredNetwork], chosen: list[int]) -> dict[str, float]:
     made = calibrate([entries[i] for i in chosen], "local")
     others = [entry for i, entry in enumerate(entries) if i not in set(chosen)]
-    return {"transferred": float(made.kind == "transferred"), **check(model_from_text(made.text, "local", ""), others)}
+    return {
+        "transferred": float(made.kind == "transferred"),
+        **check_model(model_from_text(made.text, "local", ""), others),
+    }
 
 
 def check_all() -> None:
-    entries = read_measured(OUT)
-    pool = make_pool([entry.graph for entry in entries], known_devices())
-    print("chosen to inform:", told(entries, informative(pool, FITTED)))
+    entries = read_measured_networks(OUT)
+    pool = network_pool([entry.graph for entry in entries], source_devices())
+    print("chosen to inform:", told(entries, select_measurements(pool, FITTED)))
     again = [told(entries, random.Random(seed).sample(range(NETWORKS), FITTED)) for seed in range(20)]
     mean = {key: round(float(numpy.mean([row[key] for row in again])), 4) for key in again[0]}
     print("drawn at random, mean of 20 draws:", mean)

@@ -17,14 +17,14 @@ import numpy
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from hardware_models.analytic import fit
+from hardware_models.analytic import fit_parameters
 from hardware_models.catalog import device_path, load_hardware
-from hardware_models.device_facts import facts_of
-from hardware_models.device_file.toml_table import read
-from hardware_models.linear.fit_sparse_devices import PLANS, TABLE, fit_device
-from hardware_models.linear.prior import coverage
-from hardware_models.measured.prediction_error import scores
-from hardware_models.measured.published_latencies import family, published_rows
+from hardware_models.device_facts import device_facts
+from hardware_models.device_file.toml_table import read_device_file
+from hardware_models.linear.fit_sparse_devices import PUBLISHED_LATENCIES_CSV, SPARSE_DEVICES, fit_sparse_device
+from hardware_models.linear.prior import jackknife_coverage
+from hardware_models.measured.prediction_error import accuracy_metrics
+from hardware_models.measured.published_latencies import family, published_latencies
 from search_spaces.blocks import mobile as blocks
 from search_spaces.catalog import load_network
 from search_spaces.graph.builder import Builder, Tensor
@@ -58,16 +58,21 @@ class Line(NamedTuple):
 def analytic(names: Sequence[str], table: Path) -> Iterator[Line]:
     """Devices of kind ``analytic``, fitted together."""
     paths = [device_path(name) for name in names]
-    subjects = [fit.read_subject(read(p), p.stem, str(p), published_rows(table, p.stem)) for p in paths]
-    _, predictions = fit.fit_and_hold_out(subjects)
+    subjects = [
+        fit_parameters.read_fit_problem(read_device_file(p), p.stem, str(p), published_latencies(table, p.stem))
+        for p in paths
+    ]
+    _, predictions = fit_parameters.fit_and_cross_validate(subjects)
     for group in dict.fromkeys(p.row.family for p in predictions):
         rest = [replace(s, rows=tuple(r for r in s.rows if r.family != group)) for s in subjects]
-        numbers = fit.fit(rest)
+        numbers = fit_parameters.fit_parameters(rest)
         for p in predictions:
             if p.row.family == group:
                 place = names.index(p.device)
-                device = fit.with_numbers(subjects[place].device, numbers[place])
-                without = fit.workload_ms(device, fit.workload(device, p.row.graph, p.row.host_scores))
+                device = fit_parameters.with_parameters(subjects[place].device, numbers[place])
+                without = fit_parameters.graph_work_ms(
+                    device, fit_parameters.graph_work(device, p.row.graph, p.row.host_scores)
+                )
                 yield Line(
                     p.device, p.row.network, p.row.latency_ms, p.predicted_ms, p.held_out_ms, without, "analytic"
                 )
@@ -75,8 +80,8 @@ def analytic(names: Sequence[str], table: Path) -> Iterator[Line]:
 
 def few(name: str, data: Path) -> Iterator[Line]:
     """A device of kind ``few_rows``; none where only parts of networks were measured."""
-    fitted = fit_device(name, data)
-    if PLANS[name].parts and len(fitted.names) == len(fitted.samples):
+    fitted = fit_sparse_device(name, data)
+    if SPARSE_DEVICES[name].parts and len(fitted.names) == len(fitted.samples):
         return
     columns = (fitted.measured, fitted.predicted, fitted.without_network, fitted.without_family)
     for network, *values in zip(fitted.names, *columns, strict=True):
@@ -94,16 +99,16 @@ def summary(lines: Sequence[Line]) -> str:
         measured = numpy.array([line.published_ms for line in own])
         cells = []
         for column in ("predicted_ms", "without_network_ms", "without_family_ms"):
-            found = scores(numpy.array([getattr(line, column) for line in own]), measured)
+            found = accuracy_metrics(numpy.array([getattr(line, column) for line in own]), measured)
             rank = f", rank {found['spearman']:.3f}" if "spearman" in found else ""
             cells.append(f"{found['mape_percent']:.1f} %{rank}")
         held = numpy.array([line.without_network_ms for line in own])
-        inside = f"{coverage(held, measured):.0%}" if len(own) > 3 else ""
+        inside = f"{jackknife_coverage(held, measured):.0%}" if len(own) > 3 else ""
         families = {family(line.network) for line in own}
         cells[2] = cells[2] if len(families) > 1 else ""
         text.append(f"| {device} | {len(own)} | {len(families)} | {own[0].kind} | {' | '.join(cells)} | {inside} |")
     for name in ("note10", "v100_fp32", "v100_fp16", "v100_int8"):
-        facts = facts_of(name)
+        facts = device_facts(name)
         error = facts["error"]
         alone = f"{error['mape_percent']:.1f} %, rank {error['spearman']:.3f}"
         inside = f"{error['interval_coverage']:.0%}"
@@ -156,8 +161,8 @@ def block_table() -> str:
 
 def main(data: Path) -> None:
     """Fit every device and write both files."""
-    lines = [line for names in TOGETHER for line in analytic(names, data / TABLE)]
-    lines += [line for name in PLANS for line in few(name, data)]
+    lines = [line for names in TOGETHER for line in analytic(names, data / PUBLISHED_LATENCIES_CSV)]
+    lines += [line for name in SPARSE_DEVICES for line in few(name, data)]
     with (HERE / "published_devices.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Line._fields)

@@ -18,11 +18,11 @@ import sys
 from pathlib import Path
 
 from evaluators.devices.catalog import open_device
-from hardware_models.calibrate import calibrate, check
+from hardware_models.calibrate import calibrate, check_model
 from hardware_models.catalog import model_from_text
-from hardware_models.measured.latency_csv import Entry
-from hardware_models.operation_table.fit import calibrate_table
-from hardware_models.operation_table.operation_csv import COLUMNS, MeasuredOperations, read_operations
+from hardware_models.measured.latency_csv import MeasuredNetwork
+from hardware_models.operation_table.fit import calibrate_operation_table
+from hardware_models.operation_table.operation_csv import COLUMNS, MeasuredOperations, read_measured_operations
 from nas.measurement.operations import measure_operations
 from search_spaces.catalog import load_space
 
@@ -60,9 +60,9 @@ def measure(operations: int, networks: int, address: str, name: str) -> None:
     measure_networks(texts[networks // 2 :], address, name)
 
 
-def split(out: Path) -> tuple[MeasuredOperations, list[Entry]]:
+def split(out: Path) -> tuple[MeasuredOperations, list[MeasuredNetwork]]:
     """Operations with the networks that calibrate the table, and the random networks."""
-    measured = read_operations(out)
+    measured = read_measured_operations(out)
     with out.open(newline="", encoding="utf-8") as file:
         drawn = {line["architecture"] for line in csv.DictReader(file) if line["remark"] == RANDOM}
     texts = [e.space.format(e.genotype) for e in measured.networks if e.space and e.genotype]
@@ -78,14 +78,14 @@ def check_all(out: Path) -> None:
     fitted, held = [drawn[i] for i in order[:few]], [drawn[i] for i in order[few:]]
     print(f"{len(measured.operations)} operations, {len(measured.networks)} networks with them, {len(held)} to check")
     made = {
-        "table": calibrate_table(measured, "table"),
+        "table": calibrate_operation_table(measured, "table"),
         f"of {few} networks": calibrate(fitted, "few"),
         "of the table's networks": calibrate(list(measured.networks), "same"),
     }
     for told, calibrated in made.items():
         model = model_from_text(calibrated.text, "mine", told)
         guessed = sum(bool(model.estimate(entry.graph).guessed_ops) for entry in held) / len(held)
-        print(told, calibrated.kind, check(model, held), f"guessed in {guessed:.0%} of networks")
+        print(told, calibrated.kind, check_model(model, held), f"guessed in {guessed:.0%} of networks")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def vela_cycles(model: bytes) -> tuple[float, int]:
 
 def converted(graph: Graph, path: Path, weights: Weights, samples: list[tuple[Array, ...]], int8: bool) -> bytes:
     if not path.is_file():
-        export_tflite(graph, path, weights=weights, int8=int8, samples=samples, least_snr_db=-100.0, timeout_s=1800)
+        export_tflite(graph, path, weights=weights, int8=int8, samples=samples, min_snr_db=-100.0, timeout_s=1800)
     return path.read_bytes()
 
 

@@ -17,8 +17,8 @@ from scipy.stats import spearmanr
 import nas
 from evaluators.catalog import make_evaluator
 from evaluators.zero_cost.scores import SCORES, make_score
-from nas.execution.executor import Training, run_all
-from nas.execution.local_processes import LocalWorkers
+from nas.execution.executor import TrainingJob, run_all
+from nas.execution.local_processes import LocalProcessExecutor
 
 
 def main() -> None:
@@ -44,8 +44,8 @@ def main() -> None:
             row[name] = round(score.score(space.with_options(**score.proxy).graph(genotype)), 4)
         rows.append(row)
     proxy = space.with_options(**evaluator.proxy)
-    trainings = [Training(proxy.graph(g), seed) for seed in (0, 1) for g in chosen]
-    with closing(LocalWorkers(2)) as workers:
+    trainings = [TrainingJob(proxy.graph(g), seed) for seed in (0, 1) for g in chosen]
+    with closing(LocalProcessExecutor(2)) as workers:
         for place, trained in run_all(workers, evaluator, trainings):
             rows[place % count][f"map_seed{place // count}"] = trained.metrics.get("map", float("nan"))
             rows[place % count][f"seconds_seed{place // count}"] = round(trained.seconds, 1)

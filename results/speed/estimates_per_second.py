@@ -19,9 +19,9 @@ from pathlib import Path
 import nas
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
-from hardware_models.device_file.writer import Stated
-from hardware_models.transfer.fit import make_pool, transfer
-from hardware_models.transfer.model import transferred_text
+from hardware_models.device_file.writer import DeviceHeader
+from hardware_models.transfer.fit import fit_transfer, network_pool
+from hardware_models.transfer.model import transfer_model_toml
 
 ROUNDS, NETWORKS, WARM = 9, 1000, 4000
 
@@ -32,9 +32,11 @@ def transferred(space: nas.Space) -> HardwareModel:
 
     rng, known = random.Random(1), load_hardware("pi5")
     graphs = [space.graph(space.sample(rng)) for _ in range(60)]
-    pool = make_pool(graphs)
-    moved = transfer(pool, range(10), numpy.array([known.estimate(g).latency_ms for g in graphs[:10]]))
-    text = transferred_text(moved.mixture, pool.signals.models, {}, Stated("ten, calibrated", "float32", "normal form"))
+    pool = network_pool(graphs)
+    moved = fit_transfer(pool, range(10), numpy.array([known.estimate(g).latency_ms for g in graphs[:10]]))
+    text = transfer_model_toml(
+        moved.mixture, pool.signals.models, {}, DeviceHeader("ten, calibrated", "float32", "normal form")
+    )
     return model_from_text(text, "ten", "ten.toml")
 
 

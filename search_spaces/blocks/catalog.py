@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from search_spaces.graph.builder import Builder, Tensor
-from search_spaces.registry import UnknownName, import_file, import_object, unknown
+from search_spaces.registry import UnknownName, import_file, import_object, unknown_name
 from search_spaces.space.genotype import SpaceError
 
 BLOCKS: dict[str, str] = {
@@ -64,7 +64,11 @@ HEADS: dict[str, str] = {
 }
 
 # What the output of a head is called that has one
-OUTPUTS: dict[str, str] = {"classifier": "logits", "regressor": "values", "segmentation_decoder": "segmentation"}
+HEAD_OUTPUT_NAMES: dict[str, str] = {
+    "classifier": "logits",
+    "regressor": "values",
+    "segmentation_decoder": "segmentation",
+}
 
 
 def identity(b: Builder, x: Tensor) -> Tensor:
@@ -111,7 +115,7 @@ def load_block(name: str, folder: Path, *, head: bool = False) -> BlockFunction:
             other = blocks(not head)
             if name in other:
                 raise UnknownName(f"{name!r} is a {'block' if head else 'head'}, not a {kind}")
-            raise unknown(kind, name, list(table))
+            raise unknown_name(kind, name, list(table))
         location, _, attribute = table[name].partition(":")
     first, *rest = attribute.split(".")
     is_file = location.endswith(".py")
@@ -120,34 +124,38 @@ def load_block(name: str, folder: Path, *, head: bool = False) -> BlockFunction:
         target = getattr(target, part, None)
     if not callable(target):
         raise SpaceError(f"{name!r} is {type(target).__name__}, not a function of a builder and a tensor")
-    return _described(name, target)
+    return _inspect_block(name, target)
 
 
-def _described(name: str, function: Callable[..., Any]) -> BlockFunction:
+def _inspect_block(name: str, function: Callable[..., Any]) -> BlockFunction:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         raise SpaceError(f"{name!r} does not say which parameters it takes") from None
-    given = list(signature.parameters.values())
-    if len(given) < 2 or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in given[:2]):
+    all_parameters = list(signature.parameters.values())
+    if len(all_parameters) < 2 or any(
+        p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in all_parameters[:2]
+    ):
         raise SpaceError(f"{name!r} takes {signature}; a block takes a builder and a tensor first")
     try:
         hints = get_type_hints(function.func if isinstance(function, partial) else function)
     except (NameError, TypeError, AttributeError):  # names that exist for type checkers alone
         hints = {}
-    named = [p for p in given[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    settable = [p for p in named if get_origin(hints.get(p.name)) is not _CALLABLE]
-    takes = hints.get(given[1].name)
+    named_parameters = [p for p in all_parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    settable = [p for p in named_parameters if get_origin(hints.get(p.name)) is not _CALLABLE_ORIGIN]
+    first_input_type = hints.get(all_parameters[1].name)
     return BlockFunction(
         name,
         function,
         {p.name: Parameter(hints.get(p.name, p.empty), p.default is p.empty) for p in settable},
-        f"{name}({', '.join(_written(p) for p in settable)})",
-        features=takes is not None and takes is not Tensor and get_origin(takes) is not None,
+        f"{name}({', '.join(_parameter_text(p) for p in settable)})",
+        features=first_input_type is not None
+        and first_input_type is not Tensor
+        and get_origin(first_input_type) is not None,
     )
 
 
-def _written(parameter: inspect.Parameter) -> str:
+def _parameter_text(parameter: inspect.Parameter) -> str:
     """The parameter as in the function's own text; annotations are texts in most files."""
     annotation, text = parameter.annotation, parameter.name
     if annotation is not parameter.empty:
@@ -155,4 +163,4 @@ def _written(parameter: inspect.Parameter) -> str:
     return text if parameter.default is parameter.empty else f"{text} = {parameter.default!r}"
 
 
-_CALLABLE = get_origin(Callable[..., Any])
+_CALLABLE_ORIGIN = get_origin(Callable[..., Any])

@@ -60,11 +60,11 @@ def ssdlite(
     major; class 0 is the background, its score encoded as all zeros.
     """
     tensors = _ssdlite(b, features, num_classes, tuple(extra_widths), act)
-    return dict(zip(_ssdlite_names(len(tensors)), tensors, strict=True))
+    return dict(zip(_ssdlite_output_names(len(tensors)), tensors, strict=True))
 
 
 @lru_cache
-def _ssdlite_names(outputs: int) -> list[str]:
+def _ssdlite_output_names(outputs: int) -> list[str]:
     return [f"{'class' if i % 2 else 'box'}{i // 2}" for i in range(outputs)]
 
 

@@ -46,9 +46,9 @@ def segmentation_decoder(
     """
     if not features:
         raise GraphError("segmentation_decoder: needs at least one feature")
-    places = features[0].shape[1:]
+    extents = features[0].shape[1:]
     projected = [conv_norm_act(b, f, width, act="identity", norm=norm) for f in features]
-    y = b.add(*[b.resize(p, places, mode) for p in projected])
+    y = b.add(*[b.resize(p, extents, mode) for p in projected])
     y = conv_norm_act(b, depthwise_norm_act(b, y, 3, act=act, norm=norm), width, act=act, norm=norm)
     y = b.conv(y, num_classes, bias=True)
     return y if size is None else b.resize(y, size, mode)

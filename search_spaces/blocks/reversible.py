@@ -13,7 +13,7 @@ from search_spaces.graph.block_memo import block
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.operations import GraphError
 
-Part = Callable[[Builder, Tensor], Tensor]
+ResidualFunction = Callable[[Builder, Tensor], Tensor]
 Halves = tuple[Tensor, Tensor]
 
 
@@ -25,14 +25,14 @@ def split_halves(b: Builder, x: Tensor) -> Halves:
     return b.slice(x, 0, 0, half), b.slice(x, 0, half, x.channels)
 
 
-def reversible_coupling(b: Builder, halves: Halves, f: Part, g: Part) -> Halves:
+def reversible_coupling(b: Builder, halves: Halves, f: ResidualFunction, g: ResidualFunction) -> Halves:
     """``y1 = x1 + f(x2)``, ``y2 = x2 + g(y1)`` (arXiv 1707.04585, sec. 3.1); ``f`` and ``g`` keep the shape."""
     x1, x2 = halves
     y1 = b.add(x1, f(b, x2))
     return y1, b.add(x2, g(b, y1))
 
 
-def reversible_stack(b: Builder, x: Tensor, blocks: Sequence[tuple[Part, Part]]) -> Tensor:
+def reversible_stack(b: Builder, x: Tensor, blocks: Sequence[tuple[ResidualFunction, ResidualFunction]]) -> Tensor:
     """Couplings in a row, on the two halves of the channels of ``x``."""
     halves = split_halves(b, x)
     for f, g in blocks:

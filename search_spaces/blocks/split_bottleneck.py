@@ -33,10 +33,10 @@ def split_decoder(
     The first half of the convolutions pad by one and so grow the map by one, the others shrink it.
     """
     y = b.act(b.norm(z, eps=norm.eps, momentum=norm.momentum), act)
-    for place, width in enumerate(widths):
-        if place:
+    for index, width in enumerate(widths):
+        if index:
             y = b.act(b.norm(y, eps=norm.eps, momentum=norm.momentum), act)
-        y = b.conv(y, width, 2, padding=int(place < len(widths) // 2))
+        y = b.conv(y, width, 2, padding=int(index < len(widths) // 2))
     return b.pool(y, "avg", 2, pool_stride, padding="valid")
 
 

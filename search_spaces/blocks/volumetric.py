@@ -11,7 +11,7 @@ from search_spaces.graph.block_memo import block
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.operations import GraphError
 
-Triple = int | tuple[int, int, int]
+IntOrTriple = int | tuple[int, int, int]
 
 
 def r2plus1d_width(in_channels: int, out_channels: int, kernel: int = 3, temporal_kernel: int = 3) -> int:
@@ -24,12 +24,12 @@ def r2plus1d_width(in_channels: int, out_channels: int, kernel: int = 3, tempora
     return whole // (area * in_channels + temporal_kernel * out_channels)
 
 
-def _window(
+def _padded_conv_norm_act(
     b: Builder,
     x: Tensor,
     out_channels: int,
-    kernel: Triple,
-    stride: Triple,
+    kernel: IntOrTriple,
+    stride: IntOrTriple,
     *,
     groups: int = 1,
     act: str,
@@ -51,8 +51,8 @@ def inverted_bottleneck_3d(
     out_channels: int,
     *,
     expanded: int | None,
-    kernel: Triple = 3,
-    stride: Triple = 1,
+    kernel: IntOrTriple = 3,
+    stride: IntOrTriple = 1,
     act: str = "relu6",
     residual: bool = False,
     norm: Norm = Norm(),
@@ -63,7 +63,7 @@ def inverted_bottleneck_3d(
     one each for depth, height and width.
     """
     y = x if expanded is None else conv_norm_act(b, x, expanded, act=act, norm=norm)
-    y = _window(b, y, y.channels, kernel, stride, groups=y.channels, act=act, norm=norm)
+    y = _padded_conv_norm_act(b, y, y.channels, kernel, stride, groups=y.channels, act=act, norm=norm)
     y = conv_norm_act(b, y, out_channels, act="identity", norm=norm)
     return b.add(x, y) if residual else y
 
@@ -95,9 +95,11 @@ def conv_2plus1d(
     elif middle is None:
         middle = r2plus1d_width(x.channels, out_channels, kernel, temporal_kernel)
     groups = x.channels if depthwise else 1
-    y = _window(b, x, middle, (1, kernel, kernel), (1, stride, stride), groups=groups, act=act, norm=norm)
+    y = _padded_conv_norm_act(b, x, middle, (1, kernel, kernel), (1, stride, stride), groups=groups, act=act, norm=norm)
     over_time = (temporal_kernel, 1, 1)
-    return _window(b, y, out_channels, over_time, (temporal_stride, 1, 1), groups=groups, act=act, norm=norm)
+    return _padded_conv_norm_act(
+        b, y, out_channels, over_time, (temporal_stride, 1, 1), groups=groups, act=act, norm=norm
+    )
 
 
 @block

@@ -16,7 +16,7 @@ class ModelFileError(GraphError):
     """A graph, weights or calibration that cannot become a model file; the message names node and operation."""
 
 
-class Unsupported(NamedTuple):
+class UnsupportedNode(NamedTuple):
     """One node that a format cannot hold, its operation, and why."""
 
     node: int
@@ -24,7 +24,7 @@ class Unsupported(NamedTuple):
     reason: str
 
 
-def refusal(file_format: str, problem: Unsupported) -> ModelFileError:
+def unsupported_error(file_format: str, problem: UnsupportedNode) -> ModelFileError:
     """The error for one node that cannot be written."""
     return ModelFileError(f"{file_format}: node {problem.node} ({problem.op}) cannot be written: {problem.reason}")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from search_spaces.export.errors import FORMATS, ModelFileError, Unsupported
+from search_spaces.export.errors import FORMATS, ModelFileError, UnsupportedNode
 from search_spaces.graph.graph import Graph
 
 
-def unsupported(graph: Graph, file_format: str) -> tuple[Unsupported, ...]:
+def unsupported(graph: Graph, file_format: str) -> tuple[UnsupportedNode, ...]:
     """The nodes of ``graph`` that ``"tflite"`` or ``"onnx"`` cannot hold, with reasons; empty where all can be written.
 
     Raises ``ModelFileError`` for another format.

@@ -55,13 +55,13 @@ def check_weights(graph: Graph, weights: Weights) -> None:
     """Raise ``WeightsError`` where ``weights`` lack an array of ``graph`` or hold one of another shape."""
     for index, rows in array_shapes(graph).items():
         where = f"node {index} ({graph.nodes[index].op})"
-        given = weights.by_node.get(index)
-        if given is None:
+        arrays_of_node = weights.by_node.get(index)
+        if arrays_of_node is None:
             raise WeightsError(f"weights: none for {where}; were they made for another graph?")
         for name, shape in rows.items():
-            if name not in given or given[name].shape != shape:
-                found = given[name].shape if name in given else "missing"
-                raise WeightsError(f"weights: {name} of {where} must be {shape}, it is {found}")
+            if name not in arrays_of_node or arrays_of_node[name].shape != shape:
+                actual = arrays_of_node[name].shape if name in arrays_of_node else "missing"
+                raise WeightsError(f"weights: {name} of {where} must be {shape}, it is {actual}")
 
 
 # -- from a seed -------------------------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ _ZEROS = ("bias", "running_mean")
 _ONES = ("weight", "running_var")
 
 
-def _drawn(node: Node, shape: Shape, seed: tuple[int, int]) -> Array:
+def _random_weight(node: Node, shape: Shape, seed: tuple[int, int]) -> Array:
     fan_in = prod(shape[1:])
     variance = 2 / fan_in if node.op == "conv" else 2 / (fan_in + shape[0])
     draws = numpy.random.default_rng(seed).standard_normal(shape, dtype=numpy.float32)
@@ -85,12 +85,12 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
     normalisations are those before any training. Each layer draws from its own generator.
     """
     by_node: dict[int, dict[str, Array]] = {}
-    for place, (index, rows) in enumerate(array_shapes(graph).items()):
+    for position, (index, rows) in enumerate(array_shapes(graph).items()):
         node = graph.nodes[index]
         arrays = {}
         for name, shape in rows.items():
             if name == "weight" and node.op in ("conv", "linear"):
-                arrays[name] = _drawn(node, shape, (seed % (1 << 63), place))
+                arrays[name] = _random_weight(node, shape, (seed % (1 << 63), position))
             else:
                 one = node.attrs[0] if node.op == "layer_scale" else 1.0
                 arrays[name] = numpy.full(shape, 0.0 if name in _ZEROS else one, dtype=numpy.float32)
@@ -104,7 +104,7 @@ def random_inputs(shapes: Sequence[Shape], seed: int, samples: int = 2) -> list[
     return [tuple([generator.standard_normal(s, dtype=numpy.float32) for s in shapes]) for _ in range(samples)]
 
 
-def blank_weights(graph: Graph) -> Weights:
+def placeholder_weights(graph: Graph) -> Weights:
     """Zeros and ones that take no memory, for what needs shapes alone."""
     zero, one = numpy.float32(0), numpy.float32(1)
     return Weights(
@@ -152,7 +152,7 @@ def weights_from_module(module: GraphModule) -> Weights:
 # -- folded ------------------------------------------------------------------------------------------------------------
 
 
-class Folded(NamedTuple):
+class FoldedLayer(NamedTuple):
     """A convolution or linear layer with the affine nodes behind it folded in, the last of which is ``last``."""
 
     last: int
@@ -190,7 +190,7 @@ def norm_affine(node: Node, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
     return factor, arrays["bias"] - arrays["running_mean"] * factor
 
 
-def fold(graph: Graph, weights: Weights, readers: Sequence[Sequence[int]], start: int) -> Folded:
+def fold_affine(graph: Graph, weights: Weights, readers: Sequence[Sequence[int]], start: int) -> FoldedLayer:
     """Node ``start``, a convolution or linear layer, with what follows it alone and is affine by channel folded in.
 
     Batch normalisation (running statistics), LayerScale and constant factors fold; a linear layer of a vector takes
@@ -210,4 +210,4 @@ def fold(graph: Graph, weights: Weights, readers: Sequence[Sequence[int]], start
         if shift is not None:
             bias = shift if bias is None else bias + shift
         last = follower
-    return Folded(last, weight, bias)
+    return FoldedLayer(last, weight, bias)

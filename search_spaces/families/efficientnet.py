@@ -19,11 +19,11 @@ from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 
-class Stage(NamedTuple):
+class EfficientNetStage(NamedTuple):
     """Equal blocks in a row; ``se_ratio`` is that of squeeze-excite to a block's input, 0 for none."""
 
     kernel: int
@@ -34,15 +34,15 @@ class Stage(NamedTuple):
 
 
 B0 = (
-    Stage(3, 1, 0.25, 1, 16),
-    Stage(3, 6, 0.25, 2, 24),
-    Stage(5, 6, 0.25, 2, 40),
-    Stage(3, 6, 0.25, 3, 80),
-    Stage(5, 6, 0.25, 3, 112),
-    Stage(5, 6, 0.25, 4, 192),
-    Stage(3, 6, 0.25, 1, 320),
+    EfficientNetStage(3, 1, 0.25, 1, 16),
+    EfficientNetStage(3, 6, 0.25, 2, 24),
+    EfficientNetStage(5, 6, 0.25, 2, 40),
+    EfficientNetStage(3, 6, 0.25, 3, 80),
+    EfficientNetStage(5, 6, 0.25, 3, 112),
+    EfficientNetStage(5, 6, 0.25, 4, 192),
+    EfficientNetStage(3, 6, 0.25, 1, 320),
 )
-STRIDES = (1, 2, 2, 2, 1, 2, 1)
+STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 STEM_WIDTH, HEAD_WIDTH, RESOLUTION = 32, 1280, 224
 NORM = Norm(eps=1e-3, momentum=0.01)
 
@@ -102,7 +102,7 @@ def efficientnet(
     stages = []
     for number, base in enumerate(B0, start=1):
         stages.append(
-            Stage(
+            EfficientNetStage(
                 kernel=choose.one_of(f"stage{number}.kernel", KERNELS),
                 expansion=choose.one_of(f"stage{number}.expansion", EXPANSIONS),
                 se_ratio=0.0 if lite else choose.one_of(f"stage{number}.se_ratio", SE_RATIOS),
@@ -113,25 +113,25 @@ def efficientnet(
     return _network(stages, image_size, depth, width, num_classes, lite)
 
 
-def scaled(resolution: float, depth: float, width: float, *, num_classes: int = 1000) -> Graph:
+def scaled_efficientnet(resolution: float, depth: float, width: float, *, num_classes: int = 1000) -> Graph:
     """EfficientNet-B0 with its 224 pixels, its layers and its widths multiplied, by EfficientNet's rounding."""
     return _network(B0, int(RESOLUTION * resolution), depth, width, num_classes, False)
 
 
 def _network(
-    stages: Sequence[Stage], image_size: int, depth: float, width: float, num_classes: int, lite: bool
+    stages: Sequence[EfficientNetStage], image_size: int, depth: float, width: float, num_classes: int, lite: bool
 ) -> Graph:
     for name, factor in (("width", width), ("depth", depth)):
         if not isinstance(factor, int | float) or not 0 < factor < 100:
             raise GraphError(f"efficientnet: {name} must be a factor above 0, not {factor!r}")
     act = "relu6" if lite else "silu"
-    ends = 1.0 if lite else width  # the multiplier of stem and head
+    stem_and_head_width = 1.0 if lite else width  # the multiplier of stem and head
     b = Builder()
     x = b.input((3, image_size, image_size))
-    x = conv_norm_act(b, x, round_filters(STEM_WIDTH * ends), 3, 2, act=act, norm=NORM)
-    for place, (stage, first_stride) in enumerate(zip(stages, STRIDES, strict=True)):
+    x = conv_norm_act(b, x, round_filters(STEM_WIDTH * stem_and_head_width), 3, 2, act=act, norm=NORM)
+    for index, (stage, first_stride) in enumerate(zip(stages, STAGE_STRIDES, strict=True)):
         out_channels = round_filters(stage.width * width)
-        keeps_layers = lite and place in (0, len(STRIDES) - 1)
+        keeps_layers = lite and index in (0, len(STAGE_STRIDES) - 1)
         for layer in range(stage.layers if keeps_layers else ceil(stage.layers * depth)):
             stride = first_stride if layer == 0 else 1
             x = inverted_bottleneck(
@@ -146,7 +146,7 @@ def _network(
                 residual=stride == 1 and x.channels == out_channels,
                 norm=NORM,
             )
-    x = conv_norm_act(b, x, round_filters(HEAD_WIDTH * ends), act=act, norm=NORM)
+    x = conv_norm_act(b, x, round_filters(HEAD_WIDTH * stem_and_head_width), act=act, norm=NORM)
     return b.build({"logits": classifier(b, x, num_classes)})
 
 
@@ -155,7 +155,7 @@ def _network(
 _BLOCK = re.compile(r"r(\d+)_k(\d+)_s(\d+)_e(\d+)_i(\d+)_o(\d+)(?:_se(\d*\.?\d+))?", re.ASCII)
 
 
-def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from block strings, such as ``r2_k3_s22_e6_i16_o24_se0.25`` for each stage.
 
     Lite's strings have a ratio of squeeze-excite too, which its networks ignore.
@@ -163,9 +163,9 @@ def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     blocks = text.strip().split(",")
     if len(blocks) != len(B0):
         raise GenotypeError(f"an EfficientNet has {len(B0)} block strings joined by commas, this one {len(blocks)}")
-    decisions: dict[str, Value] = {}
+    decisions: dict[str, DecisionValue] = {}
     width = STEM_WIDTH
-    for number, (block, stride) in enumerate(zip(blocks, STRIDES, strict=True), start=1):
+    for number, (block, stride) in enumerate(zip(blocks, STAGE_STRIDES, strict=True), start=1):
         match = _BLOCK.fullmatch(block.strip())
         if match is None:
             raise GenotypeError(
@@ -185,11 +185,11 @@ def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     return decisions
 
 
-def format_blocks(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_blocks(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The block strings of these decisions; Lite's get the published ratio of squeeze-excite, 0.25."""
     blocks = []
-    width: Value = STEM_WIDTH
-    for number, stride in enumerate(STRIDES, start=1):
+    width: DecisionValue = STEM_WIDTH
+    for number, stride in enumerate(STAGE_STRIDES, start=1):
         fields = ("layers", "kernel", "expansion", "width", *([] if options["lite"] else ["se_ratio"]))
         missing = [field for field in fields if f"stage{number}.{field}" not in decisions]
         if missing:

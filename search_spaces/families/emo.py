@@ -19,7 +19,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 # Options of stages 1 to 4. They contain the models of up to 6 M parameters.
@@ -103,7 +103,7 @@ def _attention(b: Builder, qk: Tensor, values: Tensor, window: int, head_dim: in
 # -- blocks ----------------------------------------------------------------------------------------------------------
 
 
-class Attention(NamedTuple):
+class WindowAttention(NamedTuple):
     """Window attention of one block: ``none``, ``remote``, ``close`` or ``hybrid``, which is the sum of both."""
 
     kind: str = "none"
@@ -117,13 +117,13 @@ def _expand(b: Builder, x: Tensor, expanded: int, act: str) -> Tensor:
 
 
 @block
-def _attend_then_expand(b: Builder, x: Tensor, expanded: int, act: str, attention: Attention) -> Tensor:
+def _attend_then_expand(b: Builder, x: Tensor, expanded: int, act: str, attention: WindowAttention) -> Tensor:
     qk = b.conv(x, 2 * x.channels, bias=True)
     return _expand(b, _attention(b, qk, x, attention.window, attention.head_dim, remote=True), expanded, act)
 
 
 @block
-def _expand_then_attend(b: Builder, x: Tensor, expanded: int, act: str, attention: Attention) -> Tensor:
+def _expand_then_attend(b: Builder, x: Tensor, expanded: int, act: str, attention: WindowAttention) -> Tensor:
     qk = b.conv(x, 2 * x.channels, bias=True)
     values = _expand(b, x, expanded, act)
     kinds = ("remote", "close") if attention.kind == "hybrid" else (attention.kind,)
@@ -153,8 +153,8 @@ def _mobile_block(
     stride: int,
     norm: str,
     act: str,
-    attention: Attention = Attention(),
-    attend: Callable[[Builder, Tensor, int, str, Attention], Tensor],
+    attention: WindowAttention = WindowAttention(),
+    attend: Callable[[Builder, Tensor, int, str, WindowAttention], Tensor],
     scaled: bool,
 ) -> Tensor:
     """``irmb`` and ``i2rmb``. At stride 1 both its sums are there, and ``out_channels`` must be those of ``x``."""
@@ -232,14 +232,14 @@ def _ssdlite(
 # -- the spaces ------------------------------------------------------------------------------------------------------
 
 
-class Stage(NamedTuple):
+class EmoStage(NamedTuple):
     """What is chosen for one stage; ``width`` is that of the network, the factor for thinner ones applied."""
 
     depth: int
     width: int
     expansion: float
     kernel: int
-    attention: Attention
+    attention: WindowAttention
 
 
 def _chosen_stages(
@@ -252,7 +252,7 @@ def _chosen_stages(
     kernels: Sequence[int],
     attentions: Sequence[str],
     head_dims: Sequence[int],
-) -> list[Stage]:
+) -> list[EmoStage]:
     if not isinstance(width, int | float) or not 0 < width < 100:
         raise GraphError(f"emo: width must be a factor above 0, not {width!r}")
     if not isinstance(window, int) or window < 1:
@@ -266,16 +266,16 @@ def _chosen_stages(
         expansion = choose.one_of(f"stage{number}.expansion", expansions)
         kernel = choose.one_of(f"stage{number}.kernel", kernels)
         kind = choose.one_of(f"stage{number}.attention", attentions)
-        attention = Attention()
+        attention = WindowAttention()
         if kind != "none":
-            attention = Attention(kind, choose.one_of(f"stage{number}.head_dim", head_dims), window)
+            attention = WindowAttention(kind, choose.one_of(f"stage{number}.head_dim", head_dims), window)
             # Published widths are whole heads; others lose what no head holds.
             stage_width = max(1, stage_width // attention.head_dim) * attention.head_dim
-        stages.append(Stage(depth, stage_width, expansion, kernel, attention))
+        stages.append(EmoStage(depth, stage_width, expansion, kernel, attention))
     return stages
 
 
-def _features(b: Builder, x: Tensor, stages: Sequence[Stage], make: Callable[..., Tensor]) -> list[Tensor]:
+def _features(b: Builder, x: Tensor, stages: Sequence[EmoStage], make: Callable[..., Tensor]) -> list[Tensor]:
     """The last map of each stage. The first block of a stage halves the map, expands twofold and never attends."""
     taps = []
     for stage, (norm, act) in zip(stages, NORM_AND_ACT, strict=True):
@@ -290,7 +290,7 @@ def _features(b: Builder, x: Tensor, stages: Sequence[Stage], make: Callable[...
                 stride=2 if first else 1,
                 norm=norm,
                 act=act,
-                attention=Attention() if first else stage.attention,
+                attention=WindowAttention() if first else stage.attention,
             )
         taps.append(x)
     return taps
@@ -389,12 +389,12 @@ def _value(text: str) -> int | float | str:
     return text
 
 
-def parse_keywords(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_keywords(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from ``depths=2,2,8,3 embed_dims=32,48,80,168 ...``, a value for each stage, ``-`` for none.
 
     Names are the published models', but for ``attention``, which they spell in two ways.
     """
-    decisions: dict[str, Value] = {}
+    decisions: dict[str, DecisionValue] = {}
     for field in text.split():
         keyword, _, listed = field.partition("=")
         values = listed.split(",")
@@ -412,7 +412,7 @@ def parse_keywords(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     return decisions
 
 
-def format_keywords(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_keywords(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The text that ``parse_keywords`` reads."""
     fields = [f"stem_dim={decisions['stem.width']}"] if "stem.width" in decisions else []
     for keyword, choice in _KEYWORDS.items():

@@ -16,7 +16,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 # (width, layers, stride of the first) of the stages to be searched, table 1
@@ -25,7 +25,7 @@ STEM_WIDTH = 16
 SKIP = "skip"
 
 
-class Candidate(NamedTuple):
+class CandidateBlock(NamedTuple):
     """A row of table 2: kernel and expansion, and groups of the 1x1 convolutions."""
 
     kernel: int
@@ -34,26 +34,26 @@ class Candidate(NamedTuple):
 
 
 CANDIDATES = {
-    "k3_e1": Candidate(3, 1),
-    "k3_e1_g2": Candidate(3, 1, 2),
-    "k3_e3": Candidate(3, 3),
-    "k3_e6": Candidate(3, 6),
-    "k5_e1": Candidate(5, 1),
-    "k5_e1_g2": Candidate(5, 1, 2),
-    "k5_e3": Candidate(5, 3),
-    "k5_e6": Candidate(5, 6),
+    "k3_e1": CandidateBlock(3, 1),
+    "k3_e1_g2": CandidateBlock(3, 1, 2),
+    "k3_e3": CandidateBlock(3, 3),
+    "k3_e6": CandidateBlock(3, 6),
+    "k5_e1": CandidateBlock(5, 1),
+    "k5_e1_g2": CandidateBlock(5, 1, 2),
+    "k5_e3": CandidateBlock(5, 3),
+    "k5_e6": CandidateBlock(5, 6),
 }
 CHOICES = (*CANDIDATES, SKIP)
 
 
-class Implementation(NamedTuple):
+class ReferenceImplementation(NamedTuple):
     """Where published implementations differ: biases before normalisations; a 1x1 convolution that expands by 1."""
 
     bias: bool
     expands_by_1: bool
 
 
-IMPLEMENTATIONS = {"mobile-vision": Implementation(True, False), "timm": Implementation(False, True)}
+IMPLEMENTATIONS = {"mobile-vision": ReferenceImplementation(True, False), "timm": ReferenceImplementation(False, True)}
 
 
 def divisible_by_8(width: float) -> int:
@@ -83,11 +83,11 @@ def inverted_residual(
     b: Builder,
     x: Tensor,
     out_channels: int,
-    candidate: Candidate,
+    candidate: CandidateBlock,
     *,
     stride: int,
     residual: bool,
-    implementation: Implementation,
+    implementation: ReferenceImplementation,
 ) -> Tensor:
     """The block of fig. 3: 1x1 convolution, channel shuffle where it is grouped, depthwise, 1x1 convolution.
 
@@ -152,7 +152,7 @@ def _names() -> Iterator[str]:
             yield f"stage{number}.layer{layer}"
 
 
-def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from the paper's names of the blocks, layer by layer, joined by ``:``."""
     names, blocks = list(_names()), text.strip().split(":")
     if len(blocks) != len(names):
@@ -160,7 +160,7 @@ def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     return dict(zip(names, blocks, strict=True))
 
 
-def format_blocks(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_blocks(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The text that ``parse_blocks`` reads."""
     missing = [name for name in _names() if decisions.get(name) not in CHOICES]
     if missing:

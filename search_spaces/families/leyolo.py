@@ -21,7 +21,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 NORM = Norm(eps=1e-3, momentum=0.03)  # set on every layer by ultralytics' initialize_weights
@@ -41,7 +41,7 @@ NECK_LAYERS = (1, 2, 3, 4)
 NECK_EXPANSIONS = (1, 2, 3)  # over the width of the block's output; published: 2
 
 
-def scaled(channels: float, multiple: float) -> int:
+def scale_width(channels: float, multiple: float) -> int:
     """LeYOLO's width: at most 576, multiplied, rounded up to a multiple of 8; inner widths of blocks likewise."""
     return ceil(min(channels, MAX_CHANNELS) * multiple / 8) * 8
 
@@ -135,17 +135,17 @@ def leyolo(
     b = Builder()
     x = b.input((3, image_size, image_size))
     before = choose.one_of("stem.width", widths[0])
-    x = _conv(b, x, scaled(before, multiple), 3, 2)
-    x = _conv(b, x, scaled(before, multiple))
-    x = _inverted_bottleneck(b, x, scaled(before, multiple), None, 3, 2)
+    x = _conv(b, x, scale_width(before, multiple), 3, 2)
+    x = _conv(b, x, scale_width(before, multiple))
+    x = _inverted_bottleneck(b, x, scale_width(before, multiple), None, 3, 2)
     features = []
     for stage in (1, 2, 3):
         stage_width = choose.one_of(f"stage{stage}.width", widths[stage])
         for layer in range(choose.one_of(f"stage{stage}.layers", depths[stage - 1])):
             kernel = choose.one_of(f"stage{stage}.layer{layer}.kernel", kernels)
             expansion = choose.one_of(f"stage{stage}.layer{layer}.expansion", expansions)
-            expanded = scaled(before * expansion, multiple)
-            x = _inverted_bottleneck(b, x, scaled(stage_width, multiple), expanded, kernel, 1 if layer else 2)
+            expanded = scale_width(before * expansion, multiple)
+            x = _inverted_bottleneck(b, x, scale_width(stage_width, multiple), expanded, kernel, 1 if layer else 2)
             before = stage_width
         features.append(x)
     features[2] = _sppf(b, x, x.channels)
@@ -162,25 +162,29 @@ def leyolo(
 
     def branch(x: Tensor, level: str) -> list[Tensor]:
         """The input of one branch and what each of its blocks makes."""
-        made = [x]
+        block_outputs = [x]
         for layer in range(layers):
             block_width, kernel = rows[exits[level] if layer == layers - 1 else level]
-            expanded = None if level == "p3" and layer == 0 else scaled(block_width * neck_expansion, multiple)
-            made.append(_inverted_bottleneck(b, made[-1], scaled(block_width, multiple), expanded, kernel))
-        return made
+            expanded = None if level == "p3" and layer == 0 else scale_width(block_width * neck_expansion, multiple)
+            block_outputs.append(
+                _inverted_bottleneck(b, block_outputs[-1], scale_width(block_width, multiple), expanded, kernel)
+            )
+        return block_outputs
 
-    def upwards(x: Tensor, beside: Tensor) -> Tensor:
-        return b.concat([b.resize(x, beside.shape[1:]), beside])
+    def upwards(x: Tensor, lateral: Tensor) -> Tensor:
+        return b.concat([b.resize(x, lateral.shape[1:]), lateral])
 
-    def downwards(x: Tensor, beside: Tensor, level: str) -> Tensor:
-        return b.concat([_conv(b, x, scaled(rows[level][0], multiple), 3, 2), beside])
+    def downwards(x: Tensor, lateral: Tensor, level: str) -> Tensor:
+        return b.concat([_conv(b, x, scale_width(rows[level][0], multiple), 3, 2), lateral])
 
     top = branch(upwards(features[2], features[1]), "p4")[-1]
     branches = [branch(upwards(top, features[0]), "p3")]
     branches.append(branch(downwards(branches[0][-1], top, "p4"), "p4"))
     branches.append(branch(downwards(branches[1][-1], features[2], "p5"), "p5"))
-    seen = [made[min(tap, layers)] for made, tap in zip(branches, taps or (layers,) * 3, strict=True)]
-    return b.build(dnin(b, seen, num_classes=num_classes))
+    head_inputs = [
+        block_outputs[min(tap, layers)] for block_outputs, tap in zip(branches, taps or (layers,) * 3, strict=True)
+    ]
+    return b.build(dnin(b, head_inputs, num_classes=num_classes))
 
 
 # -- a short notation, for want of a published one ---------------------------------------------------------------------
@@ -199,19 +203,19 @@ _NECK = re.compile(f"{_WHOLE}e{_WHOLE}:{_WHOLE}k{_WHOLE}(p3|p4),{_WHOLE}k{_WHOLE
 
 
 def _fields(pattern: re.Pattern[str], text: str) -> list[Any]:
-    found = pattern.fullmatch(text)
-    if found is None:
+    match = pattern.fullmatch(text)
+    if match is None:
         raise GenotypeError(f"{text!r} is no part of a LeYOLO string, which is of the form {_FORM}")
-    return [int(field) if field.isdecimal() else field for field in found.groups()]
+    return [int(field) if field.isdecimal() else field for field in match.groups()]
 
 
-def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from this space's own string; see ``format_string``."""
     parts = text.strip().split("/")
     if len(parts) != 5:
         raise GenotypeError(f"a LeYOLO string has 5 parts joined by '/', this one {len(parts)}; its form is {_FORM}")
     multiple, stem = _fields(_STEM, parts[0])
-    decisions: dict[str, Value] = {"width_multiple": float(multiple), "stem.width": stem}
+    decisions: dict[str, DecisionValue] = {"width_multiple": float(multiple), "stem.width": stem}
     for stage, part in enumerate(parts[1:4], start=1):
         stage_width, listed = _fields(_STAGE, part)
         rows = [_fields(_LAYER, row) for row in str(listed).split(",")]
@@ -233,7 +237,7 @@ _NECK_NAMES = (
 )
 
 
-def format_string(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_string(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The decisions in short, part by part as the network is built, for example ``1.0x16/32:k3e6,k3e3/...``."""
     try:
         parts = ["{}x{}".format(decisions["width_multiple"], decisions["stem.width"])]

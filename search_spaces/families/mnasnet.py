@@ -19,7 +19,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 # MobileNetV2's, which the paper's search starts from
@@ -29,11 +29,11 @@ STRIDES = (1, 2, 2, 2, 1, 2, 1)
 STEM_FILTERS = 32
 FEATURE_FILTERS = 1280
 
-OPS = {"cn": "conv", "ds": "sepconv", "ir": "mbconv"}  # by the letters of the block strings
+OPERATIONS_BY_LETTERS = {"cn": "conv", "ds": "sepconv", "ir": "mbconv"}  # by the letters of the block strings
 KERNELS = (3, 5)
 EXPANSIONS = (3, 6)  # of mbconv; expansion 1 is sepconv
 SE_RATIOS = (0.0, 0.25)
-SKIPS = {"": "identity", "maxpool": "max_pool", "avgpool": "avg_pool", "noskip": "none"}
+SKIPS_BY_LETTERS = {"": "identity", "maxpool": "max_pool", "avgpool": "avg_pool", "noskip": "none"}
 FILTER_MULTIPLIERS = (0.75, 1.0, 1.25)
 
 
@@ -112,13 +112,13 @@ def mnasnet(
         zip(base_filters, base_layers, STRIDES, strict=True), start=1
     ):
         name = f"block{number}"
-        op = choose.one_of(f"{name}.op", tuple(OPS.values()))
+        op = choose.one_of(f"{name}.op", tuple(OPERATIONS_BY_LETTERS.values()))
         repeats = choose.one_of(f"{name}.layers", layer_choices(layers))
         kernel = choose.one_of(f"{name}.kernel", KERNELS)
         expansion = choose.one_of(f"{name}.expansion", EXPANSIONS) if op == "mbconv" else 1
         out_channels = scaled(choose.one_of(f"{name}.filters", filter_choices(filters)))
         se_ratio = choose.one_of(f"{name}.se_ratio", SE_RATIOS)
-        skip = choose.one_of(f"{name}.skip", tuple(SKIPS.values()))
+        skip = choose.one_of(f"{name}.skip", tuple(SKIPS_BY_LETTERS.values()))
         for layer in range(repeats):
             x = mnasnet_layer(
                 b,
@@ -141,12 +141,12 @@ _BLOCK = re.compile(
 )
 
 
-def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from timm's block strings without strides, joined by ``:``, such as ``ir_r3_k5_e3_c40_se0.25``."""
     strings = text.strip().split(":")
     if len(strings) != len(STRIDES):
         raise GenotypeError(f"a MnasNet has {len(STRIDES)} blocks joined by ':', this one {len(strings)}")
-    decisions: dict[str, Value] = {}
+    decisions: dict[str, DecisionValue] = {}
     for number, string in enumerate(strings, start=1):
         match = _BLOCK.fullmatch(string)
         if match is None or (match["expansion"] is None) != (match["op"] != "ir"):
@@ -159,14 +159,14 @@ def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
             decisions[f"{name}.se_ratio"] = float(match["se"] or 0)
         except ValueError:
             raise GenotypeError(f"block {number} of a MnasNet: {match['se']!r} is no ratio") from None
-        decisions[f"{name}.op"] = OPS[match["op"]]
-        decisions[f"{name}.skip"] = SKIPS[match["skip"] or ""]
+        decisions[f"{name}.op"] = OPERATIONS_BY_LETTERS[match["op"]]
+        decisions[f"{name}.skip"] = SKIPS_BY_LETTERS[match["skip"] or ""]
     return decisions
 
 
-def format_blocks(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_blocks(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The text that ``parse_blocks`` reads."""
-    ops, skips = ({word: short for short, word in table.items()} for table in (OPS, SKIPS))
+    ops, skips = ({word: short for short, word in table.items()} for table in (OPERATIONS_BY_LETTERS, SKIPS_BY_LETTERS))
     strings = []
     try:
         for name in (f"block{number}" for number in range(1, len(STRIDES) + 1)):

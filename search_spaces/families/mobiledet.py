@@ -15,12 +15,12 @@ from typing import Any
 
 from search_spaces.blocks.heads import SSDLITE_EXTRA_WIDTHS, classifier, ssdlite
 from search_spaces.blocks.mobile import Norm, conv_norm_act, fused_inverted_bottleneck, inverted_bottleneck, tucker
-from search_spaces.graph.block_memo import block, in_turn
+from search_spaces.graph.block_memo import block, sequential
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.space.choose import Choices, Choose, all_of
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.choose import ChoiceGroup, Choose, choose_all
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 # (stride of the first layer, layers) of blocks 1 to 7; layers after the first may be skipped
@@ -65,14 +65,14 @@ def layer_choices(blocks: str, expansions: Sequence[int], first_block: bool, ski
 
 
 @lru_cache
-def _parsed(op: str) -> tuple[str, tuple[float, ...]]:
+def _parse_op(op: str) -> tuple[str, tuple[float, ...]]:
     kind, *fields = op.split("_")
     return kind, tuple(float(f[1:]) for f in fields)
 
 
 @block
-def _layer(b: Builder, x: Tensor, op: str, width: int, stride: int, residual: bool, cpu: bool) -> Tensor:
-    kind, numbers = _parsed(op)
+def _mobiledet_layer(b: Builder, x: Tensor, op: str, width: int, stride: int, residual: bool, cpu: bool) -> Tensor:
+    kind, numbers = _parse_op(op)
     act = "hswish" if cpu else "relu6"
     if kind == "tucker":
         _, input_ratio, output_ratio = numbers
@@ -105,9 +105,9 @@ def _layer(b: Builder, x: Tensor, op: str, width: int, stride: int, residual: bo
 
 
 @lru_cache(maxsize=1 << 13)
-def _layers(ops: tuple[str, ...], width: int, stride: int, cpu: bool) -> tuple[tuple[Any, ...], ...]:
-    """Arguments of ``_layer`` for the layers of a block."""
-    steps = ((op, width, 1, True, cpu) if place else (op, width, stride, False, cpu) for place, op in enumerate(ops))
+def _layer_arguments(ops: tuple[str, ...], width: int, stride: int, cpu: bool) -> tuple[tuple[Any, ...], ...]:
+    """Arguments of ``_mobiledet_layer`` for the layers of a block."""
+    steps = ((op, width, 1, True, cpu) if index else (op, width, stride, False, cpu) for index, op in enumerate(ops))
     return tuple([step for step in steps if step[0] != SKIP])
 
 
@@ -143,10 +143,12 @@ def mobiledet(
         raise GraphError(f"mobiledet: base_filters needs {len(MACRO) + 2} widths, not {len(base_filters)}")
     layer_choices(blocks, expansions, False, True)  # complains of bad options before any choice is made
 
-    made = all_of(choose, _choices(blocks, expansions, base_filters, filter_multipliers, task == "classify"))
+    chosen_values = choose_all(
+        choose, _choices(blocks, expansions, base_filters, filter_multipliers, task == "classify")
+    )
 
     def chosen_width(name: str) -> int:
-        chosen: int = made[name]
+        chosen: int = chosen_values[name]
         return chosen if width == 1 else round_to_8(chosen * width)
 
     b = Builder()
@@ -154,7 +156,12 @@ def mobiledet(
     x = conv_norm_act(b, x, chosen_width("stem.width"), 3, 2, act="hswish" if cpu else "relu6", norm=NORM)
     taps = []
     for number, first_stride, chosen_ops, width_name in _STAGES:
-        x = in_turn(_layer, b, x, _layers(chosen_ops(made), chosen_width(width_name), first_stride, cpu))
+        x = sequential(
+            _mobiledet_layer,
+            b,
+            x,
+            _layer_arguments(chosen_ops(chosen_values), chosen_width(width_name), first_stride, cpu),
+        )
         if number in (5, 7):
             taps.append(x)
     if task == "classify":
@@ -169,13 +176,13 @@ def _layer_names(number: int, layers: int) -> list[str]:
     return [f"block{number}.layer{layer}" for layer in range(layers)]
 
 
-def _ops_of(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[str, ...]]:
+def _ops_getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[str, ...]]:
     """Takes the operations of a block's layers out of all decisions."""
-    return itemgetter(*names) if len(names) > 1 else lambda made: (made[names[0]],)
+    return itemgetter(*names) if len(names) > 1 else lambda chosen_values: (chosen_values[names[0]],)
 
 
 _STAGES = [
-    (number, stride, _ops_of(_layer_names(number, layers)), f"block{number}.width")
+    (number, stride, _ops_getter(_layer_names(number, layers)), f"block{number}.width")
     for number, (stride, layers) in enumerate(MACRO, start=1)
 ]
 
@@ -183,7 +190,7 @@ _STAGES = [
 @lru_cache
 def _choices(
     blocks: str, expansions: Sequence[int], base: Sequence[int], multipliers: Sequence[float], classify: bool
-) -> Choices:
+) -> ChoiceGroup:
     options: dict[str, Sequence[Any]] = {"stem.width": filter_choices(base[0], multipliers)}
     for number, (_, layers) in enumerate(MACRO, start=1):
         for layer, name in enumerate(_layer_names(number, layers)):
@@ -191,38 +198,38 @@ def _choices(
         options[f"block{number}.width"] = filter_choices(base[number], multipliers)
     if classify:
         options["feature.width"] = filter_choices(base[-1], multipliers)
-    return Choices(options)
+    return ChoiceGroup(options)
 
 
-def _string_places(options: Mapping[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
+def _string_positions(options: Mapping[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
     """The choices in the order of the published string, with their options."""
     base, multipliers = tuple(options["base_filters"]), tuple(options["filter_multipliers"])
     expansions = tuple(options["expansions"])
-    places: list[tuple[str, tuple[Any, ...]]] = [("stem.width", filter_choices(base[0], multipliers))]
+    positions: list[tuple[str, tuple[Any, ...]]] = [("stem.width", filter_choices(base[0], multipliers))]
     for number, (_, layers) in enumerate(MACRO, start=1):
         for layer in range(layers):
             ops = layer_choices(options["blocks"], expansions, number == 1, layer > 0)
-            places.append((f"block{number}.layer{layer}", ops))
-        places.append((f"block{number}.width", filter_choices(base[number], multipliers)))
-    places.append(("feature.width", filter_choices(base[-1], multipliers)))
-    return places
+            positions.append((f"block{number}.layer{layer}", ops))
+        positions.append((f"block{number}.width", filter_choices(base[number], multipliers)))
+    positions.append(("feature.width", filter_choices(base[-1], multipliers)))
+    return positions
 
 
-def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from the published string: option numbers joined by ``:``, the classifier's width last.
 
     A detector has no such width: its number may be there or not, and is checked and left out.
     """
-    places = _string_places(options)
+    positions = _string_positions(options)
     fields = text.strip().split(":")
     detector = options["task"] == "detect"
-    if len(fields) not in ((len(places) - 1, len(places)) if detector else (len(places),)):
-        raise GenotypeError(f"a MobileDet string has {len(places)} numbers joined by ':', this one {len(fields)}")
-    decisions: dict[str, Value] = {}
-    for place, (field, (name, choices)) in enumerate(zip(fields, places, strict=False), start=1):
+    if len(fields) not in ((len(positions) - 1, len(positions)) if detector else (len(positions),)):
+        raise GenotypeError(f"a MobileDet string has {len(positions)} numbers joined by ':', this one {len(fields)}")
+    decisions: dict[str, DecisionValue] = {}
+    for index, (field, (name, choices)) in enumerate(zip(fields, positions, strict=False), start=1):
         if not (field.isascii() and field.isdigit()) or int(field) >= len(choices):
             raise GenotypeError(
-                f"number {place} of the MobileDet string, {name}, must be 0 to {len(choices) - 1}, not {field!r}"
+                f"number {index} of the MobileDet string, {name}, must be 0 to {len(choices) - 1}, not {field!r}"
             )
         decisions[name] = choices[int(field)]
     if detector:
@@ -230,10 +237,10 @@ def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     return decisions
 
 
-def format_string(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_string(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The published string of these decisions; a detector gets the published classifier width's number, 5."""
     numbers = []
-    for name, choices in _string_places(options):
+    for name, choices in _string_positions(options):
         unused = name == "feature.width" and name not in decisions
         value = choices[min(5, len(choices) - 1)] if unused else decisions.get(name)
         if value not in choices:

@@ -16,7 +16,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 # (expansion t, width c, layers n, stride s) of table 2; its first stage does not expand, in no network of the space
@@ -104,12 +104,12 @@ def mobilenetv2(
     return b.build(ssdlite(b, [tap, x], num_classes=num_classes, extra_widths=extra))
 
 
-def parse_table(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_table(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from the paper's table 2 in a line: the stem's width, then ``t,c,n`` of every stage."""
     stem, *rows = text.split() or [""]
     try:
         numbers = [[int(field) for field in row.split(",")] for row in rows]
-        decisions: dict[str, Value] = {"stem.width": int(stem)}
+        decisions: dict[str, DecisionValue] = {"stem.width": int(stem)}
     except ValueError:
         raise GenotypeError(f"a MobileNetV2 line is whole numbers, 'c t,c,n t,c,n ...', not {text!r}") from None
     if len(rows) != len(STAGES) or any(len(row) != 3 for row in numbers):
@@ -125,7 +125,7 @@ def parse_table(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     return decisions
 
 
-def format_table(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_table(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The line that ``parse_table`` reads."""
     stages = [f"stage{number}" for number in range(1, len(STAGES) + 1)]
     try:

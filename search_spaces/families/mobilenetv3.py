@@ -18,7 +18,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 
@@ -144,12 +144,12 @@ def _layers(options: Mapping[str, Any]) -> Iterator[str]:
             yield f"stage{number}.layer{layer}"
 
 
-def parse_rows(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_rows(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from the rows of the paper's tables joined by ``:``, such as ``k5_e3_SE_RE``."""
     names, rows = list(_layers(options)), text.strip().split(":")
     if len(rows) != len(names):
         raise GenotypeError(f"a {options['size']} MobileNetV3 has {len(names)} layers joined by ':', not {len(rows)}")
-    decisions: dict[str, Value] = {}
+    decisions: dict[str, DecisionValue] = {}
     for name, row in zip(names, rows, strict=True):
         match = _LAYER.fullmatch(row)
         if match is None or (match["expansion"] is None) != name.startswith("stage1."):
@@ -166,7 +166,7 @@ def parse_rows(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     return decisions
 
 
-def format_rows(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_rows(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The text that ``parse_rows`` reads."""
     short = {act: letters for letters, act in ACTIVATIONS.items()}
     rows = []

@@ -21,7 +21,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 # of the stem and of stages 0 to 3, each of which halves the image
@@ -37,7 +37,7 @@ STAGE_KINDS = (("conv", "fused"), ("conv", "fused", "uib"))  # of stages 0 and 1
 LAYER_KINDS = ("uib", "mqa")
 KERNELS = (3, 5)
 EXPANSIONS = (2, 3, 4, 6)
-HEADS = (4, 8)
+ATTENTION_HEADS = (4, 8)
 KEY_DIMS = (32, 48, 64)
 KV_STRIDES = (1, 2)
 LAST_WIDTH = 960  # of stage 4, a 1x1 convolution
@@ -192,7 +192,7 @@ def mobilenetv4(
                 x = multi_query_attention(
                     b,
                     x,
-                    heads=choose.one_of(f"{name}.heads", HEADS),
+                    heads=choose.one_of(f"{name}.heads", ATTENTION_HEADS),
                     key_dim=choose.one_of(f"{name}.key_dim", KEY_DIMS),
                     kv_stride=choose.one_of(f"{name}.kv_stride", KV_STRIDES),
                 )
@@ -249,7 +249,7 @@ def _blocks(decisions: Mapping[str, Any]) -> list[list[str]]:
     return [*rows, [f"cn_r1_k1_s1_c{LAST_WIDTH}"]]
 
 
-def format_blocks(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_blocks(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The stages as timm's block strings, equal neighbours counted by ``r``, the stride being the first one's."""
     try:
         rows = _blocks(decisions)
@@ -279,32 +279,34 @@ def _unrolled(text: str) -> list[tuple[str, str, dict[str, int]]]:
     return blocks
 
 
-def _stage_decisions(stage: int, blocks: Sequence[tuple[str, str, dict[str, int]]], hybrid: bool) -> dict[str, Value]:
+def _stage_decisions(
+    stage: int, blocks: Sequence[tuple[str, str, dict[str, int]]], hybrid: bool
+) -> dict[str, DecisionValue]:
     name = f"stage{stage}"
     _, first_kind, first = blocks[0]
-    made: dict[str, Value] = {f"{name}.width": blocks[-1][2]["c"]}
+    decisions_of_stage: dict[str, DecisionValue] = {f"{name}.width": blocks[-1][2]["c"]}
     if stage < len(STAGE_KINDS):
-        made[f"{name}.kind"] = {"cn": "conv", "er": "fused"}.get(first_kind, "uib")
+        decisions_of_stage[f"{name}.kind"] = {"cn": "conv", "er": "fused"}.get(first_kind, "uib")
     if first_kind == "cn":
-        return made | {f"{name}.layer0.kernel": first["k"], f"{name}.layer0.conv_width": first["c"]}
+        return decisions_of_stage | {f"{name}.layer0.kernel": first["k"], f"{name}.layer0.conv_width": first["c"]}
     if first_kind == "er":
-        return made | {f"{name}.layer0.kernel": first["k"], f"{name}.layer0.expansion": first["e"]}
-    made[f"{name}.layers"] = len(blocks)
+        return decisions_of_stage | {f"{name}.layer0.kernel": first["k"], f"{name}.layer0.expansion": first["e"]}
+    decisions_of_stage[f"{name}.layers"] = len(blocks)
     for layer, (_, kind, numbers) in enumerate(blocks):
         prefix = f"{name}.layer{layer}"
         if hybrid and stage > 1 and layer:
-            made[f"{prefix}.kind"] = "mqa" if kind == "mqa" else "uib"
+            decisions_of_stage[f"{prefix}.kind"] = "mqa" if kind == "mqa" else "uib"
         if kind == "mqa":
-            made |= {f"{prefix}.heads": numbers["h"], f"{prefix}.key_dim": numbers["d"]}
-            made[f"{prefix}.kv_stride"] = numbers.get("v", 1)
+            decisions_of_stage |= {f"{prefix}.heads": numbers["h"], f"{prefix}.key_dim": numbers["d"]}
+            decisions_of_stage[f"{prefix}.kv_stride"] = numbers.get("v", 1)
         else:
             start = "k_start" if layer or numbers["k"] else "k_strided"
-            made |= {f"{prefix}.k_mid": numbers["k"], f"{prefix}.{start}": numbers["a"]}
-            made[f"{prefix}.expansion"] = numbers["e"]
-    return made
+            decisions_of_stage |= {f"{prefix}.k_mid": numbers["k"], f"{prefix}.{start}": numbers["a"]}
+            decisions_of_stage[f"{prefix}.expansion"] = numbers["e"]
+    return decisions_of_stage
 
 
-def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from timm's block strings: stem, stages 0 to 3 and the last convolution, separated by ``|``.
 
     ``stem_c32`` is the stem's width; the others are as in timm's ``_gen_mobilenet_v4``.
@@ -315,16 +317,18 @@ def parse_blocks(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     if not options["hybrid"] and any(kind == "mqa" for row in rows for _, kind, _ in row):
         raise GenotypeError("attention layers (mqa) need the option hybrid=True")
     try:
-        decisions: dict[str, Value] = {"stem.width": rows[0][0][2]["c"]}
+        decisions: dict[str, DecisionValue] = {"stem.width": rows[0][0][2]["c"]}
         for stage, row in enumerate(rows[1:5]):
             decisions |= _stage_decisions(stage, row, options["hybrid"])
         expected = _blocks(decisions)
     except KeyError as error:
         raise GenotypeError(f"block strings without {error} are no MobileNetV4: {text!r}") from None
-    for part, (row, wanted) in enumerate(zip(rows, expected, strict=True)):
-        given = [block_text for block_text, _, _ in row]
-        if given != wanted:
-            raise GenotypeError(f"part {part} of MobileNetV4's block strings should be {wanted}, not {given}")
+    for part, (row, expected_texts) in enumerate(zip(rows, expected, strict=True)):
+        row_texts = [block_text for block_text, _, _ in row]
+        if row_texts != expected_texts:
+            raise GenotypeError(
+                f"part {part} of MobileNetV4's block strings should be {expected_texts}, not {row_texts}"
+            )
     return decisions
 
 

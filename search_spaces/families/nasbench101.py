@@ -25,7 +25,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 VERTICES = 7
@@ -45,7 +45,7 @@ Ops = tuple[str, ...]
 Matrix = tuple[tuple[int, ...], ...]
 
 
-def _on_paths(edges: Edges, last: int) -> Edges:
+def _edges_on_paths(edges: Edges, last: int) -> Edges:
     """The edges that are on a path from vertex 0 to vertex ``last``; ``edges`` and the result are sorted."""
     reached, leading = {0}, {last}
     for i, j in edges:
@@ -57,12 +57,12 @@ def _on_paths(edges: Edges, last: int) -> Edges:
     return [(i, j) for i, j in edges if i in reached and j in leading]
 
 
-def _renumbered(ops: Sequence[str], edges: Edges) -> tuple[Ops, Matrix]:
+def _renumber_vertices(ops: Sequence[str], edges: Edges) -> tuple[Ops, Matrix]:
     kept = sorted({vertex for edge in edges for vertex in edge})
     rows = [[0] * len(kept) for _ in kept]
-    place = {vertex: number for number, vertex in enumerate(kept)}
+    index = {vertex: number for number, vertex in enumerate(kept)}
     for i, j in edges:
-        rows[place[i]][place[j]] = 1
+        rows[index[i]][index[j]] = 1
     return tuple([ops[vertex] for vertex in kept]), tuple([tuple(row) for row in rows])
 
 
@@ -78,11 +78,11 @@ def cell_of(decisions: Mapping[str, Any]) -> tuple[Ops, Matrix]:
     except KeyError as error:
         raise GenotypeError(f"a NAS-Bench-101 cell needs a decision for {error.args[0]!r}") from None
     last = VERTICES - 1
-    edges = _on_paths(edges, last)
+    edges = _edges_on_paths(edges, last)
     while len(edges) > MAX_EDGES:
         edges.remove(max(edges, key=lambda edge: (edge[1] - edge[0], edge[0])))
-        edges = _on_paths(edges, last)
-    return _renumbered(ops, edges or [(0, last)])
+        edges = _edges_on_paths(edges, last)
+    return _renumber_vertices(ops, edges or [(0, last)])
 
 
 def vertex_widths(matrix: Matrix, channels: int) -> list[int]:
@@ -94,16 +94,16 @@ def vertex_widths(matrix: Matrix, channels: int) -> list[int]:
     last = len(matrix) - 1
     widths = [0] * last + [channels]
     leading = [v for v in range(1, last) if matrix[v][last]]
-    for place, v in enumerate(leading):
-        share, rest = divmod(channels, len(leading))
-        widths[v] = share + (place < rest)
+    for index, v in enumerate(leading):
+        share, remainder = divmod(channels, len(leading))
+        widths[v] = share + (index < remainder)
     for v in range(last - 1, 0, -1):
         if not matrix[v][last]:
             widths[v] = max(widths[w] for w in range(v + 1, last) if matrix[v][w])
     return widths
 
 
-def _module(b: Builder, x: Tensor, ops: Ops, matrix: Matrix, channels: int) -> Tensor:
+def _build_cell(b: Builder, x: Tensor, ops: Ops, matrix: Matrix, channels: int) -> Tensor:
     last = len(ops) - 1
     widths = vertex_widths(matrix, channels)
     values = [x]
@@ -143,9 +143,13 @@ def nasbench101(
     stem and the first stack, at least 5, for so many vertices may share it; each further stack halves the size and
     doubles the width. All choices are always made; the module's first lines say which cell they are.
     """
-    for option, count, least in (("channels", channels, VERTICES - 2), ("stacks", stacks, 0), ("modules", modules, 0)):
-        if not isinstance(count, int) or count < least:
-            raise GraphError(f"nasbench101: {option} must be a whole number of at least {least}, not {count!r}")
+    for option, count, minimum in (
+        ("channels", channels, VERTICES - 2),
+        ("stacks", stacks, 0),
+        ("modules", modules, 0),
+    ):
+        if not isinstance(count, int) or count < minimum:
+            raise GraphError(f"nasbench101: {option} must be a whole number of at least {minimum}, not {count!r}")
     b = Builder()
     x = conv_norm_act(b, b.input((3, image_size, image_size)), channels, 3, act="relu", norm=NORM)
     decisions: dict[str, Any] = {name: choose.one_of(name, _NO_YES) for name in _EDGE_CHOICES.values()}
@@ -156,7 +160,7 @@ def nasbench101(
         if stack:
             x = b.pool(x, "max", 2, 2)
         for _ in range(modules):
-            x = _module(b, x, ops, matrix, channels << stack)
+            x = _build_cell(b, x, ops, matrix, channels << stack)
     return b.build({"logits": classifier(b, x, num_classes)})
 
 
@@ -194,7 +198,7 @@ def module_hash(ops: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
 _NAMES = {**{name: name for name in LABELS}, **{str(number): name for name, number in LABELS.items()}}
 
 
-def _decisions(ops: Sequence[str], edges: Iterable[tuple[int, int]]) -> dict[str, Value]:
+def _decisions(ops: Sequence[str], edges: Iterable[tuple[int, int]]) -> dict[str, DecisionValue]:
     """The decisions of a cell in their order; ``GenotypeError`` where the published table can have no such cell."""
     what = "a NAS-Bench-101 cell"
     if not 2 <= len(ops) <= VERTICES:
@@ -208,23 +212,23 @@ def _decisions(ops: Sequence[str], edges: Iterable[tuple[int, int]]) -> dict[str
     for i, j in edges:
         if not 0 <= i < j <= last:
             raise GenotypeError(f"an edge of {what} of {len(ops)} vertices leads from a lower to a higher, not {i}>{j}")
-    kept = _on_paths(sorted(set(edges)), last)
+    kept = _edges_on_paths(sorted(set(edges)), last)
     if not kept:
         raise GenotypeError(f"{what} needs a path from vertex 0, the input, to vertex {last}, the output")
     if len(kept) > MAX_EDGES:
         raise GenotypeError(f"{what} has at most {MAX_EDGES} edges on paths from input to output, not {len(kept)}")
-    pruned, matrix = _renumbered(ops, kept)
+    pruned, matrix = _renumber_vertices(ops, kept)
     end = len(pruned) - 1
     present = {
         (i, VERTICES - 1 if j == end else j) for i, row in enumerate(matrix) for j, edge in enumerate(row) if edge
     }
-    decisions: dict[str, Value] = {name: pair in present for pair, name in _EDGE_CHOICES.items()}
+    decisions: dict[str, DecisionValue] = {name: pair in present for pair, name in _EDGE_CHOICES.items()}
     for vertex, name in enumerate(_OP_CHOICES, start=1):
         decisions[name] = pruned[vertex] if vertex < end else OPERATIONS[0]
     return decisions
 
 
-def parse_cell(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_cell(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from ``-1 0 2 -2|0>1 1>2 2>3``: the vertices' operations by number or name, then the edges.
 
     Or from JSON of what the published ``ModelSpec`` takes, ``[matrix, ops]``. The cell is pruned; its inner vertices
@@ -236,9 +240,9 @@ def parse_cell(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     if not bar:
         raise GenotypeError(f"a NAS-Bench-101 cell is of the form '-1 0 2 -2|0>1 1>2 2>3', not {text!r}")
     ops = []
-    for place, field in enumerate(vertices.split()):
+    for index, field in enumerate(vertices.split()):
         if field not in _NAMES:
-            raise GenotypeError(f"vertex {place} of a NAS-Bench-101 cell is {field!r}; known: {', '.join(_NAMES)}")
+            raise GenotypeError(f"vertex {index} of a NAS-Bench-101 cell is {field!r}; known: {', '.join(_NAMES)}")
         ops.append(_NAMES[field])
     edges = []
     for field in connections.split():
@@ -248,7 +252,7 @@ def parse_cell(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     return _decisions(ops, edges)
 
 
-def _from_model_spec(text: str) -> dict[str, Value]:
+def _from_model_spec(text: str) -> dict[str, DecisionValue]:
     form = "a NAS-Bench-101 cell in JSON is [matrix, ops], a square list of rows of 0 and 1 and the operations' names"
     try:
         document = json.loads(text)
@@ -266,7 +270,7 @@ def _from_model_spec(text: str) -> dict[str, Value]:
     return _decisions([str(op) for op in ops], edges)
 
 
-def format_cell(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_cell(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The pruned cell as ``-1 0 2 -2|0>1 1>2 2>3``. Decisions that have no part in the cell are not in it."""
     ops, matrix = cell_of(decisions)
     edges = [f"{i}>{j}" for i, row in enumerate(matrix) for j, edge in enumerate(row) if edge]

@@ -18,7 +18,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -30,7 +30,7 @@ Terms = tuple[tuple[int, str], ...]
 
 
 @cache
-def live_terms(operations: tuple[str, ...], constants: bool) -> tuple[Terms, Terms, Terms]:
+def live_cell_terms(operations: tuple[str, ...], constants: bool) -> tuple[Terms, Terms, Terms]:
     """What nodes 1, 2 and 3 of a cell sum, as (source, operation): only what bears on node 3, and can be other than 0.
 
     A node 2 that is only passed on gives node 3 its terms. ``constants``: convolutions of nothing stay, for their
@@ -81,11 +81,11 @@ def _operation(b: Builder, x: Tensor, op: str) -> Tensor:
 def _cell(b: Builder, x: Tensor, nodes: tuple[Terms, Terms, Terms]) -> Tensor:
     values: list[Tensor | None] = [x]
     for terms in nodes:
-        made = []
+        operand_values = []
         for source, op in terms:
             value = values[source]
-            made.append(_operation(b, b.zero(x.shape) if value is None else value, op))
-        values.append(b.add(*made) if made else None)
+            operand_values.append(_operation(b, b.zero(x.shape) if value is None else value, op))
+        values.append(b.add(*operand_values) if operand_values else None)
     last = values[-1]
     return b.zero(x.shape) if last is None else last
 
@@ -109,11 +109,11 @@ def nasbench201(
     image = b.input((3, image_size, image_size))
     if image_size % 4:
         raise GraphError(f"nasbench201: image_size must be a multiple of 4, for it is halved twice, not {image_size}")
-    for option, count, least in (("channels", channels, 1), ("cells", cells, 0)):
-        if not isinstance(count, int) or count < least:
-            raise GraphError(f"nasbench201: {option} must be a whole number of at least {least}, not {count!r}")
+    for option, count, minimum in (("channels", channels, 1), ("cells", cells, 0)):
+        if not isinstance(count, int) or count < minimum:
+            raise GraphError(f"nasbench201: {option} must be a whole number of at least {minimum}, not {count!r}")
     x = _conv_norm(b, image, channels, 3)
-    nodes = live_terms(tuple([choose.one_of(name, OPERATIONS) for name in CHOICES]), zeros == "bias")
+    nodes = live_cell_terms(tuple([choose.one_of(name, OPERATIONS) for name in CHOICES]), zeros == "bias")
     for stage in range(STAGES):
         if stage:
             x = _residual(b, [b.act(x, "relu"), b.pool(x, "avg", 2, 2, padding=0)], channels << stage)
@@ -122,13 +122,13 @@ def nasbench201(
     return b.build({"logits": classifier(b, b.act(b.norm(x), "relu"), num_classes)})
 
 
-def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from the published string ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
     form = "'|op~0|+|op~0|op~1|+|op~0|op~1|op~2|'"
     nodes = text.strip().split("+")
     if len(nodes) != 3:
         raise GenotypeError(f"a NAS-Bench-201 string is of the form {form}: 3 nodes joined by '+', not {len(nodes)}")
-    decisions: dict[str, Value] = {}
+    decisions: dict[str, DecisionValue] = {}
     for target, node in enumerate(nodes, start=1):
         fields = node.split("|")
         if len(fields) != target + 2 or fields[0] or fields[-1]:
@@ -147,7 +147,7 @@ def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
     return {name: decisions[name] for name in CHOICES}
 
 
-def _operations(decisions: Mapping[str, Value]) -> dict[tuple[int, int], str]:
+def _operations(decisions: Mapping[str, DecisionValue]) -> dict[tuple[int, int], str]:
     operations = {}
     for edge, name in zip(EDGES, CHOICES, strict=True):
         op = decisions.get(name)
@@ -157,14 +157,14 @@ def _operations(decisions: Mapping[str, Value]) -> dict[tuple[int, int], str]:
     return operations
 
 
-def format_string(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_string(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The published string of these decisions."""
     edge = _operations(decisions)
     nodes = ["|".join([f"{edge[source, target]}~{source}" for source in range(target)]) for target in (1, 2, 3)]
     return "+".join([f"|{node}|" for node in nodes])
 
 
-def published_string(decisions: Mapping[str, Value], zeros_simplified: bool = True) -> str:
+def published_string(decisions: Mapping[str, DecisionValue], zeros_simplified: bool = True) -> str:
     """The published code's name for a cell's function: its ``to_unique_str`` (NATS-Bench's ``get_unique_str``).
 
     The output node as a sum of sorted terms ``(x)@op``: a skip is its operand, ``0`` the cell's input, and, where zeros

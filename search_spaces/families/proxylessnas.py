@@ -17,7 +17,7 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import GenotypeError, Value
+from search_spaces.space.genotype import DecisionValue, GenotypeError
 from search_spaces.space.space import Notation
 
 # (stride of the first layer, layers) of blocks 1 to 7; layers after the first may be skipped
@@ -108,31 +108,31 @@ def proxylessnas(
     return b.build({"logits": classifier(b, x, num_classes)})
 
 
-def _places() -> Iterator[tuple[str, tuple[str, ...]]]:
+def _string_positions() -> Iterator[tuple[str, tuple[str, ...]]]:
     for number, (_, layers) in enumerate(MACRO, start=1):
         for layer in range(layers):
             yield f"block{number}.layer{layer}", op_choices(number, layer)
 
 
-def parse_indices(text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def parse_indices(text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     """Decisions from TuNAS' string: the index of every layer's operation, joined by ``:``."""
-    places, fields = list(_places()), text.strip().split(":")
-    if len(fields) != len(places):
-        raise GenotypeError(f"a ProxylessNAS string has {len(places)} numbers joined by ':', this one {len(fields)}")
-    decisions: dict[str, Value] = {}
-    for (name, ops), field in zip(places, fields, strict=True):
+    positions, fields = list(_string_positions()), text.strip().split(":")
+    if len(fields) != len(positions):
+        raise GenotypeError(f"a ProxylessNAS string has {len(positions)} numbers joined by ':', this one {len(fields)}")
+    decisions: dict[str, DecisionValue] = {}
+    for (name, ops), field in zip(positions, fields, strict=True):
         if not (field.isascii() and field.isdigit()) or int(field) >= len(ops):
             raise GenotypeError(f"{name} of a ProxylessNAS string must be 0 to {len(ops) - 1}, not {field!r}")
         decisions[name] = ops[int(field)]
     return decisions
 
 
-def format_indices(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def format_indices(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     """The string that ``parse_indices`` reads."""
-    for name, ops in _places():
+    for name, ops in _string_positions():
         if decisions.get(name) not in ops:
             raise GenotypeError(f"a ProxylessNAS string needs {name} from {ops}, not {decisions.get(name)!r}")
-    return ":".join(str(ops.index(str(decisions[name]))) for name, ops in _places())
+    return ":".join(str(ops.index(str(decisions[name]))) for name, ops in _string_positions())
 
 
 NOTATION = Notation(parse_indices, format_indices)

@@ -19,7 +19,7 @@ from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 
 
-class Stage(NamedTuple):
+class TinyNetStage(NamedTuple):
     """Equal blocks in a row, the first of them with the stride."""
 
     kernel: int
@@ -30,13 +30,13 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage(3, 1, 1, 1, 16),
-    Stage(3, 2, 6, 2, 24),
-    Stage(5, 2, 6, 2, 40),
-    Stage(3, 2, 6, 3, 80),
-    Stage(5, 1, 6, 3, 112),
-    Stage(5, 2, 6, 4, 192),
-    Stage(3, 1, 6, 1, 320),
+    TinyNetStage(3, 1, 1, 1, 16),
+    TinyNetStage(3, 2, 6, 2, 24),
+    TinyNetStage(5, 2, 6, 2, 40),
+    TinyNetStage(3, 2, 6, 3, 80),
+    TinyNetStage(5, 1, 6, 3, 112),
+    TinyNetStage(5, 2, 6, 4, 192),
+    TinyNetStage(3, 1, 6, 1, 320),
 )
 STEM_WIDTH, HEAD_WIDTH, RESOLUTION = 32, 1280, 224
 
@@ -108,7 +108,7 @@ def tinynet(
     return _network(size, depth, chosen_width * width, num_classes)
 
 
-def scaled(resolution: float, depth: float, width: float, *, num_classes: int = 1000) -> Graph:
+def scaled_tinynet(resolution: float, depth: float, width: float, *, num_classes: int = 1000) -> Graph:
     """TinyNet's base network with any multipliers; all of them 1: EfficientNet-B0."""
     return _network(int(RESOLUTION * resolution), depth, width, num_classes)
 

@@ -26,7 +26,7 @@ class Cut(NamedTuple):
     device_params: int
 
 
-def _cuts(graph: Graph, bits: int) -> Iterator[Cut]:
+def _iterate_cuts(graph: Graph, bits: int) -> Iterator[Cut]:
     """The cut behind every node, in order."""
     if bits < 1:
         raise GraphError(f"bits must be at least 1, not {bits}")
@@ -34,25 +34,25 @@ def _cuts(graph: Graph, bits: int) -> Iterator[Cut]:
     last = {i: place for place, node in enumerate(nodes) for i in node.inputs}
     last.update((index, len(nodes)) for _, index in graph.outputs)
     # Inputs are on the device from the start; a constant zero is nowhere and need not be sent.
-    alive = [i for i, node in enumerate(nodes) if node.op == "input" and i in last]
+    live = [i for i, node in enumerate(nodes) if node.op == "input" and i in last]
     macs = params = 0
     for place, figures in enumerate(graph.figures()):
         macs, params = macs + figures.macs, params + figures.params
         if nodes[place].op not in ("input", "zero"):
-            alive.append(place)
-        alive = [i for i in alive if last[i] > place]
-        needed = sum(-(-prod(nodes[i].shape) * bits // 8) for i in alive)
-        yield Cut(place, tuple(alive), needed, macs, params)
+            live.append(place)
+        live = [i for i in live if last[i] > place]
+        transfer_bytes = sum(-(-prod(nodes[i].shape) * bits // 8) for i in live)
+        yield Cut(place, tuple(live), transfer_bytes, macs, params)
 
 
-def separators(graph: Graph, *, bits: int = 32) -> tuple[Cut, ...]:
+def separator_cuts(graph: Graph, *, bits: int = 32) -> tuple[Cut, ...]:
     """The cuts that one tensor crosses alone: nodes that every path from an input to an output runs through.
 
     In other words the nodes that dominate the end of the graph. Inputs and outputs are none: a cut there leaves one
     side with nothing to do.
     """
     nodes, ends = graph.nodes, {index for _, index in graph.outputs}
-    single = [cut for cut in _cuts(graph, bits) if cut.tensors == (cut.node,)]
+    single = [cut for cut in _iterate_cuts(graph, bits) if cut.tensors == (cut.node,)]
     return tuple([cut for cut in single if cut.node not in ends and nodes[cut.node].op != "input"])
 
 
@@ -62,11 +62,13 @@ def narrowest_cut(graph: Graph, *, bits: int = 32, device_macs: int | None = Non
     A classifier is narrowest behind its pooling, where all is done: ``device_macs`` says how many multiply-adds the
     device may have. Raises ``GraphError`` where no separator is so early.
     """
-    found = [cut for cut in separators(graph, bits=bits) if device_macs is None or cut.device_macs <= device_macs]
-    if not found:
+    candidates = [
+        cut for cut in separator_cuts(graph, bits=bits) if device_macs is None or cut.device_macs <= device_macs
+    ]
+    if not candidates:
         limit = "" if device_macs is None else f" within {device_macs} multiply-adds"
         raise GraphError(f"no single tensor separates inputs from outputs{limit}; raise the limit or name a node")
-    return min(found, key=lambda cut: cut.bytes)
+    return min(candidates, key=lambda cut: cut.bytes)
 
 
 def bytes_across(graph: Graph, cut: int | str | None = None, *, bits: int = 32) -> int:
@@ -81,4 +83,4 @@ def bytes_across(graph: Graph, cut: int | str | None = None, *, bits: int = 32) 
     place = outputs.get(cut) if isinstance(cut, str) else cut
     if place is None or not 0 <= place < len(graph):
         raise GraphError(f"no cut {cut!r}; a node's number below {len(graph)}, or an output: {', '.join(outputs)}")
-    return next(c.bytes for c in _cuts(graph, bits) if c.node == place)
+    return next(c.bytes for c in _iterate_cuts(graph, bits) if c.node == place)

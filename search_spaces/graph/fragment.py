@@ -25,7 +25,7 @@ class Node(NamedTuple):
         return self.attrs[OPS[self.op].attrs.index(name)]
 
 
-class NodeFigures(NamedTuple):
+class NodeCounts(NamedTuple):
     """What one node counts. ``read_elements`` includes its parameters and running statistics."""
 
     macs: int
@@ -35,16 +35,16 @@ class NodeFigures(NamedTuple):
     written_elements: int
 
 
-def node_figures(node: Node, input_shapes: tuple[Shape, ...]) -> NodeFigures:
+def node_counts(node: Node, input_shapes: tuple[Shape, ...]) -> NodeCounts:
     """Count one node from its own shape and those of its operands."""
     op = OPS[node.op]
     params = sum(prod(s) for _, s in op.parameters(input_shapes, node.attrs)) if op.parameters else 0
     buffers = sum(prod(s) for _, s in op.buffers(input_shapes, node.attrs)) if op.buffers else 0
     macs = op.macs(input_shapes, node.attrs, node.shape) if op.macs else 0
     if op.view or not input_shapes:
-        return NodeFigures(macs, params, params + buffers, 0, 0)
+        return NodeCounts(macs, params, params + buffers, 0, 0)
     read = sum(prod(s) for s in input_shapes) + params + buffers
-    return NodeFigures(macs, params, params + buffers, read, prod(node.shape))
+    return NodeCounts(macs, params, params + buffers, read, prod(node.shape))
 
 
 def _operation_digest(node: Node) -> bytes:
@@ -88,7 +88,7 @@ class Fragment:
         self.length = len(nodes)
         self.end = outputs[0]
         self.last = nodes[self.end]
-        figures = [node_figures(node, self.operand_shapes(node)) for node in nodes]
+        figures = [node_counts(node, self.operand_shapes(node)) for node in nodes]
         self._figures = figures
         self.macs = sum(f.macs for f in figures)
         self.params = sum(f.params for f in figures)
@@ -115,7 +115,7 @@ class Fragment:
         """Shapes of the operands of one of this fragment's nodes."""
         return tuple(self.nodes[i].shape if i >= 0 else self.input_shapes[-i - 1] for i in node.inputs)
 
-    def node_figures(self) -> list[NodeFigures]:
+    def node_counts(self) -> list[NodeCounts]:
         """The counts of every node, in order."""
         return self._figures
 
@@ -150,31 +150,31 @@ class Fragment:
         """Most elements live at once while this runs. Per operand: 0 outlives it, 1 dies in it, 2 is a repeat."""
         peak = self._peaks.get(states)
         if peak is None:
-            peak = self._peaks[states] = self._simulate(states)
+            peak = self._peaks[states] = self._simulate_memory(states)
         return peak
 
-    def _simulate(self, states: tuple[int, ...]) -> int:
-        left: dict[int, int] = {}
+    def _simulate_memory(self, states: tuple[int, ...]) -> int:
+        remaining_uses: dict[int, int] = {}
         for node in self.nodes:
             for i in set(node.inputs):
-                left[i] = left.get(i, 0) + 1
-        kept = set(self.outputs) | {-k - 1 for k, state in enumerate(states) if state != 1}
+                remaining_uses[i] = remaining_uses.get(i, 0) + 1
+        live_out = set(self.outputs) | {-k - 1 for k, state in enumerate(states) if state != 1}
         live = sum(prod(s) for s, state in zip(self.input_shapes, states, strict=True) if state != 2)
         peak = live
         for index, node in enumerate(self.nodes):
-            if index not in left and index not in kept:  # an input that nothing reads
+            if index not in remaining_uses and index not in live_out:  # an input that nothing reads
                 peak = max(peak, live + prod(node.shape))
                 continue
-            dying = []
+            dead_after = []
             for i in set(node.inputs):
-                left[i] -= 1
-                if not left[i] and i not in kept:
-                    dying.append(i)
-            freed = sum(prod(self.nodes[i].shape if i >= 0 else self.input_shapes[-i - 1]) for i in dying)
-            if OPS[node.op].in_place and node.inputs[0] in dying:
-                live += prod(node.shape) - freed
+                remaining_uses[i] -= 1
+                if not remaining_uses[i] and i not in live_out:
+                    dead_after.append(i)
+            freed_elements = sum(prod(self.nodes[i].shape if i >= 0 else self.input_shapes[-i - 1]) for i in dead_after)
+            if OPS[node.op].in_place and node.inputs[0] in dead_after:
+                live += prod(node.shape) - freed_elements
                 continue
             live += prod(node.shape)
             peak = max(peak, live)
-            live -= freed
+            live -= freed_elements
         return peak

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from search_spaces.graph.fragment import FLOAT_BYTES, Fragment, Node, NodeFigures
+from search_spaces.graph.fragment import FLOAT_BYTES, Fragment, Node, NodeCounts
 from search_spaces.graph.operations import OPS, GraphError, Shape
 
 if TYPE_CHECKING:
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from search_spaces.graph.builder import Tensor
 
 
-FORMAT = "nas-graph/1"
+GRAPH_JSON_FORMAT = "nas-graph/1"
 
 
-Key = TypeVar("Key")
+KeyT = TypeVar("KeyT")
 
 
-Value = TypeVar("Value")
+ValueT = TypeVar("ValueT")
 
 
-_SHIFTED = ("norm", "conv", "linear")  # operations whose shift is left of a zero where a builder keeps it
+_OPS_WITH_SHIFT = ("norm", "conv", "linear")  # operations whose shift is left of a zero where a builder keeps it
 
 
-def _zeros_policy(operations: Sequence[tuple[object, object]]) -> str:
+def _infer_zeros_policy(operations: Sequence[tuple[object, object]]) -> str:
     """The ``zeros`` of the builder that made these (operation, inputs): ``bias`` where one shifts a zero."""
     zeros = {i for i, (op, _) in enumerate(operations) if op == "zero"}
-    read = [inputs for op, inputs in operations if op in _SHIFTED and isinstance(inputs, list | tuple)]
+    read = [inputs for op, inputs in operations if op in _OPS_WITH_SHIFT and isinstance(inputs, list | tuple)]
     shifted = any(isinstance(i, int) and i in zeros for inputs in read for i in inputs)
     return "bias" if shifted else "absorb"
 
@@ -79,16 +79,16 @@ class Graph:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes in the order they execute; ``Node.inputs`` point backwards."""
-        return tuple(self._flat())
+        return tuple(self._iterate_nodes())
 
-    def _flat(self) -> Iterator[Node]:
+    def _iterate_nodes(self) -> Iterator[Node]:
         for fragment, inputs, _, base in self.pieces:
             for node in fragment.nodes:
                 yield node._replace(inputs=tuple(base + i if i >= 0 else inputs[-i - 1] for i in node.inputs))
 
-    def figures(self) -> list[NodeFigures]:
+    def figures(self) -> list[NodeCounts]:
         """MACs, parameters and elements moved of every node, in order."""
-        return [f for piece in self.pieces for f in piece.fragment.node_figures()]
+        return [f for piece in self.pieces for f in piece.fragment.node_counts()]
 
     @property
     def macs(self) -> int:
@@ -171,7 +171,7 @@ class Graph:
     @property
     def zeros(self) -> str:
         """The ``zeros`` of the builder that made this graph, for one that is to make it again."""
-        return _zeros_policy([(node.op, node.inputs) for node in self.nodes])
+        return _infer_zeros_policy([(node.op, node.inputs) for node in self.nodes])
 
     def _code(self) -> bytes:
         parts = []
@@ -196,7 +196,9 @@ class Graph:
                 row["inputs"] = list(node.inputs)
             row.update(zip(OPS[node.op].attrs, node.attrs, strict=True))
             nodes.append(row)
-        return json.dumps({"format": FORMAT, "nodes": nodes, "outputs": dict(self.outputs)}, separators=(",", ":"))
+        return json.dumps(
+            {"format": GRAPH_JSON_FORMAT, "nodes": nodes, "outputs": dict(self.outputs)}, separators=(",", ":")
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Graph:
@@ -207,25 +209,25 @@ class Graph:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise GraphError(f"no graph: the text is not JSON ({error})") from None
-        if not isinstance(document, Mapping) or document.get("format") != FORMAT:
-            raise GraphError(f"no graph: expected a JSON object with format {FORMAT!r}")
+        if not isinstance(document, Mapping) or document.get("format") != GRAPH_JSON_FORMAT:
+            raise GraphError(f"no graph: expected a JSON object with format {GRAPH_JSON_FORMAT!r}")
         nodes, outputs = document.get("nodes"), document.get("outputs")
         if not isinstance(nodes, list) or not isinstance(outputs, Mapping) or not outputs:
             raise GraphError("no graph: it needs a list `nodes` and an object `outputs`")
         rows = [(row.get("op"), row.get("inputs")) if isinstance(row, Mapping) else (None, None) for row in nodes]
-        builder = Builder(_zeros_policy(rows))
+        builder = Builder(_infer_zeros_policy(rows))
         tensors: list[Tensor] = []
         for place, row in enumerate(nodes):
             try:
-                tensors.append(builder.apply_row(row, tensors))
+                tensors.append(builder.add_json_node(row, tensors))
             except GraphError as error:
                 raise GraphError(f"node {place}: {error}") from None
-        chosen = {}
+        outputs_by_name = {}
         for name, index in outputs.items():
             if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(tensors):
                 raise GraphError(f"output {name!r} must be the number of a node, 0 to {len(tensors) - 1}")
-            chosen[name] = tensors[index]
-        return builder.build(chosen)
+            outputs_by_name[name] = tensors[index]
+        return builder.build(outputs_by_name)
 
     def to_networkx(self) -> networkx.MultiDiGraph[int]:
         """A networkx graph: node attributes ``op``, ``attrs``, ``shape``, ``outputs``; edge attribute ``operand``."""

@@ -44,59 +44,59 @@ class Op:
 
 
 # No runtime has a longer axis or more elements; and numbers stay short enough to print and to divide.
-LARGEST = 2**31 - 1
-LARGEST_TENSOR = 2**63 - 1
+MAX_INT_ATTRIBUTE = 2**31 - 1
+MAX_TENSOR_ELEMENTS = 2**63 - 1
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INT_ATTRIBUTE
 
 
-def _positive(op: str, name: str, value: object) -> int:
+def _check_positive(op: str, name: str, value: object) -> int:
     if not _is_int(value) or value < 1:  # type: ignore[operator]
-        raise GraphError(f"{op}: {name} must be a whole number from 1 to {LARGEST}, not {value!r}")
+        raise GraphError(f"{op}: {name} must be a whole number from 1 to {MAX_INT_ATTRIBUTE}, not {value!r}")
     return value  # type: ignore[return-value]
 
 
-def _ints(op: str, name: str, value: object, length: int, minimum: int) -> tuple[int, ...]:
+def _check_ints(op: str, name: str, value: object, length: int, minimum: int) -> tuple[int, ...]:
     if not isinstance(value, tuple) or len(value) != length or not all(_is_int(v) for v in value):
-        raise GraphError(f"{op}: {name} must hold {length} whole number(s) up to {LARGEST}, not {value!r}")
+        raise GraphError(f"{op}: {name} must hold {length} whole number(s) up to {MAX_INT_ATTRIBUTE}, not {value!r}")
     if any(v < minimum for v in value):
         raise GraphError(f"{op}: {name} must be at least {minimum} on every axis, not {value!r}")
     return value
 
 
-def _arity(op: str, inputs: tuple[Shape, ...], count: int) -> None:
+def _check_arity(op: str, inputs: tuple[Shape, ...], count: int) -> None:
     if len(inputs) != count:
         raise GraphError(f"{op}: takes {count} operand(s), not {len(inputs)}")
 
 
-def _axis(op: str, rank: int, axis: object) -> int:
+def _check_axis(op: str, rank: int, axis: object) -> int:
     if not _is_int(axis) or not 0 <= axis < rank:  # type: ignore[operator]
         raise GraphError(f"{op}: axis {axis!r} does not exist in a tensor of {rank} axes")
     return axis  # type: ignore[return-value]
 
 
-def _given_shape(op: str) -> Callable[[tuple[Shape, ...], Attrs], Shape]:
+def _shape_attribute(op: str) -> Callable[[tuple[Shape, ...], Attrs], Shape]:
     def shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-        _arity(op, inputs, 0)
-        (given,) = attrs
-        if not isinstance(given, tuple) or not given:
-            raise GraphError(f"{op}: shape must be a tuple such as (3, 224, 224), not {given!r}")
-        return _ints(op, "shape", given, len(given), 1)
+        _check_arity(op, inputs, 0)
+        (stated_shape,) = attrs
+        if not isinstance(stated_shape, tuple) or not stated_shape:
+            raise GraphError(f"{op}: shape must be a tuple such as (3, 224, 224), not {stated_shape!r}")
+        return _check_ints(op, "shape", stated_shape, len(stated_shape), 1)
 
     return shape
 
 
-def _padding(op: str, padding: object, rank: int) -> tuple[tuple[int, int], ...]:
+def _check_padding(op: str, padding: object, rank: int) -> tuple[tuple[int, int], ...]:
     if not isinstance(padding, tuple) or len(padding) != rank:
         raise GraphError(f"{op}: padding must be {rank} pairs (before, after), not {padding!r}")
     for pair in padding:
-        _ints(op, "padding", pair, 2, 0)
+        _check_ints(op, "padding", pair, 2, 0)
     return padding
 
 
-def _window(
+def _window_extents(
     op: str, size: Shape, kernel: Shape, stride: Shape, padding: tuple[tuple[int, int], ...], dilation: Shape
 ) -> Shape:
     """Output extents of a sliding window over ``size``."""
@@ -107,10 +107,10 @@ def _window(
                 f"{op}: stride {s} is beyond the input, which is {'x'.join(map(str, size))} here;"
                 " use a larger image or fewer strided layers"
             )
-        room = extent + before + after - d * (k - 1) - 1
-        if room < 0:
+        slack = extent + before + after - d * (k - 1) - 1
+        if slack < 0:
             raise GraphError(f"{op}: kernel {k} (dilation {d}) does not fit an input of {extent} with its padding")
-        extents.append(room // s + 1)
+        extents.append(slack // s + 1)
     return tuple(extents)
 
 
@@ -121,20 +121,23 @@ def _spatial_axes(op: str, x: Shape) -> int:
 
 
 def _conv_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("conv", inputs, 1)
+    _check_arity("conv", inputs, 1)
     (x,) = inputs
     out_channels, kernel, stride, padding, dilation, groups, bias = attrs
     rank = _spatial_axes("conv", x)
-    _positive("conv", "out_channels", out_channels)
-    _ints("conv", "kernel", kernel, rank, 1)
-    _ints("conv", "stride", stride, rank, 1)
-    _ints("conv", "dilation", dilation, rank, 1)
-    _positive("conv", "groups", groups)
+    _check_positive("conv", "out_channels", out_channels)
+    _check_ints("conv", "kernel", kernel, rank, 1)
+    _check_ints("conv", "stride", stride, rank, 1)
+    _check_ints("conv", "dilation", dilation, rank, 1)
+    _check_positive("conv", "groups", groups)
     if x[0] % groups or out_channels % groups:
         raise GraphError(f"conv: {groups} groups divide neither {x[0]} input nor {out_channels} output channels evenly")
     if not isinstance(bias, bool):
         raise GraphError(f"conv: bias must be true or false, not {bias!r}")
-    return (out_channels, *_window("conv", x[1:], kernel, stride, _padding("conv", padding, rank), dilation))
+    return (
+        out_channels,
+        *_window_extents("conv", x[1:], kernel, stride, _check_padding("conv", padding, rank), dilation),
+    )
 
 
 def _conv_parameters(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
@@ -150,11 +153,11 @@ def _conv_macs(inputs: tuple[Shape, ...], attrs: Attrs, output: Shape) -> int:
 
 
 def _linear_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("linear", inputs, 1)
+    _check_arity("linear", inputs, 1)
     out_features, bias = attrs
     if not isinstance(bias, bool):
         raise GraphError(f"linear: bias must be true or false, not {bias!r}")
-    return (*inputs[0][:-1], _positive("linear", "out_features", out_features))
+    return (*inputs[0][:-1], _check_positive("linear", "out_features", out_features))
 
 
 def _linear_parameters(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
@@ -168,14 +171,14 @@ def _linear_macs(inputs: tuple[Shape, ...], attrs: Attrs, output: Shape) -> int:
 
 
 def _norm_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("norm", inputs, 1)
+    _check_arity("norm", inputs, 1)
     kind, eps, momentum, axis = attrs
     if kind not in ("batch", "layer"):
         raise GraphError(f"norm: kind must be 'batch' or 'layer', not {kind!r}")
     for name, value in (("eps", eps), ("momentum", momentum)):
         if not isinstance(value, float) or not isfinite(value) or value < 0:
             raise GraphError(f"norm: {name} must be a number of at least 0, not {value!r}")
-    _axis("norm", len(inputs[0]), axis)
+    _check_axis("norm", len(inputs[0]), axis)
     if kind == "batch" and axis != 0:
         raise GraphError("norm: batch normalisation is over the channels, axis 0")
     if kind == "batch" and len(inputs[0]) > 4:
@@ -194,14 +197,14 @@ def _norm_buffers(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Sh
 
 
 def _layer_scale_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("layer_scale", inputs, 1)
+    _check_arity("layer_scale", inputs, 1)
     if not isinstance(attrs[0], float) or not isfinite(attrs[0]):
         raise GraphError(f"layer_scale: initial must be a finite number, not {attrs[0]!r}")
     return inputs[0]
 
 
 def _act_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("act", inputs, 1)
+    _check_arity("act", inputs, 1)
     if attrs[0] not in ACTIVATIONS:
         raise GraphError(f"act: no activation {attrs[0]!r}; known: {', '.join(ACTIVATIONS)}")
     return inputs[0]
@@ -216,7 +219,7 @@ def _add_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
 
 
 def _mul_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("mul", inputs, 2)
+    _check_arity("mul", inputs, 2)
     a, b = inputs
     if len(a) != len(b) or any(m != n and 1 not in (m, n) for m, n in zip(a, b, strict=True)):
         raise GraphError(f"mul: shapes {a} and {b} do not broadcast")
@@ -227,7 +230,7 @@ def _concat_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
     if len(inputs) < 2:
         raise GraphError("concat: needs at least two operands")
     first = inputs[0]
-    axis = _axis("concat", len(first), attrs[0])
+    axis = _check_axis("concat", len(first), attrs[0])
     for shape in inputs:
         if len(shape) != len(first) or any(
             i != axis and m != n for i, (m, n) in enumerate(zip(shape, first, strict=True))
@@ -237,7 +240,7 @@ def _concat_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
 
 
 def _pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("pool", inputs, 1)
+    _check_arity("pool", inputs, 1)
     (x,) = inputs
     kind, kernel, stride, padding, count_padding = attrs
     rank = _spatial_axes("pool", x)
@@ -245,33 +248,33 @@ def _pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
         raise GraphError(f"pool: kind must be 'max' or 'avg', not {kind!r}")
     if not isinstance(count_padding, bool):
         raise GraphError(f"pool: count_padding must be true or false, not {count_padding!r}")
-    _ints("pool", "kernel", kernel, rank, 1)
-    _ints("pool", "stride", stride, rank, 1)
-    pads = _padding("pool", padding, rank)
+    _check_ints("pool", "kernel", kernel, rank, 1)
+    _check_ints("pool", "stride", stride, rank, 1)
+    pads = _check_padding("pool", padding, rank)
     if any(max(pair) >= k for pair, k in zip(pads, kernel, strict=True)):
         raise GraphError(f"pool: padding {pads} leaves windows of {kernel} with nothing but padding")
-    return (x[0], *_window("pool", x[1:], kernel, stride, pads, (1,) * rank))
+    return (x[0], *_window_extents("pool", x[1:], kernel, stride, pads, (1,) * rank))
 
 
 def _global_pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("global_pool", inputs, 1)
+    _check_arity("global_pool", inputs, 1)
     if attrs[0] not in ("max", "avg"):
         raise GraphError(f"global_pool: kind must be 'max' or 'avg', not {attrs[0]!r}")
     return (inputs[0][0], *(1 for _ in inputs[0][1:]))
 
 
 def _resize_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("resize", inputs, 1)
+    _check_arity("resize", inputs, 1)
     size, mode = attrs
     if mode not in ("nearest", "bilinear"):
         raise GraphError(f"resize: mode must be 'nearest' or 'bilinear', not {mode!r}")
     if mode == "bilinear" and len(inputs[0]) != 3:
         raise GraphError("resize: bilinear needs an image, (channels, height, width)")
-    return (inputs[0][0], *_ints("resize", "size", size, _spatial_axes("resize", inputs[0]), 1))
+    return (inputs[0][0], *_check_ints("resize", "size", size, _spatial_axes("resize", inputs[0]), 1))
 
 
 def _matmul_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("matmul", inputs, 2)
+    _check_arity("matmul", inputs, 2)
     a, b = inputs
     if len(a) < 2 or len(a) != len(b) or a[:-2] != b[:-2] or a[-1] != b[-2]:
         raise GraphError(f"matmul: {a} x {b} is no matrix product")
@@ -279,49 +282,49 @@ def _matmul_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
 
 
 def _softmax_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("softmax", inputs, 1)
-    _axis("softmax", len(inputs[0]), attrs[0])
+    _check_arity("softmax", inputs, 1)
+    _check_axis("softmax", len(inputs[0]), attrs[0])
     return inputs[0]
 
 
 def _reshape_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("reshape", inputs, 1)
+    _check_arity("reshape", inputs, 1)
     (shape,) = attrs
     if not isinstance(shape, tuple) or not shape:
         raise GraphError(f"reshape: shape must be a tuple, not {shape!r}")
-    _ints("reshape", "shape", shape, len(shape), 1)
+    _check_ints("reshape", "shape", shape, len(shape), 1)
     if prod(shape) != prod(inputs[0]):
         raise GraphError(f"reshape: {shape} does not hold the {prod(inputs[0])} elements of {inputs[0]}")
     return shape
 
 
 def _permute_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("permute", inputs, 1)
-    axes = _ints("permute", "axes", attrs[0], len(inputs[0]), 0)
+    _check_arity("permute", inputs, 1)
+    axes = _check_ints("permute", "axes", attrs[0], len(inputs[0]), 0)
     if sorted(axes) != list(range(len(axes))):
         raise GraphError(f"permute: axes {axes} are no permutation")
     return tuple(inputs[0][a] for a in axes)
 
 
 def _slice_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("slice", inputs, 1)
+    _check_arity("slice", inputs, 1)
     axis, start, stop = attrs
-    _axis("slice", len(inputs[0]), axis)
+    _check_axis("slice", len(inputs[0]), axis)
     if not (_is_int(start) and _is_int(stop) and 0 <= start < stop <= inputs[0][axis]):
         raise GraphError(f"slice: {start}:{stop} is no range of axis {axis} of {inputs[0]}")
     return tuple(stop - start if i == axis else n for i, n in enumerate(inputs[0]))
 
 
 def _scale_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _arity("scale", inputs, 1)
+    _check_arity("scale", inputs, 1)
     if not isinstance(attrs[0], float) or not isfinite(attrs[0]):
         raise GraphError(f"scale: factor must be a finite number, not {attrs[0]!r}")
     return inputs[0]
 
 
 OPS: dict[str, Op] = {
-    "input": Op(("shape",), _given_shape("input")),
-    "zero": Op(("shape",), _given_shape("zero")),
+    "input": Op(("shape",), _shape_attribute("input")),
+    "zero": Op(("shape",), _shape_attribute("zero")),
     "conv": Op(
         ("out_channels", "kernel", "stride", "padding", "dilation", "groups", "bias"),
         _conv_shape,

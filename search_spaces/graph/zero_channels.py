@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from search_spaces.graph.fragment import Node
 
-_NOT_ZERO_AT_ZERO = ("sigmoid", "hsigmoid")
+_NONZERO_AT_ZERO = ("sigmoid", "hsigmoid")
 Readers = Mapping[int, Sequence[int]]
 
 
 def readers_of(nodes: Sequence[Node]) -> dict[int, list[int]]:
     """The nodes that read each node, each once."""
     readers: dict[int, list[int]] = {}
-    for place, node in enumerate(nodes):
+    for index, node in enumerate(nodes):
         for i in set(node.inputs):
-            readers.setdefault(i, []).append(place)
+            readers.setdefault(i, []).append(index)
     return readers
 
 
@@ -31,7 +31,7 @@ def is_dense(node: Node, operand: Node, axis: int) -> bool:
     return node.op == "linear" and axis == len(operand.shape) - 1
 
 
-def acts_by_place(node: Node, operand: Node, axis: int) -> bool:
+def is_channelwise(node: Node, operand: Node, axis: int) -> bool:
     """Whether each place along ``axis`` of the result depends on that place alone, its parameters going with it."""
     if node.op in ("act", "scale"):
         return True
@@ -44,72 +44,74 @@ def acts_by_place(node: Node, operand: Node, axis: int) -> bool:
     )
 
 
-def free_region(
+def permutable_region(
     nodes: Sequence[Node],
     readers: Readers,
-    ends: Collection[int],
+    output_indices: Collection[int],
     start: int,
-    acts: Callable[[Node, Node, int], bool] = acts_by_place,
+    passes_through: Callable[[Node, Node, int], bool] = is_channelwise,
 ) -> set[int]:
     """All tensors whose parts move together with those of the concatenation ``start``; empty where they may not.
 
-    ``ends`` are the network's outputs; ``acts`` says which operations let parts through.
+    ``output_indices`` are the network's outputs; ``passes_through`` says which operations let parts through.
     """
     axis = nodes[start].attrs[0]
     extents = [nodes[i].shape[axis] for i in nodes[start].inputs]
     members, todo = {start}, [start]
     while todo:
-        place = todo.pop()
-        node = nodes[place]
-        if place in ends:
+        index = todo.pop()
+        node = nodes[index]
+        if index in output_indices:
             return set()
-        wanted: list[int] = []
+        connected: list[int] = []
         if node.op == "concat":
             if node.attrs[0] != axis or [nodes[i].shape[axis] for i in node.inputs] != extents:
                 return set()
         elif node.op in ("add", "mul"):
-            wanted = [i for i in node.inputs if nodes[i].shape[axis] > 1]
-        elif len(node.inputs) == 1 and acts(node, nodes[node.inputs[0]], axis):
-            wanted = list(node.inputs)
+            connected = [i for i in node.inputs if nodes[i].shape[axis] > 1]
+        elif len(node.inputs) == 1 and passes_through(node, nodes[node.inputs[0]], axis):
+            connected = list(node.inputs)
         else:
             return set()
-        for reader in readers.get(place, ()):
+        for reader in readers.get(index, ()):
             if nodes[reader].op == "concat":
                 return set()
             if not is_dense(nodes[reader], node, axis):
-                wanted.append(reader)
-        todo += [i for i in dict.fromkeys(wanted) if i not in members]
-        members.update(wanted)
+                connected.append(reader)
+        todo += [i for i in dict.fromkeys(connected) if i not in members]
+        members.update(connected)
     return members
 
 
-def zero_parts(nodes: Sequence[Node], ends: Collection[int], zeros: str) -> tuple[dict[int, set[int]], set[int]]:
+def removable_zero_operands(
+    nodes: Sequence[Node], output_indices: Collection[int], zeros: str
+) -> tuple[dict[int, set[int]], set[int]]:
     """Operands that concatenations can do without, by node; and the depthwise convolutions that shrink with them.
 
     ``zeros`` is the builder's policy.
     """
 
-    def lets_zeros_through(node: Node, operand: Node, axis: int) -> bool:
-        if node.op == "act" and node.attrs[0] in _NOT_ZERO_AT_ZERO:
+    def preserves_zero(node: Node, operand: Node, axis: int) -> bool:
+        if node.op == "act" and node.attrs[0] in _NONZERO_AT_ZERO:
             return False
         shifts = node.op == "norm" or (node.op == "conv" and node.attr("bias"))
-        return acts_by_place(node, operand, axis) and not (shifts and zeros == "bias")
+        return is_channelwise(node, operand, axis) and not (shifts and zeros == "bias")
 
     readers = readers_of(nodes)
     dropped: dict[int, set[int]] = {}
     shrunk: set[int] = set()
-    seen: set[int] = set()
-    for place, node in enumerate(nodes):
-        if node.op == "concat" and place not in seen and any(nodes[i].op == "zero" for i in node.inputs):
-            members = free_region(nodes, readers, ends, place, lets_zeros_through)
-            seen |= members
+    visited: set[int] = set()
+    for index, node in enumerate(nodes):
+        if node.op == "concat" and index not in visited and any(nodes[i].op == "zero" for i in node.inputs):
+            members = permutable_region(nodes, readers, output_indices, index, preserves_zero)
+            visited |= members
             concats = [m for m in members if nodes[m].op == "concat"]
             if not concats:
                 continue
-            empty = set.intersection(
+            zero_positions = set.intersection(
                 *[{p for p, i in enumerate(nodes[m].inputs) if nodes[i].op == "zero"} for m in concats]
             )
-            if 0 < len(empty) < len(node.inputs):
-                dropped |= dict.fromkeys(concats, empty)
+            if 0 < len(zero_positions) < len(node.inputs):
+                dropped |= dict.fromkeys(concats, zero_positions)
                 shrunk |= {m for m in members if nodes[m].op == "conv"}
     return dropped, shrunk

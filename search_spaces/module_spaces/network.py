@@ -9,64 +9,66 @@ from typing import Any
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.module_spaces.axis_tracing import Traced
+from search_spaces.module_spaces.axis_tracing import AxisTrace
 from search_spaces.module_spaces.regions import Region
 from search_spaces.module_spaces.replacements import Replacement
-from search_spaces.module_spaces.widths import Axis, Widths, is_constant, measured
-from search_spaces.pytorch.from_module.recording import Recording, Step
+from search_spaces.module_spaces.widths import Axis, WidthVariables, evaluate_extent, is_constant
+from search_spaces.pytorch.from_module.recording import RecordedStep, Recording
 
 
 @dataclass
-class Changes:
+class NetworkChanges:
     """What one candidate has other than the module."""
 
     sizes: list[int]  # by the variable that stands for its class
-    gone: set[int] = field(default_factory=set)  # steps of modules that are left out or replaced
-    instead: dict[int, tuple[str, Region, Replacement | None]] = field(default_factory=dict)  # by the region's end
+    removed_steps: set[int] = field(default_factory=set)  # steps of modules that are left out or replaced
+    replacements: dict[int, tuple[str, Region, Replacement | None]] = field(default_factory=dict)  # by the region's end
     kernels: dict[int, tuple[int, ...]] = field(default_factory=dict)
     activations: dict[int, str] = field(default_factory=dict)
 
     def drop(self, path: str, region: Region, replacement: Replacement | None = None) -> None:
         """Leave a module out, or put a block in its place."""
-        self.gone |= region.steps
-        self.instead[region.end] = (path, region, replacement)
+        self.removed_steps |= region.steps
+        self.replacements[region.end] = (path, region, replacement)
 
 
-class Network:
+class VariableNetwork:
     """Builds candidates of one recording: what its widths decide is found once."""
 
-    def __init__(self, recording: Recording, traced: Traced) -> None:
+    def __init__(self, recording: Recording, axis_trace: AxisTrace) -> None:
         self.recording = recording
         self.steps = recording.steps
-        self.traced = traced
-        self.widths: Widths = traced.widths
-        self.axes = [tuple([self.widths.rooted(axis) for axis in axes]) for axes in traced.axes]
-        self.ranges = {p: (self.widths.rooted(a), self.widths.rooted(b)) for p, (a, b) in traced.ranges.items()}
-        self.roots = {p: self.widths.rooted(axis) for p, axis in traced.roots.items()}
+        self.axis_trace = axis_trace
+        self.widths: WidthVariables = axis_trace.widths
+        self.axes = [tuple([self.widths.rooted(axis) for axis in axes]) for axes in axis_trace.axes]
+        self.ranges = {p: (self.widths.rooted(a), self.widths.rooted(b)) for p, (a, b) in axis_trace.ranges.items()}
+        self.inverse_sqrt_scales = {p: self.widths.rooted(axis) for p, axis in axis_trace.inverse_sqrt_scales.items()}
         self.multiples = self.widths.multiples()
         self.open = [not all(is_constant(axis) for axis in axes) for axes in self.axes]
 
-    def graph(self, changes: Changes) -> Graph:
+    def graph(self, changes: NetworkChanges) -> Graph:
         """Raises ``GraphError`` for what cannot be."""
         builder = Builder()
         made: dict[int, Tensor] = {}
-        for place, step in enumerate(self.steps):
-            if place in changes.instead:
-                made[place] = self._instead(builder, made, place, changes)
-            elif place not in changes.gone:
-                made[place] = self._again(builder, step, place, [made[i] for i in step.operands], changes)
+        for index, step in enumerate(self.steps):
+            if index in changes.replacements:
+                made[index] = self._build_replacement(builder, made, index, changes)
+            elif index not in changes.removed_steps:
+                made[index] = self._rebuild_step(builder, step, index, [made[i] for i in step.operands], changes)
         return builder.build({name: made[i] for name, i in self.recording.outputs.items()})
 
-    def shape(self, place: int, sizes: Sequence[int]) -> tuple[int, ...]:
+    def shape(self, index: int, sizes: Sequence[int]) -> tuple[int, ...]:
         """The shape of a step's result for these sizes."""
-        return tuple([measured(axis, sizes) for axis in self.axes[place]])
+        return tuple([evaluate_extent(axis, sizes) for axis in self.axes[index]])
 
-    def _instead(self, builder: Builder, made: Mapping[int, Tensor], place: int, changes: Changes) -> Tensor:
-        path, region, replacement = changes.instead[place]
+    def _build_replacement(
+        self, builder: Builder, made: Mapping[int, Tensor], index: int, changes: NetworkChanges
+    ) -> Tensor:
+        path, region, replacement = changes.replacements[index]
         x = made[region.source]
         if replacement is None:
             return x
-        shape = self.shape(place, changes.sizes)
+        shape = self.shape(index, changes.sizes)
         (stride,) = strides(x.shape, shape)
         y = replacement(builder, x, shape[0], stride)
         if not isinstance(y, Tensor) or y.shape != shape:
@@ -75,43 +77,55 @@ class Network:
             raise GraphError(f"{path}: {name} returns {result} where the module has {shape}")
         return y
 
-    def _again(self, builder: Builder, step: Step, place: int, operands: Sequence[Tensor], changes: Changes) -> Tensor:
+    def _rebuild_step(
+        self, builder: Builder, step: RecordedStep, index: int, operands: Sequence[Tensor], changes: NetworkChanges
+    ) -> Tensor:
         options = dict(step.options)
-        if place in changes.activations:
-            options["fn"] = changes.activations[place]
-        if place in changes.kernels:
-            options |= with_kernel(step, changes.kernels[place])
-        if self.open[place] or place in self.ranges or place in self.roots or place in self.traced.depthwise:
-            options |= self._resized(step, place, options, operands, changes.sizes)
+        if index in changes.activations:
+            options["fn"] = changes.activations[index]
+        if index in changes.kernels:
+            options |= with_kernel(step, changes.kernels[index])
+        if (
+            self.open[index]
+            or index in self.ranges
+            or index in self.inverse_sqrt_scales
+            or index in self.axis_trace.depthwise
+        ):
+            options |= self._resized(step, index, options, operands, changes.sizes)
         if step.op == "concat":
             return builder.concat(operands, **options)
         made: Tensor = getattr(builder, step.op)(*operands, **options)
         return made
 
     def _resized(
-        self, step: Step, place: int, options: Mapping[str, Any], operands: Sequence[Tensor], sizes: Sequence[int]
+        self,
+        step: RecordedStep,
+        index: int,
+        options: Mapping[str, Any],
+        operands: Sequence[Tensor],
+        sizes: Sequence[int],
     ) -> dict[str, Any]:
         """The options of a step that depend on widths."""
-        axes = self.axes[place]
+        axes = self.axes[index]
         if step.op == "conv":
-            resized: dict[str, Any] = {"out_channels": measured(axes[0], sizes)}
-            return resized | ({"groups": operands[0].channels} if place in self.traced.depthwise else {})
+            resized: dict[str, Any] = {"out_channels": evaluate_extent(axes[0], sizes)}
+            return resized | ({"groups": operands[0].channels} if index in self.axis_trace.depthwise else {})
         if step.op == "linear":
-            return {"out_features": measured(axes[-1], sizes)}
+            return {"out_features": evaluate_extent(axes[-1], sizes)}
         if step.op in ("reshape", "zero"):
-            return {"shape": self.shape(place, sizes)}
-        if place in self.ranges:
-            start, stop = self.ranges[place]
-            return {"start": _measured(start, sizes), "stop": _measured(stop, sizes)}
-        if place in self.roots:
-            extent = measured(self.roots[place], sizes)
-            if extent != self.widths.extent(self.roots[place]):
+            return {"shape": self.shape(index, sizes)}
+        if index in self.ranges:
+            start, stop = self.ranges[index]
+            return {"start": _evaluate_or_zero(start, sizes), "stop": _evaluate_or_zero(stop, sizes)}
+        if index in self.inverse_sqrt_scales:
+            extent = evaluate_extent(self.inverse_sqrt_scales[index], sizes)
+            if extent != self.widths.extent(self.inverse_sqrt_scales[index]):
                 return {"factor": extent**-0.5}
         return {}
 
 
-def _measured(axis: Axis, sizes: Sequence[int]) -> int:
-    return measured(axis, sizes) if any(part.factor for part in axis) else 0
+def _evaluate_or_zero(axis: Axis, sizes: Sequence[int]) -> int:
+    return evaluate_extent(axis, sizes) if any(part.factor for part in axis) else 0
 
 
 def strides(before: Sequence[int], after: Sequence[int]) -> set[int]:
@@ -121,7 +135,7 @@ def strides(before: Sequence[int], after: Sequence[int]) -> set[int]:
     return found if fits else set()
 
 
-def with_kernel(step: Step, kernel: Sequence[int]) -> dict[str, Any]:
+def with_kernel(step: RecordedStep, kernel: Sequence[int]) -> dict[str, Any]:
     """A convolution's kernel and the padding that keeps its shapes; ``GraphError`` where there is none."""
     own, rank = step.options["kernel"], len(step.shape) - 1
     own = tuple(own) if isinstance(own, Sequence) else (own,) * rank

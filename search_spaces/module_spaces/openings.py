@@ -9,73 +9,75 @@ from math import floor
 from typing import Any
 
 from search_spaces.graph.operations import ACTIVATIONS, GraphError
-from search_spaces.module_spaces.network import Changes, Network, strides, with_kernel
-from search_spaces.module_spaces.regions import Region, region, steps_in
+from search_spaces.module_spaces.network import NetworkChanges, VariableNetwork, strides, with_kernel
+from search_spaces.module_spaces.regions import Region, find_region, steps_in
 from search_spaces.module_spaces.replacements import OWN, named
-from search_spaces.module_spaces.widths import CONSTANT, Part
+from search_spaces.module_spaces.widths import CONSTANT, ExtentTerm
 from search_spaces.pytorch.from_module.recording import Recording
-from search_spaces.space.genotype import SpaceError, Value
+from search_spaces.space.genotype import DecisionValue, SpaceError
 
 GATES = ("sigmoid", "hsigmoid")
-Apply = Callable[[Changes, Any], None]
+ApplyChoice = Callable[[NetworkChanges, Any], None]
 
 
 @dataclass(frozen=True)
-class Opening:
+class Variation:
     """One choice. It is made where one of ``steps`` is in the network, or one of ``ends`` is a replaced module's.
 
     ``own``: the option that is the module's own, ``None`` where none is.
     """
 
     name: str
-    options: tuple[Value, ...]
-    own: Value
+    options: tuple[DecisionValue, ...]
+    own: DecisionValue
     steps: frozenset[int]
-    apply: Apply
+    apply: ApplyChoice
     ends: frozenset[int] = frozenset()
     width_of: int = CONSTANT  # the variable that a width sets
     layer: int = CONSTANT  # the step that a width is named after
 
 
-class NotHere(SpaceError):
+class VariationNotApplicable(SpaceError):
     """A key that means nothing to this module: an error, unless a pattern found the module among others."""
 
 
-def opened(key: str, path: str, options: tuple[Any, ...], network: Network, children: Sequence[str]) -> Opening:
-    """The opening of one key of one module. Raises ``SpaceError``, and ``NotHere`` where the key does not apply."""
+def make_variation(
+    key: str, path: str, options: tuple[Any, ...], network: VariableNetwork, children: Sequence[str]
+) -> Variation:
+    """The opening of one key of one module. Raises ``SpaceError``, and ``VariationNotApplicable`` where the key does not apply."""
     if key == "depth":
         return _depth(path, options, network, children)
-    return _KEYS[key](path, options, network)
+    return _VARIATION_MAKERS[key](path, options, network)
 
 
-def _only(network: Network, path: str, kinds: Sequence[str], key: str) -> int:
+def _single_step(network: VariableNetwork, path: str, kinds: Sequence[str], key: str) -> int:
     """The one step of these kinds that a module makes."""
-    found = [place for place in steps_in(network.steps, path) if network.steps[place].op in kinds]
+    found = [index for index in steps_in(network.steps, path) if network.steps[index].op in kinds]
     if len(found) != 1:
-        owners = dict.fromkeys(network.steps[place].owner for place in found)
+        owners = dict.fromkeys(network.steps[index].owner for index in found)
         named = f"; name one of {', '.join(owners)}" if found else ""
         what = " or ".join("convolution" if k == "conv" else "linear layer" for k in kinds)
-        raise NotHere(f"vary: {path}.{key}: {path!r} makes {len(found)} {what}s, not one{named}")
+        raise VariationNotApplicable(f"vary: {path}.{key}: {path!r} makes {len(found)} {what}s, not one{named}")
     return found[0]
 
 
 # -- widths ------------------------------------------------------------------------------------------------------------
 
 
-def _width(path: str, options: tuple[Any, ...], network: Network) -> Opening:
-    place = _only(network, path, ("conv", "linear"), "width")
+def _width(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Variation:
+    index = _single_step(network, path, ("conv", "linear"), "width")
     where, widths = f"vary: {path}.width", network.widths
-    axis = network.axes[place][-1 if network.steps[place].op == "linear" else 0]
+    axis = network.axes[index][-1 if network.steps[index].op == "linear" else 0]
     if len(axis) != 1 or axis[0].variable == CONSTANT:
-        raise NotHere(f"{where}: its width is that of what it reads; open what makes those channels")
+        raise VariationNotApplicable(f"{where}: its width is that of what it reads; open what makes those channels")
     factor, root = axis[0]
-    if root in widths.held:
-        raise SpaceError(f"{where}: its width cannot change: it is tied to {widths.held[root]}")
+    if root in widths.fixed_reasons:
+        raise SpaceError(f"{where}: its width cannot change: it is tied to {widths.fixed_reasons[root]}")
     if root in logits(network):
         raise SpaceError(f"{where}: it gives the network's output, whose size the option num_classes sets")
     as_factors = any(isinstance(option, float) for option in options)
-    own = widths.extent((Part(factor, root),))
-    sizes: dict[Value, int] = {}
+    own = widths.extent((ExtentTerm(factor, root),))
+    sizes: dict[DecisionValue, int] = {}
     for option in options:
         if isinstance(option, bool) or not isinstance(option, int | float) or option <= 0:
             raise SpaceError(f"{where}: options are factors such as 0.5 or numbers of channels, not {option!r}")
@@ -84,44 +86,44 @@ def _width(path: str, options: tuple[Any, ...], network: Network) -> Opening:
         if not as_factors and exact % multiple:
             raise SpaceError(f"{where}: {option} channels do not divide; use a multiple of {multiple * factor}")
         sizes[option] = max(1, floor(exact / multiple + Fraction(1, 2))) * multiple
-    sources, ends = _users(network, root)
+    sources, ends = _steps_of_class(network, root)
 
-    def apply(changes: Changes, value: Any) -> None:
+    def apply(changes: NetworkChanges, value: Any) -> None:
         changes.sizes[root] = sizes[value]
 
-    own_option: Value = (1.0 if 1.0 in options else None) if as_factors else (own if own in options else None)
-    return Opening(f"{path}.width", options, own_option, sources, apply, ends, root, place)
+    own_option: DecisionValue = (1.0 if 1.0 in options else None) if as_factors else (own if own in options else None)
+    return Variation(f"{path}.width", options, own_option, sources, apply, ends, root, index)
 
 
-def _users(network: Network, root: int) -> tuple[frozenset[int], frozenset[int]]:
+def _steps_of_class(network: VariableNetwork, root: int) -> tuple[frozenset[int], frozenset[int]]:
     """The layers whose output is of the class of ``root``, and all steps whose result is."""
     sources = {network.widths.sources[v] for v in network.widths.members(root)} - {-1}
     ends = {p for p, axes in enumerate(network.axes) if axes and any(part.variable == root for part in axes[0])}
     return frozenset(sources), frozenset(ends)
 
 
-def logits(network: Network) -> dict[int, int]:
+def logits(network: VariableNetwork) -> dict[int, int]:
     """The widths of layers that give an output directly, by root, and those layers."""
     found = {}
-    for place in network.recording.outputs.values():
-        while network.steps[place].op in ("reshape", "global_pool", "pool", "softmax", "scale", "permute", "resize"):
-            place = network.steps[place].operands[0]
-        step = network.steps[place]
-        if step.op in ("conv", "linear") and place not in network.traced.depthwise:
-            found[network.axes[place][-1 if step.op == "linear" else 0][0].variable] = place
+    for index in network.recording.outputs.values():
+        while network.steps[index].op in ("reshape", "global_pool", "pool", "softmax", "scale", "permute", "resize"):
+            index = network.steps[index].operands[0]
+        step = network.steps[index]
+        if step.op in ("conv", "linear") and index not in network.axis_trace.depthwise:
+            found[network.axes[index][-1 if step.op == "linear" else 0][0].variable] = index
     return found
 
 
 # -- kernels and activations -------------------------------------------------------------------------------------------
 
 
-def _kernel(path: str, options: tuple[Any, ...], network: Network) -> Opening:
-    place = _only(network, path, ("conv",), "kernel")
-    where, step = f"vary: {path}.kernel", network.steps[place]
+def _kernel(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Variation:
+    index = _single_step(network, path, ("conv",), "kernel")
+    where, step = f"vary: {path}.kernel", network.steps[index]
     own = tuple(step.options["kernel"])
     if max(own) > 1 and len({k for k in own if k > 1}) > 1:
-        raise NotHere(f"{where}: a kernel of {own} has no one size")
-    kernels: dict[Value, tuple[int, ...]] = {}
+        raise VariationNotApplicable(f"{where}: a kernel of {own} has no one size")
+    kernels: dict[DecisionValue, tuple[int, ...]] = {}
     for option in options:
         if isinstance(option, bool) or not isinstance(option, int) or option < 1 or option % 2 == 0:
             raise SpaceError(f"{where}: options are odd sizes such as 3, 5, 7, not {option!r}")
@@ -131,47 +133,47 @@ def _kernel(path: str, options: tuple[Any, ...], network: Network) -> Opening:
         except GraphError as error:
             raise SpaceError(f"{where}: {error}") from None
 
-    def apply(changes: Changes, value: Any) -> None:
-        changes.kernels[place] = kernels[value]
+    def apply(changes: NetworkChanges, value: Any) -> None:
+        changes.kernels[index] = kernels[value]
 
     size = max(own)
-    return Opening(f"{path}.kernel", options, size if size in options else None, frozenset({place}), apply)
+    return Variation(f"{path}.kernel", options, size if size in options else None, frozenset({index}), apply)
 
 
-def _act(path: str, options: tuple[Any, ...], network: Network) -> Opening:
-    acts = [place for place in steps_in(network.steps, path) if network.steps[place].op == "act"]
+def _act(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Variation:
+    acts = [index for index in steps_in(network.steps, path) if network.steps[index].op == "act"]
     # a block's gates weigh its features, and are none of its activations
-    acts = [place for place in acts if network.steps[place].options["fn"] not in GATES] or acts
+    acts = [index for index in acts if network.steps[index].options["fn"] not in GATES] or acts
     where = f"vary: {path}.act"
     if not acts:
-        raise NotHere(f"{where}: {path!r} makes no activation")
+        raise VariationNotApplicable(f"{where}: {path!r} makes no activation")
     known = (*ACTIVATIONS, "identity", OWN)
     for option in options:
         if option not in known:
             raise SpaceError(f"{where}: no activation {option!r}; known: {', '.join(known)}")
-    now = {network.steps[place].options["fn"] for place in acts}
-    own = OWN if OWN in options else now.pop() if len(now) == 1 else None
+    current_functions = {network.steps[index].options["fn"] for index in acts}
+    own = OWN if OWN in options else current_functions.pop() if len(current_functions) == 1 else None
 
-    def apply(changes: Changes, value: Any) -> None:
+    def apply(changes: NetworkChanges, value: Any) -> None:
         if value != OWN:
             changes.activations.update(dict.fromkeys(acts, value))
 
-    return Opening(f"{path}.act", options, own if own in options else None, frozenset(acts), apply)
+    return Variation(f"{path}.act", options, own if own in options else None, frozenset(acts), apply)
 
 
 # -- modules left out or replaced --------------------------------------------------------------------------------------
 
 
-def _region(network: Network, path: str, where: str) -> Region:
-    found = region(network.recording, path)
+def _region(network: VariableNetwork, path: str, where: str) -> Region:
+    found = find_region(network.recording, path)
     if isinstance(found, str):
-        raise NotHere(f"{where}: {found}")
+        raise VariationNotApplicable(f"{where}: {found}")
     return found
 
 
-def droppable(recording: Recording, path: str) -> Region | str:
+def removable_region(recording: Recording, path: str) -> Region | str:
     """The region of a module that may be left out, or why it may not."""
-    found = region(recording, path)
+    found = find_region(recording, path)
     if isinstance(found, Region):
         before, after = recording.steps[found.source].shape, recording.steps[found.end].shape
         if before != after:
@@ -179,77 +181,79 @@ def droppable(recording: Recording, path: str) -> Region | str:
     return found
 
 
-def _keep(path: str, options: tuple[Any, ...], network: Network) -> Opening:
+def _keep(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Variation:
     where = f"vary: {path}.keep"
     if any(option is not True and option is not False for option in options):
         raise SpaceError(f"{where}: options are True and False, not {options!r}")
-    found = droppable(network.recording, path)
+    found = removable_region(network.recording, path)
     if isinstance(found, str):
-        raise NotHere(f"{where}: {found}")
+        raise VariationNotApplicable(f"{where}: {found}")
 
-    def apply(changes: Changes, value: Any) -> None:
+    def apply(changes: NetworkChanges, value: Any) -> None:
         if not value:
             changes.drop(path, found)
 
-    return Opening(f"{path}.keep", options, True if True in options else None, found.steps, apply)
+    return Variation(f"{path}.keep", options, True if True in options else None, found.steps, apply)
 
 
-def tail(options: Sequence[Any], children: Sequence[str]) -> Sequence[str]:
+def removable_children(options: Sequence[Any], children: Sequence[str]) -> Sequence[str]:
     """The children that some depth leaves out."""
     whole = [option for option in options if isinstance(option, int) and option >= 0]
     return children[min(whole) :] if whole else ()
 
 
-def _depth(path: str, options: tuple[Any, ...], network: Network, children: Sequence[str]) -> Opening:
+def _depth(path: str, options: tuple[Any, ...], network: VariableNetwork, children: Sequence[str]) -> Variation:
     where = f"vary: {path}.depth"
     if not children:
-        raise NotHere(f"{where}: {path!r} is no Sequential or ModuleList of several modules")
+        raise VariationNotApplicable(f"{where}: {path!r} is no Sequential or ModuleList of several modules")
     for option in options:
         if isinstance(option, bool) or not isinstance(option, int) or not 0 <= option <= len(children):
             raise SpaceError(f"{where}: options are numbers of modules to keep, 0 to {len(children)}, not {option!r}")
     regions: dict[str, Region] = {}
-    for child in tail(options, children):
+    for child in removable_children(options, children):
         if not steps_in(network.steps, child):
             continue  # a dropout in evaluation, say
-        found = droppable(network.recording, child)
+        found = removable_region(network.recording, child)
         if isinstance(found, str):
-            raise NotHere(f"{where}: {found}")
+            raise VariationNotApplicable(f"{where}: {found}")
         regions[child] = found
 
-    def apply(changes: Changes, value: Any) -> None:
+    def apply(changes: NetworkChanges, value: Any) -> None:
         for child in children[value:]:
             if child in regions:
                 changes.drop(child, regions[child])
 
-    steps = frozenset(place for found in regions.values() for place in found.steps)
+    steps = frozenset(index for found in regions.values() for index in found.steps)
     own = len(children) if len(children) in options else None
-    return Opening(f"{path}.depth", options, own, steps or frozenset(steps_in(network.steps, path)), apply)
+    return Variation(f"{path}.depth", options, own, steps or frozenset(steps_in(network.steps, path)), apply)
 
 
-def _block(path: str, options: tuple[Any, ...], network: Network) -> Opening:
+def _block(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Variation:
     where = f"vary: {path}.block"
     found = _region(network, path, where)
     before, after = network.steps[found.source].shape, network.steps[found.end].shape
     if len(before) != len(after) or len(after) < 2 or not strides(before, after):
-        raise NotHere(f"{where}: from {before} to {after} is no block on maps, (channels, places...), with one stride")
+        raise VariationNotApplicable(
+            f"{where}: from {before} to {after} is no block on maps, (channels, places...), with one stride"
+        )
     pairs = [named(option) for option in options]
     functions = dict(pairs)
     if len(functions) < len(pairs):
         raise SpaceError(f"{where}: two blocks have one name: {', '.join(name for name, _ in pairs)}")
 
-    def apply(changes: Changes, value: Any) -> None:
+    def apply(changes: NetworkChanges, value: Any) -> None:
         if value != OWN:
             changes.drop(path, found, functions[value])
 
-    return Opening(f"{path}.block", tuple(functions), OWN if OWN in functions else None, found.steps, apply)
+    return Variation(f"{path}.block", tuple(functions), OWN if OWN in functions else None, found.steps, apply)
 
 
-_KEYS: dict[str, Callable[[str, tuple[Any, ...], Network], Opening]] = {
+_VARIATION_MAKERS: dict[str, Callable[[str, tuple[Any, ...], VariableNetwork], Variation]] = {
     "width": _width,
     "kernel": _kernel,
     "act": _act,
     "keep": _keep,
     "block": _block,
 }
-KEYS = (*_KEYS, "depth")
-STRUCTURE = ("block", "depth", "keep")
+VARIATION_KEYS = (*_VARIATION_MAKERS, "depth")
+STRUCTURAL_KEYS = ("block", "depth", "keep")

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from search_spaces.pytorch.from_module.recording import Recording, Step
+from search_spaces.pytorch.from_module.recording import RecordedStep, Recording
 from search_spaces.space.genotype import SpaceError
 
 
@@ -19,23 +19,23 @@ class Region(NamedTuple):
     end: int
 
 
-def inside(path: str, owner: str) -> bool:
+def belongs_to(path: str, owner: str) -> bool:
     """Whether a step of ``owner`` belongs to the module at ``path``."""
     return owner == path or owner.startswith(f"{path}.") or not path
 
 
-def steps_in(steps: Sequence[Step], path: str) -> list[int]:
-    return [place for place, step in enumerate(steps) if step.op != "input" and inside(path, step.owner)]
+def steps_in(steps: Sequence[RecordedStep], path: str) -> list[int]:
+    return [index for index, step in enumerate(steps) if step.op != "input" and belongs_to(path, step.owner)]
 
 
-def region(recording: Recording, path: str) -> Region | str:
+def find_region(recording: Recording, path: str) -> Region | str:
     """The region of the module at ``path``, or why it is none."""
     steps = recording.steps
     own = frozenset(steps_in(steps, path))
     if not own:
         return f"{path!r} computes nothing here"
-    sources = {i for place in own for i in steps[place].operands if i not in own}
-    ends = {i for place, step in enumerate(steps) if place not in own for i in step.operands if i in own}
+    sources = {i for index in own for i in steps[index].operands if i not in own}
+    ends = {i for index, step in enumerate(steps) if index not in own for i in step.operands if i in own}
     ends |= {i for i in recording.outputs.values() if i in own}
     if len(sources) != 1 or len(ends) != 1:
         return (
@@ -45,16 +45,16 @@ def region(recording: Recording, path: str) -> Region | str:
     return Region(own, *sources, *ends)
 
 
-def matching(pattern: str, paths: Sequence[str]) -> list[str]:
+def match_paths(pattern: str, paths: Sequence[str]) -> list[str]:
     """The paths that a pattern names: ``*`` and ``?`` within one name, ``**`` for any number of names.
 
     Raises ``SpaceError`` with the names that come close.
     """
-    found = [path for path in paths if path and _matches(pattern.split("."), path.split("."))]
-    if not found:
+    matches = [path for path in paths if path and _matches(pattern.split("."), path.split("."))]
+    if not matches:
         close = get_close_matches(pattern, paths, n=4, cutoff=0.5) or [p for p in paths if p and "." not in p][:8]
         raise SpaceError(f"vary: no module matches {pattern!r}; close: {', '.join(close) or 'none'}")
-    return found
+    return matches
 
 
 def _matches(pattern: Sequence[str], names: Sequence[str]) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from search_spaces.blocks import mobile as blocks
 from search_spaces.graph.builder import Builder, Tensor
-from search_spaces.registry import UnknownName, import_object, unknown
+from search_spaces.registry import UnknownName, import_object, unknown_name
 from search_spaces.space.genotype import SpaceError
 
 Replacement = Callable[[Builder, Tensor, int, int], Tensor]
 OWN = "own"
 
 
-def _keeps(x: Tensor, out_channels: int, stride: int) -> bool:
+def _has_residual(x: Tensor, out_channels: int, stride: int) -> bool:
     return stride == 1 and x.channels == out_channels
 
 
@@ -22,13 +22,13 @@ def _conv_norm_act(b: Builder, x: Tensor, out_channels: int, stride: int) -> Ten
 
 
 def _inverted_bottleneck(b: Builder, x: Tensor, out_channels: int, stride: int) -> Tensor:
-    residual = _keeps(x, out_channels, stride)
+    residual = _has_residual(x, out_channels, stride)
     return blocks.inverted_bottleneck(b, x, out_channels, expanded=4 * x.channels, stride=stride, residual=residual)
 
 
 def _fused_inverted_bottleneck(b: Builder, x: Tensor, out_channels: int, stride: int) -> Tensor:
     return blocks.fused_inverted_bottleneck(
-        b, x, out_channels, expanded=4 * x.channels, stride=stride, residual=_keeps(x, out_channels, stride)
+        b, x, out_channels, expanded=4 * x.channels, stride=stride, residual=_has_residual(x, out_channels, stride)
     )
 
 
@@ -40,11 +40,11 @@ def _tucker(b: Builder, x: Tensor, out_channels: int, stride: int) -> Tensor:
         input_rank=max(1, x.channels // 4),
         output_rank=max(1, 3 * out_channels // 4),
         stride=stride,
-        residual=_keeps(x, out_channels, stride),
+        residual=_has_residual(x, out_channels, stride),
     )
 
 
-BLOCKS: dict[str, Replacement] = {
+REPLACEMENT_BLOCKS: dict[str, Replacement] = {
     "conv_norm_act": _conv_norm_act,
     "inverted_bottleneck": _inverted_bottleneck,
     "fused_inverted_bottleneck": _fused_inverted_bottleneck,
@@ -62,15 +62,15 @@ def named(option: object) -> tuple[str, Replacement | None]:
         try:
             if ":" in option:
                 return option, import_object(option)
-            if option not in BLOCKS:
-                raise unknown("block", option, [OWN, *BLOCKS])
+            if option not in REPLACEMENT_BLOCKS:
+                raise unknown_name("block", option, [OWN, *REPLACEMENT_BLOCKS])
         except UnknownName as error:
             raise SpaceError(f"vary: {error}") from None
-        return option, BLOCKS[option]
+        return option, REPLACEMENT_BLOCKS[option]
     name = getattr(option, "__name__", "")
     if not callable(option) or not name:
         raise SpaceError(
-            f"vary: a block is 'own', one of {', '.join(BLOCKS)}, 'package.module:function' or a function of (builder,"
+            f"vary: a block is 'own', one of {', '.join(REPLACEMENT_BLOCKS)}, 'package.module:function' or a function of (builder,"
             f" tensor, out_channels, stride), not {option!r}"
         )
     return name, option

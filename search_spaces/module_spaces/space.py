@@ -16,16 +16,25 @@ from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError, Shape
 from search_spaces.module_spaces.axis_tracing import trace
-from search_spaces.module_spaces.network import Changes, Network
-from search_spaces.module_spaces.openings import KEYS, STRUCTURE, NotHere, Opening, droppable, logits, opened, tail
-from search_spaces.module_spaces.regions import Region, matching
+from search_spaces.module_spaces.network import NetworkChanges, VariableNetwork
+from search_spaces.module_spaces.openings import (
+    STRUCTURAL_KEYS,
+    VARIATION_KEYS,
+    Variation,
+    VariationNotApplicable,
+    logits,
+    make_variation,
+    removable_children,
+    removable_region,
+)
+from search_spaces.module_spaces.regions import Region, match_paths
 from search_spaces.pytorch.from_module import UnsupportedModule
 from search_spaces.pytorch.from_module.recording import Recording, record
 from search_spaces.space.choose import Choose
-from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError, Value
+from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, SpaceError
 from search_spaces.space.space import Notation, Space
 
-Wanted = tuple[str, str, tuple[Any, ...], str]  # path, key, options, pattern
+VariationRequest = tuple[str, str, tuple[Any, ...], str]  # path, key, options, pattern
 
 
 def space_from(
@@ -48,10 +57,13 @@ def space_from(
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"space_from takes an nn.Module, not {type(module).__name__}")
-    function = OpenedModule(copy.deepcopy(module), vary, tuple(inputs))
-    named = name or type(module).__name__.lower()
+    function = ModuleSpaceFunction(copy.deepcopy(module), vary, tuple(inputs))
+    space_name = name or type(module).__name__.lower()
     return Space(
-        function, named, notation=Notation(partial(_parse, function), _format), alike=Space(function.choices, named)
+        function,
+        space_name,
+        notation=Notation(partial(_parse, function), _format),
+        cheap_twin=Space(function.choices, space_name),
     )
 
 
@@ -61,38 +73,38 @@ def original(space: Space) -> Genotype:
     Raises ``SpaceError`` where the space is of no module, or leaves one of the module's own values out.
     """
     function: Any = space.function
-    while not isinstance(function, OpenedModule):
-        within = getattr(function, "keywords", {}).get("space")
-        if not isinstance(within, Space):
+    while not isinstance(function, ModuleSpaceFunction):
+        inner_space = getattr(function, "keywords", {}).get("space")
+        if not isinstance(inner_space, Space):
             raise SpaceError(f"space {space.name!r} was not made of a module by space_from")
-        function = within.function
+        function = inner_space.function
     return function.original()
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _VariationPlan:
     """One recording, and its openings in the order of their choices."""
 
-    network: Network
-    openings: tuple[Opening, ...]
+    network: VariableNetwork
+    variations: tuple[Variation, ...]
 
 
-class OpenedModule:
+class ModuleSpaceFunction:
     """The function of a module's space."""
 
     def __init__(self, module: nn.Module, vary: Mapping[str, Mapping[str, Sequence[Any]]], inputs: Shape) -> None:
         self.module = module
         self.inputs = inputs
         self.__name__ = type(module).__name__
-        self.wanted = _wanted(module, vary)
-        self._plans: dict[int, _Plan] = {}
+        self.requests = _resolve_requests(module, vary)
+        self._plans: dict[int, _VariationPlan] = {}
         plan = self.plan(None)
         self.__signature__ = self._signature(plan)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": {}}  # made again where they are needed
 
-    def _signature(self, plan: _Plan) -> inspect.Signature:
+    def _signature(self, plan: _VariationPlan) -> inspect.Signature:
         keyword, first = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
         options: dict[str, Any] = {"width": 1.0}
         if len(self.inputs) == 3 and self.inputs[1] == self.inputs[2]:
@@ -107,7 +119,7 @@ class OpenedModule:
             ]
         )
 
-    def plan(self, image_size: int | None) -> _Plan:
+    def plan(self, image_size: int | None) -> _VariationPlan:
         """How candidates are built from images of this size. Raises ``SpaceError``."""
         size = image_size or 0
         if size not in self._plans:
@@ -115,7 +127,7 @@ class OpenedModule:
                 recording = record(self.module, self.inputs)
             else:
                 recording = self._resized(image_size)
-            self._plans[size] = _planned(self.module, recording, self.wanted)
+            self._plans[size] = _make_plan(self.module, recording, self.requests)
         return self._plans[size]
 
     def _resized(self, image_size: int) -> Recording:
@@ -133,51 +145,51 @@ class OpenedModule:
         self, choose: Choose, *, width: float = 1.0, image_size: int | None = None, num_classes: int | None = None
     ) -> Graph:
         plan = self.plan(image_size)
-        changes = _chosen(plan, choose)
+        changes = _apply_choices(plan, choose)
         _resize(plan.network, changes, width, num_classes)
         return plan.network.graph(changes)
 
     def choices(self, choose: Choose) -> Graph:
         """The choices alone; the graph is always the same."""
-        _chosen(self.plan(None), choose)
+        _apply_choices(self.plan(None), choose)
         builder = Builder()
         return builder.build(builder.input((1,)))
 
     def original(self) -> Genotype:
         """The module's own values. Raises ``SpaceError`` where an opening does not have it among its options."""
-        openings = self.plan(None).openings
-        lacking = [opening.name for opening in openings if opening.own is None]
-        if lacking:
-            raise SpaceError(f"the module is not in its space: its own value is no option of {', '.join(lacking)}")
-        return Genotype({opening.name: opening.own for opening in openings})
+        variations = self.plan(None).variations
+        missing = [variation.name for variation in variations if variation.own is None]
+        if missing:
+            raise SpaceError(f"the module is not in its space: its own value is no option of {', '.join(missing)}")
+        return Genotype({variation.name: variation.own for variation in variations})
 
 
-def _parse(function: OpenedModule, text: str, options: Mapping[str, Any]) -> dict[str, Value]:
+def _parse(function: ModuleSpaceFunction, text: str, options: Mapping[str, Any]) -> dict[str, DecisionValue]:
     if text.strip() != "original":
         raise GenotypeError(f"no architecture {text!r}: write 'original', or the decisions as a JSON object")
     return dict(function.original())
 
 
-def _format(decisions: Mapping[str, Value], options: Mapping[str, Any]) -> str:
+def _format(decisions: Mapping[str, DecisionValue], options: Mapping[str, Any]) -> str:
     return Genotype(decisions).to_json()
 
 
 # -- what is open ------------------------------------------------------------------------------------------------------
 
 
-def _wanted(module: nn.Module, vary: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[Wanted]:
+def _resolve_requests(module: nn.Module, vary: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[VariationRequest]:
     """Each key of each module that ``vary`` names, patterns resolved."""
     paths = [path for path, _ in module.named_modules(remove_duplicate=False)]
     if not isinstance(vary, Mapping) or not vary:
         raise SpaceError("vary: expected a mapping from a module's path to what is open in it, with one entry at least")
-    found: dict[tuple[str, str], Wanted] = {}
+    found: dict[tuple[str, str], VariationRequest] = {}
     for pattern, keys in vary.items():
         if not isinstance(keys, Mapping):
             raise SpaceError(f"vary: {pattern!r} needs a mapping such as {{'width': (0.5, 1.0)}}, not {keys!r}")
-        for path in matching(str(pattern), paths):
+        for path in match_paths(str(pattern), paths):
             for key, options in keys.items():
-                if key not in KEYS:
-                    raise SpaceError(f"vary: {pattern!r}: no key {key!r}; known: {', '.join(KEYS)}")
+                if key not in VARIATION_KEYS:
+                    raise SpaceError(f"vary: {pattern!r}: no key {key!r}; known: {', '.join(VARIATION_KEYS)}")
                 if isinstance(options, str) or not isinstance(options, Sequence) or not options:
                     raise SpaceError(f"vary: {pattern!r}: {key} needs its options as a list, not {options!r}")
                 if (path, key) in found:
@@ -196,90 +208,92 @@ def _children(module: nn.Module, path: str) -> list[str]:
 _LISTS = (nn.Sequential, nn.ModuleList)
 
 
-def _planned(module: nn.Module, recording: Recording, wanted: Sequence[Wanted]) -> _Plan:
+def _make_plan(module: nn.Module, recording: Recording, requests: Sequence[VariationRequest]) -> _VariationPlan:
     equal = []
-    for path, key, options, _ in wanted:
+    for path, key, options, _ in requests:
         droppables = [path] if key == "keep" and False in options else []
         if key == "depth":
-            droppables += tail(options, _children(module, path))
+            droppables += removable_children(options, _children(module, path))
         for dropped in droppables:
-            found = droppable(recording, dropped)
+            found = removable_region(recording, dropped)
             if isinstance(found, Region):
                 equal.append((found.source, found.end))
-    network = Network(recording, trace(recording.steps, equal))
-    made: dict[str, list[Opening]] = {}
+    network = VariableNetwork(recording, trace(recording.steps, equal))
+    variations_by_entry: dict[str, list[Variation]] = {}
     reasons: dict[str, SpaceError] = {}
-    for path, key, options, pattern in wanted:
-        made.setdefault(f"{pattern}\0{key}", [])
+    for path, key, options, pattern in requests:
+        variations_by_entry.setdefault(f"{pattern}\0{key}", [])
         try:
-            made[f"{pattern}\0{key}"].append(opened(key, path, options, network, _children(module, path)))
-        except NotHere as reason:
+            variations_by_entry[f"{pattern}\0{key}"].append(
+                make_variation(key, path, options, network, _children(module, path))
+            )
+        except VariationNotApplicable as reason:
             reasons.setdefault(f"{pattern}\0{key}", reason)
-    for entry, openings in made.items():
-        if not openings:
+    for entry, variations in variations_by_entry.items():
+        if not variations:
             raise reasons[entry]
-    together = [opening for openings in made.values() for opening in openings]
-    return _Plan(network, tuple(_in_order(_one_per_class(together, network))))
+    all_variations = [variation for variations in variations_by_entry.values() for variation in variations]
+    return _VariationPlan(network, tuple(_in_choice_order(_merge_tied(all_variations, network))))
 
 
-def _one_per_class(openings: Sequence[Opening], network: Network) -> list[Opening]:
+def _merge_tied(variations: Sequence[Variation], network: VariableNetwork) -> list[Variation]:
     """Openings of one tied region are one choice, that of the first in the network."""
-    kept: list[Opening] = []
-    by_root: dict[int, Opening] = {}
-    for opening in sorted(openings, key=lambda o: o.layer):
-        other = by_root.get(opening.width_of) if opening.width_of >= 0 else None
+    merged: list[Variation] = []
+    by_root: dict[int, Variation] = {}
+    for variation in sorted(variations, key=lambda o: o.layer):
+        other = by_root.get(variation.width_of) if variation.width_of >= 0 else None
         if other is None:
-            kept.append(opening)
-            by_root[opening.width_of] = opening
-        elif _sizes(other, network) != _sizes(opening, network):
+            merged.append(variation)
+            by_root[variation.width_of] = variation
+        elif _sizes(other, network) != _sizes(variation, network):
             raise SpaceError(
-                f"vary: {other.name} and {opening.name} are one width, tied in the network; open one of them, or both"
+                f"vary: {other.name} and {variation.name} are one width, tied in the network; open one of them, or both"
                 " with the same options"
             )
-    return kept
+    return merged
 
 
-def _sizes(opening: Opening, network: Network) -> list[int]:
+def _sizes(variation: Variation, network: VariableNetwork) -> list[int]:
     sizes = []
-    for option in opening.options:
-        changes = Changes(list(network.widths.own))
-        opening.apply(changes, option)
-        sizes.append(changes.sizes[opening.width_of])
+    for option in variation.options:
+        changes = NetworkChanges(list(network.widths.own))
+        variation.apply(changes, option)
+        sizes.append(changes.sizes[variation.width_of])
     return sizes
 
 
-def _in_order(openings: Sequence[Opening]) -> list[Opening]:
+def _in_choice_order(variations: Sequence[Variation]) -> list[Variation]:
     """What leaves modules out before what is in them, outer modules first; then as the network runs."""
 
-    def order(opening: Opening) -> tuple[Any, ...]:
-        path, _, key = opening.name.rpartition(".")
-        if key not in STRUCTURE:
-            return (1, min(opening.steps), 0, "")
-        return (0, path.count("."), min(opening.steps), ("keep", "block", "depth").index(key))
+    def order(variation: Variation) -> tuple[Any, ...]:
+        path, _, key = variation.name.rpartition(".")
+        if key not in STRUCTURAL_KEYS:
+            return (1, min(variation.steps), 0, "")
+        return (0, path.count("."), min(variation.steps), ("keep", "block", "depth").index(key))
 
-    return sorted(openings, key=order)
+    return sorted(variations, key=order)
 
 
 # -- one candidate -----------------------------------------------------------------------------------------------------
 
 
-def _chosen(plan: _Plan, choose: Choose) -> Changes:
+def _apply_choices(plan: _VariationPlan, choose: Choose) -> NetworkChanges:
     """Make the choices that bear on the network, as it is after those before."""
-    changes = Changes(list(plan.network.widths.own))
-    for opening in plan.openings:
-        blocks = {end for end, (_, _, block) in changes.instead.items() if block is not None}
-        if not opening.steps <= changes.gone or opening.ends & blocks:
-            opening.apply(changes, choose.one_of(opening.name, opening.options))
+    changes = NetworkChanges(list(plan.network.widths.own))
+    for variation in plan.variations:
+        blocks = {end for end, (_, _, block) in changes.replacements.items() if block is not None}
+        if not variation.steps <= changes.removed_steps or variation.ends & blocks:
+            variation.apply(changes, choose.one_of(variation.name, variation.options))
     return changes
 
 
-def _resize(network: Network, changes: Changes, width: float, num_classes: int | None) -> None:
+def _resize(network: VariableNetwork, changes: NetworkChanges, width: float, num_classes: int | None) -> None:
     classes = logits(network)
     if not isinstance(width, int | float) or not width > 0:
         raise GraphError(f"width must be a factor above 0, not {width!r}")
     if width != 1:
         for root in {network.widths.root(v).variable for v in range(len(network.widths.own))}:
-            if root not in network.widths.held and root not in classes:
+            if root not in network.widths.fixed_reasons and root not in classes:
                 multiple = network.multiples.get(root, 1)
                 rounded = lcm(8, multiple) if lcm(8, multiple) <= max(network.widths.own[root], 8) else multiple
                 changes.sizes[root] = max(1, int(changes.sizes[root] * width / rounded + 0.5)) * rounded
@@ -287,6 +301,8 @@ def _resize(network: Network, changes: Changes, width: float, num_classes: int |
         return
     for root in classes:
         own = changes.sizes[root]
-        if num_classes != own and root in network.widths.held:
-            raise GraphError(f"num_classes is {own} here and cannot change: it is tied to {network.widths.held[root]}")
+        if num_classes != own and root in network.widths.fixed_reasons:
+            raise GraphError(
+                f"num_classes is {own} here and cannot change: it is tied to {network.widths.fixed_reasons[root]}"
+            )
         changes.sizes[root] = num_classes

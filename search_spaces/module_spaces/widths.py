@@ -1,7 +1,7 @@
 """Widths as variables: which of them are tied to each other, and which cannot change.
 
 Every output of a dense or grouped convolution or linear layer is a variable. The extent of an axis is a sum of
-``Part``s in their order along it: a factor times a variable, or a constant. Equal extents tie variables, each with a
+``ExtentTerm``s in their order along it: a factor times a variable, or a constant. Equal extents tie variables, each with a
 ratio to the one that stands for all; what is equal in no such way is held at what it was.
 """
 
@@ -18,22 +18,22 @@ from search_spaces.graph.operations import GraphError
 CONSTANT = -1
 
 
-class Part(NamedTuple):
+class ExtentTerm(NamedTuple):
     """``factor`` times the size of ``variable``; of ``CONSTANT``, ``factor`` alone."""
 
     factor: Fraction
     variable: int
 
 
-Axis = tuple[Part, ...]
+Axis = tuple[ExtentTerm, ...]
 
 
 def constant(extent: int) -> Axis:
-    return (Part(Fraction(extent), CONSTANT),)
+    return (ExtentTerm(Fraction(extent), CONSTANT),)
 
 
-def scaled(axis: Axis, factor: Fraction) -> Axis:
-    return tuple([Part(part.factor * factor, part.variable) for part in axis])
+def scale_axis(axis: Axis, factor: Fraction) -> Axis:
+    return tuple([ExtentTerm(part.factor * factor, part.variable) for part in axis])
 
 
 def is_constant(axis: Axis) -> bool:
@@ -41,41 +41,41 @@ def is_constant(axis: Axis) -> bool:
 
 
 @dataclass
-class Widths:
+class WidthVariables:
     """Variables in classes of those that change together."""
 
     own: list[int] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)  # the step that makes each variable
-    held: dict[int, str] = field(default_factory=dict)  # by the class's root: why it cannot change
-    _above: list[int] = field(default_factory=list)
-    _ratio: list[Fraction] = field(default_factory=list)
-    _whole: list[Part] = field(default_factory=list)  # what must be a whole number
+    fixed_reasons: dict[int, str] = field(default_factory=dict)  # by the class's root: why it cannot change
+    _parent: list[int] = field(default_factory=list)
+    _ratio_to_parent: list[Fraction] = field(default_factory=list)
+    _integral_terms: list[ExtentTerm] = field(default_factory=list)  # what must be a whole number
 
     def new(self, own: int, source: int) -> Axis:
         """The extent of a new variable."""
         self.own.append(own)
         self.sources.append(source)
-        self._above.append(len(self._above))
-        self._ratio.append(Fraction(1))
-        return (Part(Fraction(1), len(self.own) - 1),)
+        self._parent.append(len(self._parent))
+        self._ratio_to_parent.append(Fraction(1))
+        return (ExtentTerm(Fraction(1), len(self.own) - 1),)
 
-    def root(self, variable: int) -> Part:
+    def root(self, variable: int) -> ExtentTerm:
         """The variable that stands for the class, and this one's ratio to it."""
         ratio = Fraction(1)
-        while self._above[variable] != variable:
-            ratio *= self._ratio[variable]
-            variable = self._above[variable]
-        return Part(ratio, variable)
+        while self._parent[variable] != variable:
+            ratio *= self._ratio_to_parent[variable]
+            variable = self._parent[variable]
+        return ExtentTerm(ratio, variable)
 
     def rooted(self, axis: Axis) -> Axis:
         """The same extent in the variables that stand for their classes."""
         parts = []
         for factor, variable in axis:
             if variable == CONSTANT:
-                parts.append(Part(factor, CONSTANT))
+                parts.append(ExtentTerm(factor, CONSTANT))
             else:
                 ratio, top = self.root(variable)
-                parts.append(Part(factor * ratio, top))
+                parts.append(ExtentTerm(factor * ratio, top))
         return tuple(parts)
 
     def extent(self, axis: Axis) -> int:
@@ -83,15 +83,15 @@ class Widths:
         total = sum(f if v == CONSTANT else f * self.own[v] for f, v in axis)
         return int(total)
 
-    def whole(self, axis: Axis, divisor: int = 1) -> None:
+    def require_integral(self, axis: Axis, divisor: int = 1) -> None:
         """Each part divided by ``divisor`` must stay a whole number."""
-        self._whole += [part for part in scaled(axis, Fraction(1, divisor)) if part.variable != CONSTANT]
+        self._integral_terms += [part for part in scale_axis(axis, Fraction(1, divisor)) if part.variable != CONSTANT]
 
-    def hold(self, axis: Axis, reason: str) -> None:
+    def fix(self, axis: Axis, reason: str) -> None:
         """None of these may change."""
         for part in axis:
             if part.variable != CONSTANT:
-                self.held.setdefault(self.root(part.variable).variable, reason)
+                self.fixed_reasons.setdefault(self.root(part.variable).variable, reason)
 
     def tie(self, a: Axis, b: Axis, reason: str) -> None:
         """Two extents are always equal."""
@@ -99,37 +99,37 @@ class Widths:
         if a == b:
             return
         if len(a) != len(b) or any(self.extent((p,)) != self.extent((q,)) for p, q in zip(a, b, strict=True)):
-            self.hold(a + b, reason)
+            self.fix(a + b, reason)
             return
         for (factor, variable), (other_factor, other) in zip(a, b, strict=True):
             if CONSTANT in (variable, other):
-                self.hold((Part(factor, variable), Part(other_factor, other)), reason)
+                self.fix((ExtentTerm(factor, variable), ExtentTerm(other_factor, other)), reason)
             else:
-                self._join(variable, other, other_factor / factor)
+                self._union(variable, other, other_factor / factor)
 
-    def _join(self, variable: int, other: int, ratio: Fraction) -> None:
+    def _union(self, variable: int, other: int, ratio: Fraction) -> None:
         """``variable`` is ``ratio`` times ``other``."""
         first, second = self.root(variable), self.root(other)
         if first.variable == second.variable:
             return
-        self._above[first.variable] = second.variable
-        self._ratio[first.variable] = ratio * second.factor / first.factor
-        if first.variable in self.held:
-            self.held.setdefault(second.variable, self.held.pop(first.variable))
+        self._parent[first.variable] = second.variable
+        self._ratio_to_parent[first.variable] = ratio * second.factor / first.factor
+        if first.variable in self.fixed_reasons:
+            self.fixed_reasons.setdefault(second.variable, self.fixed_reasons.pop(first.variable))
 
     def members(self, root: int) -> list[int]:
         return [v for v in range(len(self.own)) if self.root(v).variable == root]
 
     def multiples(self) -> dict[int, int]:
         """By root: what its size must be a multiple of, so that every extent of the class is whole."""
-        found: dict[int, int] = {}
-        for factor, variable in [*self._whole, *[Part(Fraction(1), v) for v in range(len(self.own))]]:
+        multiples_by_root: dict[int, int] = {}
+        for factor, variable in [*self._integral_terms, *[ExtentTerm(Fraction(1), v) for v in range(len(self.own))]]:
             ratio, top = self.root(variable)
-            found[top] = lcm(found.get(top, 1), (factor * ratio).denominator)
-        return found
+            multiples_by_root[top] = lcm(multiples_by_root.get(top, 1), (factor * ratio).denominator)
+        return multiples_by_root
 
 
-def measured(axis: Axis, sizes: Sequence[int]) -> int:
+def evaluate_extent(axis: Axis, sizes: Sequence[int]) -> int:
     """The extent for these sizes by root; ``axis`` is ``rooted``. Raises ``GraphError`` where it is not whole."""
     total = Fraction(0)
     for factor, variable in axis:

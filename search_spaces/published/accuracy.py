@@ -14,7 +14,7 @@ from search_spaces.registry import named_row
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedResult:
     """One published figure of a network, in per cent.
 
     ``metric`` says of which data, and of which number format where that is not float. ``resolution`` is the image size
@@ -55,40 +55,52 @@ _DISTILLED = "distilled"
 _LABEL_300 = "the table says 300, the configuration 320"
 
 
-def _timm(model: str, value: float, resolution: int = 224) -> Published:
+def _timm(model: str, value: float, resolution: int = 224) -> PublishedResult:
     """A row of timm's table, by its name there: ``tf_`` is for Google's weights, the others were trained by timm."""
-    return Published(_TOP1, value, _TIMM, resolution, model)
+    return PublishedResult(_TOP1, value, _TIMM, resolution, model)
 
 
-def _evaluated_anew(value: float) -> Published:
-    return Published(_TOP1, value, _TIMM, note="evaluated anew by timm")
+def _reevaluated_by_timm(value: float) -> PublishedResult:
+    return PublishedResult(_TOP1, value, _TIMM, note="evaluated anew by timm")
 
 
-def _ssdlite(value: float, source: str, resolution: int | None = None, note: str = "") -> Published:
-    return Published(_MAP, value, source, resolution, note, backbone_of="SSDLite")
+def _ssdlite(value: float, source: str, resolution: int | None = None, note: str = "") -> PublishedResult:
+    return PublishedResult(_MAP, value, source, resolution, note, backbone_of="SSDLite")
 
 
-def _retinanet(value: float, source: str) -> Published:
-    return Published(_MAP, value, source, backbone_of="RetinaNet")
+def _retinanet(value: float, source: str) -> PublishedResult:
+    return PublishedResult(_MAP, value, source, backbone_of="RetinaNet")
 
 
 # A network's own figures before those of detectors on it; the designers' before those of others; at the resolution of
 # the catalogue before others. Where that leaves several, the best comes first.
-PUBLISHED: dict[str, tuple[Published, ...]] = {
+PUBLISHED_RESULTS: dict[str, tuple[PublishedResult, ...]] = {
     "efficientnet_b0": (
         _timm("tf_efficientnet_b0.in1k", 76.542),
         _timm("efficientnet_b0.ra_in1k", 77.698),
-        Published(_TOP1, 76.7, _MINDSPORE_README, note="as TinyNet's baseline"),
+        PublishedResult(_TOP1, 76.7, _MINDSPORE_README, note="as TinyNet's baseline"),
     ),
     "efficientnet_edgetpu_s": (_timm("efficientnet_es.ra_in1k", 78.1),),
     "efficientnet_lite0": (_timm("efficientnet_lite0.ra_in1k", 75.488),),
-    "emo_1m": (Published(_TOP1, 71.5, _EMO_README, 224), _ssdlite(22.0, _EMO_README), _retinanet(34.4, _EMO_README)),
-    "emo_2m": (Published(_TOP1, 75.1, _EMO_README, 224), _ssdlite(25.2, _EMO_README), _retinanet(36.2, _EMO_README)),
-    "emo_5m": (Published(_TOP1, 78.4, _EMO_README, 224), _ssdlite(27.9, _EMO_README), _retinanet(38.9, _EMO_README)),
-    "emo_6m": (Published(_TOP1, 79.0, _EMO_README, 224),),
+    "emo_1m": (
+        PublishedResult(_TOP1, 71.5, _EMO_README, 224),
+        _ssdlite(22.0, _EMO_README),
+        _retinanet(34.4, _EMO_README),
+    ),
+    "emo_2m": (
+        PublishedResult(_TOP1, 75.1, _EMO_README, 224),
+        _ssdlite(25.2, _EMO_README),
+        _retinanet(36.2, _EMO_README),
+    ),
+    "emo_5m": (
+        PublishedResult(_TOP1, 78.4, _EMO_README, 224),
+        _ssdlite(27.9, _EMO_README),
+        _retinanet(38.9, _EMO_README),
+    ),
+    "emo_6m": (PublishedResult(_TOP1, 79.0, _EMO_README, 224),),
     "emov2_1m": (
-        Published(_TOP1, 72.3, _EMOV2_README, 224),
-        Published(_TOP1, 73.5, _EMOV2_README, 224, _DISTILLED),
+        PublishedResult(_TOP1, 72.3, _EMOV2_README, 224),
+        PublishedResult(_TOP1, 73.5, _EMOV2_README, 224, _DISTILLED),
         _ssdlite(22.3, _EMOV2_README, 320, _LABEL_300),
         _ssdlite(26.6, _EMOV2_README, 512),
         _retinanet(36.9, _EMOV2_README),
@@ -99,61 +111,61 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         _retinanet(43.8, _EMOV2_README),
     ),
     "emov2_2m": (
-        Published(_TOP1, 75.8, _EMOV2_README, 224),
-        Published(_TOP1, 76.7, _EMOV2_README, 224, _DISTILLED),
+        PublishedResult(_TOP1, 75.8, _EMOV2_README, 224),
+        PublishedResult(_TOP1, 76.7, _EMOV2_README, 224, _DISTILLED),
         _ssdlite(26.0, _EMOV2_README, 320, _LABEL_300),
         _ssdlite(30.7, _EMOV2_README, 512),
         _retinanet(39.3, _EMOV2_README),
     ),
     "emov2_5m": (
-        Published(_TOP1, 79.4, _EMOV2_README, 224),
-        Published(_TOP1, 80.9, _EMOV2_README, 224, _DISTILLED),
-        Published(_TOP1, 82.9, _EMOV2_README, 512, "stronger training, distilled"),
+        PublishedResult(_TOP1, 79.4, _EMOV2_README, 224),
+        PublishedResult(_TOP1, 80.9, _EMOV2_README, 224, _DISTILLED),
+        PublishedResult(_TOP1, 82.9, _EMOV2_README, 512, "stronger training, distilled"),
         _ssdlite(29.6, _EMOV2_README, 320, _LABEL_300),
         _ssdlite(34.8, _EMOV2_README, 512),
         _retinanet(41.5, _EMOV2_README),
     ),
-    "fbnet_a": (Published(_TOP1, 73.3, _FBNET_README),),
+    "fbnet_a": (PublishedResult(_TOP1, 73.3, _FBNET_README),),
     "fbnet_b": (
-        Published(_TOP1, 74.5, _FBNET_README),
-        Published(_TOP1, 74.1, "arXiv 1812.03443, abstract", note="of 295 M multiply-adds"),
+        PublishedResult(_TOP1, 74.5, _FBNET_README),
+        PublishedResult(_TOP1, 74.1, "arXiv 1812.03443, abstract", note="of 295 M multiply-adds"),
     ),
-    "fbnet_c": (Published(_TOP1, 75.2, _FBNET_README), _timm("fbnetc_100.rmsp_in1k", 75.12)),
-    "leyolo_large": (Published(_MAP_VAL, 41.0, _LEYOLO_README, 768),),
-    "leyolo_medium": (Published(_MAP_VAL, 39.3, _LEYOLO_README, 640),),
+    "fbnet_c": (PublishedResult(_TOP1, 75.2, _FBNET_README), _timm("fbnetc_100.rmsp_in1k", 75.12)),
+    "leyolo_large": (PublishedResult(_MAP_VAL, 41.0, _LEYOLO_README, 768),),
+    "leyolo_medium": (PublishedResult(_MAP_VAL, 39.3, _LEYOLO_README, 640),),
     "leyolo_nano": (
-        Published(_MAP_VAL, 31.3, _LEYOLO_README, 480),
-        Published(_MAP_VAL, 25.2, _LEYOLO_README, 320),
+        PublishedResult(_MAP_VAL, 31.3, _LEYOLO_README, 480),
+        PublishedResult(_MAP_VAL, 25.2, _LEYOLO_README, 320),
     ),
     "leyolo_small": (
-        Published(_MAP_VAL, 38.2, _LEYOLO_README, 640),
-        Published(_MAP_VAL, 35.2, _LEYOLO_README, 480),
+        PublishedResult(_MAP_VAL, 38.2, _LEYOLO_README, 640),
+        PublishedResult(_MAP_VAL, 35.2, _LEYOLO_README, 480),
     ),
     "mnasnet_a1": (_timm("semnasnet_100.rmsp_in1k", 75.452),),
     "mnasnet_b1": (_timm("mnasnet_100.rmsp_in1k", 74.672),),
     "mnasnet_small": (_timm("mnasnet_small.lamb_in1k", 66.204),),
     "mobiledet_cpu": (
-        Published(_MAP_2017, 23.5, _MOBILEDET_CONFIG.format("cpu"), 320),
-        Published(_MAP_2014, 24.1, _MOBILEDET_CONFIG.format("cpu"), 320),
-        Published(_MAP, 24.0, _ZOO, 320),
+        PublishedResult(_MAP_2017, 23.5, _MOBILEDET_CONFIG.format("cpu"), 320),
+        PublishedResult(_MAP_2014, 24.1, _MOBILEDET_CONFIG.format("cpu"), 320),
+        PublishedResult(_MAP, 24.0, _ZOO, 320),
     ),
     "mobiledet_dsp": (
-        Published(_MAP_2017, 28.4, _MOBILEDET_CONFIG.format("dsp"), 320),
-        Published(_MAP_2014, 28.9, _MOBILEDET_CONFIG.format("dsp"), 320),
-        Published(_MAP, 28.9, _ZOO, 320),
-        Published(_MAP_INT8, 28.8, _ZOO, 320),
+        PublishedResult(_MAP_2017, 28.4, _MOBILEDET_CONFIG.format("dsp"), 320),
+        PublishedResult(_MAP_2014, 28.9, _MOBILEDET_CONFIG.format("dsp"), 320),
+        PublishedResult(_MAP, 28.9, _ZOO, 320),
+        PublishedResult(_MAP_INT8, 28.8, _ZOO, 320),
     ),
     "mobiledet_edgetpu": (
-        Published(_MAP_2017, 25.2, _MOBILEDET_CONFIG.format("edgetpu"), 320),
-        Published(_MAP_2014, 26.0, _MOBILEDET_CONFIG.format("edgetpu"), 320),
-        Published(_MAP, 25.9, _ZOO, 320),
-        Published(_MAP_INT8, 25.6, _ZOO, 320),
+        PublishedResult(_MAP_2017, 25.2, _MOBILEDET_CONFIG.format("edgetpu"), 320),
+        PublishedResult(_MAP_2014, 26.0, _MOBILEDET_CONFIG.format("edgetpu"), 320),
+        PublishedResult(_MAP, 25.9, _ZOO, 320),
+        PublishedResult(_MAP_INT8, 25.6, _ZOO, 320),
     ),
     "mobiledet_gpu": (
-        Published(_MAP_2017, 27.5, _MOBILEDET_CONFIG.format("gpu"), 320),
-        Published(_MAP_2014, 28.7, _MOBILEDET_CONFIG.format("gpu"), 320),
+        PublishedResult(_MAP_2017, 27.5, _MOBILEDET_CONFIG.format("gpu"), 320),
+        PublishedResult(_MAP_2014, 28.7, _MOBILEDET_CONFIG.format("gpu"), 320),
     ),
-    "mobilenet_edgetpu": (Published(_TOP1_INT8, 75.6, _EDGETPU_README, note="MobileNetEdgeTPU dm1.0"),),
+    "mobilenet_edgetpu": (PublishedResult(_TOP1_INT8, 75.6, _EDGETPU_README, note="MobileNetEdgeTPU dm1.0"),),
     "mobilenet_v2": (_timm("mobilenetv2_100.ra_in1k", 72.91),),
     "mobilenetv2": (_timm("mobilenetv2_100.ra_in1k", 72.91), _ssdlite(22.0, _ZOO, 300)),
     "mobilenetv3_large": (
@@ -180,26 +192,26 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
     ),
     "mobilenetv4_hybrid_large": (
         _timm("mobilenetv4_hybrid_large.e600_r384_in1k", 83.826, 384),
-        Published(_TOP1, 87.0, "arXiv 2404.10518, abstract", note=_DISTILLED),
+        PublishedResult(_TOP1, 87.0, "arXiv 2404.10518, abstract", note=_DISTILLED),
     ),
     "mobilenetv4_hybrid_medium": (
         _timm("mobilenetv4_hybrid_medium.ix_e550_r256_in1k", 81.478, 256),
         _timm("mobilenetv4_hybrid_medium.e500_r224_in1k", 80.432, 224),
     ),
-    "ssdlite_mobilenet_edgetpu": (Published(_MAP_INT8, 24.3, _ZOO, 320),),
-    "tinynet_a": (Published(_TOP1, 76.8, _TINYNET_README, 192), _evaluated_anew(77.666)),
-    "tinynet_b": (Published(_TOP1, 75.0, _TINYNET_README, 188), _evaluated_anew(74.946)),
-    "tinynet_c": (Published(_TOP1, 71.2, _TINYNET_README, 184), _evaluated_anew(71.214)),
-    "tinynet_d": (Published(_TOP1, 67.0, _TINYNET_README, 152), _evaluated_anew(66.936)),
-    "tinynet_e": (Published(_TOP1, 59.9, _TINYNET_README, 106), _evaluated_anew(59.874)),
+    "ssdlite_mobilenet_edgetpu": (PublishedResult(_MAP_INT8, 24.3, _ZOO, 320),),
+    "tinynet_a": (PublishedResult(_TOP1, 76.8, _TINYNET_README, 192), _reevaluated_by_timm(77.666)),
+    "tinynet_b": (PublishedResult(_TOP1, 75.0, _TINYNET_README, 188), _reevaluated_by_timm(74.946)),
+    "tinynet_c": (PublishedResult(_TOP1, 71.2, _TINYNET_README, 184), _reevaluated_by_timm(71.214)),
+    "tinynet_d": (PublishedResult(_TOP1, 67.0, _TINYNET_README, 152), _reevaluated_by_timm(66.936)),
+    "tinynet_e": (PublishedResult(_TOP1, 59.9, _TINYNET_README, 106), _reevaluated_by_timm(59.874)),
 }
 
 
-def published(name: str) -> tuple[Published, ...]:
+def published_results(name: str) -> tuple[PublishedResult, ...]:
     """The published figures of a named network, the one to quote first; none where no source was read.
 
     Raises ``UnknownName`` for a name that no network has.
     """
-    if name not in PUBLISHED:
+    if name not in PUBLISHED_RESULTS:
         named_row("network", name, networks())
-    return PUBLISHED.get(name, ())
+    return PUBLISHED_RESULTS.get(name, ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search_spaces.blocks.heads import classifier
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.tensorflow_classics import TORCH, conv_norm, norm_relu, start
+from search_spaces.published.tensorflow_classics import TORCH_NORM, conv_norm, image_input, norm_relu
 from search_spaces.space.choose import Choose
 
 # growth, layers of the four dense blocks; the first convolution is twice the growth wide
@@ -22,12 +22,12 @@ def densenet(choose: Choose, *, depth: int = 121, image_size: int = 224, num_cla
     if depth not in DEPTHS:
         raise GraphError(f"densenet: no depth {depth!r}; there are {', '.join(map(str, DEPTHS))}")
     growth, blocks = DEPTHS[depth]
-    b, x = start(image_size)
-    x = b.pool(conv_norm(b, x, 2 * growth, 7, 2, "relu", TORCH), "max", 3, 2, padding=1)
+    b, x = image_input(image_size)
+    x = b.pool(conv_norm(b, x, 2 * growth, 7, 2, "relu", TORCH_NORM), "max", 3, 2, padding=1)
     for stage, layers in enumerate(blocks):
         if stage:
-            x = b.pool(b.conv(norm_relu(b, x, TORCH), x.channels // 2), "avg", 2, 2, padding="valid")
+            x = b.pool(b.conv(norm_relu(b, x, TORCH_NORM), x.channels // 2), "avg", 2, 2, padding="valid")
         for _ in range(layers):
-            y = conv_norm(b, norm_relu(b, x, TORCH), 4 * growth, 1, 1, "relu", TORCH)
+            y = conv_norm(b, norm_relu(b, x, TORCH_NORM), 4 * growth, 1, 1, "relu", TORCH_NORM)
             x = b.concat([x, b.conv(y, growth, 3, padding=1)])
-    return b.build({"logits": classifier(b, norm_relu(b, x, TORCH), num_classes)})
+    return b.build({"logits": classifier(b, norm_relu(b, x, TORCH_NORM), num_classes)})

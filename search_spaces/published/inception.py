@@ -13,10 +13,10 @@ from search_spaces.blocks.mobile import conv_norm_act
 from search_spaces.graph.block_memo import block
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
-from search_spaces.published.tensorflow_classics import SLIM, start
+from search_spaces.published.tensorflow_classics import SLIM_NORM, image_input
 from search_spaces.space.choose import Choose
 
-Step = tuple[int, int | tuple[int, int]]  # width and kernel of one convolution
+ConvSpec = tuple[int, int | tuple[int, int]]  # width and kernel of one convolution
 
 
 @block
@@ -24,22 +24,22 @@ def _conv(
     b: Builder, x: Tensor, width: int, kernel: int | tuple[int, int] = 1, stride: int = 1, valid: bool = False
 ) -> Tensor:
     y = b.conv(x, width, kernel, stride, padding="valid" if valid else "same")
-    return b.act(b.norm(y, eps=SLIM.eps, momentum=SLIM.momentum), "relu")
+    return b.act(b.norm(y, eps=SLIM_NORM.eps, momentum=SLIM_NORM.momentum), "relu")
 
 
-def _chain(b: Builder, x: Tensor, steps: Sequence[Step]) -> Tensor:
+def _chain(b: Builder, x: Tensor, steps: Sequence[ConvSpec]) -> Tensor:
     for width, kernel in steps:
         x = _conv(b, x, width, kernel)
     return x
 
 
-def _strided(b: Builder, x: Tensor, steps: Sequence[Step], valid: bool = True) -> Tensor:
+def _strided(b: Builder, x: Tensor, steps: Sequence[ConvSpec], valid: bool = True) -> Tensor:
     """Convolutions, the last at stride 2."""
     x = _chain(b, x, steps[:-1])
     return _conv(b, x, steps[-1][0], steps[-1][1], 2, valid)
 
 
-def _branches(b: Builder, x: Tensor, branches: Sequence[Sequence[Step]], pooled: int, kind: str = "avg") -> Tensor:
+def _branches(b: Builder, x: Tensor, branches: Sequence[Sequence[ConvSpec]], pooled: int, kind: str = "avg") -> Tensor:
     """Chains of convolutions side by side, and a pooling with a 1x1 convolution."""
     ends = [_chain(b, x, steps) for steps in branches]
     return b.concat([*ends, _conv(b, b.pool(x, kind, 3), pooled)])
@@ -58,7 +58,7 @@ _V2: tuple[tuple[int, ...], ...] = (
 
 def inception_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
     """Inception v2 (arXiv 1502.03167): its first convolution is separable, 8 filters a colour, and has a bias."""
-    b, x = start(image_size)
+    b, x = image_input(image_size)
     x = b.act(b.conv(b.conv(x, 24, 7, 2, groups=3), 64, bias=True), "relu")
     x = b.pool(x, "max", 3, 2)
     x = b.pool(_conv(b, _conv(b, x, 64), 192, 3), "max", 3, 2)
@@ -70,7 +70,7 @@ def inception_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 10
         else:
             one, a, c, d, e, pooled = row
             kind = "max" if number == len(_V2) - 1 else "avg"
-            chains: tuple[tuple[Step, ...], ...] = (((one, 1),), ((a, 1), (c, 3)), ((d, 1), (e, 3), (e, 3)))
+            chains: tuple[tuple[ConvSpec, ...], ...] = (((one, 1),), ((a, 1), (c, 3)), ((d, 1), (e, 3), (e, 3)))
             x = _branches(b, x, chains, pooled, kind)
     return b.build({"logits": classifier(b, x, num_classes)})
 
@@ -80,7 +80,7 @@ def inception_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 10
 
 def inception_v3(choose: Choose, *, image_size: int = 299, num_classes: int = 1000) -> Graph:
     """Inception v3 without its auxiliary classifier (arXiv 1512.00567, table 1)."""
-    b, x = start(image_size)
+    b, x = image_input(image_size)
     x = _conv(b, x, 32, 3, 2, True)
     x = _conv(b, _conv(b, x, 32, 3, 1, True), 64, 3)
     x = b.pool(x, "max", 3, 2, padding="valid")
@@ -91,8 +91,8 @@ def inception_v3(choose: Choose, *, image_size: int = 299, num_classes: int = 10
     ends = [_conv(b, x, 384, 3, 2, True), _strided(b, x, ((64, 1), (96, 3), (96, 3)))]
     x = b.concat([*ends, b.pool(x, "max", 3, 2, padding="valid")])
     for w in (128, 160, 160, 192):
-        seven: tuple[Step, ...] = ((w, 1), (w, (1, 7)), (192, (7, 1)))
-        twice: tuple[Step, ...] = ((w, 1), (w, (7, 1)), (w, (1, 7)), (w, (7, 1)), (192, (1, 7)))
+        seven: tuple[ConvSpec, ...] = ((w, 1), (w, (1, 7)), (192, (7, 1)))
+        twice: tuple[ConvSpec, ...] = ((w, 1), (w, (7, 1)), (w, (1, 7)), (w, (7, 1)), (192, (1, 7)))
         x = _branches(b, x, (((192, 1),), seven, twice), 192)
     ends = [_strided(b, x, ((192, 1), (320, 3))), _strided(b, x, ((192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3)))]
     x = b.concat([*ends, b.pool(x, "max", 3, 2, padding="valid")])
@@ -102,7 +102,7 @@ def inception_v3(choose: Choose, *, image_size: int = 299, num_classes: int = 10
 
 
 def _wide(
-    b: Builder, x: Tensor, one: int, first: Sequence[Step], second: Sequence[Step], split: int, pooled: int
+    b: Builder, x: Tensor, one: int, first: Sequence[ConvSpec], second: Sequence[ConvSpec], split: int, pooled: int
 ) -> Tensor:
     """The block at 8x8, whose chains each end in a 1x3 and a 3x1 convolution side by side."""
     ends = [_conv(b, x, one)]
@@ -127,15 +127,15 @@ def _v4_stem(b: Builder, x: Tensor) -> Tensor:
 
 def inception_v4(choose: Choose, *, image_size: int = 299, num_classes: int = 1000) -> Graph:
     """Inception v4 without its auxiliary classifier (arXiv 1602.07261, fig. 9)."""
-    b, x = start(image_size)
+    b, x = image_input(image_size)
     x = _v4_stem(b, x)
     for _ in range(4):
         x = _branches(b, x, (((96, 1),), ((64, 1), (96, 3)), ((64, 1), (96, 3), (96, 3))), 96)
     ends = [_conv(b, x, 384, 3, 2, True), _strided(b, x, ((192, 1), (224, 3), (256, 3)))]
     x = b.concat([*ends, b.pool(x, "max", 3, 2, padding="valid")])
     for _ in range(7):
-        seven: tuple[Step, ...] = ((192, 1), (224, (1, 7)), (256, (7, 1)))
-        twice: tuple[Step, ...] = ((192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7)))
+        seven: tuple[ConvSpec, ...] = ((192, 1), (224, (1, 7)), (256, (7, 1)))
+        twice: tuple[ConvSpec, ...] = ((192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7)))
         x = _branches(b, x, (((384, 1),), seven, twice), 128)
     ends = [_strided(b, x, ((192, 1), (192, 3))), _strided(b, x, ((256, 1), (256, (1, 7)), (320, (7, 1)), (320, 3)))]
     x = b.concat([*ends, b.pool(x, "max", 3, 2, padding="valid")])
@@ -147,7 +147,9 @@ def inception_v4(choose: Choose, *, image_size: int = 299, num_classes: int = 10
 # -- Inception-ResNet v2 (arXiv 1602.07261) --------------------------------------------------------------------------
 
 
-def _residual(b: Builder, x: Tensor, branches: Sequence[Sequence[Step]], factor: float, act: str = "relu") -> Tensor:
+def _residual(
+    b: Builder, x: Tensor, branches: Sequence[Sequence[ConvSpec]], factor: float, act: str = "relu"
+) -> Tensor:
     y = b.concat([_chain(b, x, steps) for steps in branches])
     y = b.conv(y, x.channels, bias=True)
     y = y if factor == 1 else b.scale(y, factor)
@@ -156,7 +158,7 @@ def _residual(b: Builder, x: Tensor, branches: Sequence[Sequence[Step]], factor:
 
 def inception_resnet_v2(choose: Choose, *, image_size: int = 299, num_classes: int = 1000) -> Graph:
     """Inception-ResNet v2 without its auxiliary classifier (arXiv 1602.07261, fig. 15, and slim's own widths)."""
-    b, x = start(image_size)
+    b, x = image_input(image_size)
     x = _conv(b, x, 32, 3, 2, True)
     x = _conv(b, _conv(b, x, 32, 3, 1, True), 64, 3)
     x = b.pool(x, "max", 3, 2, padding="valid")
@@ -177,7 +179,7 @@ def inception_resnet_v2(choose: Choose, *, image_size: int = 299, num_classes: i
     x = b.concat([*ends, b.pool(x, "max", 3, 2, padding="valid")])
     for number in range(10):
         last = number == 9
-        branches: tuple[tuple[Step, ...], ...] = (((192, 1),), ((192, 1), (224, (1, 3)), (256, (3, 1))))
+        branches: tuple[tuple[ConvSpec, ...], ...] = (((192, 1),), ((192, 1), (224, (1, 3)), (256, (3, 1))))
         x = _residual(b, x, branches, 1.0 if last else 0.2, "identity" if last else "relu")
-    x = conv_norm_act(b, x, 1536, act="relu", norm=SLIM)
+    x = conv_norm_act(b, x, 1536, act="relu", norm=SLIM_NORM)
     return b.build({"logits": classifier(b, x, num_classes)})

@@ -13,7 +13,7 @@ from search_spaces.graph.block_memo import block
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.tensorflow_classics import start
+from search_spaces.published.tensorflow_classics import image_input
 from search_spaces.space.choose import Choose
 
 NORM = Norm(eps=1e-3, momentum=0.01)
@@ -64,13 +64,13 @@ def mobilenet_edgetpu_v2(choose: Choose, *, size: str = "m", image_size: int = 2
     if size not in SIZES:
         raise GraphError(f"mobilenet_edgetpu_v2: no size {size!r}; there are {', '.join(SIZES)}")
     widths = SIZES[size]
-    b, x = start(image_size)
+    b, x = image_input(image_size)
     x = conv_norm_act(b, x, widths.stem, widths.stem_kernel, 2, act="relu", norm=NORM)
     for number, (width, blocks) in enumerate(zip(widths.groups, _GROUPS, strict=True)):
-        for place, (kind, expansion, stride) in enumerate(blocks):
+        for index, (kind, expansion, stride) in enumerate(blocks):
             expanded = x.channels * expansion
             residual = stride == 1 and x.channels == width
-            if widths.strided_in_groups and (number, place) in ((2, 0), (2, 2), (3, 0)):
+            if widths.strided_in_groups and (number, index) in ((2, 0), (2, 2), (3, 0)):
                 kind = "grouped"
             if kind == "project":
                 x = conv_norm_act(b, x, width, act="identity", norm=NORM)

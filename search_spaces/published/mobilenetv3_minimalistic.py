@@ -10,7 +10,7 @@ from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
 from search_spaces.families.mobilenetv3 import SIZES, STEM_WIDTH, make_divisible
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.tensorflow_classics import SLIM_MOBILENET, start
+from search_spaces.published.tensorflow_classics import SLIM_MOBILENET_NORM, image_input
 from search_spaces.space.choose import Choose
 
 # expansions of the layers, stage by stage
@@ -26,8 +26,8 @@ def mobilenet_v3_minimalistic(
     """MobileNetV3 ``large`` or ``small`` in its minimalistic form: ReLU and 3x3 throughout."""
     if size not in SIZES:
         raise GraphError(f"mobilenet_v3_minimalistic: no size {size!r}; there are {', '.join(SIZES)}")
-    macro, norm = SIZES[size], SLIM_MOBILENET
-    b, x = start(image_size)
+    macro, norm = SIZES[size], SLIM_MOBILENET_NORM
+    b, x = image_input(image_size)
     x = conv_norm_act(b, x, STEM_WIDTH, 3, 2, act="relu", norm=norm)
     expansions = iter(_EXPANSIONS[size])
     for width, layers, first_stride in macro.stages:

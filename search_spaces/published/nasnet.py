@@ -8,7 +8,7 @@ from search_spaces.graph.block_memo import block
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.tensorflow_classics import start
+from search_spaces.published.tensorflow_classics import image_input
 from search_spaces.space.choose import Choose
 
 NORM = Norm(eps=1e-3, momentum=0.0003)
@@ -28,12 +28,12 @@ def _separable(b: Builder, x: Tensor, width: int, kernel: int, stride: int = 1) 
     return _norm(b, b.conv(y, width))
 
 
-def _squeezed(b: Builder, x: Tensor, width: int) -> Tensor:
+def _squeeze(b: Builder, x: Tensor, width: int) -> Tensor:
     return _norm(b, b.conv(b.act(x, "relu"), width))
 
 
 @block
-def _adjusted(b: Builder, before: Tensor, x: Tensor, width: int) -> Tensor:
+def _adjust(b: Builder, before: Tensor, x: Tensor, width: int) -> Tensor:
     """``before`` with the size of ``x`` and a width: every second place, and every second one moved by one.
 
     The first cell has nothing before it and takes its own input as it is.
@@ -41,32 +41,32 @@ def _adjusted(b: Builder, before: Tensor, x: Tensor, width: int) -> Tensor:
     if before.index == x.index:
         return x
     if before.shape[1:] == x.shape[1:]:
-        return before if before.channels == width else _squeezed(b, before, width)
+        return before if before.channels == width else _squeeze(b, before, width)
     y = b.act(before, "relu")
     even = b.conv(y, width // 2, 1, 2, padding="valid")
-    moved, pads = y, []
+    shifted, pads = y, []
     for axis in (1, 2):
-        moved = b.slice(moved, axis, 1, y.shape[axis])
+        shifted = b.slice(shifted, axis, 1, y.shape[axis])
         pads.append((0, y.shape[axis] % 2))
-    odd = b.conv(moved, width - width // 2, 1, 2, padding=pads)
+    odd = b.conv(shifted, width - width // 2, 1, 2, padding=pads)
     return _norm(b, b.concat([even, odd]))
 
 
-def _normal(b: Builder, x: Tensor, before: Tensor, width: int) -> Tensor:
-    p, h = _adjusted(b, before, x, width), _squeezed(b, x, width)
-    averaged = b.pool(p, "avg", 3)
+def _normal_cell(b: Builder, x: Tensor, before: Tensor, width: int) -> Tensor:
+    p, h = _adjust(b, before, x, width), _squeeze(b, x, width)
+    mean_result = b.pool(p, "avg", 3)
     sums = (
         b.add(_separable(b, h, width, 5), _separable(b, p, width, 3)),
         b.add(_separable(b, p, width, 5), _separable(b, p, width, 3)),
         b.add(b.pool(h, "avg", 3), p),
-        b.add(averaged, averaged),
+        b.add(mean_result, mean_result),
         b.add(_separable(b, h, width, 3), h),
     )
     return b.concat([p, *sums])
 
 
-def _reduction(b: Builder, x: Tensor, before: Tensor, width: int) -> Tensor:
-    p, h = _adjusted(b, before, x, width), _squeezed(b, x, width)
+def _reduction_cell(b: Builder, x: Tensor, before: Tensor, width: int) -> Tensor:
+    p, h = _adjust(b, before, x, width), _squeeze(b, x, width)
     highest = b.pool(h, "max", 3, 2)
     first = b.add(_separable(b, h, width, 5, 2), _separable(b, p, width, 7, 2))
     second = b.add(highest, _separable(b, p, width, 7, 2))
@@ -81,14 +81,14 @@ def nasnet(choose: Choose, *, size: str = "mobile", image_size: int = 224, num_c
     if size not in SIZES:
         raise GraphError(f"nasnet: no size {size!r}; there are {', '.join(SIZES)}")
     stem, width, cells, skips = SIZES[size]
-    b, image = start(image_size)
+    b, image = image_input(image_size)
     x = before = _norm(b, b.conv(image, stem, 3, 2, padding="valid"))
     for divisor in (4, 2):
-        x, before = _reduction(b, x, before, width // divisor), x
+        x, before = _reduction_cell(b, x, before, width // divisor), x
     for stage in range(3):
         if stage:
-            reduced = _reduction(b, x, before, width << stage)
+            reduced = _reduction_cell(b, x, before, width << stage)
             x, before = reduced, before if skips else x
         for _ in range(cells):
-            x, before = _normal(b, x, before, width << stage), x
+            x, before = _normal_cell(b, x, before, width << stage), x
     return b.build({"logits": classifier(b, b.act(x, "relu"), num_classes)})

@@ -7,7 +7,7 @@ from search_spaces.graph.block_memo import block
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.tensorflow_classics import KERAS, TORCH, conv_norm, norm_relu, start
+from search_spaces.published.tensorflow_classics import KERAS_NORM, TORCH_NORM, conv_norm, image_input, norm_relu
 from search_spaces.space.choose import Choose
 
 # blocks a stage, and whether a block has a bottleneck (arXiv 1512.03385, table 1)
@@ -22,21 +22,21 @@ DEPTHS: dict[int, tuple[tuple[int, int, int, int], bool]] = {
 
 @block
 def _basic(b: Builder, x: Tensor, width: int, stride: int) -> Tensor:
-    y = conv_norm(b, x, width, 3, stride, "relu", TORCH)
-    y = conv_norm(b, y, width, 3, 1, "identity", TORCH)
+    y = conv_norm(b, x, width, 3, stride, "relu", TORCH_NORM)
+    y = conv_norm(b, y, width, 3, 1, "identity", TORCH_NORM)
     same = stride == 1 and x.channels == width
-    kept = x if same else conv_norm(b, x, width, 1, stride, "identity", TORCH)
-    return b.act(b.add(kept, y), "relu")
+    shortcut_branch = x if same else conv_norm(b, x, width, 1, stride, "identity", TORCH_NORM)
+    return b.act(b.add(shortcut_branch, y), "relu")
 
 
 @block
 def _bottleneck(b: Builder, x: Tensor, width: int, stride: int) -> Tensor:
-    y = conv_norm(b, x, width, 1, 1, "relu", TORCH)
-    y = conv_norm(b, y, width, 3, stride, "relu", TORCH)
-    y = conv_norm(b, y, 4 * width, 1, 1, "identity", TORCH)
+    y = conv_norm(b, x, width, 1, 1, "relu", TORCH_NORM)
+    y = conv_norm(b, y, width, 3, stride, "relu", TORCH_NORM)
+    y = conv_norm(b, y, 4 * width, 1, 1, "identity", TORCH_NORM)
     same = stride == 1 and x.channels == 4 * width
-    kept = x if same else conv_norm(b, x, 4 * width, 1, stride, "identity", TORCH)
-    return b.act(b.add(kept, y), "relu")
+    shortcut_branch = x if same else conv_norm(b, x, 4 * width, 1, stride, "identity", TORCH_NORM)
+    return b.act(b.add(shortcut_branch, y), "relu")
 
 
 def _layers(depth: int) -> tuple[tuple[int, int, int, int], bool]:
@@ -49,8 +49,8 @@ def resnet(choose: Choose, *, depth: int = 50, image_size: int = 224, num_classe
     """A ResNet of torchvision (arXiv 1512.03385, table 1): the stride of a bottleneck is in its 3x3 convolution."""
     layers, bottleneck = _layers(depth)
     make = _bottleneck if bottleneck else _basic
-    b, x = start(image_size)
-    x = b.pool(conv_norm(b, x, 64, 7, 2, "relu", TORCH), "max", 3, 2, padding=1)
+    b, x = image_input(image_size)
+    x = b.pool(conv_norm(b, x, 64, 7, 2, "relu", TORCH_NORM), "max", 3, 2, padding=1)
     for stage, count in enumerate(layers):
         for layer in range(count):
             x = make(b, x, 64 << stage, 2 if stage and not layer else 1)
@@ -58,14 +58,14 @@ def resnet(choose: Choose, *, depth: int = 50, image_size: int = 224, num_classe
 
 
 def _bottleneck_v2(b: Builder, x: Tensor, width: int, stride: int, shortcut: bool) -> Tensor:
-    before = norm_relu(b, x, KERAS)
-    kept = b.conv(before, 4 * width, 1, stride, bias=True) if shortcut else b.pool(x, "max", 1, stride)
-    y = conv_norm(b, before, width, 1, 1, "relu", KERAS)
-    y = conv_norm(b, y, width, 3, stride, "relu", KERAS)
-    return b.add(kept, b.conv(y, 4 * width, bias=True))
+    before = norm_relu(b, x, KERAS_NORM)
+    shortcut_branch = b.conv(before, 4 * width, 1, stride, bias=True) if shortcut else b.pool(x, "max", 1, stride)
+    y = conv_norm(b, before, width, 1, 1, "relu", KERAS_NORM)
+    y = conv_norm(b, y, width, 3, stride, "relu", KERAS_NORM)
+    return b.add(shortcut_branch, b.conv(y, 4 * width, bias=True))
 
 
-def _among_zeros(b: Builder, x: Tensor) -> Tensor:
+def _zero_bordered(b: Builder, x: Tensor) -> Tensor:
     """``x`` with a border of zeros, one place wide, which a maximum sees; its own padding is below every value."""
     for axis in (1, 2):
         border = b.zero((*x.shape[:axis], 1, *x.shape[axis + 1 :]))
@@ -78,10 +78,10 @@ def resnet_v2(choose: Choose, *, depth: int = 50, image_size: int = 224, num_cla
     layers, bottleneck = _layers(depth)
     if not bottleneck:
         raise GraphError(f"resnet_v2: Keras has depths 50, 101 and 152, not {depth}")
-    b, x = start(image_size)
-    x = _among_zeros(b, b.conv(x, 64, 7, 2, padding=3, bias=True))
+    b, x = image_input(image_size)
+    x = _zero_bordered(b, b.conv(x, 64, 7, 2, padding=3, bias=True))
     x = b.pool(x, "max", 3, 2, padding="valid")
     for stage, count in enumerate(layers):
         for layer in range(count):
             x = _bottleneck_v2(b, x, 64 << stage, 2 if stage < 3 and layer == count - 1 else 1, layer == 0)
-    return b.build({"logits": classifier(b, norm_relu(b, x, KERAS), num_classes)})
+    return b.build({"logits": classifier(b, norm_relu(b, x, KERAS_NORM), num_classes)})

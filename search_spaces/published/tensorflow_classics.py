@@ -25,21 +25,21 @@ from search_spaces.space.choose import Choose
 
 # One minus the decay of moving averages: tensorflow/models research/slim/nets (mobilenet_v1.py and inception_utils.py
 # 0.9997, mobilenet/mobilenet.py 0.997), tensorflow/tpu efficientnet_builder.py 0.99, and the detectors' own files 0.97.
-SLIM = Norm(eps=1e-3, momentum=0.0003)
-SLIM_MOBILENET = Norm(eps=1e-3, momentum=0.003)
-TPU = Norm(eps=1e-3, momentum=0.01)
-DETECTION = Norm(eps=1e-3, momentum=0.03)
-KERAS = Norm(eps=1.001e-5, momentum=0.01)
-TORCH = Norm(eps=1e-5, momentum=0.1)
+SLIM_NORM = Norm(eps=1e-3, momentum=0.0003)
+SLIM_MOBILENET_NORM = Norm(eps=1e-3, momentum=0.003)
+TPU_NORM = Norm(eps=1e-3, momentum=0.01)
+DETECTION_NORM = Norm(eps=1e-3, momentum=0.03)
+KERAS_NORM = Norm(eps=1.001e-5, momentum=0.01)
+TORCH_NORM = Norm(eps=1e-5, momentum=0.1)
 
 
-def start(image_size: int) -> tuple[Builder, Tensor]:
+def image_input(image_size: int) -> tuple[Builder, Tensor]:
     """A builder and its input: three channels of ``image_size`` squared."""
     b = Builder()
     return b, b.input((3, image_size, image_size))
 
 
-def _scaled(width: int, multiplier: float) -> int:
+def _scaled_width(width: int, multiplier: float) -> int:
     """A width under a depth multiplier: a multiple of 8, at least 8, no more than a tenth below the product."""
     rounded = max(8, int(width * multiplier + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * width * multiplier else rounded + 8
@@ -69,8 +69,8 @@ def _mobilenet_v1_features(b: Builder, x: Tensor, norm: Norm, multiplier: float 
 
 def mobilenet_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
     """MobileNetV1 (arXiv 1704.04861, table 1); ``width`` is its multiplier of every width."""
-    b, x = start(image_size)
-    return b.build({"logits": classifier(b, _mobilenet_v1_features(b, x, SLIM, width)[1], num_classes)})
+    b, x = image_input(image_size)
+    return b.build({"logits": classifier(b, _mobilenet_v1_features(b, x, SLIM_NORM, width)[1], num_classes)})
 
 
 # (expansion, width, layers, stride) of the stages behind the stem (arXiv 1801.04381, table 2)
@@ -82,10 +82,10 @@ _MOBILENET_V2 = (
 
 def _mobilenet_v2_features(b: Builder, x: Tensor, norm: Norm, multiplier: float = 1.0) -> tuple[Tensor, Tensor]:
     """The expansion inside the first block at stride 32, which detectors tap at stride 16, and the last features."""
-    x = conv_norm_act(b, x, _scaled(32, multiplier), 3, 2, norm=norm)
+    x = conv_norm_act(b, x, _scaled_width(32, multiplier), 3, 2, norm=norm)
     tap = x
     for expansion, base_width, layers, stride in _MOBILENET_V2:
-        width = _scaled(base_width, multiplier)
+        width = _scaled_width(base_width, multiplier)
         for layer in range(layers):
             first_stride = stride if layer == 0 else 1
             if first_stride == 2:
@@ -95,7 +95,7 @@ def _mobilenet_v2_features(b: Builder, x: Tensor, norm: Norm, multiplier: float 
                 expanded = None if expansion == 1 else x.channels * expansion
                 residual = stride == 1 and x.channels == width if layer == 0 else True
                 x = inverted_bottleneck(b, x, width, expanded=expanded, residual=residual, norm=norm)
-    return tap, conv_norm_act(b, x, _scaled(1280, max(1.0, multiplier)), norm=norm)
+    return tap, conv_norm_act(b, x, _scaled_width(1280, max(1.0, multiplier)), norm=norm)
 
 
 def mobilenet_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
@@ -103,8 +103,8 @@ def mobilenet_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 10
 
     ``width`` is the published depth multiplier; below 1 it leaves the last convolution at 1280, as there.
     """
-    b, x = start(image_size)
-    return b.build({"logits": classifier(b, _mobilenet_v2_features(b, x, SLIM_MOBILENET, width)[1], num_classes)})
+    b, x = image_input(image_size)
+    return b.build({"logits": classifier(b, _mobilenet_v2_features(b, x, SLIM_MOBILENET_NORM, width)[1], num_classes)})
 
 
 # (kind, kernel, expansion of the first layer and of the others, width, layers, stride)
@@ -120,13 +120,13 @@ _MOBILENET_EDGETPU = (
 
 def _mobilenet_edgetpu_features(b: Builder, x: Tensor, multiplier: float, norm: Norm) -> tuple[Tensor, Tensor]:
     """The expansion inside the first block at stride 32, which detectors tap at stride 16, and the last block."""
-    x = conv_norm_act(b, x, _scaled(32, multiplier), 3, 2, act="relu", norm=norm)
+    x = conv_norm_act(b, x, _scaled_width(32, multiplier), 3, 2, act="relu", norm=norm)
     # Its first block would expand by 1: only the projection is left of it, and the activation.
-    x = tap = conv_norm_act(b, x, _scaled(16, multiplier), act="relu", norm=norm)
-    for kind, kernel, expansion, rest, base_width, layers, stride in _MOBILENET_EDGETPU:
-        width = _scaled(base_width, multiplier)
+    x = tap = conv_norm_act(b, x, _scaled_width(16, multiplier), act="relu", norm=norm)
+    for kind, kernel, expansion, later_expansion, base_width, layers, stride in _MOBILENET_EDGETPU:
+        width = _scaled_width(base_width, multiplier)
         for layer in range(layers):
-            expanded = x.channels * (rest if layer else expansion)
+            expanded = x.channels * (later_expansion if layer else expansion)
             if kind == "fused":
                 x = fused_inverted_bottleneck(
                     b,
@@ -156,10 +156,10 @@ def mobilenet_edgetpu(choose: Choose, *, image_size: int = 224, num_classes: int
     The first block is a projection with a ReLU, as in timm's ``mobilenet_edgetpu_100``; slim's code leaves that out.
     ``width`` is the published depth multiplier; below 1 it leaves the last convolution at 1280, as there.
     """
-    b, x = start(image_size)
-    last = _scaled(1280, max(1.0, width))
+    b, x = image_input(image_size)
+    last = _scaled_width(1280, max(1.0, width))
     x = conv_norm_act(
-        b, _mobilenet_edgetpu_features(b, x, width, SLIM_MOBILENET)[1], last, act="relu", norm=SLIM_MOBILENET
+        b, _mobilenet_edgetpu_features(b, x, width, SLIM_MOBILENET_NORM)[1], last, act="relu", norm=SLIM_MOBILENET_NORM
     )
     return b.build({"logits": classifier(b, x, num_classes)})
 
@@ -179,25 +179,25 @@ def efficientnet_edgetpu(
     ``width`` and ``depth`` are compound scaling: 1 and 1 at 224 for S, 1 and 1.1 at 240 for M, 1.2 and 1.4 at 300 for
     L. The first block expands a width of 24, not the stem's 32, as there.
     """
-    b, x = start(image_size)
-    x = conv_norm_act(b, x, _scaled(32, width), 3, 2, act="relu", norm=TPU)
+    b, x = image_input(image_size)
+    x = conv_norm_act(b, x, _scaled_width(32, width), 3, 2, act="relu", norm=TPU_NORM)
     for number, (kind, kernel, expansion, base_width, layers, stride) in enumerate(_EFFICIENTNET_EDGETPU):
         make = fused_inverted_bottleneck if kind == "fused" else inverted_bottleneck
         for layer in range(ceil(layers * depth)):
             # The first block stands alone, without a residual, whatever the depth repeats
-            before = x.channels if number or layer else _scaled(24, width)
+            before = x.channels if number or layer else _scaled_width(24, width)
             x = make(
                 b,
                 x,
-                _scaled(base_width, width),
+                _scaled_width(base_width, width),
                 expanded=before * expansion,
                 kernel=kernel,
                 stride=1 if layer else stride,
                 act="relu",
                 residual=layer > 0 and number > 0,
-                norm=TPU,
+                norm=TPU_NORM,
             )
-    x = conv_norm_act(b, x, _scaled(1280, width), act="relu", norm=TPU)
+    x = conv_norm_act(b, x, _scaled_width(1280, width), act="relu", norm=TPU_NORM)
     return b.build({"logits": classifier(b, x, num_classes)})
 
 
@@ -231,8 +231,8 @@ def mobilenet_v1_ssd(choose: Choose, *, image_size: int = 300, num_classes: int 
 
     Post-processing (box decoding, sigmoid, non-maximum suppression) is no part of the graph.
     """
-    b, x = start(image_size)
-    return b.build(_ssd(b, _mobilenet_v1_features(b, x, DETECTION), num_classes, DETECTION))
+    b, x = image_input(image_size)
+    return b.build(_ssd(b, _mobilenet_v1_features(b, x, DETECTION_NORM), num_classes, DETECTION_NORM))
 
 
 def mobilenet_v2_ssd(choose: Choose, *, image_size: int = 300, num_classes: int = 90) -> Graph:
@@ -240,14 +240,14 @@ def mobilenet_v2_ssd(choose: Choose, *, image_size: int = 300, num_classes: int 
 
     Post-processing (box decoding, sigmoid, non-maximum suppression) is no part of the graph.
     """
-    b, x = start(image_size)
-    return b.build(_ssd(b, _mobilenet_v2_features(b, x, SLIM), num_classes, SLIM))
+    b, x = image_input(image_size)
+    return b.build(_ssd(b, _mobilenet_v2_features(b, x, SLIM_NORM), num_classes, SLIM_NORM))
 
 
 def ssdlite_mobilenet_edgetpu(choose: Choose, *, image_size: int = 320, num_classes: int = 90) -> Graph:
     """SSDLite on MobileNet-EdgeTPU (tensorflow/models ... ssdlite_mobilenet_edgetpu_320x320_coco.config)."""
-    b, x = start(image_size)
-    return b.build(ssdlite(b, _mobilenet_edgetpu_features(b, x, 1.0, DETECTION), num_classes=num_classes))
+    b, x = image_input(image_size)
+    return b.build(ssdlite(b, _mobilenet_edgetpu_features(b, x, 1.0, DETECTION_NORM), num_classes=num_classes))
 
 
 # -- networks of the data centre -------------------------------------------------------------------------------------
@@ -258,10 +258,10 @@ def _inception(b: Builder, x: Tensor, widths: tuple[int, int, int, int, int, int
     """Inception block: 1x1; 1x1, 3x3; 1x1, 3x3 (the paper's 5x5); max pooling, 1x1."""
     one, reduce_a, a, reduce_b, c, pooled = widths
     branches = (
-        conv_norm_act(b, x, one, act="relu", norm=SLIM),
-        conv_norm_act(b, conv_norm_act(b, x, reduce_a, act="relu", norm=SLIM), a, 3, act="relu", norm=SLIM),
-        conv_norm_act(b, conv_norm_act(b, x, reduce_b, act="relu", norm=SLIM), c, 3, act="relu", norm=SLIM),
-        conv_norm_act(b, b.pool(x, "max", 3), pooled, act="relu", norm=SLIM),
+        conv_norm_act(b, x, one, act="relu", norm=SLIM_NORM),
+        conv_norm_act(b, conv_norm_act(b, x, reduce_a, act="relu", norm=SLIM_NORM), a, 3, act="relu", norm=SLIM_NORM),
+        conv_norm_act(b, conv_norm_act(b, x, reduce_b, act="relu", norm=SLIM_NORM), c, 3, act="relu", norm=SLIM_NORM),
+        conv_norm_act(b, b.pool(x, "max", 3), pooled, act="relu", norm=SLIM_NORM),
     )
     return b.concat(branches)
 
@@ -288,10 +288,10 @@ def inception_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 10
 
     Normalisation has a scale as well as a shift, as torchvision's GoogLeNet; slim leaves the scale out.
     """
-    b, x = start(image_size)
-    x = conv_norm_act(b, x, 64, 7, 2, act="relu", norm=SLIM)
-    x = conv_norm_act(b, b.pool(x, "max", 3, 2), 64, act="relu", norm=SLIM)
-    x = conv_norm_act(b, x, 192, 3, act="relu", norm=SLIM)
+    b, x = image_input(image_size)
+    x = conv_norm_act(b, x, 64, 7, 2, act="relu", norm=SLIM_NORM)
+    x = conv_norm_act(b, b.pool(x, "max", 3, 2), 64, act="relu", norm=SLIM_NORM)
+    x = conv_norm_act(b, x, 192, 3, act="relu", norm=SLIM_NORM)
     for kernel, widths in _INCEPTION_V1:
         x = b.pool(x, "max", kernel, 2)
         for row in widths:
@@ -307,11 +307,11 @@ def conv_norm(b: Builder, x: Tensor, width: int, kernel: int, stride: int, act: 
 
 @block
 def _bottleneck_v1(b: Builder, x: Tensor, width: int, stride: int, shortcut: bool) -> Tensor:
-    y = conv_norm(b, x, width, 1, stride, "relu", TORCH)
-    y = conv_norm(b, y, width, 3, 1, "relu", TORCH)
-    y = conv_norm(b, y, 4 * width, 1, 1, "identity", TORCH)
-    kept = conv_norm(b, x, 4 * width, 1, stride, "identity", TORCH) if shortcut else x
-    return b.act(b.add(kept, y), "relu")
+    y = conv_norm(b, x, width, 1, stride, "relu", TORCH_NORM)
+    y = conv_norm(b, y, width, 3, 1, "relu", TORCH_NORM)
+    y = conv_norm(b, y, 4 * width, 1, 1, "identity", TORCH_NORM)
+    shortcut_branch = conv_norm(b, x, 4 * width, 1, stride, "identity", TORCH_NORM) if shortcut else x
+    return b.act(b.add(shortcut_branch, y), "relu")
 
 
 def resnet50_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
@@ -319,8 +319,8 @@ def resnet50_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 100
 
     Padding and constants are torchvision's, which has the strides in the 3x3 convolutions.
     """
-    b, x = start(image_size)
-    x = b.pool(conv_norm(b, x, 64, 7, 2, "relu", TORCH), "max", 3, 2, padding=1)
+    b, x = image_input(image_size)
+    x = b.pool(conv_norm(b, x, 64, 7, 2, "relu", TORCH_NORM), "max", 3, 2, padding=1)
     for stage, blocks in enumerate((3, 4, 6, 3)):
         for layer in range(blocks):
             x = _bottleneck_v1(b, x, 64 << stage, 2 if stage and not layer else 1, layer == 0)

@@ -7,7 +7,7 @@ from search_spaces.graph.block_memo import block
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.tensorflow_classics import TORCH, conv_norm, start
+from search_spaces.published.tensorflow_classics import TORCH_NORM, conv_norm, image_input
 from search_spaces.space.choose import Choose
 
 # arXiv 1409.1556, table 1: convolutions of 3x3 in each of five stages
@@ -26,7 +26,9 @@ SHUFFLENET_V2: dict[str, tuple[int, int, int, int, int]] = {
 }
 
 
-def _dense(b: Builder, x: Tensor, places: int, hidden: tuple[int, ...], num_classes: int) -> dict[str, Tensor]:
+def _linear_classifier(
+    b: Builder, x: Tensor, places: int, hidden: tuple[int, ...], num_classes: int
+) -> dict[str, Tensor]:
     """The three linear layers on a map of ``places`` by ``places``, to which an average brings larger maps."""
     size = x.shape[1]
     if size % places:
@@ -46,18 +48,18 @@ def vgg(
     """VGG (Simonyan and Zisserman 2015, arXiv 1409.1556, table 1); ``batch_norm`` behind every convolution."""
     if depth not in VGG:
         raise GraphError(f"vgg: no depth {depth!r}; there are {', '.join(map(str, VGG))}")
-    b, x = start(image_size)
+    b, x = image_input(image_size)
     for stage, layers in enumerate(VGG[depth]):
         for _ in range(layers):
             x = b.conv(x, min(512, 64 << stage), 3, padding=1, bias=True)
-            x = b.act(b.norm(x, eps=TORCH.eps, momentum=TORCH.momentum) if batch_norm else x, "relu")
+            x = b.act(b.norm(x, eps=TORCH_NORM.eps, momentum=TORCH_NORM.momentum) if batch_norm else x, "relu")
         x = b.pool(x, "max", 2, 2, padding="valid")
-    return b.build(_dense(b, x, 7, (4096, 4096), num_classes))
+    return b.build(_linear_classifier(b, x, 7, (4096, 4096), num_classes))
 
 
 def alexnet(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
     """AlexNet as torchvision has it (Krizhevsky 2014, arXiv 1404.5997: one column, no normalisation)."""
-    b, x = start(image_size)
+    b, x = image_input(image_size)
     for width, kernel, stride, padding, pooled in (
         (64, 11, 4, 2, True),
         (192, 5, 1, 2, True),
@@ -67,7 +69,7 @@ def alexnet(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -
     ):
         x = b.act(b.conv(x, width, kernel, stride, padding=padding, bias=True), "relu")
         x = b.pool(x, "max", 3, 2, padding="valid") if pooled else x
-    return b.build(_dense(b, x, 6, (4096, 4096), num_classes))
+    return b.build(_linear_classifier(b, x, 6, (4096, 4096), num_classes))
 
 
 # -- SqueezeNet ------------------------------------------------------------------------------------------------------
@@ -76,7 +78,7 @@ def alexnet(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 
 
-def _pool_up(b: Builder, x: Tensor) -> Tensor:
+def _ceil_mode_max_pool(b: Builder, x: Tensor) -> Tensor:
     """3x3 maximum at stride 2 whose last window may reach over the border (Caffe's, torch's ``ceil_mode``)."""
     pads = [(0, (extent - 3) % 2) for extent in x.shape[1:]]
     return b.pool(x, "max", 3, 2, padding=pads)
@@ -95,10 +97,10 @@ def squeezenet(choose: Choose, *, version: str = "1.0", image_size: int = 224, n
     if version not in ("1.0", "1.1"):
         raise GraphError(f"squeezenet: no version {version!r}; there are 1.0 and 1.1")
     first, kernel, pooled = (96, 7, (0, 3, 7)) if version == "1.0" else (64, 3, (0, 2, 4))
-    b, x = start(image_size)
+    b, x = image_input(image_size)
     x = b.act(b.conv(x, first, kernel, 2, padding="valid", bias=True), "relu")
     for number, (squeezed, expanded) in enumerate(_FIRES):
-        x = _pool_up(b, x) if number in pooled else x
+        x = _ceil_mode_max_pool(b, x) if number in pooled else x
         x = _fire(b, x, squeezed, expanded)
     y = b.global_pool(b.act(b.conv(x, num_classes, bias=True), "relu"))
     return b.build({"logits": b.reshape(y, (num_classes,))})
@@ -108,7 +110,7 @@ def squeezenet(choose: Choose, *, version: str = "1.0", image_size: int = 224, n
 
 
 def _depthwise_norm(b: Builder, x: Tensor, stride: int) -> Tensor:
-    return b.norm(b.depthwise(x, 3, stride, padding=1), eps=TORCH.eps, momentum=TORCH.momentum)
+    return b.norm(b.depthwise(x, 3, stride, padding=1), eps=TORCH_NORM.eps, momentum=TORCH_NORM.momentum)
 
 
 @block
@@ -116,12 +118,12 @@ def _shuffle_unit(b: Builder, x: Tensor, width: int, stride: int) -> Tensor:
     """Unit of figure 3 (c), or (d) for stride 2, and the shuffle of channels behind it."""
     half = width // 2
     if stride == 1:
-        kept, y = b.slice(x, 0, 0, half), b.slice(x, 0, half, width)
+        shortcut, y = b.slice(x, 0, 0, half), b.slice(x, 0, half, width)
     else:
-        kept, y = conv_norm(b, _depthwise_norm(b, x, stride), half, 1, 1, "relu", TORCH), x
-    y = conv_norm(b, y, half, 1, 1, "relu", TORCH)
-    y = conv_norm(b, _depthwise_norm(b, y, stride), half, 1, 1, "relu", TORCH)
-    z = b.concat([kept, y])
+        shortcut, y = conv_norm(b, _depthwise_norm(b, x, stride), half, 1, 1, "relu", TORCH_NORM), x
+    y = conv_norm(b, y, half, 1, 1, "relu", TORCH_NORM)
+    y = conv_norm(b, _depthwise_norm(b, y, stride), half, 1, 1, "relu", TORCH_NORM)
+    z = b.concat([shortcut, y])
     size = z.shape[1:]
     z = b.permute(b.reshape(z, (2, half, *size)), (1, 0, 2, 3))
     return b.reshape(z, (width, *size))
@@ -132,10 +134,10 @@ def shufflenet_v2(choose: Choose, *, width: str = "x1.0", image_size: int = 224,
     if width not in SHUFFLENET_V2:
         raise GraphError(f"shufflenet_v2: no width {width!r}; there are {', '.join(SHUFFLENET_V2)}")
     first, *stages, last = SHUFFLENET_V2[width]
-    b, x = start(image_size)
-    x = b.pool(conv_norm(b, x, first, 3, 2, "relu", TORCH), "max", 3, 2, padding=1)
+    b, x = image_input(image_size)
+    x = b.pool(conv_norm(b, x, first, 3, 2, "relu", TORCH_NORM), "max", 3, 2, padding=1)
     for channels, layers in zip(stages, (4, 8, 4), strict=True):
         for layer in range(layers):
             x = _shuffle_unit(b, x, channels, 1 if layer else 2)
-    x = conv_norm(b, x, last, 1, 1, "relu", TORCH)
+    x = conv_norm(b, x, last, 1, 1, "relu", TORCH_NORM)
     return b.build({"logits": classifier(b, x, num_classes)})

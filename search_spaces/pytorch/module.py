@@ -179,24 +179,24 @@ class GraphModule(nn.Module):
         for _, index in graph.outputs:
             last[index] = len(nodes)
         # What is free again after each node, so that running needs the memory that the graph says.
-        self._free: list[list[int]] = [[] for _ in nodes]
+        self._released_after: list[list[int]] = [[] for _ in nodes]
         for index, end in last.items():
             if end < len(nodes):
-                self._free[end].append(index)
+                self._released_after[end].append(index)
 
     def forward(self, *inputs: Tensor) -> Tensor | dict[str, Tensor]:
         expected = self.graph.input_shapes
         if len(inputs) != len(expected):
             raise ValueError(f"the network takes {len(expected)} input(s), not {len(inputs)}")
-        for given, shape in zip(inputs, expected, strict=True):
-            if tuple(given.shape[1:]) != shape:
-                raise ValueError(f"the network takes (batch, {', '.join(map(str, shape))}), not {tuple(given.shape)}")
+        for value, shape in zip(inputs, expected, strict=True):
+            if tuple(value.shape[1:]) != shape:
+                raise ValueError(f"the network takes (batch, {', '.join(map(str, shape))}), not {tuple(value.shape)}")
         values: dict[int, Tensor] = {}
-        place = 0
+        position = 0
         for index, node in enumerate(self.graph.nodes):
             if node.op == "input":
-                values[index] = inputs[place]
-                place += 1
+                values[index] = inputs[position]
+                position += 1
                 continue
             if node.op == "zero":
                 values[index] = inputs[0].new_zeros((inputs[0].shape[0], *node.shape))
@@ -206,7 +206,7 @@ class GraphModule(nn.Module):
                 values[index] = self.layers[str(index)](*operands)
             else:
                 values[index] = _FUNCTIONS[node.op](node, *operands)
-            for i in self._free[index]:
+            for i in self._released_after[index]:
                 del values[i]
         if len(self.graph.outputs) == 1:
             return values[self.graph.outputs[0][1]]
@@ -220,10 +220,10 @@ def _initialise(module: GraphModule, seed: int) -> None:
     """
     nodes = module.graph.nodes
     with torch.no_grad():
-        for place, (index, layer) in enumerate(module.layers.items()):
+        for position, (index, layer) in enumerate(module.layers.items()):
             if nodes[int(index)].op in ("norm", "layer_scale"):
                 continue
-            generator = torch.Generator().manual_seed((seed * 1_000_003 + place) % (1 << 63))
+            generator = torch.Generator().manual_seed((seed * 1_000_003 + position) % (1 << 63))
             for name, parameter in layer.named_parameters():
                 if name.endswith("bias"):
                     parameter.zero_()

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from search_spaces.space.genotype import Genotype, GenotypeError, Rng, SpaceError, T, Value
+from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng, SpaceError, T
 
 
-class Choices:
-    """Choices that every network makes, together: options by name. To be made once and given to ``all_of``."""
+class ChoiceGroup:
+    """Choices that every network makes, together: options by name. To be made once and given to ``choose_all``."""
 
-    __slots__ = ("names", "options", "tables")
+    __slots__ = ("lookup_tables", "names", "options")
 
     def __init__(self, options: Mapping[str, Sequence[Any]]) -> None:
         self.options = {name: tuple(values) for name, values in options.items()}
         self.names = list(self.options)
-        self.tables = [{value: value for value in values} for values in self.options.values()]
+        self.lookup_tables = [{value: value for value in values} for values in self.options.values()]
 
 
 class Choose:
@@ -27,112 +27,112 @@ class Choose:
     it is an error, or, for an enumeration, the first option.
     """
 
-    __slots__ = ("_given", "_offered", "_options", "_rng", "_space", "made")
+    __slots__ = ("_declared_groups", "_options", "_preset", "_rng", "_space", "decisions")
 
     def __init__(
         self,
         space: str,
         options: dict[str, tuple[Any, ...]],
-        given: Mapping[str, Value],
+        given: Mapping[str, DecisionValue],
         rng: Rng | None,
-        offered: set[Choices] | None = None,
+        declared_groups: set[ChoiceGroup] | None = None,
     ) -> None:
         self._space = space
         self._options = options
-        self._given = given._values if isinstance(given, Genotype) else given
+        self._preset = given._values if isinstance(given, Genotype) else given
         self._rng = rng
-        self._offered = set() if offered is None else offered  # what agrees with ``options``
-        self.made: dict[str, Any] = {}
+        self._declared_groups = set() if declared_groups is None else declared_groups  # what agrees with ``options``
+        self.decisions: dict[str, Any] = {}
 
     def one_of(self, name: str, options: Sequence[T]) -> T:
         """One of ``options``, which are always the same for one name: numbers, texts, booleans, None or tuples."""
-        known = self._options.get(name)
-        if known is None or (known is not options and known != tuple(options)):
-            known = self._register(name, options, known)
-        if name in self.made:
+        declared = self._options.get(name)
+        if declared is None or (declared is not options and declared != tuple(options)):
+            declared = self._declare_choice(name, options, declared)
+        if name in self.decisions:
             raise SpaceError(
                 f"space {self._space!r}: the choice {name!r} is made twice in one network; give each choice its own"
                 " name, for example with the number of the layer in it"
             )
-        if name in self._given:
-            given = self._given[name]
+        if name in self._preset:
+            given = self._preset[name]
             try:
-                value = known[known.index(given)]
+                value = declared[declared.index(given)]
             except ValueError:
                 raise GenotypeError(
                     f"space {self._space!r}: {name!r} cannot be {given!r}; its options are"
-                    f" {', '.join(map(repr, known))}"
+                    f" {', '.join(map(repr, declared))}"
                 ) from None
         elif self._rng is None:
             raise GenotypeError(f"space {self._space!r}: the genotype has no decision for {name!r}")
         else:
-            value = known[int(self._rng.random() * len(known))]
-        self.made[name] = value
+            value = declared[int(self._rng.random() * len(declared))]
+        self.decisions[name] = value
         return value  # type: ignore[no-any-return]
 
-    def _replay(self, choices: Choices) -> dict[str, Any] | None:
+    def _replay(self, choices: ChoiceGroup) -> dict[str, Any] | None:
         """All that is given, at once, where it is a decision for each of these choices and for no other."""
-        if self.made or choices not in self._offered or list(self._given) != choices.names:
+        if self.decisions or choices not in self._declared_groups or list(self._preset) != choices.names:
             return None
         try:
-            decided = [table[value] for table, value in zip(choices.tables, self._given.values(), strict=True)]
+            values = [table[value] for table, value in zip(choices.lookup_tables, self._preset.values(), strict=True)]
         except (KeyError, TypeError):  # ``one_of`` says which
             return None
-        self.made = dict(zip(choices.names, decided, strict=True))
-        return dict(self.made)
+        self.decisions = dict(zip(choices.names, values, strict=True))
+        return dict(self.decisions)
 
     def int(self, name: str, low: int, high: int) -> int:
         """A whole number from ``low`` to ``high``, both included."""
         return self.one_of(name, range(low, high + 1))
 
-    def _register(self, name: object, given: Sequence[Any], known: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    def _declare_choice(self, name: object, given: Sequence[Any], declared: tuple[Any, ...] | None) -> tuple[Any, ...]:
         where = f"space {self._space!r}: the choice {name!r}"
         if not isinstance(name, str) or not name:
             raise SpaceError(f"{where} needs a name: a text that is not empty")
         if not isinstance(given, Sequence):
             raise SpaceError(f"{where} needs its options in order, as a list or tuple, not {type(given).__name__}")
         options = tuple(given)
-        if known is not None:
+        if declared is not None:
             raise SpaceError(
-                f"{where} was offered {_listed(known)} before and {_listed(options)} now; the options of one name"
+                f"{where} was offered {format_options(declared)} before and {format_options(options)} now; the options of one name"
                 " must not depend on other choices: use another name for the other options"
             )
         if not options:
             raise SpaceError(f"{where} has no options")
         for option in options:
-            if not _is_value(option):
+            if not _is_decision_value(option):
                 raise SpaceError(
                     f"{where} offers {option!r}; options are finite numbers, texts, true, false, None or tuples of"
                     " them (choose a name, and look the object up)"
                 )
         if len(set(options)) != len(options):
-            raise SpaceError(f"{where} offers one option twice: {_listed(options)}")
+            raise SpaceError(f"{where} offers one option twice: {format_options(options)}")
         self._options[name] = options
         return options
 
 
-def all_of(choose: Choose, choices: Choices) -> dict[str, Any]:
+def choose_all(choose: Choose, choices: ChoiceGroup) -> dict[str, Any]:
     """What ``choose.one_of`` gives for each of these choices in turn, by name; quicker where it is replayed."""
     plain = type(choose) is Choose  # and no stand-in
-    made = choose._replay(choices) if plain else None
-    if made is None:
-        made = {name: choose.one_of(name, options) for name, options in choices.options.items()}
+    decisions = choose._replay(choices) if plain else None
+    if decisions is None:
+        decisions = {name: choose.one_of(name, options) for name, options in choices.options.items()}
         if plain:
-            choose._offered.add(choices)
-    return made
+            choose._declared_groups.add(choices)
+    return decisions
 
 
-def _is_value(option: object) -> bool:
+def _is_decision_value(option: object) -> bool:
     if isinstance(option, tuple):
-        return all(_is_value(o) for o in option)
+        return all(_is_decision_value(o) for o in option)
     return option is None or isinstance(option, int | str) or (isinstance(option, float) and isfinite(option))
 
 
-def _listed(options: tuple[Any, ...]) -> str:
+def format_options(options: tuple[Any, ...]) -> str:
     return "(" + ", ".join(map(repr, options)) + ")"
 
 
-class _First:
+class FirstOption:
     """A random source that always takes the first option."""
 
     def random(self) -> float:

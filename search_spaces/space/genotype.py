@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
-Value = None | bool | int | float | str | tuple[Any, ...]
+DecisionValue = None | bool | int | float | str | tuple[Any, ...]
 
 
 T = TypeVar("T")
@@ -26,16 +26,16 @@ class GenotypeError(ValueError):
     """Decisions that the space does not contain, or text that is no genotype."""
 
 
-class Genotype(Mapping[str, Value]):
+class Genotype(Mapping[str, DecisionValue]):
     """The named decisions of one run of a space, in the order they were made. Immutable, hashable, JSON-able."""
 
     __slots__ = ("_hash", "_values")
 
-    def __init__(self, values: Mapping[str, Value]) -> None:
+    def __init__(self, values: Mapping[str, DecisionValue]) -> None:
         self._values = dict(values)
         self._hash: int | None = None
 
-    def __getitem__(self, name: str) -> Value:
+    def __getitem__(self, name: str) -> DecisionValue:
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -91,14 +91,14 @@ class Genotype(Mapping[str, Value]):
         if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
             raise GenotypeError("no genotype: expected one object of choice names and values")
         try:
-            return cls({name: _frozen(value) for name, value in document.items()})
+            return cls({name: _decision_value(value) for name, value in document.items()})
         except RecursionError:
             raise GenotypeError("no genotype: its lists hold themselves or nest too deep") from None
 
 
-def _frozen(value: Any) -> Value:
+def _decision_value(value: Any) -> DecisionValue:
     if isinstance(value, list):
-        return tuple([_frozen(v) for v in value])
+        return tuple([_decision_value(v) for v in value])
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise GenotypeError(

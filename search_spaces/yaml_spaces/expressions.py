@@ -16,13 +16,13 @@ from difflib import get_close_matches
 from math import ceil, floor, isfinite
 from typing import Any
 
-LONGEST_TEXT = 500
-DEEPEST = 40
-LARGEST = 2**63 - 1
-LARGEST_EXPONENT = 64
+MAX_EXPRESSION_CHARACTERS = 500
+MAX_EXPRESSION_DEPTH = 40
+MAX_MAGNITUDE = 2**63 - 1
+MAX_EXPONENT = 64
 
-Names = Mapping[str, Any]
-Step = Callable[[Names], Any]
+Bindings = Mapping[str, Any]
+CompiledExpression = Callable[[Bindings], Any]
 
 
 class ExpressionError(ValueError):
@@ -61,12 +61,12 @@ CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
 
 def _power(base: float, exponent: float) -> Any:
-    if abs(exponent) > LARGEST_EXPONENT:
-        raise ExpressionError(f"an exponent of {exponent!r} is above {LARGEST_EXPONENT}")
+    if abs(exponent) > MAX_EXPONENT:
+        raise ExpressionError(f"an exponent of {exponent!r} is above {MAX_EXPONENT}")
     return base**exponent
 
 
-_ARITHMETIC: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
+_BINARY_OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("+", operator.add),
     ast.Sub: ("-", operator.sub),
     ast.Mult: ("*", operator.mul),
@@ -75,42 +75,42 @@ _ARITHMETIC: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Mod: ("%", operator.mod),
     ast.Pow: ("**", _power),
 }
-_ORDER: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
+_ORDERING_OPERATORS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
     ast.Lt: ("<", operator.lt),
     ast.LtE: ("<=", operator.le),
     ast.Gt: (">", operator.gt),
     ast.GtE: (">=", operator.ge),
 }
-_EQUALITY: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
+_EQUALITY_OPERATORS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 
 
 class Expression:
     """A text of arithmetic, read and checked. Call it with the values of its names.
 
-    Reading raises ``ExpressionError`` for what is no arithmetic and for names that are not ``known``; calling raises
+    Reading raises ``ExpressionError`` for what is no arithmetic and for names that are not ``allowed_names``; calling raises
     it where there is no answer: a division by zero, a number out of bounds, a text in a sum.
     """
 
     __slots__ = ("_step", "names", "text")
 
-    def __init__(self, text: str, known: Collection[str]) -> None:
+    def __init__(self, text: str, allowed_names: Collection[str]) -> None:
         text = " ".join(text.split())
         self.text = text
-        reader = _Reader(text, known)
-        step = reader.step(_parsed(text), 0)
+        reader = _ExpressionCompiler(text, allowed_names)
+        step = reader.step(_parse_syntax(text), 0)
         self.names = frozenset(reader.names)
         if not self.names:
             value = step({})
             step = lambda _: value  # noqa: E731
         self._step = step
 
-    def __call__(self, names: Names) -> Any:
+    def __call__(self, names: Bindings) -> Any:
         return self._step(names)
 
 
-def _parsed(text: str) -> ast.expr:
-    if len(text) > LONGEST_TEXT:
-        raise ExpressionError(f"an expression has at most {LONGEST_TEXT} characters, this one {len(text)}")
+def _parse_syntax(text: str) -> ast.expr:
+    if len(text) > MAX_EXPRESSION_CHARACTERS:
+        raise ExpressionError(f"an expression has at most {MAX_EXPRESSION_CHARACTERS} characters, this one {len(text)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -119,83 +119,83 @@ def _parsed(text: str) -> ast.expr:
         raise ExpressionError(f"{text!r} is no arithmetic; that is written as in 2 * width + 8") from None
 
 
-class _Reader:
+class _ExpressionCompiler:
     """Turns a syntax tree into functions of the names, and notes the names."""
 
-    def __init__(self, text: str, known: Collection[str]) -> None:
+    def __init__(self, text: str, allowed_names: Collection[str]) -> None:
         self.text = text
-        self.known = known
+        self.allowed_names = allowed_names
         self.names: set[str] = set()
 
-    def step(self, node: ast.expr, depth: int) -> Step:
-        if depth > DEEPEST:
-            raise ExpressionError(f"an expression nests at most {DEEPEST} deep: {self.text[:60]!r}...")
+    def step(self, node: ast.expr, depth: int) -> CompiledExpression:
+        if depth > MAX_EXPRESSION_DEPTH:
+            raise ExpressionError(f"an expression nests at most {MAX_EXPRESSION_DEPTH} deep: {self.text[:60]!r}...")
         read = getattr(self, f"_read_{type(node).__name__}", None)
         if read is None:
             raise ExpressionError(
-                f"{self._part(node)!r} is no arithmetic: there are numbers, names, quoted texts, + - * / // % **,"
+                f"{self._source_text(node)!r} is no arithmetic: there are numbers, names, quoted texts, + - * / // % **,"
                 f" comparisons, and, or, not, 'a if b else c', and {', '.join(FUNCTIONS)}"
             )
-        step: Step = read(node, depth + 1)
+        step: CompiledExpression = read(node, depth + 1)
         return step
 
-    def _part(self, node: ast.AST) -> str:
+    def _source_text(self, node: ast.AST) -> str:
         return (ast.get_source_segment(self.text, node) or self.text)[:60]
 
-    def _read_Constant(self, node: ast.Constant, depth: int) -> Step:
+    def _read_Constant(self, node: ast.Constant, depth: int) -> CompiledExpression:
         value = node.value
         if not isinstance(value, str | bool | None):
-            value = _bounded(value, self._part(node))
+            value = _check_magnitude(value, self._source_text(node))
         return lambda _: value
 
-    def _read_Name(self, node: ast.Name, depth: int) -> Step:
+    def _read_Name(self, node: ast.Name, depth: int) -> CompiledExpression:
         name = node.id
         if name in CONSTANTS:
             value = CONSTANTS[name]
             return lambda _: value
-        if name not in self.known:
-            raise ExpressionError(f"no name {name!r} here{_hint(name, self.known)}")
+        if name not in self.allowed_names:
+            raise ExpressionError(f"no name {name!r} here{_suggestion(name, self.allowed_names)}")
         self.names.add(name)
         return operator.itemgetter(name)
 
-    def _read_BinOp(self, node: ast.BinOp, depth: int) -> Step:
-        row = _ARITHMETIC.get(type(node.op))
+    def _read_BinOp(self, node: ast.BinOp, depth: int) -> CompiledExpression:
+        row = _BINARY_OPERATORS.get(type(node.op))
         if row is None:
-            raise ExpressionError(f"{self._part(node)!r}: the operators are + - * / // % **")
+            raise ExpressionError(f"{self._source_text(node)!r}: the operators are + - * / // % **")
         symbol, compute = row
         left, right = self.step(node.left, depth), self.step(node.right, depth)
-        part = self._part(node)
+        part = self._source_text(node)
 
-        def step(names: Names) -> Any:
+        def step(names: Bindings) -> Any:
             a, b = left(names), right(names)
             _check_numbers(symbol, (a, b), part)
             try:
-                return _bounded(compute(a, b), part)
+                return _check_magnitude(compute(a, b), part)
             except (ArithmeticError, ExpressionError) as error:
-                raise _failed(part, error) from None
+                raise _evaluation_error(part, error) from None
 
         return step
 
-    def _read_UnaryOp(self, node: ast.UnaryOp, depth: int) -> Step:
-        operand, part = self.step(node.operand, depth), self._part(node)
+    def _read_UnaryOp(self, node: ast.UnaryOp, depth: int) -> CompiledExpression:
+        operand, part = self.step(node.operand, depth), self._source_text(node)
         if isinstance(node.op, ast.Not):
             return lambda names: not operand(names)
         if not isinstance(node.op, ast.USub | ast.UAdd):
             raise ExpressionError(f"{part!r}: the operators are + - * / // % **")
         compute, symbol = (operator.neg, "-") if isinstance(node.op, ast.USub) else (operator.pos, "+")
 
-        def step(names: Names) -> Any:
+        def step(names: Bindings) -> Any:
             value = operand(names)
             _check_numbers(symbol, (value,), part)
             return compute(value)
 
         return step
 
-    def _read_BoolOp(self, node: ast.BoolOp, depth: int) -> Step:
+    def _read_BoolOp(self, node: ast.BoolOp, depth: int) -> CompiledExpression:
         steps = [self.step(value, depth) for value in node.values]
         stop = isinstance(node.op, ast.Or)
 
-        def step(names: Names) -> Any:
+        def step(names: Bindings) -> Any:
             value = None
             for each in steps:
                 value = each(names)
@@ -205,22 +205,22 @@ class _Reader:
 
         return step
 
-    def _read_Compare(self, node: ast.Compare, depth: int) -> Step:
+    def _read_Compare(self, node: ast.Compare, depth: int) -> CompiledExpression:
         operands = [self.step(each, depth) for each in (node.left, *node.comparators)]
-        part = self._part(node)
+        part = self._source_text(node)
         for op in node.ops:
-            if type(op) not in _ORDER and type(op) not in _EQUALITY:
+            if type(op) not in _ORDERING_OPERATORS and type(op) not in _EQUALITY_OPERATORS:
                 raise ExpressionError(f"{part!r}: the comparisons are == != < <= > >=")
         ops = [type(op) for op in node.ops]
 
-        def step(names: Names) -> bool:
+        def step(names: Bindings) -> bool:
             a = operands[0](names)
             for op, operand in zip(ops, operands[1:], strict=True):
                 b = operand(names)
-                if op in _EQUALITY:
-                    holds = _EQUALITY[op](a, b)
+                if op in _EQUALITY_OPERATORS:
+                    holds = _EQUALITY_OPERATORS[op](a, b)
                 else:
-                    symbol, compute = _ORDER[op]
+                    symbol, compute = _ORDERING_OPERATORS[op]
                     _check_numbers(symbol, (a, b), part)
                     holds = compute(a, b)
                 if not holds:
@@ -230,56 +230,62 @@ class _Reader:
 
         return step
 
-    def _read_IfExp(self, node: ast.IfExp, depth: int) -> Step:
+    def _read_IfExp(self, node: ast.IfExp, depth: int) -> CompiledExpression:
         test, then, other = (self.step(each, depth) for each in (node.test, node.body, node.orelse))
         return lambda names: then(names) if test(names) else other(names)
 
-    def _read_Call(self, node: ast.Call, depth: int) -> Step:
-        part = self._part(node)
+    def _read_Call(self, node: ast.Call, depth: int) -> CompiledExpression:
+        part = self._source_text(node)
         if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
-            name = node.func.id if isinstance(node.func, ast.Name) else self._part(node.func)
-            raise ExpressionError(f"no function {name!r}{_hint(name, FUNCTIONS)}")
+            name = node.func.id if isinstance(node.func, ast.Name) else self._source_text(node.func)
+            raise ExpressionError(f"no function {name!r}{_suggestion(name, FUNCTIONS)}")
         name = node.func.id
-        function, least, most = FUNCTIONS[name]
-        if node.keywords or any(isinstance(a, ast.Starred) for a in node.args) or not least <= len(node.args) <= most:
-            wanted = str(least) if least == most else f"{least} or more"
-            raise ExpressionError(f"{part!r}: {name} takes {wanted} number{'s' if wanted != '1' else ''}")
+        function, min_arguments, max_arguments = FUNCTIONS[name]
+        if (
+            node.keywords
+            or any(isinstance(a, ast.Starred) for a in node.args)
+            or not min_arguments <= len(node.args) <= max_arguments
+        ):
+            expected_count = str(min_arguments) if min_arguments == max_arguments else f"{min_arguments} or more"
+            raise ExpressionError(
+                f"{part!r}: {name} takes {expected_count} number{'s' if expected_count != '1' else ''}"
+            )
         arguments = [self.step(a, depth) for a in node.args]
 
-        def step(names: Names) -> Any:
+        def step(names: Bindings) -> Any:
             values = [a(names) for a in arguments]
             _check_numbers(name, values, part)
             try:
-                return _bounded(function(*values), part)
+                return _check_magnitude(function(*values), part)
             except (ArithmeticError, ExpressionError) as error:
-                raise _failed(part, error) from None
+                raise _evaluation_error(part, error) from None
 
         return step
 
 
-def _failed(part: str, error: Exception) -> ExpressionError:
+def _evaluation_error(part: str, error: Exception) -> ExpressionError:
     if isinstance(error, ExpressionError):
         return error
     what = "divides by zero" if isinstance(error, ZeroDivisionError) else "is beyond all bounds"
     return ExpressionError(f"{part!r} {what}")
 
 
-def _bounded(value: Any, part: str) -> Any:
-    if isinstance(value, int) and -LARGEST <= value <= LARGEST:
+def _check_magnitude(value: Any, part: str) -> Any:
+    if isinstance(value, int) and -MAX_MAGNITUDE <= value <= MAX_MAGNITUDE:
         return value
     if isinstance(value, float) and isfinite(value):
         return value
-    raise ExpressionError(f"{part!r} is no real number of at most {LARGEST}")
+    raise ExpressionError(f"{part!r} is no real number of at most {MAX_MAGNITUDE}")
 
 
 def _check_numbers(what: str, values: Collection[Any], part: str) -> None:
     for value in values:
         if not isinstance(value, int | float):
-            shown = "null" if value is None else repr(value)[:60]
-            raise ExpressionError(f"{part!r}: {what} takes numbers, not {shown}")
+            value_text = "null" if value is None else repr(value)[:60]
+            raise ExpressionError(f"{part!r}: {what} takes numbers, not {value_text}")
 
 
-def _hint(name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    listed = f"known: {', '.join(sorted(known)) or 'none'}"
+def _suggestion(name: str, allowed_names: Collection[str]) -> str:
+    close = get_close_matches(name, allowed_names, n=1)
+    listed = f"known: {', '.join(sorted(allowed_names)) or 'none'}"
     return f"; did you mean {close[0]!r}? ({listed})" if close else f"; {listed}"

@@ -25,44 +25,44 @@ from search_spaces.space.genotype import SpaceError
 from search_spaces.space.space import Space
 
 T = TypeVar("T")
-LONGEST_FILE = 200_000
-MOST_VALUES = 20_000
-DEEPEST = 30
+MAX_FILE_CHARACTERS = 200_000
+MAX_YAML_VALUES = 20_000
+MAX_YAML_DEPTH = 30
 _MERGE = "tag:yaml.org,2002:merge"
 _KEYS = ("space", "name", "options", "fixed", "only")
 
 
-class _Narrowed(Choose):
+class _NarrowedChoose(Choose):
     """Passes choices on with fewer options; choices with one option left are not decisions at all."""
 
-    __slots__ = ("_allowed", "_inner")
+    __slots__ = ("_allowed_options", "_inner")
 
     def __init__(self, inner: Choose, allowed: Mapping[str, tuple[Any, ...]]) -> None:
         self._inner = inner
-        self._allowed = allowed
-        self.made = inner.made
+        self._allowed_options = allowed
+        self.decisions = inner.decisions
 
     def one_of(self, name: str, options: Sequence[T]) -> T:
-        allowed = self._allowed.get(name)
+        allowed = self._allowed_options.get(name)
         if allowed is None:
             return self._inner.one_of(name, options)
-        kept = [o for o in options if o in allowed]
-        if len(kept) != len(allowed):
+        remaining_options = [o for o in options if o in allowed]
+        if len(remaining_options) != len(allowed):
             raise SpaceError(f"the choice {name!r} was narrowed to {allowed!r}, and is offered {tuple(options)!r} now")
-        return kept[0] if len(kept) == 1 else self._inner.one_of(name, kept)
+        return remaining_options[0] if len(remaining_options) == 1 else self._inner.one_of(name, remaining_options)
 
 
 def load_yaml_space(path: Path, **options: Any) -> Space:
     """The space that a YAML file describes; ``options`` win over the file's. Raises ``SpaceError``."""
-    return _load(path, options, ())
+    return _load_file(path, options, ())
 
 
-def _load(path: Path, options: Mapping[str, Any], above: tuple[Path, ...]) -> Space:
+def _load_file(path: Path, options: Mapping[str, Any], including_files: tuple[Path, ...]) -> Space:
     from search_spaces.catalog import load_space
 
-    if path.resolve() in above:
+    if path.resolve() in including_files:
         raise SpaceError(f"the space file {str(path)!r} starts from itself")
-    document = _document(path)
+    document = _read_document(path)
     if isinstance(document, dict) and "stages" in document:
         from search_spaces.yaml_spaces.stages import stages_space
 
@@ -81,29 +81,29 @@ def _load(path: Path, options: Mapping[str, Any], above: tuple[Path, ...]) -> Sp
         document[key] = value
     source, options = document["space"], {**document["options"], **options}
     if source.endswith((".yaml", ".yml")):
-        base = _load(path.parent / source, options, (*above, path.resolve()))
+        base = _load_file(path.parent / source, options, (*including_files, path.resolve()))
     else:
         base = load_space(str(path.parent / source) if ".py:" in source else source, **options)
-    allowed = _allowed(path, document, base)
+    allowed = _allowed_options(path, document, base)
 
     def narrowed(choose: Choose, **given: Any) -> Graph:
-        return base.function(_Narrowed(choose, allowed), **given)
+        return base.function(_NarrowedChoose(choose, allowed), **given)
 
     narrowed.__signature__ = inspect.signature(base.function)  # type: ignore[attr-defined]
     return Space(narrowed, str(document.get("name") or path.stem), dict(base.options))
 
 
-class _Loader(yaml.SafeLoader):
+class _StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, but keys are unique, and merged mappings (``<<``) stay small."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen = set()
+        keys_seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-                if (key.tag, key.value) in seen:
-                    raise _refused(f"the key {key.value!r} is there twice", key)
-                seen.add((key.tag, key.value))
+                if (key.tag, key.value) in keys_seen:
+                    raise _yaml_error(f"the key {key.value!r} is there twice", key)
+                keys_seen.add((key.tag, key.value))
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -114,30 +114,30 @@ class _Loader(yaml.SafeLoader):
                     if isinstance(each, yaml.MappingNode):
                         self.flatten_mapping(each)
                         merged += len(each.value)
-                    if merged > MOST_VALUES:
-                        raise _refused("too much is merged", node)
+                    if merged > MAX_YAML_VALUES:
+                        raise _yaml_error("too much is merged", node)
         super().flatten_mapping(node)
 
 
-def _refused(text: str, node: yaml.Node) -> yaml.YAMLError:
+def _yaml_error(text: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(problem=text, problem_mark=node.start_mark)
 
 
-def _document(path: Path) -> Any:
+def _read_document(path: Path) -> Any:
     """What a YAML file holds, of a size that every later step can walk. Raises ``SpaceError``."""
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(LONGEST_FILE + 1)
-        if len(text) > LONGEST_FILE:
-            raise ValueError(f"it has more than {LONGEST_FILE} characters")
-        document = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+            text = file.read(MAX_FILE_CHARACTERS + 1)
+        if len(text) > MAX_FILE_CHARACTERS:
+            raise ValueError(f"it has more than {MAX_FILE_CHARACTERS} characters")
+        document = yaml.load(text, _StrictLoader)  # noqa: S506 - a safe loader
         _check_size(document)
     except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
-        raise SpaceError(f"cannot read the space file {str(path)!r}: {_said(error)}") from None
+        raise SpaceError(f"cannot read the space file {str(path)!r}: {_error_text(error)}") from None
     return document
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """What is wrong with a file, in a line."""
     if isinstance(error, RecursionError):
         return "it nests too deep"
@@ -153,9 +153,9 @@ def _check_size(document: Any) -> None:
     while todo:
         value, depth = todo.pop()
         count += 1
-        if count > MOST_VALUES or depth > DEEPEST:
+        if count > MAX_YAML_VALUES or depth > MAX_YAML_DEPTH:
             raise ValueError(
-                f"it holds more than {MOST_VALUES} values or nests more than {DEEPEST} deep, aliases included"
+                f"it holds more than {MAX_YAML_VALUES} values or nests more than {MAX_YAML_DEPTH} deep, aliases included"
             )
         if isinstance(value, dict):
             todo.extend((part, depth + 1) for pair in value.items() for part in pair)
@@ -169,13 +169,13 @@ def _check_size(document: Any) -> None:
             raise ValueError(f"it holds a {type(value).__name__}; there are numbers, texts, true, false and null")
 
 
-def _allowed(path: Path, document: Mapping[str, Any], base: Space) -> dict[str, tuple[Any, ...]]:
+def _allowed_options(path: Path, document: Mapping[str, Any], base: Space) -> dict[str, tuple[Any, ...]]:
     """The options that each choice named in the file has left, checked against the choice's own."""
-    allowed = {name: (_tuples(value),) for name, value in document["fixed"].items()}
+    allowed = {name: (_as_tuples(value),) for name, value in document["fixed"].items()}
     for name, values in document["only"].items():
         if not isinstance(values, list) or not values or name in allowed:
             raise SpaceError(f"{path}: `only` needs a list of options for {name!r}, which `fixed` does not name")
-        allowed[name] = tuple(dict.fromkeys(_tuples(v) for v in values))
+        allowed[name] = tuple(dict.fromkeys(_as_tuples(v) for v in values))
     decisions = base.decisions() if allowed else {}
     for name, values in allowed.items():
         if name not in decisions:
@@ -192,5 +192,5 @@ def _listed(options: tuple[Any, ...]) -> str:
     return ", ".join(map(repr, options))
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(v) for v in value) if isinstance(value, list) else value

@@ -16,46 +16,46 @@ from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import SpaceError
 from search_spaces.yaml_spaces.expressions import CONSTANTS, FUNCTIONS, Expression, ExpressionError
-from search_spaces.yaml_spaces.parameter_types import ANYTHING, Kind, kind_of
+from search_spaces.yaml_spaces.parameter_types import ANY_TYPE, ParameterType, parameter_type_of
 
-MOST_OPTIONS = 1000
+MAX_OPTIONS = 1000
 # Names that every network has values for
-SIZES = ("in_channels", "in_height", "in_width")  # of what a block reads
-STAGE_NAMES = ("stage", *SIZES)
+SIZE_NAMES = ("in_channels", "in_height", "in_width")  # of what a block reads
+STAGE_NAMES = ("stage", *SIZE_NAMES)
 LAYER_NAMES = ("layer", "stride", "depth_of_stage")
-RESERVED = (*STAGE_NAMES, *LAYER_NAMES, "width_of_stage")
+RESERVED_NAMES = (*STAGE_NAMES, *LAYER_NAMES, "width_of_stage")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # -- where a value stands ----------------------------------------------------------------------------------------------
 
 
-class Scope:
+class ChoiceScope:
     """The choices of one part of a file that have a prefix in common: a stage's own, those of its layers, the head's.
 
-    Those named in ``shared`` (True: all) are made once for the stage; ``together`` has the ones that are shared.
+    Those named in ``shared`` (True: all) are made once for the stage; ``shared_options`` has the ones that are shared.
     """
 
     def __init__(
-        self, shared: Collection[str] | bool = False, together: dict[str, tuple[Any, ...]] | None = None
+        self, shared: Collection[str] | bool = False, shared_options: dict[str, tuple[Any, ...]] | None = None
     ) -> None:
         self._shared = shared
-        self._together = {} if together is None else together
-        self._apart: dict[str, tuple[Any, ...]] = {}
+        self._shared_options = {} if shared_options is None else shared_options
+        self._own_options: dict[str, tuple[Any, ...]] = {}
 
-    def shares(self, name: str) -> bool:
+    def is_shared(self, name: str) -> bool:
         return self._shared is True or (self._shared is not False and name in self._shared)
 
     @property
     def choices(self) -> list[str]:
-        return [*self._apart, *self._together]
+        return [*self._own_options, *self._shared_options]
 
-    def noted(self, name: str, options: tuple[Any, ...]) -> tuple[Any, ...]:
+    def first_options(self, name: str, options: tuple[Any, ...]) -> tuple[Any, ...]:
         """The options that this choice was first seen with."""
-        return (self._together if self.shares(name) else self._apart).setdefault(name, options)
+        return (self._shared_options if self.is_shared(name) else self._own_options).setdefault(name, options)
 
 
 @dataclass(frozen=True)
-class Place:
+class FileLocation:
     """A place in a file: what errors call it, which names are known there, and how choices made there are named.
 
     ``defaults``: names of values that a block gets for parameters that the file does not mention.
@@ -63,27 +63,27 @@ class Place:
 
     file: str
     where: str
-    known: frozenset[str]
-    scope: Scope
+    names_in_scope: frozenset[str]
+    scope: ChoiceScope
     path: tuple[str, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
 
-    def at(self, key: str | int, *path: str) -> Place:
+    def child(self, key: str | int, *path: str) -> FileLocation:
         """The place below ``key``; ``path`` is what it adds to the names of choices."""
         step = f"[{key}]" if isinstance(key, int) else f".{key}" if self.where else key
         return replace(self, where=self.where + step, path=(*self.path, *path))
 
-    def knowing(self, names: Iterable[str]) -> Place:
-        return replace(self, known=self.known.union(names))
+    def with_names(self, names: Iterable[str]) -> FileLocation:
+        return replace(self, names_in_scope=self.names_in_scope.union(names))
 
-    def said(self, text: str) -> str:
+    def message(self, text: str) -> str:
         return f"{self.file}: {self.where}: {text}" if self.where else f"{self.file}: {text}"
 
     def error(self, text: str) -> SpaceError:
-        return SpaceError(self.said(text))
+        return SpaceError(self.message(text))
 
 
-class Frame:
+class NetworkFrame:
     """What is known while one network is made: the values of names, and how choices are named at this point."""
 
     __slots__ = ("choose", "names", "prefix", "shared", "shared_prefix")
@@ -98,159 +98,176 @@ class Frame:
         self.shared_prefix = shared_prefix
 
 
-Step = Callable[[Frame], Any]
+FrameFunction = Callable[[NetworkFrame], Any]
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value in an error: one short line."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def suggestion(name: object, known: Collection[str]) -> str:
+def suggestion(name: object, names_in_scope: Collection[str]) -> str:
     """The end of an error about a name that is not known."""
-    close = get_close_matches(str(name), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
+    close = get_close_matches(str(name), names_in_scope, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names_in_scope) or 'none'}"
 
 
-def mapping(raw: Any, place: Place, keys: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
+def check_mapping(
+    raw: Any, location: FileLocation, keys: Collection[str], required: Collection[str] = ()
+) -> dict[str, Any]:
     """``raw`` as a mapping with no other keys. Raises ``SpaceError``."""
     if not isinstance(raw, dict):
-        raise place.error(f"expected a mapping with {', '.join(keys)}, not {shown(raw)}")
+        raise location.error(f"expected a mapping with {', '.join(keys)}, not {format_value(raw)}")
     for key in raw:
         if key not in keys:
             close = get_close_matches(str(key), keys, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise place.error(f"no key {shown(key)}; the keys are {', '.join(keys)}{hint}")
+            raise location.error(f"no key {format_value(key)}; the keys are {', '.join(keys)}{hint}")
     for key in required:
         if key not in raw:
-            raise place.error(f"the key {key!r} is missing")
+            raise location.error(f"the key {key!r} is missing")
     return raw
 
 
-def check_name(name: Any, place: Place, taken: Collection[str] = ()) -> str:
+def check_name(name: Any, location: FileLocation, taken_names: Collection[str] = ()) -> str:
     """A name that arithmetic can use and nothing else has. Raises ``SpaceError``."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise place.error(f"{shown(name)} is no name: letters, digits and _, and no digit first")
+        raise location.error(f"{format_value(name)} is no name: letters, digits and _, and no digit first")
     if name in FUNCTIONS or name in CONSTANTS or name in ("and", "or", "not", "if", "else", "True", "False", "None"):
-        raise place.error(f"{name!r} means something in arithmetic; take another name")
-    if name in taken:
-        raise place.error(f"the name {name!r} is taken; take another one")
+        raise location.error(f"{name!r} means something in arithmetic; take another name")
+    if name in taken_names:
+        raise location.error(f"the name {name!r} is taken; take another one")
     return name
 
 
-def read_value(raw: Any, kind: Kind, place: Place) -> Step:
+def read_value(raw: Any, expected_type: ParameterType, location: FileLocation) -> FrameFunction:
     """A value as a function of the frame. Raises ``SpaceError`` now, and ``GraphError`` when it is asked for."""
     if isinstance(raw, dict):
         if "choose" in raw:
-            return read_choice(raw, place, lambda r, p: read_value(r, kind, p), kind)
-        if kind.record is not None:
-            return _read_record(raw, kind.record, place)
-        raise place.error(f"expected {'a value' if kind.anything else kind.described()} or a choice, not {shown(raw)}")
+            return read_choice(raw, location, lambda r, p: read_value(r, expected_type, p), expected_type)
+        if expected_type.record is not None:
+            return _read_record(raw, expected_type.record, location)
+        raise location.error(
+            f"expected {'a value' if expected_type.any_value else expected_type.description()} or a choice, not {format_value(raw)}"
+        )
     if isinstance(raw, list):
-        if not kind.anything and kind.items is None:
-            raise place.error(f"expected {kind.described()}, not a list")
-        item_kind = kind.items or ANYTHING
-        steps = [read_value(r, item_kind, place.at(i, str(i))) for i, r in enumerate(raw)]
+        if not expected_type.any_value and expected_type.items is None:
+            raise location.error(f"expected {expected_type.description()}, not a list")
+        item_kind = expected_type.items or ANY_TYPE
+        steps = [read_value(r, item_kind, location.child(i, str(i))) for i, r in enumerate(raw)]
         return lambda frame: tuple([step(frame) for step in steps])
-    if isinstance(raw, str) and (raw.startswith("=") or not kind.text):
-        return _read_expression(raw.removeprefix("="), kind, place)
-    if isinstance(raw, str) and raw in place.known and raw not in RESERVED:
-        raise place.error(
+    if isinstance(raw, str) and (raw.startswith("=") or not expected_type.text):
+        return _read_expression(raw.removeprefix("="), expected_type, location)
+    if isinstance(raw, str) and raw in location.names_in_scope and raw not in RESERVED_NAMES:
+        raise location.error(
             f"{raw!r} is a plain text here, and there is a value of that name: write '={raw}' for the value, or give"
             " the value another name"
         )
-    _check_kind(raw, kind, place)
+    _check_kind(raw, expected_type, location)
     return lambda _: raw
 
 
-def _check_kind(value: Any, kind: Kind, place: Place) -> None:
-    complaint = _complaint(value, kind)
+def _check_kind(value: Any, expected_type: ParameterType, location: FileLocation) -> None:
+    complaint = _type_error_text(value, expected_type)
     if complaint:
-        raise place.error(complaint)
+        raise location.error(complaint)
 
 
-def _complaint(value: Any, kind: Kind) -> str:
-    if kind.takes(value):
+def _type_error_text(value: Any, expected_type: ParameterType) -> str:
+    if expected_type.accepts(value):
         return ""
-    hint = "; write round8(...), round(...), int(...) or //" if type(value) is float and int in kind.types else ""
-    return f"expected {kind.described()}, not {shown(value)}{hint}"
+    hint = (
+        "; write round8(...), round(...), int(...) or //" if type(value) is float and int in expected_type.types else ""
+    )
+    return f"expected {expected_type.description()}, not {format_value(value)}{hint}"
 
 
-def _read_expression(text: str, kind: Kind, place: Place) -> Step:
+def _read_expression(text: str, expected_type: ParameterType, location: FileLocation) -> FrameFunction:
     try:
-        expression = Expression(text, place.known)
+        expression = Expression(text, location.names_in_scope)
     except ExpressionError as error:
-        raise place.error(str(error)) from None
+        raise location.error(str(error)) from None
     if not expression.names:
         value = expression({})
-        _check_kind(value, kind, place)
+        _check_kind(value, expected_type, location)
         return lambda _: value
 
-    def step(frame: Frame) -> Any:
+    def step(frame: NetworkFrame) -> Any:
         try:
-            made = expression(frame.names)
+            result = expression(frame.names)
         except ExpressionError as error:
-            raise GraphError(place.said(str(error))) from None
-        if not kind.takes(made):
-            raise GraphError(place.said(f"{text.strip()!r}: {_complaint(made, kind)}"))
-        return made
+            raise GraphError(location.message(str(error))) from None
+        if not expected_type.accepts(result):
+            raise GraphError(location.message(f"{text.strip()!r}: {_type_error_text(result, expected_type)}"))
+        return result
 
     return step
 
 
-def _read_record(raw: dict[Any, Any], record: type, place: Place) -> Step:
+def _read_record(raw: dict[Any, Any], record: type, location: FileLocation) -> FrameFunction:
     names: tuple[str, ...] = record._fields  # type: ignore[attr-defined]
     defaults: Mapping[str, Any] = record._field_defaults  # type: ignore[attr-defined]
-    mapping(raw, place, names, [n for n in names if n not in defaults])
+    check_mapping(raw, location, names, [n for n in names if n not in defaults])
     hints = get_type_hints(record)
-    steps = {n: read_value(r, kind_of(hints.get(n, Any)), place.at(n, n)) for n, r in raw.items()}
+    steps = {n: read_value(r, parameter_type_of(hints.get(n, Any)), location.child(n, n)) for n, r in raw.items()}
     return lambda frame: record(**{n: step(frame) for n, step in steps.items()})
 
 
 # -- choices -----------------------------------------------------------------------------------------------------------
 
 
-def read_choice(raw: dict[Any, Any], place: Place, read: Callable[[Any, Place], Any], kind: Kind = ANYTHING) -> Step:
+def read_choice(
+    raw: dict[Any, Any],
+    location: FileLocation,
+    read: Callable[[Any, FileLocation], Any],
+    expected_type: ParameterType = ANY_TYPE,
+) -> FrameFunction:
     """``{choose: ..., name: ...}``: a list of plain values, ``{from, to, step}``, or alternatives by name.
 
     Alternatives are read by ``read``, and those that are not taken make no choices.
     """
-    mapping(raw, place, ("choose", "name"))
-    name = raw.get("name", ".".join(place.path))
+    check_mapping(raw, location, ("choose", "name"))
+    name = raw.get("name", ".".join(location.path))
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise place.error(f"the name of a choice is a text, not {shown(name)}")
-    offered, below = raw["choose"], place.at("choose")
-    steps: dict[Any, Step] | None = None
-    if isinstance(offered, dict) and {"from", "to"} <= offered.keys():
-        options = _range(offered, below, kind)
-    elif isinstance(offered, dict):
-        for key in offered:
+        raise location.error(f"the name of a choice is a text, not {format_value(name)}")
+    raw_options, options_location = raw["choose"], location.child("choose")
+    steps: dict[Any, FrameFunction] | None = None
+    if isinstance(raw_options, dict) and {"from", "to"} <= raw_options.keys():
+        options = _read_range(raw_options, options_location, expected_type)
+    elif isinstance(raw_options, dict):
+        for key in raw_options:
             if not isinstance(key, str | int) or isinstance(key, bool):
-                raise below.error(f"an alternative is called by a text or a whole number, not {shown(key)}; quote it")
-        options = tuple(offered)
-        steps = {key: read(r, below.at(str(key), str(key))) for key, r in offered.items()}
-    elif isinstance(offered, list):
-        options = tuple([_option(value, kind, below.at(i)) for i, value in enumerate(offered)])
-    else:
-        raise below.error(
-            f"expected a list of options, a range {{from, to}} or named alternatives, not {shown(offered)}"
+                raise options_location.error(
+                    f"an alternative is called by a text or a whole number, not {format_value(key)}; quote it"
+                )
+        options = tuple(raw_options)
+        steps = {key: read(r, options_location.child(str(key), str(key))) for key, r in raw_options.items()}
+    elif isinstance(raw_options, list):
+        options = tuple(
+            [_read_option(value, expected_type, options_location.child(i)) for i, value in enumerate(raw_options)]
         )
-    return _choice(name, _checked(options, name, below), steps, place.scope)
+    else:
+        raise options_location.error(
+            f"expected a list of options, a range {{from, to}} or named alternatives, not {format_value(raw_options)}"
+        )
+    return _choice_function(name, _check_options(options, name, options_location), steps, location.scope)
 
 
-def _choice(name: str, options: tuple[Any, ...], steps: dict[Any, Step] | None, scope: Scope) -> Step:
-    if scope.shares(name):
+def _choice_function(
+    name: str, options: tuple[Any, ...], steps: dict[Any, FrameFunction] | None, scope: ChoiceScope
+) -> FrameFunction:
+    if scope.is_shared(name):
 
-        def chosen(frame: Frame) -> Any:
+        def chosen(frame: NetworkFrame) -> Any:
             if name not in frame.shared:
                 frame.shared[name] = frame.choose.one_of(frame.shared_prefix + name, options)
             return frame.shared[name]
     else:
 
-        def chosen(frame: Frame) -> Any:
+        def chosen(frame: NetworkFrame) -> Any:
             return frame.choose.one_of(frame.prefix + name, options)
 
     if steps is None:
@@ -258,47 +275,47 @@ def _choice(name: str, options: tuple[Any, ...], steps: dict[Any, Step] | None, 
     return lambda frame: steps[chosen(frame)](frame)
 
 
-def _checked(options: tuple[Any, ...], name: str, place: Place) -> tuple[Any, ...]:
+def _check_options(options: tuple[Any, ...], name: str, location: FileLocation) -> tuple[Any, ...]:
     if not options:
-        raise place.error("there are no options")
-    if len(options) > MOST_OPTIONS:
-        raise place.error(f"a choice has at most {MOST_OPTIONS} options, this one {len(options)}")
+        raise location.error("there are no options")
+    if len(options) > MAX_OPTIONS:
+        raise location.error(f"a choice has at most {MAX_OPTIONS} options, this one {len(options)}")
     if len(set(options)) < len(options):
-        raise place.error("one option is offered twice (1, 1.0 and true are one)")
-    before = place.scope.noted(name, options)
+        raise location.error("one option is offered twice (1, 1.0 and true are one)")
+    before = location.scope.first_options(name, options)
     if before != options:
-        raise place.error(
-            f"the choice {name!r} has the options {shown(before)} elsewhere in this part and {shown(options)} here;"
+        raise location.error(
+            f"the choice {name!r} has the options {format_value(before)} elsewhere in this part and {format_value(options)} here;"
             " give one of them another `name`"
         )
     return before
 
 
-def _range(raw: dict[Any, Any], place: Place, kind: Kind) -> tuple[int, ...]:
-    mapping(raw, place, ("from", "to", "step"))
+def _read_range(raw: dict[Any, Any], location: FileLocation, expected_type: ParameterType) -> tuple[int, ...]:
+    check_mapping(raw, location, ("from", "to", "step"))
     low, high, step = raw["from"], raw["to"], raw.get("step", 1)
     for key, value in (("from", low), ("to", high), ("step", step)):
         if type(value) is not int:
-            raise place.at(key).error(f"expected a whole number, not {shown(value)}")
-    if step < 1 or high < low or (high - low) // step >= MOST_OPTIONS:
-        raise place.error(f"from {low} to {high} by {step} is no range of 1 to {MOST_OPTIONS} numbers")
-    _check_kind(low, kind, place)
+            raise location.child(key).error(f"expected a whole number, not {format_value(value)}")
+    if step < 1 or high < low or (high - low) // step >= MAX_OPTIONS:
+        raise location.error(f"from {low} to {high} by {step} is no range of 1 to {MAX_OPTIONS} numbers")
+    _check_kind(low, expected_type, location)
     return tuple(range(low, high + 1, step))
 
 
-def _option(value: Any, kind: Kind, place: Place) -> Any:
+def _read_option(value: Any, expected_type: ParameterType, location: FileLocation) -> Any:
     """One option of a list, lists as tuples: a plain value, the same whatever the other choices are."""
     if isinstance(value, dict):
-        raise place.error("an option is a plain value; alternatives that are more are written {choose: {name: ...}}")
-    option = _frozen(value)
-    if isinstance(value, str) and not kind.takes(value):
-        raise place.error(
-            f"expected {kind.described()}, not {shown(value)}: options are plain values; arithmetic is written"
+        raise location.error("an option is a plain value; alternatives that are more are written {choose: {name: ...}}")
+    option = _as_tuples(value)
+    if isinstance(value, str) and not expected_type.accepts(value):
+        raise location.error(
+            f"expected {expected_type.description()}, not {format_value(value)}: options are plain values; arithmetic is written"
             " {choose: {name: ...}}"
         )
-    _check_kind(option, kind, place)
+    _check_kind(option, expected_type, location)
     return option
 
 
-def _frozen(value: Any) -> Any:
-    return tuple([_frozen(v) for v in value]) if isinstance(value, list) else value
+def _as_tuples(value: Any) -> Any:
+    return tuple([_as_tuples(v) for v in value]) if isinstance(value, list) else value

@@ -16,23 +16,23 @@ import sys
 import time
 from typing import Any, Callable  # noqa: UP035 - Python 3.9 on the far side
 
-from evaluators.devices.timing import TimingPlan, clocked, collect
+from evaluators.devices.timing import TimingPlan, collect_samples, wall_clock
 
 
-class Missing(Exception):
+class MissingRequirement(Exception):
     """A package or device that is not there; the message says what to install or to plug in."""
 
 
-class Refused(Exception):
+class NetworkRefused(Exception):
     """A network that the runtime or compiler does not take; the message is its own."""
 
 
-def need(module: str, package: str) -> Any:
-    """Import a runtime. Raises ``Missing`` with the package's name."""
+def import_runtime(module: str, package: str) -> Any:
+    """Import a runtime. Raises ``MissingRequirement`` with the package's name."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise Missing(f"needs {module} ({error}); pip install {package}, in {sys.executable}") from None
+        raise MissingRequirement(f"needs {module} ({error}); pip install {package}, in {sys.executable}") from None
 
 
 def pack_array(array: Any) -> dict[str, Any]:
@@ -45,61 +45,61 @@ def pack_array(array: Any) -> dict[str, Any]:
 
 def unpack_array(packed: dict[str, Any]) -> Any:
     """The float32 array of ``pack_array``."""
-    numpy = need("numpy", "numpy")
+    numpy = import_runtime("numpy", "numpy")
     return numpy.frombuffer(base64.b64decode(packed["data"]), dtype="<f4").reshape(packed["shape"])
 
 
-def pin(cpus: list[int] | None) -> None:
+def pin_to_cpus(cpus: list[int] | None) -> None:
     """Keep this process, and the threads that it starts from now on, on these processors."""
     if cpus:
         if not hasattr(os, "sched_setaffinity"):
-            raise Missing(f"cannot keep to processors {cpus}: {sys.platform} has no way to; leave cpus out")
+            raise MissingRequirement(f"cannot keep to processors {cpus}: {sys.platform} has no way to; leave cpus out")
         try:
             os.sched_setaffinity(0, cpus)
         except OSError:
             here = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
-            raise Missing(f"cannot run on processors {cpus}; this machine has {here}") from None
+            raise MissingRequirement(f"cannot run on processors {cpus}; this machine has {here}") from None
 
 
-def plan_of(payload: dict[str, Any]) -> TimingPlan:
+def timing_plan_of(payload: dict[str, Any]) -> TimingPlan:
     """The timing plan of a request."""
     return TimingPlan(**payload.get("plan", {}))
 
 
-def timed(run: Callable[[], Any], plan: TimingPlan) -> dict[str, Any]:
+def time_runs(run: Callable[[], Any], plan: TimingPlan) -> dict[str, Any]:
     """``samples_ms`` of ``run``, and how often the system meanwhile took the processor away (``interruptions``)."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    samples = collect(clocked(run), plan)
+    samples = collect_samples(wall_clock(run), plan)
     return {"samples_ms": samples, "interruptions": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before}
 
 
-def run_and_time(
+def load_and_time(
     payload: dict[str, Any], load: Callable[[], tuple[Callable[[], Any], Callable[[], dict[str, Any]]]]
 ) -> dict[str, Any]:
     """Load a network, run it once for its outputs, and time it.
 
     ``load`` returns ``run``, which computes the network once, and ``fetch``, which then gives its outputs by name.
     """
-    pin(payload.get("cpus"))
+    pin_to_cpus(payload.get("cpus"))
     start = time.perf_counter()
     try:
         run, fetch = load()
     except Exception as error:  # noqa: BLE001 - every runtime has errors of its own
-        raise Refused(f"{type(error).__name__}: {error}") from None
+        raise NetworkRefused(f"{type(error).__name__}: {error}") from None
     init_ms = (time.perf_counter() - start) * 1e3
     run()
     outputs = {name: pack_array(value) for name, value in fetch().items()}
-    return {**timed(run, plan_of(payload)), "outputs": outputs, "init_ms": init_ms}
+    return {**time_runs(run, timing_plan_of(payload)), "outputs": outputs, "init_ms": init_ms}
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def handle_request(request: dict[str, Any]) -> dict[str, Any]:
     """Do what one request asks. Whatever goes wrong becomes an answer too."""
     try:
         module, _, function = request["work"].partition(":")
         return {"ok": getattr(importlib.import_module(module), function)(request["payload"])}
-    except Missing as error:
+    except MissingRequirement as error:
         return {"error": {"kind": "missing", "message": str(error)}}
-    except Refused as error:
+    except NetworkRefused as error:
         return {"error": {"kind": "refused", "message": str(error)}}
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the other side decides what it means
         return {"error": {"kind": type(error).__name__, "message": str(error) or "no reason given"}}
@@ -112,5 +112,5 @@ def main() -> None:
     answers.write('{"ready": true}\n')
     answers.flush()
     for line in sys.stdin:
-        answers.write(json.dumps(answer(json.loads(line))) + "\n")
+        answers.write(json.dumps(handle_request(json.loads(line))) + "\n")
         answers.flush()

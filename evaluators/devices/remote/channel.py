@@ -36,22 +36,22 @@ class Channel(Protocol):
 
 
 @dataclass(frozen=True)
-class Pipe:
+class AgentPipe:
     """An agent that runs: its ends, how to end it at once, and what it last said of itself."""
 
     to_agent: IO[bytes]
     from_agent: IO[bytes]
     end: Callable[[], None]
-    last_words: Callable[[], str]
+    last_error_line: Callable[[], str]
 
 
 class AgentChannel:
     """Requests to an agent that ``start`` brings up, again after each end."""
 
-    def __init__(self, start: Callable[[], Pipe], where: str) -> None:
+    def __init__(self, start: Callable[[], AgentPipe], where: str) -> None:
         self.where = where
         self._start = start
-        self._pipe: Pipe | None = None
+        self._pipe: AgentPipe | None = None
         self._lock = threading.Lock()
 
     def request(self, work: str, payload: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class AgentChannel:
                 raise MeasurementFailed(f"{self.where}: {kind}: {message}")
         raise MeasurementFailed(f"{self.where}: the agent's answer is of no known form")
 
-    def _exchange(self, pipe: Pipe, line: bytes, timeout_s: float) -> dict[str, Any]:
+    def _exchange(self, pipe: AgentPipe, line: bytes, timeout_s: float) -> dict[str, Any]:
         """Send a line and wait for one. Done in a thread: a write blocks too when nobody reads."""
         answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
@@ -101,7 +101,7 @@ class AgentChannel:
             if not isinstance(reply, dict):
                 raise ValueError(reply)
         except ValueError:
-            words = pipe.last_words()
+            words = pipe.last_error_line()
             self.close()
             raise MeasurementFailed(
                 f"{self.where}: the measuring process ended without an answer{': ' + words if words else ''}"
@@ -118,14 +118,14 @@ class AgentChannel:
 def local_channel(env: Mapping[str, str] | None = None) -> AgentChannel:
     """An agent in a process of this machine, with ``env`` added to its environment."""
 
-    def start() -> Pipe:
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the process runs
+    def start() -> AgentPipe:
+        stderr_log = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the process runs
         path = os.pathsep.join(p for p in sys.path if p)
         process = subprocess.Popen(  # noqa: S603 - this very Python, nothing from outside
             [sys.executable, "-c", AGENT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=stderr_log,
             env={**os.environ, "PYTHONPATH": path, **(env or {})},
             start_new_session=True,
         )
@@ -133,24 +133,24 @@ def local_channel(env: Mapping[str, str] | None = None) -> AgentChannel:
         assert to_agent is not None
         assert from_agent is not None
 
-        def last_words() -> str:
+        def last_error_line() -> str:
             try:
                 process.wait(timeout=2)
             except subprocess.TimeoutExpired:
                 return "what it answered is not JSON"
-            complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - 2000))
-            lines = complaints.read().decode(errors="replace").strip().splitlines()
+            stderr_log.seek(max(0, stderr_log.seek(0, os.SEEK_END) - 2000))
+            lines = stderr_log.read().decode(errors="replace").strip().splitlines()
             return f"exit status {process.returncode}" + (f", {lines[-1]}" if lines else "")
 
         def end() -> None:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)  # with whatever it started itself
             process.wait()
-            for stream in (to_agent, from_agent, complaints):
+            for stream in (to_agent, from_agent, stderr_log):
                 with contextlib.suppress(OSError):  # what was still to be written has nobody to go to
                     stream.close()
 
-        return Pipe(to_agent, from_agent, end, last_words)
+        return AgentPipe(to_agent, from_agent, end, last_error_line)
 
     return AgentChannel(start, platform.node() or "localhost")
 

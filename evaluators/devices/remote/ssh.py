@@ -18,8 +18,8 @@ from typing import IO, Any, cast
 
 from evaluators.devices.address import Address
 from evaluators.devices.device import AddressError, DeviceUnavailable
-from evaluators.devices.remote.channel import AGENT, AgentChannel, Pipe
-from evaluators.devices.runtime_device import Runtime, RuntimeDevice, Settings, read_settings
+from evaluators.devices.remote.channel import AGENT, AgentChannel, AgentPipe
+from evaluators.devices.runtime_device import Runtime, RuntimeDevice, RuntimeSettings, read_runtime_settings
 from search_spaces.registry import import_object, named_row
 
 RUNTIMES: dict[str, str] = {
@@ -29,16 +29,16 @@ RUNTIMES: dict[str, str] = {
     "coral": "evaluators.devices.runtimes.coral:runtime",
 }
 # What the agent needs there, by path below ``evaluators``
-_SENT = ("devices/timing.py", "devices/remote/agent.py", "devices/runtimes/litert.py")
+_AGENT_FILES = ("devices/timing.py", "devices/remote/agent.py", "devices/runtimes/litert.py")
 _PACKAGES = ("", "devices/", "devices/remote/", "devices/runtimes/")
-_PYTHON = re.compile(r"[A-Za-z0-9_./-]+")
+_PYTHON_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 _IDLE_S = 600.0  # beyond the limit of one measurement
 # The whole remote command: the keeper's text comes as the first line, as JSON
-_START = "import json, sys; exec(json.loads(sys.stdin.readline()))"
+_START_COMMAND = "import json, sys; exec(json.loads(sys.stdin.readline()))"
 
 
 @dataclass(frozen=True)
-class Host:
+class SshHost:
     """Where to connect and as whom; ``key`` and ``known_hosts`` are files, the user's own where ``None``."""
 
     host: str
@@ -49,7 +49,7 @@ class Host:
     python: str
 
 
-def _connect(host: Host) -> Any:
+def _connect(host: SshHost) -> Any:
     """A connected client. Raises ``DeviceUnavailable``."""
     try:
         import paramiko
@@ -88,13 +88,13 @@ def _connect(host: Host) -> Any:
     return client
 
 
-def _execute(client: Any, host: Host) -> Any:
+def _execute(client: Any, host: SshHost) -> Any:
     """A session in which the remote Python waits for the keeper's text. Raises ``DeviceUnavailable``."""
     import paramiko
 
     try:
         channel = client.get_transport().open_session(timeout=20)
-        channel.exec_command(shlex.join([host.python, "-c", _START]))
+        channel.exec_command(shlex.join([host.python, "-c", _START_COMMAND]))
     except (paramiko.SSHException, OSError, EOFError) as error:
         client.close()
         raise DeviceUnavailable(f"{host.host}: cannot run {host.python}: {error}") from None
@@ -104,35 +104,35 @@ def _execute(client: Any, host: Host) -> Any:
 def _sources(runtime: Runtime) -> dict[str, str]:
     """The agent's files by their path on the far side."""
     folder = files("evaluators")
-    module = runtime.work.partition(":")[0].partition(".")[2].replace(".", "/") + ".py"
-    sent = {f"evaluators/{name}": (folder / name).read_text() for name in {*_SENT, module}}
-    return {**{f"evaluators/{package}__init__.py": "" for package in _PACKAGES}, **sent}
+    module = runtime.benchmark.partition(":")[0].partition(".")[2].replace(".", "/") + ".py"
+    agent_files = {f"evaluators/{name}": (folder / name).read_text() for name in {*_AGENT_FILES, module}}
+    return {**{f"evaluators/{package}__init__.py": "" for package in _PACKAGES}, **agent_files}
 
 
-def _starter(host: Host, runtime: Runtime, settings: Settings) -> Callable[[], Pipe]:
+def _agent_starter(host: SshHost, runtime: Runtime, settings: RuntimeSettings) -> Callable[[], AgentPipe]:
     order = {
         "files": _sources(runtime),
         "agent": AGENT,
         "env": {"OMP_NUM_THREADS": str(settings.threads)},
         "idle_s": settings.timeout_s + _IDLE_S,
     }
-    keeper = (files("evaluators.devices.remote") / "ssh_keeper.py").read_text()
-    first_lines = f"{json.dumps(keeper)}\n{json.dumps(order)}\n".encode()
+    supervisor = (files("evaluators.devices.remote") / "ssh_keeper.py").read_text()
+    first_lines = f"{json.dumps(supervisor)}\n{json.dumps(order)}\n".encode()
 
-    def start() -> Pipe:
+    def start() -> AgentPipe:
         client = _connect(host)
         channel = _execute(client, host)
         to_agent = channel.makefile_stdin("wb")
         from_agent = channel.makefile("rb")
-        complaints = channel.makefile_stderr("rb")
+        stderr_log = channel.makefile_stderr("rb")
         with contextlib.suppress(OSError):  # then there is no answer either, and that is reported
             to_agent.write(first_lines)
             to_agent.flush()
 
-        def last_words() -> str:
+        def last_error_line() -> str:
             channel.settimeout(2)
             try:
-                lines = complaints.read().decode(errors="replace").strip().splitlines()
+                lines = stderr_log.read().decode(errors="replace").strip().splitlines()
             except OSError:
                 return ""
             return str(lines[-1]) if lines else ""
@@ -143,7 +143,7 @@ def _starter(host: Host, runtime: Runtime, settings: Settings) -> Callable[[], P
             channel.status_event.wait(10)
             client.close()
 
-        return Pipe(cast(IO[bytes], to_agent), cast(IO[bytes], from_agent), end, last_words)
+        return AgentPipe(cast(IO[bytes], to_agent), cast(IO[bytes], from_agent), end, last_error_line)
 
     return start
 
@@ -152,12 +152,12 @@ def device(address: Address) -> RuntimeDevice:
     """``ssh://user@host:22/litert?threads=4&precision=int8&python=python3&key=~/.ssh/id_ed25519&known_hosts=FILE``."""
     user, name, port = address.user_host_port(22)
     runtime: Runtime = import_object(named_row("runtime", address.path, RUNTIMES))()
-    settings = read_settings(address, runtime.precisions)
+    settings = read_runtime_settings(address, runtime.precisions)
     python = address.text_option("python", "python3")
-    if not _PYTHON.fullmatch(python) or python.startswith("-"):
+    if not _PYTHON_PATH.fullmatch(python) or python.startswith("-"):
         raise AddressError(f"{address.text!r}: python must be the path of a program, not {python!r}")
     key, known_hosts = address.text_option("key"), address.text_option("known_hosts")
-    host = Host(
+    host = SshHost(
         host=name,
         port=port,
         user=user,
@@ -165,5 +165,5 @@ def device(address: Address) -> RuntimeDevice:
         known_hosts=Path(known_hosts).expanduser() if known_hosts else None,
         python=python,
     )
-    channel = AgentChannel(_starter(host, runtime, settings), name)
+    channel = AgentChannel(_agent_starter(host, runtime, settings), name)
     return RuntimeDevice(runtime, settings, channel)

@@ -19,7 +19,7 @@ import tempfile
 import threading
 
 
-def keep() -> None:
+def supervise() -> None:
     """Unpack, run the agent, clean up."""
     order = json.loads(sys.stdin.readline())
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -78,6 +78,6 @@ def forward(agent: subprocess.Popen[bytes], idle_s: float) -> None:
 
 
 try:
-    keep()
+    supervise()
 finally:
     os._exit(0)  # a thread may still wait for a line, and would stop an orderly end

@@ -19,13 +19,13 @@ from evaluators.devices.device import (
     AddressError,
     CannotRun,
     DeviceUnavailable,
-    Measurement,
+    LatencyMeasurement,
     MeasurementFailed,
     MeasurementTimeout,
 )
-from evaluators.devices.model_check import keep_model, prepare
+from evaluators.devices.model_check import keep_model, prepare_model
 from evaluators.devices.remote.channel import Channel, local_channel
-from evaluators.devices.runtime_device import RuntimeDevice, Settings, read_settings
+from evaluators.devices.runtime_device import RuntimeDevice, RuntimeSettings, read_runtime_settings
 from evaluators.devices.runtimes.litert import runtime as litert_runtime
 from search_spaces.graph.graph import Graph
 
@@ -45,7 +45,7 @@ _INIT = re.compile(rf"Inference timings in us: Init: {_NUMBER}")
 _PARTIAL = re.compile(r"the model graph will be partially executed by the delegate.*")
 
 
-def parse_benchmark(text: str, source: str) -> Measurement:
+def parse_benchmark(text: str, source: str) -> LatencyMeasurement:
     """What benchmark_model printed, microseconds there, as a measurement.
 
     The last line of statistics is that of the timed runs, the one before it the warm-up's. Older releases give no
@@ -75,7 +75,7 @@ def parse_benchmark(text: str, source: str) -> Measurement:
         extra["init_ms"] = float(init[1]) / 1e3
     if memory is not None:
         extra["peak_memory_kib"] = float(memory[2]) * 1024
-    return Measurement(
+    return LatencyMeasurement(
         latency_ms=latency_ms,
         std_ms=figures.get("std", 0.0),
         low_ms=figures.get("p5", figures.get("min", latency_ms)),
@@ -87,7 +87,7 @@ def parse_benchmark(text: str, source: str) -> Measurement:
     )
 
 
-class Adb:
+class AdbConnection:
     """Runs adb for one phone. Raises ``DeviceUnavailable``, ``MeasurementTimeout``, ``MeasurementFailed``."""
 
     def __init__(self, serial: str) -> None:
@@ -103,25 +103,25 @@ class Adb:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:
             raise MeasurementTimeout(f"{self.serial}: adb {arguments[0]}: no end within {timeout_s:.0f} s") from None
-        said = done.stdout + done.stderr
+        output = done.stdout + done.stderr
         if done.returncode:
-            reason = said.strip().splitlines()[-1] if said.strip() else f"status {done.returncode}"
-            if re.search(r"device .*(not found|offline|unauthorized)|no devices|unauthorized", said):
+            reason = output.strip().splitlines()[-1] if output.strip() else f"status {done.returncode}"
+            if re.search(r"device .*(not found|offline|unauthorized)|no devices|unauthorized", output):
                 raise DeviceUnavailable(f"{self.serial}: {reason}; plug it in and allow USB debugging, see adb devices")
             raise MeasurementFailed(f"{self.serial}: adb {arguments[0]}: {reason}")
-        return said
+        return output
 
     def shell(self, *words: str, timeout_s: float = 60.0) -> str:
         """A command on the phone, every word quoted for its shell."""
         return self.run("shell", shlex.join(words), timeout_s=timeout_s)
 
 
-class Android:
+class AndroidDevice:
     """A phone. Batch 1."""
 
     batch = 1
 
-    def __init__(self, adb: Adb, settings: Settings, delegate: str, tool: str, check: Channel) -> None:
+    def __init__(self, adb: AdbConnection, settings: RuntimeSettings, delegate: str, tool: str, check: Channel) -> None:
         self.precision = settings.precision
         self.name = f"adb-{delegate}-{settings.precision}-{settings.threads}t"
         self._adb = adb
@@ -149,10 +149,10 @@ class Android:
             return [self._tool, *options]
         return ["taskset", f"{sum(1 << cpu for cpu in self._settings.cpus):x}", self._tool, *options]
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         """Time ``graph`` with weights from ``seed`` on the phone. Raises ``DeviceError``."""
         self._adb.run("get-state")
-        prepared = prepare(graph, "tflite", self.precision, seed)
+        prepared = prepare_model(graph, "tflite", self.precision, seed)
         self._checker.check(prepared)
         remote = f"/data/local/tmp/nas-{graph.digest}.tflite"
         with tempfile.TemporaryDirectory() as folder:
@@ -160,31 +160,31 @@ class Android:
             local.write_bytes(prepared.model)
             self._adb.run("push", str(local), remote)
         try:
-            said = self._adb.shell(*self.command(remote), timeout_s=self._settings.timeout_s)
+            output = self._adb.shell(*self.command(remote), timeout_s=self._settings.timeout_s)
         except MeasurementFailed as error:
             if "not found" in str(error) or "No such file" in str(error):
                 raise DeviceUnavailable(f"{error}; push LiteRT's benchmark_model to {self._tool}, chmod +x") from None
             raise
         finally:
             self._adb.shell("rm", "-f", remote)
-        if "Failed to apply" in said:
+        if "Failed to apply" in output:
             raise CannotRun(f"{self.name}: the {self._delegate} delegate refuses this network")
-        kept = keep_model(graph, prepared.model, keep, self.name, "tflite")
-        measured = parse_benchmark(said, f"{self.name}@{self._adb.serial}")
-        return replace(measured, model_file=kept)
+        model_file_path = keep_model(graph, prepared.model, keep, self.name, "tflite")
+        measured = parse_benchmark(output, f"{self.name}@{self._adb.serial}")
+        return replace(measured, model_file=model_file_path)
 
     def close(self) -> None:
         """End the process that checks."""
         self._check.close()
 
 
-def device(address: Address) -> Android:
+def device(address: Address) -> AndroidDevice:
     """``adb://SERIAL?threads=4&precision=int8&delegate=xnnpack&tool=/data/local/tmp/benchmark_model``."""
-    if not _SERIAL.fullmatch(address.place) or address.path:
+    if not _SERIAL.fullmatch(address.authority) or address.path:
         raise AddressError(f"{address.text!r}: expected adb://SERIAL, the serial as adb devices lists it")
-    settings = read_settings(address, ("float32", "int8"))
+    settings = read_runtime_settings(address, ("float32", "int8"))
     delegate = address.choice("delegate", tuple(_DELEGATES))
     tool = address.text_option("tool", TOOL)
     if not _PATH.fullmatch(tool):
         raise AddressError(f"{address.text!r}: tool must be a path on the phone, not {tool!r}")
-    return Android(Adb(address.place), settings, delegate, tool, local_channel())
+    return AndroidDevice(AdbConnection(address.authority), settings, delegate, tool, local_channel())

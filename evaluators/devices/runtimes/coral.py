@@ -9,12 +9,12 @@ import base64
 import re
 from typing import TYPE_CHECKING, Any
 
-from evaluators.devices.remote.agent import Missing, run_and_time
+from evaluators.devices.remote.agent import MissingRequirement, load_and_time
 from evaluators.devices.runtimes.litert import interpreter_module, load_interpreter
 
 if TYPE_CHECKING:
     from evaluators.devices.address import Address
-    from evaluators.devices.runtime_device import Compiled, Runtime, RuntimeDevice
+    from evaluators.devices.runtime_device import CompiledModel, Runtime, RuntimeDevice
 
 COMPILER = "edgetpu_compiler"
 _LIBRARY = "libedgetpu.so.1"
@@ -28,13 +28,15 @@ _MAPPED = "Mapped to Edge TPU"
 _ROW = re.compile(r"^([A-Z][A-Z0-9_]*)[ \t]+(\d+)[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
 
 
-def work(payload: dict[str, Any]) -> dict[str, Any]:
+def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
     """Time a compiled TFLite file on the first Edge TPU of this machine."""
     module = interpreter_module()
     try:
         delegate = module.load_delegate(_LIBRARY)
     except (ValueError, OSError) as error:
-        raise Missing(f"no Edge TPU: {error}; plug it in and install libedgetpu1-std from Coral's packages") from None
+        raise MissingRequirement(
+            f"no Edge TPU: {error}; plug it in and install libedgetpu1-std from Coral's packages"
+        ) from None
 
     def load() -> Any:
         model = base64.b64decode(payload["model"])
@@ -43,7 +45,7 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
             payload,
         )
 
-    return run_and_time(payload, load)
+    return load_and_time(payload, load)
 
 
 def parse_log(text: str) -> tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]:
@@ -69,14 +71,14 @@ def parse_log(text: str) -> tuple[dict[str, float], tuple[str, ...], tuple[str, 
     rows = [(op, int(count), status) for op, count, status in _ROW.findall(text)]
     if not rows:
         raise MeasurementFailed(f"{COMPILER}'s output lacks its table of operators; run it with --show_operations")
-    left = [row for row in rows if row[2] != _MAPPED]
+    on_host = [row for row in rows if row[2] != _MAPPED]
     figures["operators_on_npu"] = float(sum(count for _, count, status in rows if status == _MAPPED))
-    figures["operators_off_npu"] = float(sum(count for _, count, _ in left))
-    ops = tuple([op for op, count, _ in left for _ in range(count)])
-    return figures, ops, tuple([f"{count} {op} left to the host: {status}" for op, count, status in left])
+    figures["operators_off_npu"] = float(sum(count for _, count, _ in on_host))
+    ops = tuple([op for op, count, _ in on_host for _ in range(count)])
+    return figures, ops, tuple([f"{count} {op} left to the host: {status}" for op, count, status in on_host])
 
 
-def compile_model(model: bytes) -> Compiled:
+def compile_model(model: bytes) -> CompiledModel:
     """Compile an int8 TFLite file for the Edge TPU. Raises ``DeviceError``."""
     import shutil
     import subprocess
@@ -84,7 +86,7 @@ def compile_model(model: bytes) -> Compiled:
     from pathlib import Path
 
     from evaluators.devices.device import CannotRun, DeviceUnavailable, MeasurementTimeout
-    from evaluators.devices.runtime_device import Compiled
+    from evaluators.devices.runtime_device import CompiledModel
 
     program = shutil.which(COMPILER)
     if program is None:
@@ -101,7 +103,7 @@ def compile_model(model: bytes) -> Compiled:
         compiled = Path(folder) / "model_edgetpu.tflite"
         if not compiled.exists():
             raise CannotRun(f"{COMPILER} wrote no file")
-        return Compiled(compiled.read_bytes(), figures, ops, warnings)
+        return CompiledModel(compiled.read_bytes(), figures, ops, warnings)
 
 
 def runtime() -> Runtime:

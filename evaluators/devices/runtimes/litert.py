@@ -6,7 +6,7 @@ import base64
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from evaluators.devices.remote.agent import Missing, run_and_time, unpack_array
+from evaluators.devices.remote.agent import MissingRequirement, load_and_time, unpack_array
 
 if TYPE_CHECKING:
     from evaluators.devices.address import Address
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def interpreter_module() -> Any:
-    """The module with ``Interpreter``: ai-edge-litert, or tflite-runtime where a board has that. ``Missing``."""
+    """The module with ``Interpreter``: ai-edge-litert, or tflite-runtime where a board has that. ``MissingRequirement``."""
     for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
         try:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise Missing("needs LiteRT; pip install ai-edge-litert")
+    raise MissingRequirement("needs LiteRT; pip install ai-edge-litert")
 
 
 def load_interpreter(interpreter: Any, payload: dict[str, Any]) -> Any:
@@ -28,28 +28,28 @@ def load_interpreter(interpreter: Any, payload: dict[str, Any]) -> Any:
     import numpy
 
     interpreter.allocate_tensors()
-    for place, packed in zip(interpreter.get_input_details(), payload["inputs"]):  # noqa: B905 - Python 3.9
+    for details, packed in zip(interpreter.get_input_details(), payload["inputs"]):  # noqa: B905 - Python 3.9
         x = unpack_array(packed)
-        if place["dtype"] != numpy.float32:
-            scale, zero = place["quantization"]
-            limits = numpy.iinfo(place["dtype"])
-            x = numpy.clip(numpy.round(x / scale + zero), limits.min, limits.max).astype(place["dtype"])
-        interpreter.set_tensor(place["index"], x)
+        if details["dtype"] != numpy.float32:
+            scale, zero = details["quantization"]
+            limits = numpy.iinfo(details["dtype"])
+            x = numpy.clip(numpy.round(x / scale + zero), limits.min, limits.max).astype(details["dtype"])
+        interpreter.set_tensor(details["index"], x)
 
     def fetch() -> dict[str, Any]:
         outputs = {}
-        for place in interpreter.get_output_details():
-            x = interpreter.get_tensor(place["index"])
-            if place["dtype"] != numpy.float32:
-                scale, zero = place["quantization"]
+        for details in interpreter.get_output_details():
+            x = interpreter.get_tensor(details["index"])
+            if details["dtype"] != numpy.float32:
+                scale, zero = details["quantization"]
                 x = (x.astype(numpy.float32) - zero) * scale
-            outputs[place["name"]] = x
+            outputs[details["name"]] = x
         return outputs
 
     return interpreter.invoke, fetch
 
 
-def work(payload: dict[str, Any]) -> dict[str, Any]:
+def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
     """Time a TFLite file with ``threads`` threads and the default delegate, XNNPACK."""
     module = interpreter_module()
 
@@ -57,7 +57,7 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
         model = base64.b64decode(payload["model"])
         return load_interpreter(module.Interpreter(model_content=model, num_threads=payload["threads"]), payload)
 
-    return run_and_time(payload, load)
+    return load_and_time(payload, load)
 
 
 def runtime() -> Runtime:

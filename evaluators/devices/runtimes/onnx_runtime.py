@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from evaluators.devices.remote.agent import need, run_and_time, unpack_array
+from evaluators.devices.remote.agent import import_runtime, load_and_time, unpack_array
 
 if TYPE_CHECKING:
     from evaluators.devices.address import Address
     from evaluators.devices.runtime_device import Runtime, RuntimeDevice
 
 
-def work(payload: dict[str, Any]) -> dict[str, Any]:
+def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
     """Time an ONNX file: all graph optimisations, ``threads`` threads within operators, none between them."""
-    onnxruntime = need("onnxruntime", "onnxruntime")
+    onnxruntime = import_runtime("onnxruntime", "onnxruntime")
 
     def load() -> Any:
         options = onnxruntime.SessionOptions()
@@ -28,7 +28,7 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
         names = [output.name for output in session.get_outputs()]
         return (lambda: session.run(names, feed)), (lambda: dict(zip(names, session.run(names, feed))))  # noqa: B905
 
-    return run_and_time(payload, load)
+    return load_and_time(payload, load)
 
 
 def runtime() -> Runtime:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from evaluators.devices.remote.agent import need, run_and_time, unpack_array
+from evaluators.devices.remote.agent import import_runtime, load_and_time, unpack_array
 
 if TYPE_CHECKING:
     from evaluators.devices.address import Address
     from evaluators.devices.runtime_device import Runtime, RuntimeDevice
 
 
-def work(payload: dict[str, Any]) -> dict[str, Any]:
+def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
     """Time an ONNX file for latency, in float32 and not in the bfloat16 that processors with it are given otherwise."""
-    openvino = need("openvino", "openvino")
+    openvino = import_runtime("openvino", "openvino")
 
     def load() -> Any:
         core = openvino.Core()
@@ -27,15 +27,15 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
         model = core.read_model(base64.b64decode(payload["model"]), b"")
         compiled = core.compile_model(model, "CPU", config)
         request = compiled.create_infer_request()
-        for place, x in enumerate(payload["inputs"]):
-            request.set_input_tensor(place, openvino.Tensor(unpack_array(x).copy()))
+        for index, x in enumerate(payload["inputs"]):
+            request.set_input_tensor(index, openvino.Tensor(unpack_array(x).copy()))
 
         def fetch() -> dict[str, Any]:
             return {out.get_any_name(): request.get_output_tensor(i).data for i, out in enumerate(compiled.outputs)}
 
         return request.infer, fetch
 
-    return run_and_time(payload, load)
+    return load_and_time(payload, load)
 
 
 def runtime() -> Runtime:

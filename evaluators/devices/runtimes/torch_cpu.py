@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.devices.address import Address
-from evaluators.devices.device import Measurement
-from evaluators.devices.remote.agent import pin, plan_of, timed
+from evaluators.devices.device import LatencyMeasurement
+from evaluators.devices.remote.agent import pin_to_cpus, time_runs, timing_plan_of
 from evaluators.devices.remote.channel import Channel, local_channel
-from evaluators.devices.runtime_device import Compiled, Settings, measurement, read_settings
+from evaluators.devices.runtime_device import CompiledModel, RuntimeSettings, latency_measurement, read_runtime_settings
 from search_spaces.graph.graph import Graph
 
 
-def work(payload: dict[str, Any]) -> dict[str, Any]:
+def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
     """Time a graph in inference mode, in the agent."""
     import time
 
-    pin(payload["cpus"])
+    pin_to_cpus(payload["cpus"])
     import torch
 
     from search_spaces.pytorch.module import to_module
@@ -35,15 +35,15 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
         inputs = [x.to(memory_format=memory_format) if x.dim() == 4 else x for x in inputs]
     init_ms = (time.perf_counter() - start) * 1e3
     with torch.inference_mode():
-        return {**timed(lambda: module(*inputs), plan_of(payload)), "init_ms": init_ms}
+        return {**time_runs(lambda: module(*inputs), timing_plan_of(payload)), "init_ms": init_ms}
 
 
-class TorchCpu:
+class TorchCpuDevice:
     """PyTorch in float32. Its outputs are what other devices are compared with, so there is nothing to compare."""
 
     precision = "float32"
 
-    def __init__(self, settings: Settings, batch: int, channels_last: bool, channel: Channel) -> None:
+    def __init__(self, settings: RuntimeSettings, batch: int, channels_last: bool, channel: Channel) -> None:
         self.batch = batch
         layout = "-nhwc" if channels_last else ""
         self.name = f"torch-cpu-float32-{settings.threads}t-b{batch}{layout}"
@@ -51,7 +51,7 @@ class TorchCpu:
         self._channels_last = channels_last
         self._channel = channel
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         """Time ``graph``; there is no file to keep. Raises ``DeviceError``."""
         payload = {
             "graph": graph.to_json(),
@@ -63,18 +63,22 @@ class TorchCpu:
             "plan": asdict(self._settings.plan),
         }
         answer = self._channel.request(f"{__name__}:work", payload, self._settings.timeout_s)
-        return measurement(answer, self._settings.plan, f"{self.name}@{self._channel.where}", Compiled(b""))
+        return latency_measurement(
+            answer, self._settings.plan, f"{self.name}@{self._channel.where}", CompiledModel(b"")
+        )
 
     def close(self) -> None:
         """End the process that measures."""
         self._channel.close()
 
 
-def device(address: Address) -> TorchCpu:
+def device(address: Address) -> TorchCpuDevice:
     """``torch-cpu?threads=1&batch=1&layout=channels_last``."""
-    address.no_place()
-    settings = read_settings(address, ("float32",))
-    batch = address.whole("batch", 1, 1, 65_536)
+    address.reject_authority()
+    settings = read_runtime_settings(address, ("float32",))
+    batch = address.integer("batch", 1, 1, 65_536)
     channels_last = address.choice("layout", ("channels_first", "channels_last")) == "channels_last"
     bound = str(settings.threads)
-    return TorchCpu(settings, batch, channels_last, local_channel({"OMP_NUM_THREADS": bound, "MKL_NUM_THREADS": bound}))
+    return TorchCpuDevice(
+        settings, batch, channels_last, local_channel({"OMP_NUM_THREADS": bound, "MKL_NUM_THREADS": bound})
+    )

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evaluators.devices.address import Address
-from evaluators.devices.device import Measurement
+from evaluators.devices.device import LatencyMeasurement
 from evaluators.devices.model_check import check_outputs, torch_outputs
-from evaluators.devices.remote.agent import Missing, pack_array, plan_of, unpack_array
+from evaluators.devices.remote.agent import MissingRequirement, pack_array, timing_plan_of, unpack_array
 from evaluators.devices.remote.channel import Channel, local_channel
-from evaluators.devices.runtime_device import Compiled, measurement
-from evaluators.devices.timing import TimingPlan, clocked, collect, summarise
+from evaluators.devices.runtime_device import CompiledModel, latency_measurement
+from evaluators.devices.timing import TimingPlan, collect_samples, summarise_timing, wall_clock
 from search_spaces.export.weights import random_inputs
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
@@ -39,12 +39,14 @@ _WARM_UP = 3  # runs before the capture, on a stream of their own, as torch.cuda
 
 
 def _ready(device: str) -> None:
-    """Raise ``Missing`` where there is no such device; float32 is float32 from here on, not TF32."""
+    """Raise ``MissingRequirement`` where there is no such device; float32 is float32 from here on, not TF32."""
     import torch
 
     if device == "cuda":
         if not torch.cuda.is_available():
-            raise Missing(f"no NVIDIA GPU that PyTorch {torch.__version__} can use; it needs a CUDA build and a driver")
+            raise MissingRequirement(
+                f"no NVIDIA GPU that PyTorch {torch.__version__} can use; it needs a CUDA build and a driver"
+            )
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # the fastest of cuDNN's algorithms, found while warming up
@@ -107,7 +109,7 @@ def _event_clock(replay: Callable[[], None]) -> Callable[[], float]:
     return lambda: stretch(replays)
 
 
-class Timed(NamedTuple):
+class TimedGraph(NamedTuple):
     """Milliseconds a batch by repeat, the first sample's outputs as float32 arrays by name, what getting ready took."""
 
     samples_ms: list[float]
@@ -124,14 +126,14 @@ def time_graph(
     seed: int = 0,
     plan: TimingPlan | None = None,
     device: str = "cuda",
-) -> Timed:
+) -> TimedGraph:
     """Time ``graph`` with weights from ``seed``.
 
-    On ``device="cpu"`` the network runs without a CUDA graph, by the clock. Raises ``agent.Missing`` without a GPU.
+    On ``device="cpu"`` the network runs without a CUDA graph, by the clock. Raises ``agent.MissingRequirement`` without a GPU.
     """
     import torch
 
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     _ready(device)
     plan = plan or TimingPlan()
     module, inputs = _module(graph, batch, precision, channels_last, seed, device)
@@ -140,25 +142,25 @@ def time_graph(
             replay, outputs = _captured(module, inputs)
             replay()
             torch.cuda.synchronize()
-            init_ms = (time.perf_counter() - begun) * 1e3
-            samples = collect(_event_clock(replay), plan)
+            init_ms = (time.perf_counter() - start_time) * 1e3
+            samples = collect_samples(_event_clock(replay), plan)
         else:
             outputs = module(*inputs)
-            init_ms = (time.perf_counter() - begun) * 1e3
-            samples = collect(clocked(lambda: module(*inputs)), plan)
+            init_ms = (time.perf_counter() - start_time) * 1e3
+            samples = collect_samples(wall_clock(lambda: module(*inputs)), plan)
         named = outputs if isinstance(outputs, dict) else {graph.outputs[0][0]: outputs}
         found = {name: value[:1].float().cpu().contiguous().numpy() for name, value in named.items()}
-    return Timed(samples, found, init_ms)
+    return TimedGraph(samples, found, init_ms)
 
 
-def work(payload: dict[str, Any]) -> dict[str, Any]:
+def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
     """Time one graph, in the agent."""
-    timed = time_graph(Graph.from_json(payload["graph"]), **payload["settings"], plan=plan_of(payload))
+    timed = time_graph(Graph.from_json(payload["graph"]), **payload["settings"], plan=timing_plan_of(payload))
     outputs = {name: pack_array(value) for name, value in timed.outputs.items()}
     return {"samples_ms": timed.samples_ms, "outputs": outputs, "init_ms": timed.init_ms}
 
 
-class TorchCuda:
+class TorchCudaDevice:
     """PyTorch on the GPU that ``CUDA_VISIBLE_DEVICES`` puts first, in a process of its own."""
 
     def __init__(
@@ -172,7 +174,7 @@ class TorchCuda:
         self._timeout_s = timeout_s
         self._channel = channel
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         """Time ``graph`` and compare its outputs; there is no file to keep. Raises ``DeviceError``."""
         settings = {
             "batch": self.batch,
@@ -186,19 +188,19 @@ class TorchCuda:
         expected, _ = torch_outputs(graph, seed, inputs)
         found = {name: unpack_array(packed) for name, packed in answer["outputs"].items()}
         check_outputs(self.name, self.precision, expected, found)
-        return measurement(answer, self._plan, f"{self.name}@{self._channel.where}", Compiled(b""))
+        return latency_measurement(answer, self._plan, f"{self.name}@{self._channel.where}", CompiledModel(b""))
 
     def close(self) -> None:
         """End the process that measures."""
         self._channel.close()
 
 
-def device(address: Address) -> TorchCuda:
+def device(address: Address) -> TorchCudaDevice:
     """``torch-cuda?batch=32&precision=float16&layout=channels_last``."""
-    address.no_place()
-    return TorchCuda(
+    address.reject_authority()
+    return TorchCudaDevice(
         address.choice("precision", PRECISIONS),
-        address.whole("batch", 1, 1, 65_536),
+        address.integer("batch", 1, 1, 65_536),
         address.choice("layout", ("channels_first", "channels_last")) == "channels_last",
         address.plan(),
         address.timeout_s(),
@@ -238,7 +240,7 @@ def _row(graph: Graph, batch: int, precision: str, options: argparse.Namespace) 
         if options.device == "cuda":
             torch.cuda.empty_cache()
         return "", "", "", str(error).splitlines()[0][:200]
-    summary = summarise(timed.samples_ms)
+    summary = summarise_timing(timed.samples_ms)
     return f"{summary.latency_ms:.6g}", f"{summary.std_ms:.3g}", str(summary.repeats), ""
 
 
@@ -296,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _ready(options.device)
         measure_file(options)
-    except (Missing, OSError) as error:
+    except (MissingRequirement, OSError) as error:
         print(f"torch_cuda: {error}", file=sys.stderr)
         return 1
     return 0

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.devices.address import Address
-from evaluators.devices.device import CannotRun, Measurement, MeasurementFailed
+from evaluators.devices.device import CannotRun, LatencyMeasurement, MeasurementFailed
 from evaluators.devices.model_check import keep_model, write_model
-from evaluators.devices.remote.agent import Refused, need
+from evaluators.devices.remote.agent import NetworkRefused, import_runtime
 from evaluators.devices.remote.channel import Channel, encode, local_channel
 from search_spaces.graph.graph import Graph
 
@@ -48,8 +48,8 @@ _REFUSED = re.compile(r"^Warning \(supported operators\) operator: (\S+?),.*\nRe
 
 
 def _captured(argv: list[str]) -> str:
-    """Run Vela in this process; what it and its native code printed. Raises ``Refused`` where it fails."""
-    vela = need("ethosu.vela.vela", "ethos-u-vela")
+    """Run Vela in this process; what it and its native code printed. Raises ``NetworkRefused`` where it fails."""
+    vela = import_runtime("ethosu.vela.vela", "ethos-u-vela")
     with tempfile.TemporaryFile() as log:
         sys.stdout.flush()
         usual = os.dup(1)
@@ -57,7 +57,7 @@ def _captured(argv: list[str]) -> str:
         try:
             status = vela.main(argv)
         except RuntimeError as error:  # its compilation core's
-            raise Refused(f"vela: {error}") from None
+            raise NetworkRefused(f"vela: {error}") from None
         finally:
             sys.stdout.flush()
             os.dup2(usual, 1)
@@ -65,25 +65,25 @@ def _captured(argv: list[str]) -> str:
         log.seek(0)
         text = log.read().decode(errors="replace")
     if status:
-        raise Refused(f"vela ended with status {status}: {text.strip()[-300:]}")
+        raise NetworkRefused(f"vela ended with status {status}: {text.strip()[-300:]}")
     return text
 
 
-def left_to_cpu(compiled: bytes) -> list[str]:
+def cpu_operators(compiled: bytes) -> list[str]:
     """The operators of a compiled file that are not the NPU's, by their names in TFLite's schema."""
     import ai_edge_litert.schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(compiled, 0))
-    left = []
+    on_cpu = []
     for operator in model.subgraphs[0].operators or []:
         code = model.operatorCodes[operator.opcodeIndex]
         if code.customCode != b"ethos-u":
-            left.append(names.get(code.builtinCode, str(code.builtinCode)))
-    return left
+            on_cpu.append(names.get(code.builtinCode, str(code.builtinCode)))
+    return on_cpu
 
 
-def work(payload: dict[str, Any]) -> dict[str, Any]:
+def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
     """Compile a TFLite file in this process: Vela's summary, its log, the compiled file."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "model.tflite"
@@ -97,7 +97,7 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
             "summary": summary.read_text(),
             "log": log,
             "compiled": base64.b64encode(compiled).decode("ascii"),
-            "left_to_cpu": left_to_cpu(compiled),
+            "left_to_cpu": cpu_operators(compiled),
         }
 
 
@@ -144,7 +144,7 @@ class VelaDevice:
         self._timeout_s = timeout_s
         self._channel = channel
 
-    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> Measurement:
+    def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
         """Vela's estimate for ``graph`` in int8 with random weights from ``seed``. Raises ``DeviceError``."""
         model = write_model(graph, "tflite", "int8", None, seed)
         payload = {
@@ -154,25 +154,25 @@ class VelaDevice:
             "memory": self._memory,
         }
         answer = self._channel.request(f"{__name__}:work", payload, self._timeout_s)
-        kept = keep_model(graph, base64.b64decode(answer["compiled"]), keep, self.name, "tflite")
-        return self._estimate(answer, kept)
+        model_file_path = keep_model(graph, base64.b64decode(answer["compiled"]), keep, self.name, "tflite")
+        return self._estimate(answer, model_file_path)
 
-    def _estimate(self, answer: Mapping[str, Any], kept: Path | None) -> Measurement:
+    def _estimate(self, answer: Mapping[str, Any], model_file_path: Path | None) -> LatencyMeasurement:
         figures = parse_summary(answer["summary"])
         counts, warnings = parse_log(answer["log"])
         if counts["NPU"] == 0:
             raise CannotRun(f"{self.name}: nothing of this network runs on the NPU; {'; '.join(warnings)}")
-        left = tuple(answer["left_to_cpu"])
-        if left:
-            warnings += (f"the estimate leaves out {len(left)} operators that the processor beside the NPU runs",)
+        on_cpu = tuple(answer["left_to_cpu"])
+        if on_cpu:
+            warnings += (f"the estimate leaves out {len(on_cpu)} operators that the processor beside the NPU runs",)
         latency_ms = figures.pop("latency_ms")
         extra = {
             **figures,
             "operators_on_npu": float(counts["NPU"]),
-            "operators_off_npu": float(len(left)),
+            "operators_off_npu": float(len(on_cpu)),
             "model_kib": len(base64.b64decode(answer["compiled"])) / 1024,
         }
-        return Measurement(
+        return LatencyMeasurement(
             latency_ms=latency_ms,
             std_ms=0.0,
             low_ms=latency_ms,
@@ -180,9 +180,9 @@ class VelaDevice:
             repeats=1,
             source=f"compiled:{self.name}",
             extra=extra,
-            fallback_ops=left,
+            fallback_ops=on_cpu,
             warnings=warnings,
-            model_file=kept,
+            model_file=model_file_path,
         )
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ class VelaDevice:
 
 def device(address: Address) -> VelaDevice:
     """``ethos-u55-128?system=Ethos_U55_Deep_Embedded&memory=Sram_Only``: options as in Vela's ``Arm/vela.ini``."""
-    address.no_place()
+    address.reject_authority()
     family = address.device.rpartition("-")[0]
     return VelaDevice(
         address.device,

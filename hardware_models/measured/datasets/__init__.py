@@ -1,6 +1,6 @@
 """Published measurements: a reader a data set, and which device's model is learned from which of their columns.
 
-A reader is a function of a folder and a number of rows that gives ``Measured`` networks. Data sets are not part of the
+A reader is a function of a folder and a number of rows that gives ``DatasetNetwork`` networks. Data sets are not part of the
 project; a folder holds them as their READMEs describe.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from search_spaces.graph.graph import Graph
 
 
-class Measured(NamedTuple):
+class DatasetNetwork(NamedTuple):
     """One measured network: what it is called, its graph, and its figures by column; ``nan`` where one is missing."""
 
     name: str
@@ -22,13 +22,13 @@ class Measured(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class DeviceSource:
     """Where a learned device comes from.
 
-    ``readers``: data sets by their row in ``READERS``, each with the column that holds the latency in ms (a rate in
+    ``readers``: data sets by their row in ``DATASET_READERS``, each with the column that holds the latency in ms (a rate in
     images per second where it starts with ``per_second:``). ``energy``: that of the energy in mJ, of the first reader.
     ``measured``: whether networks were run in normal form or as written. ``batch`` 0: the source does not say;
-    ``assumed``: nor does it say the number format.
+    ``number_format_assumed``: nor does it say the number format.
     """
 
     about: str
@@ -37,14 +37,14 @@ class Source:
     energy: str = ""
     batch: int = 1
     number_format: str = "float32"
-    assumed: bool = False
+    number_format_assumed: bool = False
     runtime: str = ""
     measured: str = "normal form"
     scatter: float = 0.02
     spread: float = 0.3
 
 
-READERS: dict[str, str] = {
+DATASET_READERS: dict[str, str] = {
     "accel_nasbench": "hardware_models.measured.datasets.accel_nasbench:read",
     "fbnet": "hardware_models.measured.datasets.fbnet:read",
     "jetson_nano": "hardware_models.measured.datasets.jetson_nano:read",
@@ -66,25 +66,25 @@ _PI5 = "HW-NAS-Bench-360, roldebijvank/HW-NAS-Bench-360 @ a9b243e0"
 _JETSON = "iCAS-Lab/NAS-Performance-Modeling @ 50e67092"
 
 
-def _help(about: str, nasbench201: str, fbnet: str = "", batch: int = 1) -> Source:
+def _help(about: str, nasbench201: str, fbnet: str = "", batch: int = 1) -> DeviceSource:
     readers = {"nasbench201 as written": nasbench201} | ({"fbnet": fbnet} if fbnet else {})
-    return Source(about, _HELP, readers, batch=batch, runtime="PyTorch", measured="as written", scatter=0.05)
+    return DeviceSource(about, _HELP, readers, batch=batch, runtime="PyTorch", measured="as written", scatter=0.05)
 
 
-def _gpus() -> dict[str, Source]:
+def _gpus() -> dict[str, DeviceSource]:
     names = {"1080ti": "GTX 1080 Ti", "2080ti": "RTX 2080 Ti", "titanx": "Titan X", "titanxp": "Titan Xp"}
-    found = {}
+    sources = {}
     for key, name in names.items():
         for batch, fbnet in ((1, 1), (32, 32), (256, 64)):
             suffix = "" if batch == 1 else f"_batch{batch}"
             about = f"NVIDIA {name}, batch {batch}"
             # A batch of 256 was measured for the one space, one of 64 for the other: they are two devices
             other = f"{key}_{fbnet}" if batch == fbnet else ""
-            found[key + suffix] = _help(about, f"{key}_{batch}", other, batch)
-    return found
+            sources[key + suffix] = _help(about, f"{key}_{batch}", other, batch)
+    return sources
 
 
-SOURCES: dict[str, Source] = {
+DEVICE_SOURCES: dict[str, DeviceSource] = {
     **_gpus(),
     "xeon_gold_6240": _help("Intel Xeon Gold 6240", "gold_6240", "gold_6240"),
     "xeon_silver_4114": _help("Intel Xeon Silver 4114", "silver_4114", "silver_4114"),
@@ -92,10 +92,10 @@ SOURCES: dict[str, Source] = {
     "essential_ph_1": _help("Essential PH-1 phone, whole milliseconds", "essential_ph_1", "essential_ph_1"),
     "samsung_a50": _help("Samsung Galaxy A50 phone, whole milliseconds", "samsung_a50", "samsung_a50"),
     "samsung_s7": _help("Samsung Galaxy S7 phone, whole milliseconds", "samsung_s7", "samsung_s7"),
-    "pixel3_cpu": Source(
+    "pixel3_cpu": DeviceSource(
         "Pixel 3 phone, CPU: a sum of measured blocks", _HW, {"nasbench201": "pixel3", "fbnet": "pixel3"}, scatter=0.05
     ),
-    "note10": Source(
+    "note10": DeviceSource(
         "Samsung Galaxy Note10 phone, CPU: single blocks and layers",
         "Once-for-All (arXiv 1908.09791), mit-han-lab/once-for-all @ 698a5c10, MIT",
         {"note10": "note10"},
@@ -103,26 +103,38 @@ SOURCES: dict[str, Source] = {
         scatter=0.05,
         spread=0.0,
     ),
-    "zcu102": Source("ZCU102 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_zcu102"}, number_format="int8"),
-    "vck190": Source("VCK190 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_vck190"}, number_format="int8"),
-    "a100": Source(
-        "NVIDIA A100, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_a100"}, batch=0, assumed=True
+    "zcu102": DeviceSource("ZCU102 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_zcu102"}, number_format="int8"),
+    "vck190": DeviceSource("VCK190 FPGA with DPU", _ACCEL, {"accel_nasbench": "latency_vck190"}, number_format="int8"),
+    "a100": DeviceSource(
+        "NVIDIA A100, throughput",
+        _ACCEL,
+        {"accel_nasbench": "per_second:throughput_a100"},
+        batch=0,
+        number_format_assumed=True,
     ),
-    "rtx3090": Source(
-        "NVIDIA RTX 3090, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_3090"}, batch=0, assumed=True
+    "rtx3090": DeviceSource(
+        "NVIDIA RTX 3090, throughput",
+        _ACCEL,
+        {"accel_nasbench": "per_second:throughput_3090"},
+        batch=0,
+        number_format_assumed=True,
     ),
-    "tpuv2": Source(
-        "Google TPU v2, throughput", _ACCEL, {"accel_nasbench": "per_second:throughput_tpuv2"}, batch=0, assumed=True
+    "tpuv2": DeviceSource(
+        "Google TPU v2, throughput",
+        _ACCEL,
+        {"accel_nasbench": "per_second:throughput_tpuv2"},
+        batch=0,
+        number_format_assumed=True,
     ),
-    "tpuv3": Source(
+    "tpuv3": DeviceSource(
         "Google TPU v3, throughput, which the host limits at the top",
         _ACCEL,
         {"accel_nasbench": "per_second:throughput_tpuv3"},
         batch=0,
-        assumed=True,
+        number_format_assumed=True,
         scatter=0.05,
     ),
-    "jetson_nano": Source(
+    "jetson_nano": DeviceSource(
         "NVIDIA Jetson Nano, TensorRT; energy of the GPU's rail, idle included",
         _JETSON,
         {"jetson_nano": "latency_ms"},
@@ -131,21 +143,21 @@ SOURCES: dict[str, Source] = {
         scatter=0.1,
         spread=0.0,
     ),
-    "pi5": Source(
+    "pi5": DeviceSource(
         "Raspberry Pi 5, LiteRT, one thread; energy of its power chip",
         _PI5,
         {"nasbench201 on pi5": "lat_ms__pi5__litert"},
         energy="energy_mj__pi5__litert",
         runtime="LiteRT",
     ),
-    "pi5_onnx": Source(
+    "pi5_onnx": DeviceSource(
         "Raspberry Pi 5, ONNX Runtime, one thread; energy of its power chip",
         _PI5,
         {"nasbench201 on pi5": "lat_ms__pi5__onnx"},
         energy="energy_mj__pi5__onnx",
         runtime="ONNX Runtime",
     ),
-    "pi5_torch": Source(
+    "pi5_torch": DeviceSource(
         "Raspberry Pi 5, PyTorch Mobile, one thread; energy of its power chip",
         _PI5,
         {"nasbench201 on pi5": "lat_ms__pi5__torchmobile"},

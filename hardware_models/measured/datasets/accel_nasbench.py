@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardware_models.measured.datasets import Measured
-from hardware_models.measured.datasets.files import read_csv, sampled
+from hardware_models.measured.datasets import DatasetNetwork
+from hardware_models.measured.datasets.files import read_csv, subsample
 from search_spaces.blocks.heads import classifier
 from search_spaces.blocks.mobile import conv_norm_act
 from search_spaces.families.mnasnet import mnasnet_layer
@@ -38,12 +38,14 @@ def network(expansions: Sequence[int], kernels: Sequence[int], layers: Sequence[
     return b.build({"logits": classifier(b, conv_norm_act(b, x, 1280, act="relu"), 1000)})
 
 
-def read(folder: Path, most: int) -> list[Measured]:
+def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The rows of ``accel_nasbench/accel_nasbench.csv.gz``; figures as there. Raises ``HardwareError``."""
-    frame = sampled(read_csv(folder / "accel_nasbench" / "accel_nasbench.csv.gz", text=("e", "k", "l", "se")), most)
+    frame = subsample(
+        read_csv(folder / "accel_nasbench" / "accel_nasbench.csv.gz", text=("e", "k", "l", "se")), max_rows
+    )
     figures = [c for c in frame.columns if c.startswith(("latency", "throughput"))]
     return [
-        Measured(
+        DatasetNetwork(
             f"e{e} k{k} l{layers} se{se}",
             network(*map(_numbers, (e, k, layers, se))),
             dict(zip(figures, v, strict=True)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardware_models.measured.datasets import Measured
-from hardware_models.measured.datasets.files import read_csv, sampled
+from hardware_models.measured.datasets import DatasetNetwork
+from hardware_models.measured.datasets.files import read_csv, subsample
 from search_spaces.families.fbnet import CANDIDATES, IMPLEMENTATIONS, inverted_residual
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
@@ -35,11 +35,11 @@ def network(operations: Sequence[int], *, num_classes: int = 100) -> Graph:
     return b.build({"logits": b.linear(b.reshape(b.global_pool(x), (1504,)), num_classes)})
 
 
-def read(folder: Path, most: int) -> list[Measured]:
+def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The rows of ``fbnet_latency_help/fbnet_latency_ms.csv.gz``; figures in ms. Raises ``HardwareError``."""
-    frame = sampled(read_csv(folder / "fbnet_latency_help" / "fbnet_latency_ms.csv.gz", text=("arch",)), most)
+    frame = subsample(read_csv(folder / "fbnet_latency_help" / "fbnet_latency_ms.csv.gz", text=("arch",)), max_rows)
     figures = [c for c in frame.columns if c not in ("sample", "arch")]
     return [
-        Measured(arch, network([int(op) for op in arch.split("_")]), dict(zip(figures, v, strict=True)))
+        DatasetNetwork(arch, network([int(op) for op in arch.split("_")]), dict(zip(figures, v, strict=True)))
         for arch, *v in frame[["arch", *figures]].itertuples(index=False)
     ]

@@ -23,6 +23,6 @@ def read_csv(path: Path, text: Sequence[str] = ()) -> pandas.DataFrame:
         raise HardwareError(f"cannot read the measurements {str(path)!r}: {error}") from None
 
 
-def sampled(frame: pandas.DataFrame, most: int) -> pandas.DataFrame:
+def subsample(frame: pandas.DataFrame, max_rows: int) -> pandas.DataFrame:
     """At most so many of its rows, the same ones every time."""
-    return frame if len(frame) <= most else frame.sample(most, random_state=0).sort_index()
+    return frame if len(frame) <= max_rows else frame.sample(max_rows, random_state=0).sort_index()

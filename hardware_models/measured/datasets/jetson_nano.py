@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardware_models.measured.datasets import Measured
-from hardware_models.measured.datasets.files import read_csv, sampled
+from hardware_models.measured.datasets import DatasetNetwork
+from hardware_models.measured.datasets.files import read_csv, subsample
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 
@@ -37,7 +37,7 @@ def _layer(b: Builder, x: Tensor, filters: int, kernel: int, padding: int, depth
     return b.act(b.conv(x, filters, kernel, padding=padding, bias=True), "relu")
 
 
-def read(folder: Path, most: int) -> list[Measured]:
+def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The rows of ``jetson_nano_cnn/jetson_nano_cnn.csv.gz`` that two timings agree on within a tenth; ms and mJ.
 
     Raises ``HardwareError``.
@@ -47,8 +47,10 @@ def read(folder: Path, most: int) -> list[Measured]:
     figures = ["latency_ms", "gpu_energy_mj", "cpu_energy_mj"]
     rows = []
     shapes = ["model", "layers", "filters", "k1", "k2", "input_size", "dws"]
-    for model, layers, filters, k1, k2, size, depthwise, *values in sampled(frame, most)[[*shapes, *figures]].values:
+    for model, layers, filters, k1, k2, size, depthwise, *values in subsample(frame, max_rows)[
+        [*shapes, *figures]
+    ].values:
         kernels = (int(k1),) if k2 != k2 else (int(k1), int(k2))
         graph = network(int(layers), int(filters), kernels, int(size), bool(depthwise))
-        rows.append(Measured(str(model), graph, dict(zip(figures, map(float, values), strict=True))))
+        rows.append(DatasetNetwork(str(model), graph, dict(zip(figures, map(float, values), strict=True))))
     return rows

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardware_models.measured.datasets import Measured
-from hardware_models.measured.datasets.files import read_csv, sampled
+from hardware_models.measured.datasets import DatasetNetwork
+from hardware_models.measured.datasets.files import read_csv, subsample
 from search_spaces.families.nasbench201 import CHOICES, EDGES, nasbench201, parse_string
-from search_spaces.graph.as_written_builder import WrittenBuilder
+from search_spaces.graph.as_written_builder import AsWrittenBuilder
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
-from search_spaces.space.genotype import Value
+from search_spaces.space.genotype import DecisionValue
 from search_spaces.space.space import Space
 
 
@@ -21,7 +21,7 @@ def _conv_norm(b: Builder, x: Tensor, channels: int, kernel: int, stride: int = 
 
 
 def as_written(
-    decisions: Mapping[str, Value],
+    decisions: Mapping[str, DecisionValue],
     *,
     image_size: int = 32,
     num_classes: int = 10,
@@ -35,7 +35,7 @@ def as_written(
     An edge ``none`` multiplies by zero, which is not counted; an operation on such a zero is counted as on the cell's
     input, for it takes as long. ``input_shape``, where given, is in place of three channels of ``image_size``.
     """
-    b = WrittenBuilder()
+    b = AsWrittenBuilder()
     x = _conv_norm(b, b.input(input_shape or (3, image_size, image_size)), channels, 3)
     ops = dict(zip(EDGES, [decisions[name] for name in CHOICES], strict=True))
     for stage in range(3):
@@ -49,7 +49,7 @@ def as_written(
     return b.build({"logits": b.linear(b.reshape(y, (y.channels,)), num_classes)})
 
 
-def _cell(b: Builder, x: Tensor, ops: Mapping[tuple[int, int], Value]) -> Tensor:
+def _cell(b: Builder, x: Tensor, ops: Mapping[tuple[int, int], DecisionValue]) -> Tensor:
     values = [x]
     for target in (1, 2, 3):
         terms = []
@@ -65,32 +65,32 @@ def _cell(b: Builder, x: Tensor, ops: Mapping[tuple[int, int], Value]) -> Tensor
     return values[-1]
 
 
-def _read(folder: Path, most: int, made: Callable[[Mapping[str, Value]], Graph]) -> list[Measured]:
+def _read(folder: Path, max_rows: int, build: Callable[[Mapping[str, DecisionValue]], Graph]) -> list[DatasetNetwork]:
     latencies = read_csv(folder / "nb201_latency_help" / "nb201_latency_ms.csv.gz").set_index("arch_idx")
     strings = read_csv(folder / "nb201_accuracy" / "nb201_accuracy.csv.gz").set_index("arch_idx")["arch_str"]
     rows = []
-    for number, *values in sampled(latencies, most).itertuples():
+    for number, *values in subsample(latencies, max_rows).itertuples():
         text = str(strings[number])
         # Below a hundredth of a millisecond nothing was run: cells without a path
         figures = {n: v if v >= 0.01 else float("nan") for n, v in zip(latencies.columns, values, strict=True)}
-        rows.append(Measured(text, made(parse_string(text, {})), figures))
+        rows.append(DatasetNetwork(text, build(parse_string(text, {})), figures))
     return rows
 
 
-def read_as_written(folder: Path, most: int) -> list[Measured]:
+def read_as_written(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The cells of ``nb201_latency_help``, every operation counted that was run. Raises ``HardwareError``."""
-    return _read(folder, most, as_written)
+    return _read(folder, max_rows, as_written)
 
 
-def read(folder: Path, most: int) -> list[Measured]:
+def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The cells of ``nb201_latency_help`` in normal form. Raises ``HardwareError``."""
-    return _read(folder, most, Space(nasbench201).graph)
+    return _read(folder, max_rows, Space(nasbench201).graph)
 
 
 _TASKS = {"cifar100": ((3, 32, 32), 100), "ninapro": ((1, 52, 16), 18), "darcy": ((1, 88, 88), 7744)}
 
 
-def read_pi5(folder: Path, most: int) -> list[Measured]:
+def read_pi5(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The cells of ``nb201_latency_pi5_pixel`` for CIFAR-100, one of each class of equal ones: ms and mJ.
 
     Columns lose the name of the task. Raises ``HardwareError``.
@@ -99,9 +99,9 @@ def read_pi5(folder: Path, most: int) -> list[Measured]:
     strings = read_csv(folder / "nb201_accuracy" / "nb201_accuracy.csv.gz").set_index("arch_idx")["arch_str"]
     columns = [c for c in frame.columns if c.endswith("__cifar100") and "_var" not in c]
     space, rows = Space(nasbench201, options={"num_classes": 100}), []
-    for number, *values in sampled(frame[columns], most).itertuples():
+    for number, *values in subsample(frame[columns], max_rows).itertuples():
         text = str(strings[number])
         names = [c.removesuffix("__cifar100") for c in columns]
         figures = {n: v if v >= 0.05 else float("nan") for n, v in zip(names, values, strict=True)}
-        rows.append(Measured(text, space.graph(parse_string(text, {})), figures))
+        rows.append(DatasetNetwork(text, space.graph(parse_string(text, {})), figures))
     return rows

@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hardware_models.measured.datasets import Measured
-from hardware_models.measured.datasets.files import read_csv, sampled
+from hardware_models.measured.datasets import DatasetNetwork
+from hardware_models.measured.datasets.files import read_csv, subsample
 from search_spaces.blocks.mobile import conv_norm_act, squeeze_excite
 from search_spaces.families.mobilenetv3 import make_divisible
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 
 
-def entry(line: Any) -> Graph:
+def block_graph(line: Any) -> Graph:
     """The block of one line: a convolution, an inverted bottleneck, or a layer of the classifier."""
     b = Builder()
     size, before, after = int(line.h_in), int(line.c_in), int(line.c_out)
@@ -34,17 +34,17 @@ def entry(line: Any) -> Graph:
 
 
 def _bottleneck(b: Builder, x: Tensor, line: Any, act: str) -> Tensor:
-    middle, kernel, stride = int(line.expand), int(line.kernel), int(line.stride)
-    y = x if middle == x.channels else conv_norm_act(b, x, middle, act=act)
-    y = conv_norm_act(b, y, middle, kernel, stride, act=act, groups=middle)
+    expanded, kernel, stride = int(line.expand), int(line.kernel), int(line.stride)
+    y = x if expanded == x.channels else conv_norm_act(b, x, expanded, act=act)
+    y = conv_norm_act(b, y, expanded, kernel, stride, act=act, groups=expanded)
     if line.se == 1:
-        y = squeeze_excite(b, y, make_divisible(middle / 4), gate="hsigmoid")
+        y = squeeze_excite(b, y, make_divisible(expanded / 4), gate="hsigmoid")
     y = conv_norm_act(b, y, int(line.c_out), act="identity")
     return b.add(x, y) if line.idskip == 1 else y
 
 
-def read(folder: Path, most: int) -> list[Measured]:
+def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The entries of ``ofa_note10_lut/ofa_note10_lut.csv.gz``; ms. Raises ``HardwareError``."""
-    frame = sampled(read_csv(folder / "ofa_note10_lut" / "ofa_note10_lut.csv.gz"), most)
+    frame = subsample(read_csv(folder / "ofa_note10_lut" / "ofa_note10_lut.csv.gz"), max_rows)
     lines: Iterable[Any] = frame.itertuples()
-    return [Measured(f"{x.resolution} {x.key}", entry(x), {"note10": float(x.mean_ms)}) for x in lines]
+    return [DatasetNetwork(f"{x.resolution} {x.key}", block_graph(x), {"note10": float(x.mean_ms)}) for x in lines]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hardware_models.measured.datasets import Measured
+from hardware_models.measured.datasets import DatasetNetwork
 from hardware_models.measured.datasets.files import read_csv
 from search_spaces.blocks.heads import classifier
 from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
@@ -37,11 +37,11 @@ def convolution(
     return b.build(conv_norm_act(b, b.input((channels, size, size)), out_channels, kernel, stride, groups=groups))
 
 
-def read(folder: Path, most: int) -> list[Measured]:
+def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The blocks of ``proxyless_pixel_lut.csv`` that are known to be of a Pixel 1; ms. Raises ``HardwareError``."""
     frame = read_csv(folder / "proxyless_pixel_lut" / "proxyless_pixel_lut.csv")
     rows = []
-    lines: Iterable[Any] = frame[frame.table == "pixel1_mobile_trim"].head(most).itertuples()
+    lines: Iterable[Any] = frame[frame.table == "pixel1_mobile_trim"].head(max_rows).itertuples()
     for line in lines:
         size, before, after = int(line.h_in), int(line.c_in), int(line.c_out)
         if line.op == "expanded_conv":
@@ -53,7 +53,7 @@ def read(folder: Path, most: int) -> list[Measured]:
         else:
             kernel, stride = (3, 2) if line.op == "Conv" else (1, 1)
             graph = convolution(size, before, after, kernel, stride)
-        rows.append(Measured(str(line.key), graph, {"pixel1": float(line.mean_ms)}))
+        rows.append(DatasetNetwork(str(line.key), graph, {"pixel1": float(line.mean_ms)}))
     return rows
 
 
@@ -61,7 +61,7 @@ def read(folder: Path, most: int) -> list[Measured]:
 _WIDTHS = (16, 32, 32, *(40,) * 4, *(80,) * 4, *(96,) * 4, *(192,) * 4, 320)
 
 
-def read_profile(folder: Path, most: int) -> list[Measured]:
+def read_profile(folder: Path, max_rows: int) -> list[DatasetNetwork]:
     """The convolutions and sums of ``proxyless_mobile_tflite_perop.csv``, each as a graph; ms. ``HardwareError``."""
     frame = read_csv(folder / "proxyless_pixel_lut" / "proxyless_mobile_tflite_perop.csv")
     size, width, expanded, number, rows = 112, 32, 32, -1, []
@@ -92,8 +92,8 @@ def read_profile(folder: Path, most: int) -> list[Measured]:
             elif part.startswith("add"):
                 graph = _sum(width, size)
         if graph is not None:
-            rows.append(Measured(f"{line.order} {name}", graph, {"pixel1": float(line.avg_ms)}))
-    return rows[:most]
+            rows.append(DatasetNetwork(f"{line.order} {name}", graph, {"pixel1": float(line.avg_ms)}))
+    return rows[:max_rows]
 
 
 def _sum(channels: int, size: int) -> Graph:

@@ -2,7 +2,7 @@
 
 Fitted to the official training split of the measured networks. Accuracy: ridge regression on what each stage chose
 and on every pair of such choices. Times: ridge regression on each stage's whole block, for a network's time is the
-sum of its stages' (rates are fitted as time per image). ``Surrogate.errors`` are those on the validation split. The
+sum of its stages' (rates are fitted as time per image). ``SurrogateBenchmark.errors`` are those on the validation split. The
 front is the best known: that of a long evolution, which is far from trying everything.
 """
 
@@ -20,12 +20,20 @@ from numpy.typing import NDArray
 
 from hardware_models.measured.datasets.accel_nasbench import WIDTHS, network
 from hardware_models.measured.datasets.files import read_csv
-from nas.bench.tables.table import BenchError, Floats, Goal, Losses, front_points, open_file, reference_of
+from nas.bench.tables.table import (
+    BenchError,
+    Floats,
+    KnownOptimum,
+    Losses,
+    existing_file,
+    front_points,
+    hypervolume_reference,
+)
 from nas.searchers.choice_space import FlatSpace
-from nas.searchers.protocol import Free
-from nas.searchers.surrogates.graph_features import GRAPH_FEATURES, PEAK, graph_counts
-from search_spaces.registry import unknown
-from search_spaces.space.genotype import Genotype, Value
+from nas.searchers.protocol import KnownFeatures
+from nas.searchers.surrogates.graph_features import GRAPH_FEATURES, PEAK_INDEX, graph_counts
+from search_spaces.registry import unknown_name
+from search_spaces.space.genotype import DecisionValue, Genotype
 
 if TYPE_CHECKING:
     import pandas
@@ -33,19 +41,19 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 STAGES = len(WIDTHS)
-PARTS: dict[str, tuple[int, ...]] = {"e": (1, 4, 6), "k": (3, 5), "l": (1, 2, 3, 4), "se": (0, 1)}
-DEEP = 5
+STAGE_CHOICES: dict[str, tuple[int, ...]] = {"e": (1, 4, 6), "k": (3, 5), "l": (1, 2, 3, 4), "se": (0, 1)}
+DEEP_STAGE = 5
 """The one stage, from 0, that the measured networks repeat up to four times; the others up to three."""
-NAMES = {"e": "expansion", "k": "kernel", "l": "layers", "se": "squeeze_excite"}
-OPTIONS: dict[str, tuple[Value, ...]] = {
-    f"stage{stage + 1}.{NAMES[part]}": options if part != "l" or stage == DEEP else options[:3]
-    for part, options in PARTS.items()
+CHOICE_NAMES = {"e": "expansion", "k": "kernel", "l": "layers", "se": "squeeze_excite"}
+CHOICE_OPTIONS: dict[str, tuple[DecisionValue, ...]] = {
+    f"stage{stage + 1}.{CHOICE_NAMES[part]}": options if part != "l" or stage == DEEP_STAGE else options[:3]
+    for part, options in STAGE_CHOICES.items()
     for stage in range(STAGES)
 }
-BLOCKS = math.prod(len(options) for options in PARTS.values())
+BLOCK_COUNT = math.prod(len(options) for options in STAGE_CHOICES.values())
 
 # By the name of an accelerator; a rate becomes a time per image
-FIGURES = {
+ACCELERATOR_COLUMNS = {
     "zcu102": "latency_zcu102",
     "vck190": "latency_vck190",
     "a100": "throughput_a100",
@@ -61,7 +69,9 @@ OUTLIER_S = 20_000.0
 def one_hot(choices: Ints) -> Floats:
     """What each stage chose of each part: (networks, parts * stages) option numbers to 0 and 1."""
     columns = [
-        choices[:, place] == option for place, options in enumerate(OPTIONS.values()) for option in range(len(options))
+        choices[:, index] == option
+        for index, options in enumerate(CHOICE_OPTIONS.values())
+        for option in range(len(options))
     ]
     return np.stack(columns, axis=1).astype(float)
 
@@ -69,13 +79,13 @@ def one_hot(choices: Ints) -> Floats:
 def block_numbers(choices: Ints) -> Ints:
     """The number of each stage's whole block: (networks, stages)."""
     numbers = np.zeros((len(choices), STAGES), np.int64)
-    for part, options in enumerate(PARTS.values()):
+    for part, options in enumerate(STAGE_CHOICES.values()):
         numbers = numbers * len(options) + choices[:, part * STAGES : (part + 1) * STAGES]
     return numbers
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairwiseRegression:
     """Of one-hot vectors z: ``constant + z @ single + z @ pairs @ z``."""
 
     constant: float
@@ -89,18 +99,18 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Sum:
-    """A constant and each stage's share: ``shares`` (stages, blocks)."""
+class AdditiveRegression:
+    """A constant and each stage's share: ``stage_terms`` (stages, blocks)."""
 
     constant: float
-    shares: Floats
+    stage_terms: Floats
 
     def __call__(self, choices: Ints) -> Floats:
-        value: Floats = self.constant + self.shares[np.arange(STAGES), block_numbers(choices)].sum(axis=1)
+        value: Floats = self.constant + self.stage_terms[np.arange(STAGES), block_numbers(choices)].sum(axis=1)
         return value
 
 
-def fit_pairs(choices: Ints, values: Floats) -> Pairs:
+def fit_pairwise(choices: Ints, values: Floats) -> PairwiseRegression:
     """Ridge regression on a network's choices and on every pair of them."""
     from sklearn.linear_model import Ridge
 
@@ -109,100 +119,100 @@ def fit_pairs(choices: Ints, values: Floats) -> Pairs:
     fitted = Ridge(ACCURACY_RIDGE).fit(np.hstack([z, z[:, first] * z[:, second]]), values)
     pairs = np.zeros((z.shape[1], z.shape[1]))
     pairs[first, second] = fitted.coef_[z.shape[1] :]
-    return Pairs(float(fitted.intercept_), fitted.coef_[: z.shape[1]], pairs)
+    return PairwiseRegression(float(fitted.intercept_), fitted.coef_[: z.shape[1]], pairs)
 
 
-def fit_sum(choices: Ints, values: Floats) -> Sum:
+def fit_additive(choices: Ints, values: Floats) -> AdditiveRegression:
     """Ridge regression on each stage's block."""
     from sklearn.linear_model import Ridge
 
-    z = np.eye(BLOCKS)[block_numbers(choices)].reshape(len(choices), -1)
+    z = np.eye(BLOCK_COUNT)[block_numbers(choices)].reshape(len(choices), -1)
     fitted = Ridge(TIME_RIDGE).fit(z, values)
-    return Sum(float(fitted.intercept_), fitted.coef_.reshape(STAGES, BLOCKS))
+    return AdditiveRegression(float(fitted.intercept_), fitted.coef_.reshape(STAGES, BLOCK_COUNT))
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class SurrogateBenchmark:
     """Predicted error and time of any network of the space. ``errors``: of the regressions, on the validation split."""
 
     name: str
     title: str
     objectives: tuple[str, ...]
-    accuracy: Pairs
-    time_ms: Sum
-    training: Sum
+    accuracy: PairwiseRegression
+    time_ms: AdditiveRegression
+    training: AdditiveRegression
     features: Floats
-    goal: Goal
+    optimum: KnownOptimum
     errors: Mapping[str, float]
 
     @property
     def networks(self) -> int | None:
         """As many as genotypes: no two of them are one network."""
-        return math.prod(len(options) for options in OPTIONS.values())
+        return math.prod(len(options) for options in CHOICE_OPTIONS.values())
 
     @cached_property
     def space(self) -> FlatSpace:
-        return FlatSpace(OPTIONS, "accel_nasbench")
+        return FlatSpace(CHOICE_OPTIONS, "accel_nasbench")
 
     def losses(self, genotype: Genotype) -> Losses:
         choices = self.space.encode(genotype)[None]
         return (100 - float(self.accuracy(choices)[0]), float(self.time_ms(choices)[0]))
 
-    def judged(self, genotype: Genotype) -> Losses:
+    def test_losses(self, genotype: Genotype) -> Losses:
         return self.losses(genotype)
 
     def seconds(self, genotype: Genotype) -> float:
         return max(float(self.training(self.space.encode(genotype)[None])[0]), 1.0)
 
-    def look(self, genotype: Genotype) -> Free:
+    def featurize(self, genotype: Genotype) -> KnownFeatures:
         choices = self.space.encode(genotype)
         stages = self.features[np.arange(STAGES), block_numbers(choices[None])[0]]
         fixed = self.features[STAGES, 0]
         counts = stages.sum(axis=0) + fixed
-        counts[PEAK] = max(float(stages[:, PEAK].max()), float(fixed[PEAK]))
+        counts[PEAK_INDEX] = max(float(stages[:, PEAK_INDEX].max()), float(fixed[PEAK_INDEX]))
         key = "".join(map(str, choices.tolist()))
-        return Free(key, tuple(np.log1p(counts).tolist()))
+        return KnownFeatures(key, tuple(np.log1p(counts).tolist()))
 
 
 # -- reading and fitting -----------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
-def _measured(data: Path) -> tuple[pandas.DataFrame, Ints]:
-    path = open_file(data / "accel_nasbench" / "accel_nasbench.csv.gz", "data set of Accel-NASBench")
-    frame = read_csv(path, text=tuple(PARTS))
+def _read_measurements(data: Path) -> tuple[pandas.DataFrame, Ints]:
+    path = existing_file(data / "accel_nasbench" / "accel_nasbench.csv.gz", "data set of Accel-NASBench")
+    frame = read_csv(path, text=tuple(STAGE_CHOICES))
     columns = []
-    for part, options in PARTS.items():
+    for part, options in STAGE_CHOICES.items():
         rows = np.array([[int(number) for number in text.split("-")] for text in frame[part]])
         columns.append(np.searchsorted(options, rows))
     return frame, np.hstack(columns).astype(np.int64)
 
 
-def _fitted(data: Path, column: str, fit: Any) -> tuple[Any, dict[str, float]]:
+def _fit_column(data: Path, column: str, fit: Any) -> tuple[Any, dict[str, float]]:
     """A regression of one column's training rows, and its errors on the validation rows. A rate is a time per image."""
     from scipy.stats import kendalltau, spearmanr
 
-    frame, choices = _measured(data)
+    frame, choices = _read_measurements(data)
     values = frame[column].to_numpy(float)
     if column.startswith("throughput"):
         values = 1000 / values
-    known = np.isfinite(values) & ~((column == "train_time_s") & (values > OUTLIER_S))
-    train, held_out = known & (frame["split"] == "train"), known & (frame["split"] == "val")
+    is_measured = np.isfinite(values) & ~((column == "train_time_s") & (values > OUTLIER_S))
+    train, held_out = is_measured & (frame["split"] == "train"), is_measured & (frame["split"] == "val")
     model = fit(choices[train], values[train])
-    guess, truth = model(choices[held_out]), values[held_out]
+    predicted, measured_values = model(choices[held_out]), values[held_out]
     return model, {
         "rows": float(held_out.sum()),
-        "mean_absolute_error": float(np.abs(guess - truth).mean()),
-        "mean_error_percent": float(100 * np.abs(guess / truth - 1).mean()),
-        "r2": float(1 - np.mean((guess - truth) ** 2) / np.var(truth)),
-        "spearman": float(spearmanr(guess, truth)[0]),
-        "kendall": float(kendalltau(guess, truth)[0]),
+        "mean_absolute_error": float(np.abs(predicted - measured_values).mean()),
+        "mean_error_percent": float(100 * np.abs(predicted / measured_values - 1).mean()),
+        "r2": float(1 - np.mean((predicted - measured_values) ** 2) / np.var(measured_values)),
+        "spearman": float(spearmanr(predicted, measured_values)[0]),
+        "kendall": float(kendalltau(predicted, measured_values)[0]),
     }
 
 
 @lru_cache(maxsize=2)
-def _accuracy(data: Path) -> tuple[Pairs, dict[str, float]]:
-    return _fitted(data, "val_top1", fit_pairs)
+def _fit_accuracy(data: Path) -> tuple[PairwiseRegression, dict[str, float]]:
+    return _fit_column(data, "val_top1", fit_pairwise)
 
 
 @lru_cache(maxsize=1)
@@ -213,48 +223,48 @@ def stage_features() -> Floats:
     stages are fixed, so that counts add up over them, and the peak is the largest stage's.
     """
     base = [1] * STAGES, [3] * STAGES, [1] * STAGES, [0] * STAGES
-    found = np.zeros((STAGES + 1, BLOCKS, len(GRAPH_FEATURES)))
-    whole = _figures(*base)
+    found = np.zeros((STAGES + 1, BLOCK_COUNT, len(GRAPH_FEATURES)))
+    base_counts = _graph_counts(*base)
     for stage in range(STAGES):
-        for number, chosen in enumerate(np.ndindex(*(len(options) for options in PARTS.values()))):
+        for number, chosen in enumerate(np.ndindex(*(len(options) for options in STAGE_CHOICES.values()))):
             changed = [list(part) for part in base]
-            for part, options in enumerate(PARTS.values()):
+            for part, options in enumerate(STAGE_CHOICES.values()):
                 changed[part][stage] = options[chosen[part]]
-            found[stage, number] = _figures(*changed)
-            peak = found[stage, number, PEAK]
-            found[stage, number] -= whole
-            found[stage, number, PEAK] = peak
-    found[STAGES, :] = whole
+            found[stage, number] = _graph_counts(*changed)
+            peak = found[stage, number, PEAK_INDEX]
+            found[stage, number] -= base_counts
+            found[stage, number, PEAK_INDEX] = peak
+    found[STAGES, :] = base_counts
     return found
 
 
-def _figures(*parts: list[int]) -> Floats:
+def _graph_counts(*parts: list[int]) -> Floats:
     return np.array(graph_counts(network(*parts)), float)
 
 
 @lru_cache(maxsize=16)
-def open_table(name: str, data: Path) -> Surrogate:
+def open_table(name: str, data: Path) -> SurrogateBenchmark:
     """``accel@FIGURE``. Raises ``UnknownName``, ``BenchError``."""
-    from nas.bench.tables.best_known_front import best_known
+    from nas.bench.tables.best_known_front import best_known_vectors
 
     figure = name.partition("@")[2]
-    column = FIGURES.get(figure)
+    column = ACCELERATOR_COLUMNS.get(figure)
     if column is None:
-        raise unknown("table", name, [f"accel@{one}" for one in FIGURES])
-    accuracy, accuracy_errors = _accuracy(data)
-    time_ms, time_errors = _fitted(data, column, fit_sum)
-    training, training_errors = _fitted(data, "train_time_s", fit_sum)
-    _, measured = _measured(data)
+        raise unknown_name("table", name, [f"accel@{one}" for one in ACCELERATOR_COLUMNS])
+    accuracy, accuracy_errors = _fit_accuracy(data)
+    time_ms, time_errors = _fit_column(data, column, fit_additive)
+    training, training_errors = _fit_column(data, "train_time_s", fit_additive)
+    _, measured = _read_measurements(data)
 
     def losses(choices: Ints) -> Floats:
         return np.stack([100 - accuracy(choices), time_ms(choices)], axis=1)
 
-    found = losses(best_known(losses, [len(options) for options in OPTIONS.values()], measured))
+    found = losses(best_known_vectors(losses, [len(options) for options in CHOICE_OPTIONS.values()], measured))
     best = front_points(found)
     if any(point[1] <= 0 for point in best):
         raise BenchError(f"{name}: the regression of {column} predicts times below zero; it cannot be searched")
     every = {"accuracy": accuracy_errors, "time": time_errors, "training_time": training_errors}
-    return Surrogate(
+    return SurrogateBenchmark(
         name=name,
         title=f"Accel-NASBench's surrogate against {figure}",
         objectives=("error_percent", "time_ms"),
@@ -262,6 +272,6 @@ def open_table(name: str, data: Path) -> Surrogate:
         time_ms=time_ms,
         training=training,
         features=stage_features(),
-        goal=Goal(front=best, reference=reference_of(best, losses(measured)), exact=False),
+        optimum=KnownOptimum(front=best, reference=hypervolume_reference(best, losses(measured)), exact=False),
         errors={f"{what}_{one}": value for what, errors in every.items() for one, value in errors.items()},
     )

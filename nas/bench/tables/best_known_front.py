@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.candidates.pareto import front
+from nas.candidates.pareto import non_dominated_indices
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def best_known(
+def best_known_vectors(
     losses: Callable[[Ints], Floats],
     options: Sequence[int],
     start: Ints,
@@ -29,20 +29,22 @@ def best_known(
     """
     rng = np.random.default_rng(seed)
     limits = np.array(options)
-    members, found = _front_of(start, losses(start))
+    members, member_losses = _nondominated(start, losses(start))
     for _ in range(generations):
         parents = members[rng.integers(len(members), size=(2, children))]
         from_first = (rng.random((children, len(limits))) < 0.5) | (rng.random((children, 1)) < 0.5)
-        born = np.where(from_first, parents[0], parents[1])
+        offspring = np.where(from_first, parents[0], parents[1])
         for _ in range(4):
-            place = rng.integers(len(limits), size=children)
-            drawn = (rng.random(children) * limits[place]).astype(np.int64)
+            index = rng.integers(len(limits), size=children)
+            new_options = (rng.random(children) * limits[index]).astype(np.int64)
             changed = rng.random(children) < 0.5
-            born[changed, place[changed]] = drawn[changed]
-        members, found = _front_of(np.vstack([members, born]), np.vstack([found, losses(born)]))
+            offspring[changed, index[changed]] = new_options[changed]
+        members, member_losses = _nondominated(
+            np.vstack([members, offspring]), np.vstack([member_losses, losses(offspring)])
+        )
     return members
 
 
-def _front_of(members: Ints, found: Floats) -> tuple[Ints, Floats]:
-    kept = front(found.tolist())
-    return members[kept], found[kept]
+def _nondominated(members: Ints, member_losses: Floats) -> tuple[Ints, Floats]:
+    front_members = non_dominated_indices(member_losses.tolist())
+    return members[front_members], member_losses[front_members]

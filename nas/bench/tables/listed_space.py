@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space.genotype import Genotype, GenotypeError, Rng, Value
+from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng
 
 Ints = NDArray[np.int64]
 
@@ -21,35 +21,38 @@ class ListedSpace:
     """
 
     def __init__(
-        self, genotypes: Sequence[Mapping[str, Value]], options: Mapping[str, Sequence[Any]], name: str = "listed"
+        self,
+        genotypes: Sequence[Mapping[str, DecisionValue]],
+        options: Mapping[str, Sequence[Any]],
+        name: str = "listed",
     ) -> None:
         if not genotypes:
             raise GenotypeError(f"space {name!r} lists no genotype")
         self.name = name
         self._options = {choice: tuple(listed) for choice, listed in options.items()}
-        self._listed = [Genotype(one) for one in genotypes]
-        self._vectors = np.array([self.encode(one) for one in self._listed])
+        self._genotypes = [Genotype(one) for one in genotypes]
+        self._vectors = np.array([self.encode(one) for one in self._genotypes])
 
     def sample(self, rng: Rng) -> Genotype:
         """Any of the list, all equally likely."""
-        return self._listed[int(rng.random() * len(self._listed))]
+        return self._genotypes[int(rng.random() * len(self._genotypes))]
 
-    def complete(self, decisions: Mapping[str, Value], rng: Rng) -> Genotype:
+    def complete(self, decisions: Mapping[str, DecisionValue], rng: Rng) -> Genotype:
         """The listed genotype that is nearest in these decisions."""
-        asked = [place for place, name in enumerate(self._options) if name in decisions]
-        vector = np.array([self._place(name, decisions[name]) for name in self._options if name in decisions])
-        return self._nearest((self._vectors[:, asked] != vector).sum(axis=1), rng)
+        given_columns = [index for index, name in enumerate(self._options) if name in decisions]
+        vector = np.array([self._option_index(name, decisions[name]) for name in self._options if name in decisions])
+        return self._nearest((self._vectors[:, given_columns] != vector).sum(axis=1), rng)
 
     def mutate(self, genotype: Genotype, rng: Rng) -> Genotype:
         """The listed genotype, another one, that is nearest to this one with one decision changed."""
-        if len(self._listed) == 1:
+        if len(self._genotypes) == 1:
             return genotype
         vector = self.encode(genotype)
-        places = [i for i, options in enumerate(self._options.values()) if len(options) > 1]
-        place = places[int(rng.random() * len(places))]
-        count = len(list(self._options.values())[place])
+        indices = [i for i, options in enumerate(self._options.values()) if len(options) > 1]
+        index = indices[int(rng.random() * len(indices))]
+        count = len(list(self._options.values())[index])
         changed = vector.copy()
-        changed[place] = (vector[place] + 1 + int(rng.random() * (count - 1))) % count
+        changed[index] = (vector[index] + 1 + int(rng.random() * (count - 1))) % count
         differences = (self._vectors != changed).sum(axis=1)
         differences[(self._vectors == vector).all(axis=1)] = len(vector) + 1
         return self._nearest(differences, rng)
@@ -64,33 +67,33 @@ class ListedSpace:
 
     def _nearest(self, differences: Ints, rng: Rng) -> Genotype:
         nearest = np.flatnonzero(differences == differences.min())
-        return self._listed[int(nearest[int(rng.random() * len(nearest))])]
+        return self._genotypes[int(nearest[int(rng.random() * len(nearest))])]
 
     def enumerate(self) -> Iterator[Genotype]:
         """The list."""
-        return iter(self._listed)
+        return iter(self._genotypes)
 
     def size(self) -> int:
         """How many are listed."""
-        return len(self._listed)
+        return len(self._genotypes)
 
     def decisions(self) -> dict[str, tuple[Any, ...]]:
         """All choices of the other space, by name, with their options."""
         return dict(self._options)
 
-    def encode(self, genotype: Mapping[str, Value]) -> Ints:
+    def encode(self, genotype: Mapping[str, DecisionValue]) -> Ints:
         """A vector of option numbers; -1 stands for a choice that is not made."""
-        places = [self._place(name, genotype[name]) if name in genotype else -1 for name in self._options]
-        return np.array(places, dtype=np.int64)
+        indices = [self._option_index(name, genotype[name]) if name in genotype else -1 for name in self._options]
+        return np.array(indices, dtype=np.int64)
 
     def decode(self, vector: Sequence[int] | Ints) -> Genotype:
         """The listed genotype nearest to a vector; of equally near ones the first. Raises ``GenotypeError``."""
         wanted = np.asarray(vector)
         if wanted.shape != (len(self._options),):
             raise GenotypeError(f"space {self.name!r}: a vector has {len(self._options)} entries, not {wanted.size}")
-        return self._listed[int((self._vectors != wanted).sum(axis=1).argmin())]
+        return self._genotypes[int((self._vectors != wanted).sum(axis=1).argmin())]
 
-    def _place(self, name: str, value: Value) -> int:
+    def _option_index(self, name: str, value: DecisionValue) -> int:
         try:
             return self._options[name].index(value)
         except ValueError:

@@ -15,50 +15,50 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardware_models.measured.datasets.files import read_csv
-from nas.bench.tables.table import BenchError, Floats, Tabulated, first_of_each, open_file
+from nas.bench.tables.table import BenchError, Floats, TabularBenchmark, existing_file, first_occurrences
 from nas.hashing import functional_hash
 from nas.searchers.choice_space import FlatSpace
-from nas.searchers.surrogates.graph_features import PEAK, graph_counts
+from nas.searchers.surrogates.graph_features import PEAK_INDEX, graph_counts
 from search_spaces.catalog import load_space
-from search_spaces.families.nasbench201 import CHOICES, OPERATIONS, live_terms, parse_string
-from search_spaces.registry import unknown
-from search_spaces.space.genotype import Value
+from search_spaces.families.nasbench201 import CHOICES, OPERATIONS, live_cell_terms, parse_string
+from search_spaces.registry import unknown_name
+from search_spaces.space.genotype import DecisionValue
 from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
     import pandas
 
-CELLS = 5
+CELLS_PER_STAGE = 5
 
 
 @dataclass(frozen=True)
-class Dataset:
+class BenchDataset:
     """What a network is trained on: its columns in the table, training images, and pixels as a part of 32x32."""
 
     title: str
     test: str
     validation: str
-    images: int
-    pixels: float = 1.0
+    training_images: int
+    relative_pixels: float = 1.0
 
 
 DATASETS = {
-    "c10": Dataset("CIFAR-10", "c10_test_200ep", "mini_c10_val", 50_000),
-    "c100": Dataset("CIFAR-100", "c100_test_200ep", "mini_c100_val", 50_000),
-    "in16": Dataset("ImageNet16-120", "in16_test_200ep", "mini_in16_val", 151_700, 0.25),
+    "c10": BenchDataset("CIFAR-10", "c10_test_200ep", "mini_c10_val", 50_000),
+    "c100": BenchDataset("CIFAR-100", "c100_test_200ep", "mini_c100_val", 50_000),
+    "in16": BenchDataset("ImageNet16-120", "in16_test_200ep", "mini_in16_val", 151_700, 0.25),
 }
 # Devices whose figures are in another file, by the column there
 PI5 = {"pi5": "lat_ms__pi5__litert__cifar100", "pi5_onnx": "lat_ms__pi5__onnx__cifar100"}
 # The forward pass of a batch on this device gives a training's time
-TIMED, BATCH = "1080ti_256", 256
+TIMING_DEVICE, TIMING_BATCH = "1080ti_256", 256
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellTable:
     """All cells, and the distinct networks among them: ``firsts`` are their first rows."""
 
     frame: pandas.DataFrame
-    values: list[tuple[Value, ...]]
+    values: list[tuple[DecisionValue, ...]]
     numbers: list[int]
     firsts: list[int]
     keys: list[str]
@@ -66,100 +66,104 @@ class Cells:
 
 
 @lru_cache(maxsize=2)
-def read_cells(data: Path) -> Cells:
+def read_cells(data: Path) -> CellTable:
     """The cells of ``nb201_accuracy``, each with its network's key and ``graph_features`` (CIFAR-10's network)."""
-    frame = read_csv(open_file(data / "nb201_accuracy" / "nb201_accuracy.csv.gz", "table of NAS-Bench-201"))
+    frame = read_csv(existing_file(data / "nb201_accuracy" / "nb201_accuracy.csv.gz", "table of NAS-Bench-201"))
     decisions = [parse_string(text, {}) for text in frame["arch_str"]]
-    values = [tuple(made.values()) for made in decisions]
+    values = [tuple(decisions_of_cell.values()) for decisions_of_cell in decisions]
     one, none = load_space("nasbench201", cells=1), load_space("nasbench201", cells=0)
-    stem = _figures(none, decisions[0])
+    stem = _graph_counts(none, decisions[0])
     keys: list[str] = []
     terms: dict[Any, str] = {}  # what is left of a cell without dead operations: half as many as cells
     figures: dict[str, Floats] = {}
-    for cell, made in zip(values, decisions, strict=True):
-        alive = live_terms(tuple(map(str, cell)), False)
+    for cell, decisions_of_cell in zip(values, decisions, strict=True):
+        alive = live_cell_terms(tuple(map(str, cell)), False)
         if alive not in terms:
-            terms[alive] = functional_hash(one.graph(made))
+            terms[alive] = functional_hash(one.graph(decisions_of_cell))
             if terms[alive] not in figures:
-                figures[terms[alive]] = _features(_figures(one, made), stem, dead=not alive[-1])
+                figures[terms[alive]] = _features(_graph_counts(one, decisions_of_cell), stem, dead=not alive[-1])
         keys.append(terms[alive])
-    numbers, firsts = first_of_each(keys)
+    numbers, firsts = first_occurrences(keys)
     distinct = [keys[i] for i in firsts]
-    return Cells(frame, values, numbers, firsts, distinct, np.array([figures[key] for key in distinct]))
+    return CellTable(frame, values, numbers, firsts, distinct, np.array([figures[key] for key in distinct]))
 
 
 def _features(single: Floats, stem: Floats, dead: bool) -> Floats:
     """Of a network with cells from one with a single cell a stage, and one with none; nothing is left of a dead one."""
-    counts = single.copy() if dead else stem + CELLS * (single - stem)
-    counts[PEAK] = single[PEAK]
+    counts = single.copy() if dead else stem + CELLS_PER_STAGE * (single - stem)
+    counts[PEAK_INDEX] = single[PEAK_INDEX]
     return np.log1p(counts)
 
 
-def _figures(space: Space, decisions: dict[str, Value]) -> Floats:
+def _graph_counts(space: Space, decisions: dict[str, DecisionValue]) -> Floats:
     return np.array(graph_counts(space.graph(decisions)), float)
 
 
-def latencies(cells: Cells, data: Path, device: str) -> Floats:
+def latencies(cells: CellTable, data: Path, device: str) -> Floats:
     """Of each distinct network, the latency in ms of its first cell. Raises ``BenchError``, ``UnknownName``."""
     if device in PI5:
-        path = open_file(data / "nb201_latency_pi5_pixel" / "pi5_pixel_6466.csv.gz", "latencies of a Raspberry Pi 5")
+        path = existing_file(
+            data / "nb201_latency_pi5_pixel" / "pi5_pixel_6466.csv.gz", "latencies of a Raspberry Pi 5"
+        )
         column = read_csv(path).set_index("canonical_idx")[PI5[device]]
         rows = cells.frame["canonical_idx"].to_numpy()[cells.firsts]
     else:
-        frame = _help(data)
+        frame = _read_help_latencies(data)
         if device not in frame.columns:
-            raise unknown("device with NAS-Bench-201's latencies", device, [*frame.columns, *PI5])
+            raise unknown_name("device with NAS-Bench-201's latencies", device, [*frame.columns, *PI5])
         column, rows = frame[device], cells.frame["arch_idx"].to_numpy()[cells.firsts]
     return column.loc[rows].to_numpy(float)
 
 
 @lru_cache(maxsize=2)
-def _help(data: Path) -> pandas.DataFrame:
-    path = open_file(data / "nb201_latency_help" / "nb201_latency_ms.csv.gz", "latencies of NAS-Bench-201's cells")
+def _read_help_latencies(data: Path) -> pandas.DataFrame:
+    path = existing_file(data / "nb201_latency_help" / "nb201_latency_ms.csv.gz", "latencies of NAS-Bench-201's cells")
     return read_csv(path).set_index("arch_idx")
 
 
-def training_seconds(cells: Cells, data: Path, dataset: Dataset, epochs: int) -> Floats:
+def training_seconds(cells: CellTable, data: Path, dataset: BenchDataset, epochs: int) -> Floats:
     """Three times a GTX 1080 Ti's measured forward pass, for every batch of 256 images; ``nan`` without the file."""
     try:
-        batch_ms = latencies(cells, data, TIMED)
+        batch_ms = latencies(cells, data, TIMING_DEVICE)
     except BenchError:
         return np.full(len(cells.firsts), np.nan)
-    return 3 * batch_ms / 1000 * dataset.images / BATCH * epochs * dataset.pixels
+    return 3 * batch_ms / 1000 * dataset.training_images / TIMING_BATCH * epochs * dataset.relative_pixels
 
 
-def open_table(name: str, data: Path) -> Tabulated:
+def open_table(name: str, data: Path) -> TabularBenchmark:
     """``nb201_SET``, ``nb201_SET_val`` or ``nb201_SET@DEVICE``. Raises ``UnknownName``, ``BenchError``."""
     chosen, at, device = name.removeprefix("nb201_").partition("@")
-    which = chosen.removesuffix("_val")
-    dataset = DATASETS.get(which)
-    if dataset is None or (at and chosen != which):
-        raise unknown("table", name, [f"nb201_{one}{suffix}" for one in DATASETS for suffix in ("", "_val", "@pixel3")])
+    dataset_name = chosen.removesuffix("_val")
+    dataset = DATASETS.get(dataset_name)
+    if dataset is None or (at and chosen != dataset_name):
+        raise unknown_name(
+            "table", name, [f"nb201_{one}{suffix}" for one in DATASETS for suffix in ("", "_val", "@pixel3")]
+        )
     cells = read_cells(data)
     test = _errors(cells, dataset.test)
-    seen, epochs, title = test, 200, f"NAS-Bench-201, {dataset.title}"
+    validation, epochs, title = test, 200, f"NAS-Bench-201, {dataset.title}"
     objectives: tuple[str, ...] = ("error_percent",)
-    if chosen != which:
-        seen, epochs, title = _errors(cells, dataset.validation), 12, f"{title}, seen after 12 epochs"
-    columns = [seen]
+    if chosen != dataset_name:
+        validation, epochs, title = _errors(cells, dataset.validation), 12, f"{title}, seen after 12 epochs"
+    columns = [validation]
     if at:
         columns.append(latencies(cells, data, device))
         objectives, title = ("error_percent", "latency_ms"), f"{title} against {device}"
     table = np.stack(columns, axis=1)
-    return Tabulated(
+    return TabularBenchmark(
         name=name,
         title=title,
         objectives=objectives,
         make_space=partial(FlatSpace, dict.fromkeys(CHOICES, OPERATIONS), "nasbench201"),
         numbers=dict(zip(cells.values, cells.numbers, strict=True)),
         keys=cells.keys,
-        seen=table,
-        judgement=test[:, None] if len(columns) == 1 else table,
+        validation=table,
+        test=test[:, None] if len(columns) == 1 else table,
         training_s=training_seconds(cells, data, dataset, epochs),
         features=cells.features,
     )
 
 
-def _errors(cells: Cells, column: str) -> Floats:
+def _errors(cells: CellTable, column: str) -> Floats:
     rows: Sequence[int] = cells.firsts
     return 100 - cells.frame[column].to_numpy(float)[rows]

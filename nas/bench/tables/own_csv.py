@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluators.tabular import Table, load_table
+from evaluators.tabular import ArchitectureTable, load_table
 from nas.bench.tables.listed_space import ListedSpace
-from nas.bench.tables.table import BenchError, Tabulated, first_of_each
+from nas.bench.tables.table import BenchError, TabularBenchmark, first_occurrences
 from nas.hashing import functional_hash
 from nas.searchers.choice_space import ChoiceSpace
 from nas.searchers.surrogates.graph_features import graph_features
 from search_spaces.catalog import load_space
-from search_spaces.registry import unknown
+from search_spaces.registry import unknown_name
 
 DIRECTIONS = ("max", "min", "seconds")
 
 
-def own_table(path: str, space: str, columns: Sequence[str], architectures: str = "architecture") -> Tabulated:
+def own_table(path: str, space: str, columns: Sequence[str], architectures: str = "architecture") -> TabularBenchmark:
     """The table of a CSV file with a header, a row for each architecture as ``space`` writes it.
 
     ``columns``: one or two objectives, ``NAME`` or ``NAME:max`` for one to be raised, ``NAME:min`` for one to be
@@ -30,7 +30,7 @@ def own_table(path: str, space: str, columns: Sequence[str], architectures: str 
     space has a row, the space is that of the listed ones. Raises ``BenchError``, ``DataError``, ``UnknownName``.
     """
     table = load_table(path, space, architectures)
-    objectives, timed = _objectives(columns, table, path)
+    objectives, seconds_column = _objectives(columns, table, path)
     loaded = load_space(space)
     figures = [table.columns[name] for name, _ in objectives]
     listed = [(text, row) for text, row in table.architectures.items() if all(f[row] is not None for f in figures)]
@@ -39,17 +39,19 @@ def own_table(path: str, space: str, columns: Sequence[str], architectures: str 
     if not rows:
         raise BenchError(f"{path}: no row has a figure in every column")
     graphs = [loaded.graph(genotype) for genotype in genotypes]
-    numbers, firsts = first_of_each([functional_hash(graph) for graph in graphs])
+    numbers, firsts = first_occurrences([functional_hash(graph) for graph in graphs])
     signs = [1.0 if direction == "min" else -1.0 for _, direction in objectives]
-    losses = np.array([[s * _number(f[rows[i]]) for s, f in zip(signs, figures, strict=True)] for i in firsts])
-    seconds = table.columns[timed] if timed else []
+    losses = np.array([[s * _finite_or_nan(f[rows[i]]) for s, f in zip(signs, figures, strict=True)] for i in firsts])
+    seconds = table.columns[seconds_column] if seconds_column else []
     features = np.array([graph_features(graph) for graph in graphs])[firsts]
-    whole = len(genotypes) == loaded.size()
-    plain = [dict(genotype) for genotype in genotypes]
+    is_complete = len(genotypes) == loaded.size()
+    genotype_dicts = [dict(genotype) for genotype in genotypes]
     make_space: Callable[[], ChoiceSpace] = (
-        partial(load_space, space) if whole else partial(ListedSpace, plain, loaded.decisions(), loaded.name)
+        partial(load_space, space)
+        if is_complete
+        else partial(ListedSpace, genotype_dicts, loaded.decisions(), loaded.name)
     )
-    return Tabulated(
+    return TabularBenchmark(
         name=Path(path).name.partition(".")[0],
         title=f"{Path(path).name}: {', '.join(name for name, _ in objectives)}",
         objectives=tuple(
@@ -58,31 +60,31 @@ def own_table(path: str, space: str, columns: Sequence[str], architectures: str 
         make_space=make_space,
         numbers=dict(zip([tuple(genotype.values()) for genotype in genotypes], numbers, strict=True)),
         keys=[str(number) for number in range(len(firsts))],
-        seen=losses,
-        judgement=losses,
-        training_s=np.array([_number(seconds[rows[i]]) if seconds else np.nan for i in firsts]),
+        validation=losses,
+        test=losses,
+        training_s=np.array([_finite_or_nan(seconds[rows[i]]) if seconds else np.nan for i in firsts]),
         features=features,
     )
 
 
-def _number(value: float | None) -> float:
+def _finite_or_nan(value: float | None) -> float:
     return float("nan") if value is None or not isfinite(value) else value
 
 
-def _objectives(columns: Sequence[str], table: Table, path: str) -> tuple[list[tuple[str, str]], str]:
+def _objectives(columns: Sequence[str], table: ArchitectureTable, path: str) -> tuple[list[tuple[str, str]], str]:
     """The objectives as (column, direction), and the column with seconds, or nothing."""
-    objectives, timed = [], ""
+    objectives, seconds_column = [], ""
     for text in columns:
         name, _, direction = text.partition(":")
         direction = direction or "max"
         if direction not in DIRECTIONS:
             raise BenchError(f"--column {text!r}: a column is NAME, NAME:max, NAME:min or NAME:seconds")
         if name not in table.columns:
-            raise BenchError(f"{path}: {unknown('numeric column', name, list(table.columns))}")
+            raise BenchError(f"{path}: {unknown_name('numeric column', name, list(table.columns))}")
         if direction == "seconds":
-            timed = name
+            seconds_column = name
         else:
             objectives.append((name, direction))
     if not 1 <= len(objectives) <= 2:
         raise BenchError(f"a bench has one or two objectives; --column named {len(objectives)}")
-    return objectives, timed
+    return objectives, seconds_column

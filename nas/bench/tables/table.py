@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.candidates.pareto import front, hypervolume
+from nas.candidates.pareto import hypervolume, non_dominated_indices
 from nas.searchers.choice_space import ChoiceSpace
-from nas.searchers.protocol import Free
-from search_spaces.registry import import_object, unknown
+from nas.searchers.protocol import KnownFeatures
+from search_spaces.registry import import_object, unknown_name
 from search_spaces.space.genotype import Genotype
 
 Losses = tuple[float, ...]
@@ -32,16 +32,16 @@ class BenchError(ValueError):
 
 
 @dataclass(frozen=True)
-class Goal:
+class KnownOptimum:
     """The best that a search of a table can find.
 
-    ``least``: of one objective, the least loss that the search sees; ``judged_least``: the least that it is judged by.
+    ``least``: of one objective, the least loss that the search sees; ``least_test_loss``: the least that it is judged by.
     ``front``: of two, the losses that none dominates; ``reference``: the point that its hypervolume is measured from;
     ``exact``: whether the front is the true one, or the best that is known.
     """
 
     least: float = float("nan")
-    judged_least: float = float("nan")
+    least_test_loss: float = float("nan")
     front: tuple[Losses, ...] = ()
     reference: Losses = ()
     exact: bool = True
@@ -74,26 +74,26 @@ class BenchTable(Protocol):
     def space(self) -> ChoiceSpace: ...
 
     @property
-    def goal(self) -> Goal: ...
+    def optimum(self) -> KnownOptimum: ...
 
     def losses(self, genotype: Genotype) -> Losses:
         """What the search is told."""
 
-    def judged(self, genotype: Genotype) -> Losses:
+    def test_losses(self, genotype: Genotype) -> Losses:
         """What it is judged by: the same, but where a table says otherwise."""
 
     def seconds(self, genotype: Genotype) -> float:
         """Simulated time of a training; ``nan`` where it is not known."""
 
-    def look(self, genotype: Genotype) -> Free:
+    def featurize(self, genotype: Genotype) -> KnownFeatures:
         """Its network's key, and ``graph_features``."""
 
 
 @dataclass(frozen=True)
-class Tabulated:
+class TabularBenchmark:
     """A table that lists every genotype of its space.
 
-    ``numbers`` gives a genotype's network by its decisions' values in order; ``keys``, ``seen`` and ``judgement``
+    ``numbers`` gives a genotype's network by its decisions' values in order; ``keys``, ``validation`` and ``test``
     (networks, objectives), ``training_s`` (networks) and ``features`` (networks, ``graph_features``) are by network.
     ``make_space`` is called once a process, and is what is pickled.
     """
@@ -104,8 +104,8 @@ class Tabulated:
     make_space: Callable[[], ChoiceSpace]
     numbers: Mapping[Hashable, int]
     keys: Sequence[str]
-    seen: Floats
-    judgement: Floats
+    validation: Floats
+    test: Floats
     training_s: Floats
     features: Floats
 
@@ -124,43 +124,43 @@ class Tabulated:
         return len(self.keys)
 
     @cached_property
-    def goal(self) -> Goal:
-        return goal_of(self.seen, self.judgement)
+    def optimum(self) -> KnownOptimum:
+        return optimum_of(self.validation, self.test)
 
     @cached_property
-    def _free(self) -> list[Free]:
-        return [Free(key, tuple(row)) for key, row in zip(self.keys, self.features.tolist(), strict=True)]
+    def _known_features(self) -> list[KnownFeatures]:
+        return [KnownFeatures(key, tuple(row)) for key, row in zip(self.keys, self.features.tolist(), strict=True)]
 
-    def _number(self, genotype: Genotype) -> int:
+    def _network_number(self, genotype: Genotype) -> int:
         return self.numbers[tuple(genotype.values())]
 
     def losses(self, genotype: Genotype) -> Losses:
-        return tuple(self.seen[self._number(genotype)].tolist())
+        return tuple(self.validation[self._network_number(genotype)].tolist())
 
-    def judged(self, genotype: Genotype) -> Losses:
-        return tuple(self.judgement[self._number(genotype)].tolist())
+    def test_losses(self, genotype: Genotype) -> Losses:
+        return tuple(self.test[self._network_number(genotype)].tolist())
 
     def seconds(self, genotype: Genotype) -> float:
-        return float(self.training_s[self._number(genotype)])
+        return float(self.training_s[self._network_number(genotype)])
 
-    def look(self, genotype: Genotype) -> Free:
-        return self._free[self._number(genotype)]
+    def featurize(self, genotype: Genotype) -> KnownFeatures:
+        return self._known_features[self._network_number(genotype)]
 
 
-def goal_of(seen: Floats, judgement: Floats) -> Goal:
+def optimum_of(validation: Floats, test: Floats) -> KnownOptimum:
     """The goal of networks with these losses (networks, objectives)."""
-    if seen.shape[1] == 1:
-        return Goal(float(seen.min()), float(judgement.min()))
-    best = front_points(seen)
-    return Goal(front=best, reference=reference_of(best, seen))
+    if validation.shape[1] == 1:
+        return KnownOptimum(float(validation.min()), float(test.min()))
+    best = front_points(validation)
+    return KnownOptimum(front=best, reference=hypervolume_reference(best, validation))
 
 
 def front_points(losses: Floats) -> tuple[Losses, ...]:
     """The points that no other dominates, sorted."""
-    return tuple(sorted(tuple(losses[i].tolist()) for i in front(losses.tolist())))
+    return tuple(sorted(tuple(losses[i].tolist()) for i in non_dominated_indices(losses.tolist())))
 
 
-def reference_of(best: Sequence[Losses], losses: Floats) -> Losses:
+def hypervolume_reference(best: Sequence[Losses], losses: Floats) -> Losses:
     """Where hypervolumes are measured from: the first loss's median, and a tenth of the front's range above its worst.
 
     What is worse than the median network in quality counts nothing, however fast it is: networks that compute next to
@@ -171,25 +171,25 @@ def reference_of(best: Sequence[Losses], losses: Floats) -> Losses:
     return (middle, *(max(values) + 0.1 * (max(values) - min(values)) for values in others))
 
 
-def first_of_each(names: Sequence[Hashable]) -> tuple[list[int], list[int]]:
+def first_occurrences(names: Sequence[Hashable]) -> tuple[list[int], list[int]]:
     """The number of each name among the distinct ones, in order of their first sight, and where each was seen first."""
     numbers: dict[Hashable, int] = {}
     firsts: list[int] = []
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if name not in numbers:
             numbers[name] = len(firsts)
-            firsts.append(place)
+            firsts.append(index)
     return [numbers[name] for name in names], firsts
 
 
 # By the part of a name before "_" or "@": what opens the table of that name in a folder
-FAMILIES: dict[str, str] = {
+TABLE_OPENERS: dict[str, str] = {
     "nb201": "nas.bench.tables.nasbench201:open_table",
     "nb101": "nas.bench.tables.nasbench101:open_table",
     "accel": "nas.bench.tables.accel_nasbench:open_table",
 }
 
-TABLES: tuple[str, ...] = (
+DEFAULT_TABLES: tuple[str, ...] = (
     "nb201_c10",
     "nb201_c100",
     "nb201_in16",
@@ -206,19 +206,19 @@ TABLES: tuple[str, ...] = (
 )
 """Those that a bench has unless it is told otherwise."""
 
-QUICK: tuple[str, ...] = ("nb201_c100", "nb201_c10@pixel3", "accel@zcu102")
+QUICK_TABLES: tuple[str, ...] = ("nb201_c100", "nb201_c10@pixel3", "accel@zcu102")
 
 
 def open_table(name: str, data: Path) -> BenchTable:
     """The table of that name from the measurements in ``data``. Raises ``UnknownName``, ``BenchError``."""
-    opener = FAMILIES.get(name.replace("@", "_").partition("_")[0])
+    opener = TABLE_OPENERS.get(name.replace("@", "_").partition("_")[0])
     if opener is None:
-        raise unknown("table", name, list(TABLES))
+        raise unknown_name("table", name, list(DEFAULT_TABLES))
     made: BenchTable = import_object(opener)(name, data)
     return made
 
 
-def open_file(path: Path, what: str) -> Path:
+def existing_file(path: Path, what: str) -> Path:
     """The path, if there is a file. Raises ``BenchError``."""
     if not path.is_file():
         raise BenchError(f"no {what} at {str(path)!r}; --data names the folder that holds it")

@@ -8,14 +8,14 @@ to be mixed with the exact keys of graphs. Nothing here is measured on data and 
 from __future__ import annotations
 
 from nas.hashing.probe.callables import probe_callable
-from nas.hashing.probe.key import ProbeError, ProbeKey, same
+from nas.hashing.probe.key import ProbeError, ProbeKey, same_key
 from nas.hashing.probe.modules import probe_module
 from nas.hashing.probe.optimizers import probe_optimizer, probe_program
 
 __all__ = [  # noqa: RUF022 - the order of the documentation
     "ProbeError",
     "ProbeKey",
-    "same",
+    "same_key",
     "probe_module",
     "probe_callable",
     "probe_program",

@@ -9,8 +9,8 @@ from hashlib import blake2b
 import numpy
 from numpy.typing import NDArray
 
-LABEL = "probe-1:"
-DIGITS = 1e6  # cells of a grid for each factor e: six significant digits
+KEY_PREFIX = "probe-1:"
+CELLS_PER_E_FOLD = 1e6  # cells of a grid for each factor e: six significant digits
 TOLERANCE = 1e-7  # of two raw values of one key, relative to the larger
 
 
@@ -23,7 +23,7 @@ class ProbeKey:
     """What a run gave. ``text`` and ``alternate`` are digests of ``values`` on two grids offset by half a cell.
 
     Values that differ by rounding noise alone may straddle a border of one grid, not of both: look a key up under
-    either text and confirm with ``same``. Keys have no ``==``, for they are equal within a tolerance only.
+    either text and confirm with ``same_key``. Keys have no ``==``, for they are equal within a tolerance only.
     """
 
     text: str
@@ -31,23 +31,23 @@ class ProbeKey:
     values: tuple[float, ...]
 
 
-def same(x: ProbeKey, y: ProbeKey) -> bool:
+def same_key(x: ProbeKey, y: ProbeKey) -> bool:
     """Whether two keys are equal: on either grid, and in the values behind it."""
-    return (x.text == y.text or x.alternate == y.alternate) and close(x.values, y.values)
+    return (x.text == y.text or x.alternate == y.alternate) and values_close(x.values, y.values)
 
 
-def close(x: Sequence[float], y: Sequence[float]) -> bool:
+def values_close(x: Sequence[float], y: Sequence[float]) -> bool:
     floor = 1e-9 * max(map(abs, (*x, *y)), default=0.0)
     return len(x) == len(y) and all(
         abs(a - b) <= max(TOLERANCE * max(abs(a), abs(b)), floor) for a, b in zip(x, y, strict=True)
     )
 
 
-def digest_of(*parts: object) -> bytes:
+def parts_digest(*parts: object) -> bytes:
     return blake2b(repr(parts).encode(), digest_size=16).digest()
 
 
-def cells(values: Sequence[float], offset: float, digits: float = DIGITS) -> NDArray[numpy.int64]:
+def grid_cells(values: Sequence[float], offset: float, digits: float = CELLS_PER_E_FOLD) -> NDArray[numpy.int64]:
     """Sign and rounded logarithm: cells of one relative width, without borders at powers of ten. ``(2, n)``."""
     array = numpy.asarray(values, dtype=numpy.float64)
     sizes = numpy.abs(array)
@@ -55,8 +55,8 @@ def cells(values: Sequence[float], offset: float, digits: float = DIGITS) -> NDA
     return numpy.stack([numpy.sign(array), numpy.floor(logs * digits + offset)]).astype("<i8")
 
 
-def key_of(kind: str, structure: object, values: Sequence[float]) -> ProbeKey:
+def probe_key_of(kind: str, structure: object, values: Sequence[float]) -> ProbeKey:
     def text(grid: str, offset: float) -> str:
-        return LABEL + digest_of(kind, structure, grid, cells(values, offset).tobytes()).hex()
+        return KEY_PREFIX + parts_digest(kind, structure, grid, grid_cells(values, offset).tobytes()).hex()
 
     return ProbeKey(text("a", 0.0), text("b", 0.5), tuple(values))

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from nas.hashing.probe.key import ProbeError
-from nas.hashing.probe.outputs import named_as
+from nas.hashing.probe.outputs import qualified_name
 
 _ATOMIC = frozenset((int, float, bool, str, type(None), torch.dtype, torch.device))
 
 
-def _plain(kind: type) -> bool:
+def _is_dict_copyable(kind: type) -> bool:
     """Whether copying a module of this type is copying its ``__dict__``."""
     own = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__")
     return not any(name in vars(base) for base in kind.__mro__ if base not in (nn.Module, object) for name in own)
@@ -62,17 +62,17 @@ def copy_module(module: nn.Module) -> tuple[nn.Module, list[Tensor]]:
         return copy.deepcopy(value, memo)
 
     parts = list(module.modules())
-    plain = {kind: _plain(kind) for kind in {type(part) for part in parts}}
+    dict_copyable = {kind: _is_dict_copyable(kind) for kind in {type(part) for part in parts}}
     parameters: dict[int, Tensor] = {}
     try:
         for part in parts:
             for parameter in part._parameters.values():
                 if parameter is not None and id(parameter) not in parameters:
                     parameters[id(parameter)] = memo[id(parameter)] = _copy_tensor(parameter)
-            if plain[type(part)]:
+            if dict_copyable[type(part)]:
                 memo[id(part)] = type(part).__new__(type(part))
         for part in reversed(parts):  # children first: what copies itself may look at them
-            if plain[type(part)]:
+            if dict_copyable[type(part)]:
                 own = {name: value for name, value in vars(part).items() if name != "_compiled_call_impl"}
                 state = {name: v if type(v) in _ATOMIC else twin(v) for name, v in own.items()}
                 memo[id(part)].__setstate__(state)
@@ -81,7 +81,7 @@ def copy_module(module: nn.Module) -> tuple[nn.Module, list[Tensor]]:
     except ProbeError:
         raise
     except Exception as error:
-        raise ProbeError(f"{named_as(type(module))} cannot be copied: {type(error).__name__}: {error}") from error
+        raise ProbeError(f"{qualified_name(type(module))} cannot be copied: {type(error).__name__}: {error}") from error
     for part in parts:
         memo[id(part)].__dict__["training"] = False
     return memo[id(module)], list(parameters.values())

@@ -10,14 +10,14 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from nas.hashing.probe.key import ProbeError, ProbeKey, cells, close, key_of
+from nas.hashing.probe.key import ProbeError, ProbeKey, grid_cells, probe_key_of, values_close
 from nas.hashing.probe.module_copy import copy_module
-from nas.hashing.probe.outputs import leaves, named_as, not_finite, reading_of
-from nas.hashing.probe.parameter_fill import Instance, Watch
-from nas.hashing.probe.random_numbers import Reals, uniform
-from nas.hashing.probe.sandbox import reset_randomness, surroundings
+from nas.hashing.probe.outputs import leaves, nonfinite_digest, output_of, qualified_name
+from nas.hashing.probe.parameter_fill import ParameterFiller, ParameterInstance
+from nas.hashing.probe.random_numbers import Floats, uniform
+from nas.hashing.probe.sandbox import sandbox, seed_global_generators
 
-INFLUENCE = 1e-8  # gradients below this part of the largest are noise: the layer is without influence
+MIN_RELATIVE_GRADIENT = 1e-8  # gradients below this part of the largest are noise: the layer is without influence
 
 
 def probe_module(
@@ -41,74 +41,76 @@ def probe_module(
     """
     if batch < 2:
         raise ValueError(f"batch norms need a batch of 2 or more, not {batch}")
-    what = named_as(type(module))
-    with surroundings(seconds, what):
+    subject = qualified_name(type(module))
+    with sandbox(seconds, subject):
         points = [
             x.detach().to("cpu", torch.float64 if x.is_floating_point() else x.dtype)
             if isinstance(x, Tensor)
-            else _point(place, (batch, *x))
-            for place, x in enumerate(inputs)
+            else _probe_input(index, (batch, *x))
+            for index, x in enumerate(inputs)
         ]
-        plain = _run(module, points, None)
+        unmarked = _run(module, points, None)
         groups: dict[bytes, list[int]] = {}
-        for instance in plain.read:
-            groups.setdefault(instance.digest, []).append(instance.place)
-        plainly, marked, left = repr(plain.structure), [], marks
-        for _, digest, places in sorted((len(p), d, sorted(p)) for d, p in groups.items() if len(p) > 1):
-            left -= len(places)
+        for instance in unmarked.reached:
+            groups.setdefault(instance.digest, []).append(instance.draw_index)
+        plainly, perturbed, left = repr(unmarked.structure), [], marks
+        for _, digest, indices in sorted((len(p), d, sorted(p)) for d, p in groups.items() if len(p) > 1):
+            left -= len(indices)
             if left < 0:
                 break
-            traces = [_run(module, points, place) for place in places]
+            traces = [_run(module, points, index) for index in indices]
             # A mark that changes nothing is on a layer without influence, of which there may be any number.
-            traces = [t for t in traces if repr(t.structure) != plainly or not close(t.values, plain.values)]
-            marked += [(digest, trace) for trace in traces if len(traces) > 1]
-    marked.sort(key=lambda m: (m[0], repr(m[1].structure), cells(m[1].values, 0.0, 1e8).tobytes()))
-    values = [*plain.values, *(v for _, trace in marked for v in trace.values)]
+            traces = [t for t in traces if repr(t.structure) != plainly or not values_close(t.values, unmarked.values)]
+            perturbed += [(digest, trace) for trace in traces if len(traces) > 1]
+    perturbed.sort(key=lambda m: (m[0], repr(m[1].structure), grid_cells(m[1].values, 0.0, 1e8).tobytes()))
+    values = [*unmarked.values, *(v for _, trace in perturbed for v in trace.values)]
     shapes = [tuple(x.shape) for x in points]
-    return key_of("module", (shapes, plain.structure, [(d, trace.structure) for d, trace in marked]), values)
+    return probe_key_of(
+        "module", (shapes, unmarked.structure, [(d, trace.structure) for d, trace in perturbed]), values
+    )
 
 
-def _point(place: int, shape: tuple[int, ...]) -> Tensor:
+def _probe_input(index: int, shape: tuple[int, ...]) -> Tensor:
     """A batch of inputs whose examples are of different sizes: small ones saturate nothing, large ones meet bounds."""
-    numbers = torch.tensor(uniform(f"input {place}", math.prod(shape))).reshape(shape)
+    numbers = torch.tensor(uniform(f"input {index}", math.prod(shape))).reshape(shape)
     sizes = torch.tensor([1.0, 10.0, 0.5, 4.0]).repeat(1 + shape[0] // 4)[: shape[0]]
     return numbers * sizes.reshape(-1, *[1] * (len(shape) - 1))
 
 
-class _Trace(NamedTuple):
-    """``read`` are the instances on the way to an output, with and without influence."""
+class _ProbeRun(NamedTuple):
+    """``reached`` are the instances on the way to an output, with and without influence."""
 
     structure: object
     values: list[float]
-    read: list[Instance]
+    reached: list[ParameterInstance]
 
 
-def _run(module: nn.Module, inputs: Sequence[Tensor], marked: int | None) -> _Trace:
+def _run(module: nn.Module, inputs: Sequence[Tensor], perturbed: int | None) -> _ProbeRun:
     copied, parameters = copy_module(module)
-    what = named_as(type(module))
-    watch = Watch(parameters, marked)
-    reset_randomness(0)
+    subject = qualified_name(type(module))
+    filler = ParameterFiller(parameters, perturbed)
+    seed_global_generators(0)
     try:
-        with watch:
-            made = copied(*(x.clone() for x in inputs))
+        with filler:
+            result = copied(*(x.clone() for x in inputs))
     except ProbeError:
         raise
     except Exception as error:
         shapes = [tuple(x.shape) for x in inputs]
-        raise ProbeError(f"{what} failed on inputs of shapes {shapes}: {type(error).__name__}: {error}") from error
+        raise ProbeError(f"{subject} failed on inputs of shapes {shapes}: {type(error).__name__}: {error}") from error
     structure: list[object] = []
     values: list[float] = []
     loss: Tensor | None = None
-    for path, leaf in leaves(made):
+    for path, leaf in leaves(result):
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-            shown, numbers = reading_of(leaf, what)
+            shown, numbers = output_of(leaf, subject)
             structure.append((path, shown))
             values += numbers
             continue
         output = leaf.double()
         array = output.detach().numpy().ravel()
         weights = uniform(path, array.size)
-        pattern = not_finite(array)
+        pattern = nonfinite_digest(array)
         structure.append((path, tuple(leaf.shape), pattern))
         if pattern:
             output = torch.where(torch.isfinite(output), output, 0.0)
@@ -119,49 +121,51 @@ def _run(module: nn.Module, inputs: Sequence[Tensor], marked: int | None) -> _Tr
         if output.requires_grad:
             part = torch.dot(output.reshape(-1), torch.tensor(weights))
             loss = part if loss is None else loss + part
-    items: list[tuple[bytes, bytes, float, float, Instance]] = []
+    items: list[tuple[bytes, bytes, float, float, ParameterInstance]] = []
     if loss is not None:
         trained = [p for p in parameters if p.requires_grad]
-        places = [place for place, p in enumerate(parameters) if p.requires_grad]
+        indices = [index for index, p in enumerate(parameters) if p.requires_grad]
         try:
-            found = torch.autograd.grad(loss, trained, allow_unused=True)
+            gradient_list = torch.autograd.grad(loss, trained, allow_unused=True)
         except RuntimeError as error:
-            raise ProbeError(f"the gradient of {what} cannot be computed: {error}") from error
+            raise ProbeError(f"the gradient of {subject} cannot be computed: {error}") from error
         gradients = {
-            place: (g.to_dense() if g.is_sparse else g).numpy().ravel()
-            for place, g in zip(places, found, strict=True)
+            index: (g.to_dense() if g.is_sparse else g).numpy().ravel()
+            for index, g in zip(indices, gradient_list, strict=True)
             if g is not None
         }
-        if any(id(parameters[place]) in watch.waiting for place in gradients):
+        if any(id(parameters[index]) in filler.unread for index in gradients):
             raise ProbeError(
-                f"{what} reads parameters where torch functions cannot be watched, as compiled and scripted modules do"
+                f"{subject} reads parameters where torch functions cannot be watched, as compiled and scripted modules do"
             )
-        items = [item for instance in watch.instances if (item := _project(instance, gradients))]
-    read = [item[4] for item in items]
+        items = [item for instance in filler.instances if (item := _instance_gradient(instance, gradients))]
+    reached = [item[4] for item in items]
     top = max((max(abs(a), abs(b)) for _, _, a, b, _ in items), default=0.0)
-    items = [item for item in items if item[1] or max(abs(item[2]), abs(item[3])) > INFLUENCE * top]
+    items = [item for item in items if item[1] or max(abs(item[2]), abs(item[3])) > MIN_RELATIVE_GRADIENT * top]
     items.sort(key=lambda item: item[:4])
     values += [v for item in items for v in item[2:4]]
-    structure += [[item[:2] for item in items], sorted(watch.dropouts)]
-    return _Trace(structure, values, read)
+    structure += [[item[:2] for item in items], sorted(filler.dropouts)]
+    return _ProbeRun(structure, values, reached)
 
 
-def _project(instance: Instance, gradients: Mapping[int, Reals]) -> tuple[bytes, bytes, float, float, Instance] | None:
+def _instance_gradient(
+    instance: ParameterInstance, gradients: Mapping[int, Floats]
+) -> tuple[bytes, bytes, float, float, ParameterInstance] | None:
     """An instance's digest, where its gradient is not finite, and two projections of it; None if no output reads it.
 
     All parameters go into one sum: a gradient that is zero but for noise, as of a bias before a norm, drowns there.
     """
-    if not any(place in gradients for place, _ in instance.tests):
+    if not any(index in gradients for index, _ in instance.projections):
         return None
     first = second = 0.0
     patterns = []
-    for place, test in instance.tests:
-        gradient = gradients.get(place)
+    for index, test in instance.projections:
+        gradient = gradients.get(index)
         if gradient is None:
             continue
         total = float(numpy.einsum("i,i", test, gradient))
         if not math.isfinite(total):
-            patterns.append(not_finite(gradient))
+            patterns.append(nonfinite_digest(gradient))
             gradient = numpy.where(numpy.isfinite(gradient), gradient, 0.0)
             total = float(numpy.einsum("i,i", test, gradient))
         first += total

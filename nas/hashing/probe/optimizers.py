@@ -13,17 +13,24 @@ import torch
 from torch import nn
 
 from nas.hashing.probe.key import ProbeError, ProbeKey
-from nas.hashing.probe.outputs import Reading, key_of_readings, named_as, not_finite, reading_of, twice
+from nas.hashing.probe.outputs import (
+    ProbeOutput,
+    key_of_outputs,
+    nonfinite_digest,
+    output_of,
+    qualified_name,
+    run_twice,
+)
 from nas.hashing.probe.random_numbers import uniform
-from nas.hashing.probe.sandbox import reset_randomness, surroundings
+from nas.hashing.probe.sandbox import sandbox, seed_global_generators
 
-State = MutableMapping[str, Any]
+ProgramState = MutableMapping[str, Any]
 
 
 def probe_program(
-    setup: Callable[[State], object],
-    predict: Callable[[State], object],
-    learn: Callable[[State], object],
+    setup: Callable[[ProgramState], object],
+    predict: Callable[[ProgramState], object],
+    learn: Callable[[ProgramState], object],
     *,
     features: int = 4,
     examples: int = 10,
@@ -37,19 +44,19 @@ def probe_program(
     ``seeds`` fixed regression tasks has ``examples`` to train on and as many to validate on. A task ends with the first
     exception, whose type is part of the key.
     """
-    what = named_as(predict)
+    subject = qualified_name(predict)
 
-    def task(seed: int) -> Reading:
+    def task(seed: int) -> ProbeOutput:
         numbers = uniform(f"task {seed}", (2 * examples + 2) * features).reshape(-1, features) * 2
         teacher, bend, points = numbers[0], numbers[1], numbers[2:]
         targets = numpy.tanh(points @ teacher) + 0.3 * (points @ bend)
         state: dict[str, Any] = {}
         structure: list[object] = []
         errors: list[float] = []
-        reset_randomness(seed)
+        seed_global_generators(seed)
         try:
             setup(state)
-            for place, (x, y) in enumerate(zip(points, targets, strict=True)):
+            for index, (x, y) in enumerate(zip(points, targets, strict=True)):
                 state["x"] = x.copy()
                 state.pop("y", None)  # not to be seen by a prediction
                 returned = predict(state)
@@ -59,17 +66,17 @@ def probe_program(
                 if math.isfinite(error):
                     errors.append(error)
                 else:
-                    structure.append((place, repr(error)))
-                if place < examples:
+                    structure.append((index, repr(error)))
+                if index < examples:
                     state["y"] = float(y)
                     learn(state)
         except Exception as error:  # noqa: BLE001 - whatever it raises is what it does
             structure.append(("raises", type(error).__name__, len(errors)))
         return tuple(structure), errors
 
-    with surroundings(seconds, what):
-        readings = twice(lambda: [task(seed) for seed in range(seeds)], what)
-    return key_of_readings("program", (features, examples), readings)
+    with sandbox(seconds, subject):
+        outputs = run_twice(lambda: [task(seed) for seed in range(seeds)], subject)
+    return key_of_outputs("program", (features, examples), outputs)
 
 
 def probe_optimizer(
@@ -84,17 +91,17 @@ def probe_optimizer(
     ``steps`` with fixed gradients of many sizes (a constant added to a denominator must show), then as many, with an
     optimiser made anew, down a fixed loss that is not quadratic. ``step`` gets a closure where it insists on one.
     """
-    what = named_as(make)
+    subject = qualified_name(make)
     sizes = (1.0, 0.5, 2.0, 0.1, 1e-3, 1e-7, 1e-8, 0.3)  # a fall after a rise tells AMSGrad from Adam
 
-    def trajectory(fixed: bool) -> Reading:
-        reset_randomness(0)
+    def trajectory(fixed: bool) -> ProbeOutput:
+        seed_global_generators(0)
         parameters = [
             nn.Parameter(torch.tensor(uniform(f"start {i}", math.prod(s))).reshape(s)) for i, s in enumerate(shapes)
         ]
         anchors = [torch.tensor(uniform(f"anchor {i}", math.prod(s))).reshape(s) * 2 for i, s in enumerate(shapes)]
         optimizer = make(parameters)
-        insists = [
+        closure_parameters = [
             p
             for p in inspect.signature(optimizer.step).parameters.values()
             if p.default is p.empty and "closure" in p.name
@@ -106,20 +113,20 @@ def probe_optimizer(
             def closure(step: int = step) -> float:
                 optimizer.zero_grad()
                 if fixed:
-                    for place, parameter in enumerate(parameters):
-                        name = f"gradient {step} {place}"
+                    for index, parameter in enumerate(parameters):
+                        name = f"gradient {step} {index}"
                         gradient = torch.tensor(uniform(name, parameter.numel())).reshape(parameter.shape)
-                        parameter.grad = gradient * sizes[(step + 3 * place) % len(sizes)]
+                        parameter.grad = gradient * sizes[(step + 3 * index) % len(sizes)]
                     return 0.0
                 loss = torch.zeros(())
                 for parameter, anchor in zip(parameters, anchors, strict=True):
-                    away = parameter - anchor
-                    loss = loss + torch.log(torch.cosh(2 * away)).sum() + 0.1 * (away**4).sum() + away.sum() ** 2
+                    offset = parameter - anchor
+                    loss = loss + torch.log(torch.cosh(2 * offset)).sum() + 0.1 * (offset**4).sum() + offset.sum() ** 2
                 loss.backward()  # type: ignore[no-untyped-call]
                 return float(loss)
 
             before = [p.detach().clone() for p in parameters]
-            if insists:
+            if closure_parameters:
                 optimizer.step(closure)
             else:
                 closure()
@@ -127,19 +134,19 @@ def probe_optimizer(
             for old, parameter in zip(before, parameters, strict=True):
                 # Moves, not positions: a small rate would vanish beside them. What rounding leaves of none is none.
                 moves = (parameter.detach() - old).numpy().ravel()
-                structure.append(not_finite(moves))
+                structure.append(nonfinite_digest(moves))
                 floor = 1e-14 * float(old.abs().max())
-                values += reading_of(numpy.where(numpy.abs(moves) > floor, moves, 0.0), what)[1]
+                values += output_of(numpy.where(numpy.abs(moves) > floor, moves, 0.0), subject)[1]
         return tuple(structure), values
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.optim.SGD([nn.Parameter(torch.zeros(1))])  # the first optimiser imports much: no part of the time
-    with surroundings(seconds, what):
+    with sandbox(seconds, subject):
         try:
-            readings = twice(lambda: [trajectory(True), trajectory(False)], what)
+            outputs = run_twice(lambda: [trajectory(True), trajectory(False)], subject)
         except ProbeError:
             raise
         except Exception as error:
-            raise ProbeError(f"the optimiser of {what} failed: {type(error).__name__}: {error}") from error
-    return key_of_readings("optimizer", (list(shapes), steps), readings)
+            raise ProbeError(f"the optimiser of {subject} failed: {type(error).__name__}: {error}") from error
+    return key_of_outputs("optimizer", (list(shapes), steps), outputs)

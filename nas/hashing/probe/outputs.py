@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.hashing.probe.key import ProbeError, ProbeKey, digest_of, key_of
-from nas.hashing.probe.random_numbers import Reals, uniform
+from nas.hashing.probe.key import ProbeError, ProbeKey, parts_digest, probe_key_of
+from nas.hashing.probe.random_numbers import Floats, uniform
 
-Reading = tuple[object, list[float]]
-
-
-SMALL = 16  # results of callables up to this many elements are read whole
+ProbeOutput = tuple[object, list[float]]
 
 
-def named_as(thing: object) -> str:
+MAX_EXACT_ELEMENTS = 16  # results of callables up to this many elements are read whole
+
+
+def qualified_name(thing: object) -> str:
     return getattr(thing, "__qualname__", None) or type(thing).__qualname__
 
 
@@ -30,8 +30,8 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
         for key in sorted(value, key=repr):
             yield from leaves(value[key], f"{path}/{key!r}")
     elif isinstance(value, list | tuple):
-        for place, part in enumerate(value):
-            yield from leaves(part, f"{path}/{place}")
+        for index, part in enumerate(value):
+            yield from leaves(part, f"{path}/{index}")
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             yield from leaves(getattr(value, field.name), f"{path}/{field.name!r}")
@@ -39,7 +39,7 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
         yield path, value
 
 
-def array_of(value: object, what: str) -> NDArray[Any]:
+def as_array(value: object, subject: str) -> NDArray[Any]:
     if isinstance(value, Tensor):
         value = value.detach().cpu().resolve_conj().resolve_neg()
         value = value.double() if value.dtype == torch.bfloat16 else value
@@ -48,23 +48,25 @@ def array_of(value: object, what: str) -> NDArray[Any]:
         array = numpy.asarray(value)
         if array.dtype.kind in "biufc":
             return array
-    raise ProbeError(f"{what} returned a {type(value).__name__}, which a probe cannot read; return numbers or arrays")
+    raise ProbeError(
+        f"{subject} returned a {type(value).__name__}, which a probe cannot read; return numbers or arrays"
+    )
 
 
-def not_finite(array: Reals) -> bytes:
+def nonfinite_digest(array: Floats) -> bytes:
     """Where an array holds NaN, inf and -inf; empty where it holds none."""
     if numpy.isfinite(array).all():
         return b""
-    return digest_of(kinds_of(array).tobytes())
+    return parts_digest(nonfinite_kinds(array).tobytes())
 
 
-def kinds_of(array: Reals) -> NDArray[numpy.int64]:
+def nonfinite_kinds(array: Floats) -> NDArray[numpy.int64]:
     """0 for a number, 1 for NaN, 2 for inf, 3 for -inf."""
     kinds: NDArray[numpy.int64] = numpy.isnan(array) + 2 * numpy.isposinf(array) + 3 * numpy.isneginf(array)
     return kinds
 
 
-def reading_of(value: object, what: str) -> Reading:
+def output_of(value: object, subject: str) -> ProbeOutput:
     """Structure and numbers of a result: small arrays whole and in order, larger ones as two random projections."""
     structure: list[object] = []
     values: list[float] = []
@@ -72,15 +74,15 @@ def reading_of(value: object, what: str) -> Reading:
         if leaf is None or isinstance(leaf, str):
             structure.append((path, leaf))
             continue
-        array = array_of(leaf, what)
+        array = as_array(leaf, subject)
         if array.dtype.kind == "c":
             array = numpy.stack([array.real, array.imag], -1)
         kind = "truth" if array.dtype.kind == "b" else "number"
         flat = array.astype(numpy.float64).ravel()
-        structure.append((path, kind, array.shape, not_finite(flat)))
+        structure.append((path, kind, array.shape, nonfinite_digest(flat)))
         flat = numpy.where(numpy.isfinite(flat), flat, 0.0)
         floor = 1e-13 * numpy.abs(flat).max(initial=0.0)
-        if flat.size > SMALL:
+        if flat.size > MAX_EXACT_ELEMENTS:
             scale = numpy.abs(flat).max(initial=0.0) or 1.0
             weights = uniform("result", flat.size)
             flat = numpy.array([weights @ (flat / scale), weights**2 @ (flat / scale)]) * scale
@@ -88,13 +90,13 @@ def reading_of(value: object, what: str) -> Reading:
     return tuple(structure), values
 
 
-def twice(runs: Callable[[], list[Reading]], what: str) -> list[Reading]:
+def run_twice(runs: Callable[[], list[ProbeOutput]], subject: str) -> list[ProbeOutput]:
     """What a run gives, checked by another."""
     first = runs()
     if first != runs():
-        raise ProbeError(f"{what} does not give the same twice; it keeps state, or draws numbers nobody can reset")
+        raise ProbeError(f"{subject} does not give the same twice; it keeps state, or draws numbers nobody can reset")
     return first
 
 
-def key_of_readings(kind: str, given: tuple[object, ...], readings: list[Reading]) -> ProbeKey:
-    return key_of(kind, (*given, [s for s, _ in readings]), [v for _, values in readings for v in values])
+def key_of_outputs(kind: str, arguments: tuple[object, ...], outputs: list[ProbeOutput]) -> ProbeKey:
+    return probe_key_of(kind, (*arguments, [s for s, _ in outputs]), [v for _, values in outputs for v in values])

@@ -8,21 +8,21 @@ from functools import lru_cache
 import numpy
 from numpy.typing import NDArray
 
-from nas.hashing.probe.key import digest_of
+from nas.hashing.probe.key import parts_digest
 
-Words = NDArray[numpy.uint64]
-Reals = NDArray[numpy.float64]
+UInt64s = NDArray[numpy.uint64]
+Floats = NDArray[numpy.float64]
 
 
-SEED_CELLS = 512  # cells of a normalised input's projection, coarse: another cell would be another weight
-_STEP, MIX_1, _MIX_2 = (
+PROJECTION_CELLS = 512  # cells of a normalised input's projection, coarse: another cell would be another weight
+_INCREMENT, MIX_1, _MIX_2 = (
     numpy.array([w], dtype=numpy.uint64) for w in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
-ODD = numpy.concatenate([MIX_1, _MIX_2])
+PROJECTION_MULTIPLIERS = numpy.concatenate([MIX_1, _MIX_2])
 _S27, _S30, _S31 = (numpy.array([w], dtype=numpy.uint64) for w in (27, 30, 31))
 
 
-def mix(words: Words) -> Words:
+def mix(words: UInt64s) -> UInt64s:
     """SplitMix64's finaliser (Steele et al., OOPSLA 2014): every bit in moves every bit out."""
     words = (words ^ (words >> _S30)) * MIX_1
     words = (words ^ (words >> _S27)) * _MIX_2
@@ -30,29 +30,29 @@ def mix(words: Words) -> Words:
 
 
 @lru_cache(maxsize=4096)
-def _steps(count: int) -> Words:
-    return numpy.arange(1, count + 1, dtype=numpy.uint64) * _STEP
+def _increments(count: int) -> UInt64s:
+    return numpy.arange(1, count + 1, dtype=numpy.uint64) * _INCREMENT
 
 
-def draw(seeds: Words, count: int) -> Reals:
+def uniform_pairs(seeds: UInt64s, count: int) -> Floats:
     """Two independent numbers in [0, 1) for each seed and place, ``(len(seeds), count, 2)``."""
-    words = mix(seeds[:, None] + _steps(count)).astype("<u8", copy=False)
+    words = mix(seeds[:, None] + _increments(count)).astype("<u8", copy=False)
     return words.view("<u4").reshape(len(seeds), count, 2) * (1 / 2**32)
 
 
 @lru_cache(maxsize=256)
-def uniform(name: str, count: int) -> Reals:
+def uniform(name: str, count: int) -> Floats:
     """Fixed numbers in (-1, 1) that depend on ``name`` alone."""
-    numbers = draw(seed_of(digest_of(name)), count)[0, :, 0] * 2 - 1
+    numbers = uniform_pairs(seed_from_digest(parts_digest(name)), count)[0, :, 0] * 2 - 1
     numbers.flags.writeable = False
     return numbers
 
 
 @lru_cache(maxsize=256)
-def directions(count: int) -> Reals:
-    """Two directions to project onto, ``(2, count)``, on which rows of unit variance spread over ``SEED_CELLS``."""
-    return uniform("directions", 2 * count).reshape(2, count) * math.sqrt(3 / max(count, 1)) * SEED_CELLS
+def projection_directions(count: int) -> Floats:
+    """Two directions to project onto, ``(2, count)``, on which rows of unit variance spread over ``PROJECTION_CELLS``."""
+    return uniform("directions", 2 * count).reshape(2, count) * math.sqrt(3 / max(count, 1)) * PROJECTION_CELLS
 
 
-def seed_of(digest: bytes) -> Words:
+def seed_from_digest(digest: bytes) -> UInt64s:
     return numpy.frombuffer(digest[:8], dtype="<u8").astype(numpy.uint64)

@@ -15,18 +15,18 @@ import torch
 from nas.hashing.probe.key import ProbeError
 
 
-class _TimeUp(BaseException):
+class _TimeLimitExceeded(BaseException):
     """Thrown into the probed code; not an ``Exception``, which that code might catch."""
 
 
-def reset_randomness(seed: int) -> None:
+def seed_global_generators(seed: int) -> None:
     random.seed(seed)
     numpy.random.seed(seed)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch accelerators
 
 
 @contextmanager
-def surroundings(seconds: float, what: str) -> Iterator[None]:
+def sandbox(seconds: float, subject: str) -> Iterator[None]:
     """Float64 by default, gradients on, silence; and afterwards everything as before, random states included."""
     states = random.getstate(), numpy.random.get_state(), torch.default_generator.get_state(), torch.get_default_dtype()
     try:
@@ -37,7 +37,7 @@ def surroundings(seconds: float, what: str) -> Iterator[None]:
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),
-            _time_limit(seconds, what),
+            _time_limit(seconds, subject),
         ):
             warnings.simplefilter("ignore")
             yield
@@ -49,7 +49,7 @@ def surroundings(seconds: float, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _time_limit(seconds: float, what: str) -> Iterator[None]:
+def _time_limit(seconds: float, subject: str) -> Iterator[None]:
     """Stops Python code of this thread after ``seconds``; a single long call into C is stopped when it returns."""
     throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
     thread, lock = ctypes.c_ulong(threading.get_ident()), threading.Lock()
@@ -60,7 +60,7 @@ def _time_limit(seconds: float, what: str) -> Iterator[None]:
         with lock:
             if not done:
                 fired = True
-                throw(thread, ctypes.py_object(_TimeUp))
+                throw(thread, ctypes.py_object(_TimeLimitExceeded))
 
     timer = threading.Timer(seconds, stop)
     timer.daemon = True
@@ -74,7 +74,7 @@ def _time_limit(seconds: float, what: str) -> Iterator[None]:
             timer.cancel()
             if fired:
                 throw(thread, None)  # one that was not delivered yet
-    except _TimeUp:  # which may come before the run and after it, too
+    except _TimeLimitExceeded:  # which may come before the run and after it, too
         pass
     if fired:
-        raise ProbeError(f"{what} took more than {seconds:g} s; give it smaller inputs or a larger `seconds`")
+        raise ProbeError(f"{subject} took more than {seconds:g} s; give it smaller inputs or a larger `seconds`")

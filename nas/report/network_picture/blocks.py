@@ -11,20 +11,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from nas.report.network_picture.block_labels import CHEAP, HEAVY, PATTERNS, channels, description, head_lines, letter_of
+from nas.report.network_picture.block_labels import (
+    BLOCK_PATTERNS,
+    CHEAP_OPERATIONS,
+    HEAVY_OPERATIONS,
+    channels_text,
+    convolution_letter,
+    describe_block,
+    head_lines,
+)
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import Shape
 
-_LARGEST_REGION = 16  # heavy operations; more are a stage, not a block
-_LONGEST_HEAD = 8  # groups
-_TANGLED = 6  # so many operands are a block whatever its size: a dense block drawn layer by layer is all edges
+_MAX_REGION_OPERATIONS = 16  # heavy operations; more are a stage, not a block
+_MAX_HEAD_GROUPS = 8  # groups
+_MAX_DRAWN_OPERANDS = (
+    6  # so many operands are a block whatever its size: a dense block drawn layer by layer is all edges
+)
 
-_CHAIN_PATTERNS = tuple((kind, pattern) for kind, pattern in PATTERNS if kind not in ("ffn", "basic"))
+_CHAIN_PATTERNS = tuple((kind, pattern) for kind, pattern in BLOCK_PATTERNS if kind not in ("ffn", "basic"))
 
 
 @dataclass(frozen=True)
-class Block:
+class PictureBlock:
     """A few operations drawn as one box.
 
     ``nodes`` are the graph's node indices, ``inputs`` the places of the blocks that this one reads, ``shape`` that of
@@ -42,7 +52,7 @@ class Block:
     outputs: tuple[str, ...]
 
 
-class _Groups:
+class _NodeGroups:
     """A partition of a graph's nodes that grows coarser."""
 
     def __init__(self, graph: Graph) -> None:
@@ -85,44 +95,48 @@ class _Groups:
         return [root for root in dict.fromkeys(found) if root != own]
 
 
-def network_blocks(graph: Graph) -> tuple[Block, ...]:
+def network_blocks(graph: Graph) -> tuple[PictureBlock, ...]:
     """The blocks of a graph in an order of execution."""
-    groups = _Groups(graph)
-    _attach(groups)
+    groups = _NodeGroups(graph)
+    _merge_cheap_operations(groups)
     dominators = _dominators(groups.nodes)
     _merge_regions(groups, dominators)
     _merge_chains(groups)
     _merge_heads(groups)
-    return _blocks(graph, groups, dominators)
+    return _make_blocks(graph, groups, dominators)
 
 
-def inside(graph: Graph, block: Block) -> tuple[Block, ...]:
+def inner_blocks(graph: Graph, block: PictureBlock) -> tuple[PictureBlock, ...]:
     """The operations of one block as smaller ones; first a block of kind ``input`` for what it reads."""
-    groups = _Groups(graph)
-    _attach(groups)
+    groups = _NodeGroups(graph)
+    _merge_cheap_operations(groups)
     within = set(block.nodes)
-    places: dict[int, int] = {}
-    made: list[Block] = []
+    block_indices: dict[int, int] = {}
+    blocks: list[PictureBlock] = []
     first = next(i for n in block.nodes for i in graph.nodes[n].inputs if i not in within)
     shape = graph.nodes[first].shape
-    made.append(Block((first,), (), "input", ("input", channels(shape)), shape, 0, 0, False, ()))
+    blocks.append(PictureBlock((first,), (), "input", ("input", channels_text(shape)), shape, 0, 0, False, ()))
     dominators = _dominators(groups.nodes)
     for root, members in groups.members().items():
         mine = [m for m in members if m in within]
         if mine:
-            places[root] = len(made)
-            inputs = [places.get(p, 0) for p in groups.producers(members) if p == groups.find(first) or p in places]
-            made.append(_block(graph, mine, tuple(dict.fromkeys(inputs)), dominators, False))
-    return tuple(made)
+            block_indices[root] = len(blocks)
+            inputs = [
+                block_indices.get(p, 0)
+                for p in groups.producers(members)
+                if p == groups.find(first) or p in block_indices
+            ]
+            blocks.append(_make_block(graph, mine, tuple(dict.fromkeys(inputs)), dominators, False))
+    return tuple(blocks)
 
 
 # -- grouping ----------------------------------------------------------------------------------------------------------
 
 
-def _attach(groups: _Groups) -> None:
+def _merge_cheap_operations(groups: _NodeGroups) -> None:
     """Operations on one operand join what they follow, or what alone reads them."""
     for index, node in enumerate(groups.nodes):
-        if node.op not in (*CHEAP, "resize"):
+        if node.op not in (*CHEAP_OPERATIONS, "resize"):
             continue
         before, after = node.inputs[0], groups.consumers[index]
         alone = groups.consumers[before] == [index] and before not in groups.ends
@@ -149,7 +163,7 @@ def _dominators(nodes: Sequence[Node]) -> list[int]:
     return dominators
 
 
-def _merge_regions(groups: _Groups, dominators: Sequence[int]) -> None:
+def _merge_regions(groups: _NodeGroups, dominators: Sequence[int]) -> None:
     for end, node in enumerate(groups.nodes):
         start = dominators[end]
         if start < 0 or len(set(node.inputs)) < 2:
@@ -162,14 +176,14 @@ def _merge_regions(groups: _Groups, dominators: Sequence[int]) -> None:
                     todo.append(i)
         inner = region - {end}
         ops = [groups.nodes[i].op for i in region]
-        heavy = sum(op in HEAVY for op in ops)
-        if "resize" in ops or (heavy > _LARGEST_REGION and len(node.inputs) <= _TANGLED):
+        heavy = sum(op in HEAVY_OPERATIONS for op in ops)
+        if "resize" in ops or (heavy > _MAX_REGION_OPERATIONS and len(node.inputs) <= _MAX_DRAWN_OPERANDS):
             continue
         if not inner & groups.ends and all(c in region for i in inner for c in groups.consumers[i]):
             groups.union(region)
 
 
-def _merge_chains(groups: _Groups) -> None:
+def _merge_chains(groups: _NodeGroups) -> None:
     """Convolutions in a row become bottlenecks and separable convolutions."""
     members = groups.members()
     following = {}
@@ -196,7 +210,7 @@ def _merge_chains(groups: _Groups) -> None:
             place = stop
 
 
-def _merge_heads(groups: _Groups) -> None:
+def _merge_heads(groups: _NodeGroups) -> None:
     """What leads from one tensor to outputs, and to nothing else, is one head; of a single output, what is pooled."""
     members = groups.members()
     heads: dict[int, list[int]] = {}
@@ -204,37 +218,37 @@ def _merge_heads(groups: _Groups) -> None:
         if groups.readers(members[root]):  # an output on the way to others
             continue
         chain = [root]
-        source = _only(groups.producers(members[root]))
-        while source is not None and not _branches_off(groups, members[source]) and len(groups.ends) > 1:
+        source = _single_root(groups.producers(members[root]))
+        while source is not None and not _is_branch_point(groups, members[source]) and len(groups.ends) > 1:
             chain.append(source)
-            source = _only(groups.producers(members[source]))
-        if source is None or len(groups.ends) == 1 or len(chain) > _LONGEST_HEAD:
-            chain, source = [root], _only(groups.producers(members[root]))
-            while source is not None and _pooled(groups, members[source]):
+            source = _single_root(groups.producers(members[source]))
+        if source is None or len(groups.ends) == 1 or len(chain) > _MAX_HEAD_GROUPS:
+            chain, source = [root], _single_root(groups.producers(members[root]))
+            while source is not None and _is_pooled(groups, members[source]):
                 chain.append(source)
-                source = _only(groups.producers(members[source]))
+                source = _single_root(groups.producers(members[source]))
         heads.setdefault(root if source is None else source, []).extend(chain)
     for chain in heads.values():
         groups.union(members[r][0] for r in chain)
 
 
-def _only(roots: Sequence[int]) -> int | None:
+def _single_root(roots: Sequence[int]) -> int | None:
     return roots[0] if len(roots) == 1 else None
 
 
-def _branches_off(groups: _Groups, members: Sequence[int]) -> bool:
+def _is_branch_point(groups: _NodeGroups, members: Sequence[int]) -> bool:
     return len(groups.readers(members)) > 1 or any(groups.nodes[m].op == "input" or m in groups.ends for m in members)
 
 
-def _pooled(groups: _Groups, members: Sequence[int]) -> bool:
+def _is_pooled(groups: _NodeGroups, members: Sequence[int]) -> bool:
     """Whether all that a group makes is of one place, and nothing but the next group reads it."""
-    return not _branches_off(groups, members) and all(prod(groups.nodes[m].shape[1:]) == 1 for m in members)
+    return not _is_branch_point(groups, members) and all(prod(groups.nodes[m].shape[1:]) == 1 for m in members)
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------------
 
 
-def _group_letter(groups: _Groups, members: Sequence[int]) -> str:
+def _group_letter(groups: _NodeGroups, members: Sequence[int]) -> str:
     ops = [groups.nodes[m].op for m in members]
     if "mul" in ops and "global_pool" in ops and ops.count("conv") == 2 and "add" not in ops:
         return "s"
@@ -243,38 +257,38 @@ def _group_letter(groups: _Groups, members: Sequence[int]) -> str:
     conv = members[ops.index("conv")]
     if groups.nodes[groups.nodes[conv].inputs[0]].op == "input":
         return "o"
-    return letter_of(groups.nodes[conv], groups.nodes, "act" in ops[ops.index("conv") :])
+    return convolution_letter(groups.nodes[conv], groups.nodes, "act" in ops[ops.index("conv") :])
 
 
-def _blocks(graph: Graph, groups: _Groups, dominators: Sequence[int]) -> tuple[Block, ...]:
+def _make_blocks(graph: Graph, groups: _NodeGroups, dominators: Sequence[int]) -> tuple[PictureBlock, ...]:
     members = groups.members()
-    places = {root: place for place, root in enumerate(members)}
-    made = []
+    block_indices = {root: place for place, root in enumerate(members)}
+    blocks = []
     names: dict[int, list[str]] = {}
     for name, index in graph.outputs:
         names.setdefault(groups.find(index), []).append(name)
     for root, own in members.items():
-        inputs = tuple(places[p] for p in groups.producers(own))
+        inputs = tuple(block_indices[p] for p in groups.producers(own))
         last = not groups.readers(own)
-        block = _block(graph, own, inputs, dominators, last and root in names)
+        block = _make_block(graph, own, inputs, dominators, last and root in names)
         outputs = tuple(names.get(root, ()))
         lines = block.lines if last or not outputs else (*block.lines[:-1], f"{block.lines[-1]}: {outputs[0]}")
-        made.append(replace(block, lines=lines, outputs=outputs))
-    return tuple(made)
+        blocks.append(replace(block, lines=lines, outputs=outputs))
+    return tuple(blocks)
 
 
-def _block(
+def _make_block(
     graph: Graph, members: Sequence[int], inputs: tuple[int, ...], dominators: Sequence[int], head: bool
-) -> Block:
+) -> PictureBlock:
     nodes, figures = graph.nodes, graph.figures()
     within = set(members)
     shape = nodes[members[-1]].shape
     residual = any(nodes[m].op == "add" and dominators[m] not in within for m in members)
-    kind, lines = description(graph, members, residual)
+    kind, lines = describe_block(graph, members, residual)
     if head:
         kind, residual = "head", False
-        made = [nodes[index].shape for _, index in graph.outputs if index in within]
-        lines = ("head", *head_lines([n for n, index in graph.outputs if index in within], made))
+        blocks = [nodes[index].shape for _, index in graph.outputs if index in within]
+        lines = ("head", *head_lines([n for n, index in graph.outputs if index in within], blocks))
     macs, params = sum(figures[m].macs for m in members), sum(figures[m].params for m in members)
     residual = residual and kind not in ("cell", "join")
-    return Block(tuple(members), inputs, kind, lines, shape, macs, params, residual, ())
+    return PictureBlock(tuple(members), inputs, kind, lines, shape, macs, params, residual, ())

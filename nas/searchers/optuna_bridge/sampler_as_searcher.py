@@ -31,16 +31,16 @@ from nas.searchers.protocol import Outcome
 from search_spaces.registry import UnknownName
 from search_spaces.space.genotype import Genotype
 
-_EXCESS = "excess"
+_VIOLATION_ATTRIBUTE = "excess"
 # The system attribute that Optuna before 5 keeps constraints in, and the name under which later ones read the first.
-_CONSTRAINTS, _FIRST = "constraints", "0"
+_CONSTRAINTS_ATTRIBUTE, _FIRST_CONSTRAINT = "constraints", "0"
 
 
 class SamplerError(ValueError):
     """A sampler that cannot be made, or cannot serve this search."""
 
 
-class _Study(optuna.Study):
+class _EndlessStudy(optuna.Study):
     def stop(self) -> None:
         """Samplers that have tried everything ask for a stop; here who searches decides when to."""
 
@@ -70,13 +70,13 @@ def _signature() -> inspect.Signature:
 class OptunaSearcher:
     """An Optuna sampler by name, with ``options`` for its constructor, or as an object, which is copied.
 
-    A sampler by name is seeded from ``rng``; an object keeps its own seed. Losses are minimised; ``excess`` is a
+    A sampler by name is seeded from ``rng``; an object keeps its own seed. Losses are minimised; ``constraint_violation`` is a
     constraint, for the samplers that heed one. A loss that is not finite counts as the worst finite one so far; where
     there is none yet, the trial failed, and samplers pass over it. ``objectives``: how many losses an outcome has, by
     default as many as the first one told of; the sampler starts anew then, if it had been asked for one loss.
 
     CMA-ES sees integers only and heeds no constraint: beyond the limits, losses count as the worst so far. It and the
-    genetic samplers breed from what they asked for themselves and learn nothing from other outcomes, ``known`` ones
+    genetic samplers breed from what they asked for themselves and learn nothing from other outcomes, ``history`` ones
     included.
 
     Raises ``UnknownName``, and ``SamplerError`` where the sampler does not take the options or lacks a package.
@@ -90,7 +90,7 @@ class OptunaSearcher:
         sampler: str | BaseSampler,
         space: ChoiceSpace,
         rng: random.Random,
-        known: Sequence[Outcome] = (),
+        history: Sequence[Outcome] = (),
         *,
         objectives: int | None = None,
         **options: Any,
@@ -99,28 +99,28 @@ class OptunaSearcher:
             raise SamplerError(f"{sampler} is made already and takes no options; pass them to its class")
         self._space = space
         self._rng = rng
-        self._given = sampler
+        self._sampler_spec = sampler
         self._options = options
-        self._cma = sampler == "CmaEsSampler" or isinstance(sampler, optuna.samplers.CmaEsSampler)
-        self._distributions = _distributions(space, numbers=self._cma)
-        self._fixed = objectives is not None
-        self._start(objectives or (len(known[0].losses) if known else 1))
-        for outcome in known:
+        self._is_cma_es = sampler == "CmaEsSampler" or isinstance(sampler, optuna.samplers.CmaEsSampler)
+        self._distributions = _distributions(space, integers_only=self._is_cma_es)
+        self._objective_count_is_final = objectives is not None
+        self._start(objectives or (len(history[0].losses) if history else 1))
+        for outcome in history:
             self.tell(outcome)
 
     def _start(self, objectives: int) -> None:
-        self._worst = [-float("inf")] * objectives
+        self._worst_losses = [-float("inf")] * objectives
         self._pending: dict[Genotype, deque[Trial]] = {}
         with _quiet():
             storage = optuna.storages.InMemoryStorage()
             directions = [optuna.study.StudyDirection.MINIMIZE] * objectives
             name = storage.get_study_name_from_id(storage.create_new_study(directions, "search"))
-            self._study = _Study(name, storage, self._sampler())
+            self._study = _EndlessStudy(name, storage, self._sampler())
 
     def _sampler(self) -> BaseSampler:
-        if isinstance(self._given, str):
-            return _made(self._given, self._options, self._rng.getrandbits(32))
-        return copy.deepcopy(self._given)
+        if isinstance(self._sampler_spec, str):
+            return _make_sampler(self._sampler_spec, self._options, self._rng.getrandbits(32))
+        return copy.deepcopy(self._sampler_spec)
 
     def ask(self) -> Genotype:
         with _quiet():
@@ -136,48 +136,49 @@ class OptunaSearcher:
 
     def tell(self, outcome: Outcome) -> None:
         self._check(outcome)
-        waiting = self._pending.get(outcome.genotype)
+        pending_trials = self._pending.get(outcome.genotype)
         values = self._values(outcome)
         with _quiet():
-            if waiting:
-                self._finish(waiting.popleft(), values, outcome.excess)
-                if not waiting:
+            if pending_trials:
+                self._finish(pending_trials.popleft(), values, outcome.constraint_violation)
+                if not pending_trials:
                     del self._pending[outcome.genotype]
             else:
-                self._add(outcome, values)
+                self._add_outcome(outcome, values)
 
     def _check(self, outcome: Outcome) -> None:
         count = len(outcome.losses)
-        if count == len(self._worst):
-            self._fixed = True
+        if count == len(self._worst_losses):
+            self._objective_count_is_final = True
             return
-        if self._fixed:
-            raise SamplerError(f"the search has {len(self._worst)} objectives; this outcome has {count}")
-        self._fixed = True
+        if self._objective_count_is_final:
+            raise SamplerError(f"the search has {len(self._worst_losses)} objectives; this outcome has {count}")
+        self._objective_count_is_final = True
         self._start(count)
 
     def _values(self, outcome: Outcome) -> list[float] | None:
         """Finite losses, the worst so far in place of others; ``None`` where there is no finite one yet."""
-        self._worst = [
-            max(worst, v) if isfinite(v) else worst for worst, v in zip(self._worst, outcome.losses, strict=True)
+        self._worst_losses = [
+            max(worst, v) if isfinite(v) else worst for worst, v in zip(self._worst_losses, outcome.losses, strict=True)
         ]
-        beyond = self._cma and outcome.excess > 0
+        is_infeasible = self._is_cma_es and outcome.constraint_violation > 0
         values = [
-            worst if beyond or not isfinite(v) else v for worst, v in zip(self._worst, outcome.losses, strict=True)
+            worst if is_infeasible or not isfinite(v) else v
+            for worst, v in zip(self._worst_losses, outcome.losses, strict=True)
         ]
         return values if all(map(isfinite, values)) else None
 
-    def _finish(self, trial: Trial, values: list[float] | None, excess: float) -> None:
-        trial.set_user_attr(_EXCESS, excess)
-        if hasattr(trial, "set_constraint") and not self._cma:
-            trial.set_constraint(_FIRST, excess)
+    def _finish(self, trial: Trial, values: list[float] | None, constraint_violation: float) -> None:
+        trial.set_user_attr(_VIOLATION_ATTRIBUTE, constraint_violation)
+        if hasattr(trial, "set_constraint") and not self._is_cma_es:
+            trial.set_constraint(_FIRST_CONSTRAINT, constraint_violation)
         self._study.tell(trial, values, TrialState.FAIL if values is None else TrialState.COMPLETE)
 
-    def _add(self, outcome: Outcome, values: list[float] | None) -> None:
+    def _add_outcome(self, outcome: Outcome, values: list[float] | None) -> None:
         """Record an outcome that was not asked for; choices that its network does not make get any option."""
         params = {
-            name: place if place >= 0 else int(self._rng.random() * len(options))
-            for (name, options), place in zip(
+            name: index if index >= 0 else int(self._rng.random() * len(options))
+            for (name, options), index in zip(
                 self._space.decisions().items(), self._space.encode(outcome.genotype).tolist(), strict=True
             )
         }
@@ -187,8 +188,8 @@ class OptunaSearcher:
                 params=params,
                 distributions=self._distributions,
                 values=values,
-                user_attrs={_EXCESS: outcome.excess},
-                system_attrs={} if self._cma else {_CONSTRAINTS: [outcome.excess]},
+                user_attrs={_VIOLATION_ATTRIBUTE: outcome.constraint_violation},
+                system_attrs={} if self._is_cma_es else {_CONSTRAINTS_ATTRIBUTE: [outcome.constraint_violation]},
             )
         )
 
@@ -196,7 +197,7 @@ class OptunaSearcher:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without Optuna's remarks on what is experimental or deprecated in it, and its log."""
-    before = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -204,14 +205,14 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)
 
 
-def _distributions(space: ChoiceSpace, *, numbers: bool) -> dict[str, BaseDistribution]:
-    """A distribution for every choice; all of them integers where the sampler knows ``numbers`` only."""
+def _distributions(space: ChoiceSpace, *, integers_only: bool) -> dict[str, BaseDistribution]:
+    """A distribution for every choice; all of them integers where the sampler knows ``integers_only`` only."""
     return {
         name: IntDistribution(0, len(options) - 1)
-        if numbers or _ascending(options)
+        if integers_only or _ascending(options)
         else CategoricalDistribution(range(len(options)))
         for name, options in space.decisions().items()
     }
@@ -222,11 +223,11 @@ def _ascending(options: Sequence[Any]) -> bool:
     return numeric and all(a < b for a, b in pairwise(options))
 
 
-def _made(name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
+def _make_sampler(name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
     table = samplers()
     if name not in table:
-        close = get_close_matches(name.lower(), [one.lower() for one in table], n=1, cutoff=0.4)
-        hints = [one for one in table if one.lower() in close]
+        close_matches = get_close_matches(name.lower(), [one.lower() for one in table], n=1, cutoff=0.4)
+        hints = [one for one in table if one.lower() in close_matches]
         hint = f"did you mean {hints[0]!r}?" if hints else f"known: {', '.join(sorted(table))}"
         raise UnknownName(f"no Optuna sampler {name!r}; {hint}")
     accepted = inspect.signature(table[name]).parameters
@@ -235,19 +236,19 @@ def _made(name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
             raise SamplerError(f"optuna:{name} has no option {option!r}; its options: {', '.join(accepted)}")
     defaults: dict[str, Any] = {"seed": seed, "warn_independent_sampling": False}
     if not hasattr(Trial, "set_constraint"):  # Optuna before 5
-        defaults["constraints_func"] = _excess_of
-    given = {option: value for option, value in defaults.items() if option in accepted} | dict(options)
-    missing = [p.name for p in accepted.values() if p.default is p.empty and p.name not in given]
+        defaults["constraints_func"] = _constraints_of
+    arguments = {option: value for option, value in defaults.items() if option in accepted} | dict(options)
+    missing = [p.name for p in accepted.values() if p.default is p.empty and p.name not in arguments]
     if missing:
         raise SamplerError(
             f"optuna:{name} needs {', '.join(missing)}: pass a sampler object (parameter values are option numbers)"
         )
     try:
         with _quiet():
-            return table[name](**given)
+            return table[name](**arguments)
     except (TypeError, ValueError) as error:
         raise SamplerError(f"optuna:{name} does not take these options: {error}") from None
 
 
-def _excess_of(trial: FrozenTrial) -> tuple[float, ...]:
-    return (float(trial.user_attrs[_EXCESS]),)
+def _constraints_of(trial: FrozenTrial) -> tuple[float, ...]:
+    return (float(trial.user_attrs[_VIOLATION_ATTRIBUTE]),)

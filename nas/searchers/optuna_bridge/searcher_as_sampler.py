@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.searchers.catalog import make_searcher
 from nas.searchers.choice_space import FlatSpace
 from nas.searchers.protocol import Outcome, Searcher
-from search_spaces.space.genotype import Genotype, Value
+from search_spaces.space.genotype import DecisionValue, Genotype
 from search_spaces.space.space import Space
 
 # Studies with n_jobs call one sampler from several threads. A lock of each sampler's own could not be pickled.
@@ -39,10 +39,10 @@ class _Parameter:
     """One parameter as a choice: its options, and the value of the parameter for each of them."""
 
     distribution: BaseDistribution
-    options: tuple[Value, ...]
+    options: tuple[DecisionValue, ...]
     values: tuple[Any, ...]
 
-    def option(self, value: Any) -> Value:
+    def option(self, value: Any) -> DecisionValue:
         """The option that a value of the parameter counts as: its own, or the nearest."""
         if isinstance(self.distribution, CategoricalDistribution):
             return self.options[int(self.distribution.to_internal_repr(value))]
@@ -50,15 +50,15 @@ class _Parameter:
             return min(self.options, key=lambda o: abs(math.log(cast(float, o)) - math.log(value)))
         return min(self.options, key=lambda o: abs(cast(float, o) - value))
 
-    def value(self, option: Value) -> Any:
+    def value(self, option: DecisionValue) -> Any:
         return self.values[self.options.index(option)]
 
 
 def _parameter(distribution: BaseDistribution, resolution: int) -> _Parameter:
     if isinstance(distribution, CategoricalDistribution):
         choices = distribution.choices
-        plain = all(isinstance(c, str) for c in choices) and len(set(choices)) == len(choices)
-        return _Parameter(distribution, choices if plain else tuple(range(len(choices))), choices)
+        has_text_choices = all(isinstance(c, str) for c in choices) and len(set(choices)) == len(choices)
+        return _Parameter(distribution, choices if has_text_choices else tuple(range(len(choices))), choices)
     if not isinstance(distribution, IntDistribution | FloatDistribution):
         raise ValueError(f"no choices are known for a {type(distribution).__name__}")
     values = _grid(distribution, resolution)
@@ -70,17 +70,17 @@ def _grid(distribution: IntDistribution | FloatDistribution, resolution: int) ->
     low, high, step = distribution.low, distribution.high, distribution.step
     if low == high:
         return (low,)
-    shares = [i / (resolution - 1) for i in range(resolution)]
+    fractions = [i / (resolution - 1) for i in range(resolution)]
     if distribution.log:
-        points = [min(low * (high / low) ** share, high) for share in shares]
+        points = [min(low * (high / low) ** fraction, high) for fraction in fractions]
     else:
-        points = [min(low + (high - low) * share, high) for share in shares]
+        points = [min(low + (high - low) * fraction, high) for fraction in fractions]
     if step is None:
         return tuple(sorted({*points[:-1], high}))
     steps = round((high - low) / step)
-    few = steps < resolution and not distribution.log
-    places = range(steps + 1) if few else sorted({round((point - low) / step) for point in points})
-    return tuple([min(low + place * step, high) for place in places])
+    is_short = steps < resolution and not distribution.log
+    indices = range(steps + 1) if is_short else sorted({round((point - low) / step) for point in points})
+    return tuple([min(low + index * step, high) for index in indices])
 
 
 class NativeSampler(BaseSampler):
@@ -104,11 +104,11 @@ class NativeSampler(BaseSampler):
         self._independent = optuna.samplers.RandomSampler(seed=seed)
         self._study = ""
         self._intersection = IntersectionSearchSpace()
-        self._begun: set[int] = set()  # numbers of the trials that this sampler drew for
-        self._forget()
-        self._check()
+        self._own_trials: set[int] = set()  # numbers of the trials that this sampler drew for
+        self._reset()
+        self._validate()
 
-    def _check(self) -> None:
+    def _validate(self) -> None:
         """Whether there is such a searcher with such options, before a study begins."""
         space = FlatSpace({"choice": (0, 1)})
         make_searcher(self._name, cast(Space, space), random.Random(0), objectives=1, **self._options)
@@ -131,7 +131,7 @@ class NativeSampler(BaseSampler):
             if self._study != study.study_name:
                 self._study = study.study_name
                 self._intersection = IntersectionSearchSpace()
-                self._forget()
+                self._reset()
             return self._intersection.calculate(study)
 
     def sample_relative(
@@ -141,7 +141,7 @@ class NativeSampler(BaseSampler):
         if not search_space:
             return {}
         with _LOCK:
-            searcher = self._up_to_date(study, search_space)
+            searcher = self._synchronised_searcher(study, search_space)
             genotype = searcher.ask()
             return {name: parameter.value(genotype[name]) for name, parameter in self._parameters.items()}
 
@@ -154,32 +154,32 @@ class NativeSampler(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Remember that this trial is one of ours."""
         if self._study != study.study_name:
-            self._begun = set()
-        self._begun.add(trial.number)
+            self._own_trials = set()
+        self._own_trials.add(trial.number)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._searcher: Searcher | None = None
         self._parameters: dict[str, _Parameter] = {}
         self._told: set[int] = set()
 
-    def _up_to_date(self, study: Study, search_space: Mapping[str, BaseDistribution]) -> Searcher:
+    def _synchronised_searcher(self, study: Study, search_space: Mapping[str, BaseDistribution]) -> Searcher:
         """The searcher, told of every trial that finished since; a new one where the parameters are others."""
         if {name: parameter.distribution for name, parameter in self._parameters.items()} != dict(search_space):
-            self._forget()
+            self._reset()
         finished = study.get_trials(deepcopy=False, states=_FINISHED)
         new = [t for t in finished if t.number not in self._told]
         self._told.update(t.number for t in new)
         if self._searcher is None:
             self._parameters = {name: _parameter(d, self._resolution) for name, d in search_space.items()}
-            earlier = [t for t in new if t.number not in self._begun]
-            new = [t for t in new if t.number in self._begun]
+            foreign_trials = [t for t in new if t.number not in self._own_trials]
+            new = [t for t in new if t.number in self._own_trials]
             self._searcher = make_searcher(
                 self._name,
                 # No searcher that this package ships needs more of a space than its choices.
                 cast(Space, FlatSpace({name: one.options for name, one in self._parameters.items()})),
                 self._rng,
-                [o for o in (self._outcome(t, study.directions) for t in earlier) if o is not None],
-                name_of=Genotype.to_json,
+                [o for o in (self._outcome(t, study.directions) for t in foreign_trials) if o is not None],
+                network_key=Genotype.to_json,
                 objectives=len(study.directions),
                 **self._options,
             )
@@ -199,10 +199,10 @@ class NativeSampler(BaseSampler):
             losses = tuple([sign * value for sign, value in zip(signs, trial.values, strict=True)])
         else:
             losses = tuple([math.inf] * len(directions))
-        return Outcome(genotype, losses, _excess(trial))
+        return Outcome(genotype, losses, _constraint_violation(trial))
 
 
-def _excess(trial: FrozenTrial) -> float:
+def _constraint_violation(trial: FrozenTrial) -> float:
     constraints: Mapping[str, float] | None = getattr(trial, "constraints", None)
     if constraints is None:  # Optuna before 5
         constraints = dict(enumerate(trial.system_attrs.get("constraints") or ()))  # type: ignore[arg-type]

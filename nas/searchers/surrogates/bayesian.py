@@ -19,24 +19,24 @@ from math import ceil
 
 import numpy
 
-from nas.searchers.protocol import Look, Outcome
+from nas.searchers.protocol import Featurizer, Outcome
 from nas.searchers.surrogates.acquisition import (
-    Bend,
+    LogTailTransform,
     expected_hypervolume_improvement,
     expected_improvement,
     scalarised_improvement,
 )
-from nas.searchers.surrogates.encoding import Rows, standardised
+from nas.searchers.surrogates.encoding import FloatArray, standardised
 from nas.searchers.surrogates.gaussian_process import GaussianProcess, Hyperparameters, distances
 from nas.searchers.surrogates.model_based import (
+    EncodedPoint,
     ModelBasedSearch,
-    Point,
-    PointModel,
-    Seen,
-    bad_as_any,
-    encoded,
+    ObservedPoint,
+    SurrogateModel,
+    decision_rows,
     features,
-    worth_a_look,
+    incumbents,
+    penalised_losses,
 )
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
@@ -44,9 +44,11 @@ from search_spaces.space.space import Space
 _MARGIN = 0.1  # of the losses' range, how far beyond the worst the hypervolume's reference point lies
 _GROWTH = 1.1  # hyperparameters are fitted anew each time that there are so many times more observations
 _DIRECTIONS = 64
-_NOTHING = 1e-3  # of the losses' deviation, the expected improvement below which a candidate promises nothing
+_NEGLIGIBLE_IMPROVEMENT = (
+    1e-3  # of the losses' deviation, the expected improvement below which a candidate promises nothing
+)
 _PATIENCE = 8  # candidates in a row that promise nothing, after which the search begins again
-_CERTAIN = 1e-9  # of an objective's range, the deviation of what is free
+_KNOWN_LOSS_DEVIATION = 1e-9  # of an objective's range, the deviation of what is free
 
 
 class BayesianSearch(ModelBasedSearch):
@@ -56,107 +58,117 @@ class BayesianSearch(ModelBasedSearch):
         self,
         space: Space,
         rng: random.Random,
-        known: Sequence[Outcome] = (),
+        history: Sequence[Outcome] = (),
         *,
-        look: Look | None = None,
+        featurize: Featurizer | None = None,
         start: int = 12,
         pool: int = 128,
         fresh: int = 24,
     ) -> None:
         self._hyperparameters: list[Hyperparameters] = []
-        self._fit_at = 0
-        self._hopeless = 0
-        super().__init__(self._model, space, rng, known, look=look, start=start, pool=pool, fresh=fresh)
+        self._next_fit_at = 0
+        self._stagnation = 0
+        super().__init__(self._model, space, rng, history, featurize=featurize, start=start, pool=pool, fresh=fresh)
 
-    def _model(self, seen: Sequence[Seen], pending: Sequence[Point]) -> GaussianModel:
+    def _model(self, observed_points: Sequence[ObservedPoint], pending: Sequence[EncodedPoint]) -> GaussianModel:
         """Hyperparameters are fitted every second time while there is little, and then ever more rarely."""
-        count = len(self._seen) - self._since
-        again = count >= self._fit_at
-        if again:
-            self._fit_at = max(count + 2, ceil(count * _GROWTH))
-        model = GaussianModel(seen, pending, [] if again else self._hyperparameters, self._rng)
+        count = len(self._observed_points) - self._restarted_at
+        refit = count >= self._next_fit_at
+        if refit:
+            self._next_fit_at = max(count + 2, ceil(count * _GROWTH))
+        model = GaussianModel(observed_points, pending, [] if refit else self._hyperparameters, self._rng)
         self._hyperparameters = model.hyperparameters
         return model
 
     def ask(self) -> Genotype:
-        often_able = 2 * self._able >= len(self._seen) - self._since  # drawing anew is not in vain
-        if self._hopeless >= _PATIENCE and often_able:
-            self._begin_again()
-            self._hopeless, self._fit_at = 0, 0
+        mostly_feasible = (
+            2 * self._feasible_count >= len(self._observed_points) - self._restarted_at
+        )  # drawing anew is not in vain
+        if self._stagnation >= _PATIENCE and mostly_feasible:
+            self._restart()
+            self._stagnation, self._next_fit_at = 0, 0
         return super().ask()
 
-    def _chosen(self, model: PointModel, improvement: float) -> None:
+    def _on_proposal(self, model: SurrogateModel, acquisition: float) -> None:
         assert isinstance(model, GaussianModel)
-        self._hopeless = self._hopeless + 1 if model.promises_nothing(improvement) else 0
+        self._stagnation = self._stagnation + 1 if model.is_stagnant(acquisition) else 0
 
 
 class GaussianModel:
     """The processes after some observations."""
 
     def __init__(
-        self, seen: Sequence[Seen], pending: Sequence[Point], fitted: Sequence[Hyperparameters], rng: random.Random
+        self,
+        observed_points: Sequence[ObservedPoint],
+        pending: Sequence[EncodedPoint],
+        fitted: Sequence[Hyperparameters],
+        rng: random.Random,
     ) -> None:
-        points = [s.point for s in seen]
-        losses = bad_as_any(seen)
-        self.best = worth_a_look(seen, losses)
-        self._bend = Bend(losses)
-        losses = self._bend(losses)
+        points = [s.point for s in observed_points]
+        losses = penalised_losses(observed_points)
+        self.best = incumbents(observed_points, losses)
+        self._transform = LogTailTransform(losses)
+        losses = self._transform(losses)
         self._spans = numpy.maximum(losses.max(axis=0) - losses.min(axis=0), 1e-12)
         self._reference = losses.max(axis=0) + _MARGIN * self._spans
-        self._like = features(points)
+        self._observed_features = features(points)
         self._observed = self._groups([*points, *pending])
-        among = distances(self._observed, self._observed)
-        seen_only = [d[: len(points), : len(points)] for d in among]
-        between = [d[len(points) :, : len(points)] for d in among]
+        between_all = distances(self._observed, self._observed)
+        between_observed = [d[: len(points), : len(points)] for d in between_all]
+        between = [d[len(points) :, : len(points)] for d in between_all]
         self.hyperparameters: list[Hyperparameters] = []
         self._processes = []
         for number, values in enumerate(losses.T):
-            process = GaussianProcess(seen_only, values, fitted[number] if fitted else None)
+            process = GaussianProcess(between_observed, values, fitted[number] if fitted else None)
             self.hyperparameters.append(process.hyperparameters)
             if pending:
                 believed = process.predict(between)[0]
-                process = GaussianProcess(among, numpy.concatenate([values, believed]), process.hyperparameters)
+                process = GaussianProcess(between_all, numpy.concatenate([values, believed]), process.hyperparameters)
             self._processes.append(process)
-        able = [*[one.able for one in seen], *[True for _ in pending]]
+        feasible = [*[one.feasible for one in observed_points], *[True for _ in pending]]
         expected = numpy.stack([process.expected for process in self._processes], 1)
-        self._expected = self._with_free([*points, *pending], expected)[able]
+        self._expected = self._with_known_losses([*points, *pending], expected)[feasible]
         source = numpy.random.default_rng(rng.getrandbits(64))
         self._normals = source.standard_normal((_DIRECTIONS, losses.shape[1]))
         directions = numpy.abs(source.standard_normal((_DIRECTIONS, losses.shape[1]))) + 1e-3
         self._directions = directions / numpy.linalg.norm(directions, axis=1, keepdims=True)
 
-    def _groups(self, points: Sequence[Point]) -> list[Rows]:
+    def _groups(self, points: Sequence[EncodedPoint]) -> list[FloatArray]:
         if not points:
             return []
-        groups = [encoded(points)]
-        return [*groups, standardised(features(points), self._like)] if self._like.shape[1] else groups
+        groups = [decision_rows(points)]
+        return (
+            [*groups, standardised(features(points), self._observed_features)]
+            if self._observed_features.shape[1]
+            else groups
+        )
 
-    def _with_free(self, points: Sequence[Point], means: Rows) -> Rows:
+    def _with_known_losses(self, points: Sequence[EncodedPoint], means: FloatArray) -> FloatArray:
         """Means of (points, objectives), with the free losses in place of what is expected of them."""
-        for objective, told in enumerate(self._free(points, means.shape[1]).T):
-            known = numpy.isfinite(told)
-            means[known, objective] = self._bend.column(told[known], objective)
+        for objective, known_losses in enumerate(self._known_losses(points, means.shape[1]).T):
+            history = numpy.isfinite(known_losses)
+            means[history, objective] = self._transform.column(known_losses[history], objective)
         return means
 
     @staticmethod
-    def _free(points: Sequence[Point], objectives: int) -> Rows:
+    def _known_losses(points: Sequence[EncodedPoint], objectives: int) -> FloatArray:
         """Free losses, not a number where there is none."""
-        return numpy.array([p.free.losses or (None,) * objectives for p in points], dtype=float)
+        return numpy.array([p.known_features.losses or (None,) * objectives for p in points], dtype=float)
 
-    def _predicted(self, points: Sequence[Point]) -> tuple[Rows, Rows]:
+    def _predicted(self, points: Sequence[EncodedPoint]) -> tuple[FloatArray, FloatArray]:
         """Means and deviations of the losses, bent: (points, objectives)."""
         across = distances(self._groups(points), self._observed)
         found = [process.predict(across) for process in self._processes]
         means, deviations = numpy.stack([m for m, _ in found], 1), numpy.stack([s for _, s in found], 1)
-        certain = numpy.isfinite(self._free(points, means.shape[1]))
-        least = _CERTAIN * self._spans
-        return self._with_free(points, means), numpy.where(certain, least, numpy.maximum(deviations, least))
+        certain = numpy.isfinite(self._known_losses(points, means.shape[1]))
+        least = _KNOWN_LOSS_DEVIATION * self._spans
+        return self._with_known_losses(points, means), numpy.where(certain, least, numpy.maximum(deviations, least))
 
-    def promises_nothing(self, improvement: float) -> bool:
+    def is_stagnant(self, acquisition: float) -> bool:
         """Whether there is one objective, and such an improvement of it is next to nothing."""
-        return len(self._processes) == 1 and improvement < _NOTHING * self._processes[0].scale
+        return len(self._processes) == 1 and acquisition < _NEGLIGIBLE_IMPROVEMENT * self._processes[0].scale
 
-    def improvement(self, points: Sequence[Point]) -> Rows:
+    def acquisition(self, points: Sequence[EncodedPoint]) -> FloatArray:
         """How much each point is expected to add to the best, or to the hypervolume of the front."""
         means, deviations = self._predicted(points)
         if means.shape[1] == 1:

@@ -14,56 +14,56 @@ from math import sqrt
 import numpy
 import numpy.typing
 
-from search_spaces.space.genotype import Value
+from search_spaces.space.genotype import DecisionValue
 from search_spaces.space.space import Space
 
-Rows = numpy.typing.NDArray[numpy.float64]
+FloatArray = numpy.typing.NDArray[numpy.float64]
 
 
 class Encoder:
     """Encodes the genotypes of one space."""
 
     def __init__(self, space: Space) -> None:
-        self._places: dict[str, dict[Value, tuple[tuple[int, float], ...]]] = {}
+        self._columns: dict[str, dict[DecisionValue, tuple[tuple[int, float], ...]]] = {}
         width = 0
         for name, options in space.decisions().items():
             if len(options) < 2:
                 continue
             half = sqrt(0.5)
-            entries: dict[Value, tuple[tuple[int, float], ...]] = {}
+            entries: dict[DecisionValue, tuple[tuple[int, float], ...]] = {}
             entries.update({option: ((width + i, half),) for i, option in enumerate(options)})
             width += len(options)
             if len(options) > 2 and all(isinstance(o, int | float) and not isinstance(o, bool) for o in options):
                 for rank, option in enumerate(sorted(options)):
                     entries[option] = (*entries[option], (width, rank / (len(options) - 1)))
                 width += 1
-            self._places[name] = entries
+            self._columns[name] = entries
         self.width = width
 
-    def row(self, genotype: Mapping[str, Value]) -> Rows:
+    def row(self, genotype: Mapping[str, DecisionValue]) -> FloatArray:
         """One genotype: ``width`` numbers. Raises ``KeyError`` for an option that the space does not have."""
         row = numpy.zeros(self.width)
         for name, value in genotype.items():
-            for place, weight in self._places[name][value] if name in self._places else ():
-                row[place] = weight
+            for column, weight in self._columns[name][value] if name in self._columns else ():
+                row[column] = weight
         return row
 
 
-def standardised(features: Rows, like: Rows) -> Rows:
-    """The columns of ``features``, moved and scaled to mean 0 and deviation 1 in the rows ``like``.
+def standardised(features: FloatArray, reference_rows: FloatArray) -> FloatArray:
+    """The columns of ``features``, moved and scaled to mean 0 and deviation 1 in the rows ``reference_rows``.
 
-    What is not finite counts as the mean; a column that does not vary in ``like`` is 0.
+    What is not finite counts as the mean; a column that does not vary in ``reference_rows`` is 0.
     """
-    like = numpy.where(numpy.isfinite(like), like, numpy.nan)
+    reference_rows = numpy.where(numpy.isfinite(reference_rows), reference_rows, numpy.nan)
     with numpy.errstate(all="ignore"):
-        known = numpy.isfinite(like).any(axis=0)
-        mean = numpy.where(known, numpy.nanmean(numpy.where(known, like, 0.0), axis=0), 0.0)
-        spread = numpy.where(known, numpy.nanstd(numpy.where(known, like, 0.0), axis=0), 0.0)
-    scaled = (numpy.where(numpy.isfinite(features), features, mean) - mean) / numpy.where(spread > 0, spread, 1.0)
-    result: Rows = numpy.clip(numpy.where(spread > 0, scaled, 0.0), -10.0, 10.0)
+        has_finite = numpy.isfinite(reference_rows).any(axis=0)
+        mean = numpy.where(has_finite, numpy.nanmean(numpy.where(has_finite, reference_rows, 0.0), axis=0), 0.0)
+        deviation = numpy.where(has_finite, numpy.nanstd(numpy.where(has_finite, reference_rows, 0.0), axis=0), 0.0)
+    scaled = (numpy.where(numpy.isfinite(features), features, mean) - mean) / numpy.where(deviation > 0, deviation, 1.0)
+    result: FloatArray = numpy.clip(numpy.where(deviation > 0, scaled, 0.0), -10.0, 10.0)
     return result
 
 
-def stacked(rows: Sequence[Rows], width: int) -> Rows:
+def as_matrix(rows: Sequence[FloatArray], width: int) -> FloatArray:
     """Rows as a matrix, also where there are none."""
     return numpy.array(rows, dtype=float).reshape(len(rows), width)

@@ -17,7 +17,7 @@ import numpy.typing
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-Rows = numpy.typing.NDArray[numpy.float64]
+FloatArray = numpy.typing.NDArray[numpy.float64]
 
 _JITTER = 1e-6
 # Means and deviations of the priors of the logarithms of amplitude, length scale and noise, and their bounds
@@ -25,9 +25,9 @@ _PRIOR = ((0.0, 2.0), (1.0, 1.4), (-4.0, 2.0))
 _BOUNDS = ((-6.0, 4.0), (-3.0, 6.0), (-9.0, 1.0))
 
 
-def squared_distances(a: Rows, b: Rows) -> Rows:
+def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     """Of each row of ``a`` to each of ``b``."""
-    found: Rows = a @ (-2.0 * b.T)
+    found: FloatArray = a @ (-2.0 * b.T)
     found += numpy.einsum("ij,ij->i", a, a)[:, None]
     found += numpy.einsum("ij,ij->i", b, b)
     return numpy.maximum(found, 0.0, out=found)
@@ -37,41 +37,41 @@ def squared_distances(a: Rows, b: Rows) -> Rows:
 class Hyperparameters:
     """Logarithms: an amplitude and a length scale a group, and the variance of the noise."""
 
-    amplitudes: Rows
-    lengths: Rows
+    amplitudes: FloatArray
+    lengths: FloatArray
     noise: float
 
-    def vector(self) -> Rows:
+    def vector(self) -> FloatArray:
         return numpy.concatenate([self.amplitudes, self.lengths, [self.noise]])
 
     @classmethod
-    def of(cls, vector: Rows) -> Hyperparameters:
+    def of(cls, vector: FloatArray) -> Hyperparameters:
         groups = len(vector) // 2
         return cls(vector[:groups], vector[groups : 2 * groups], float(vector[-1]))
 
 
-Distances = Sequence[Rows]
+Distances = Sequence[FloatArray]
 """Squared distances, a matrix a group."""
 
 
-def distances(a: Sequence[Rows], b: Sequence[Rows]) -> list[Rows]:
+def distances(a: Sequence[FloatArray], b: Sequence[FloatArray]) -> list[FloatArray]:
     """Of the rows of one set of points to those of another; each is a matrix a group."""
     return [squared_distances(one, other) for one, other in zip(a, b, strict=True)]
 
 
-def _parts(within: Distances, h: Hyperparameters) -> list[Rows]:
+def _kernel_terms(within: Distances, h: Hyperparameters) -> list[FloatArray]:
     return [numpy.exp(a - d * numpy.exp(-length)) for d, a, length in zip(within, h.amplitudes, h.lengths, strict=True)]
 
 
-def fit_hyperparameters(within: Distances, values: Rows) -> Hyperparameters:
+def fit_hyperparameters(within: Distances, values: FloatArray) -> Hyperparameters:
     """Those that explain ``values`` (mean 0, deviation 1) best, looked for from the middle of the priors."""
     count = len(within)
     prior = numpy.array([_PRIOR[0]] * count + [_PRIOR[1]] * count + [_PRIOR[2]])
     identity = numpy.eye(len(values))
 
-    def loss(vector: Rows) -> tuple[float, Rows]:
+    def loss(vector: FloatArray) -> tuple[float, FloatArray]:
         h = Hyperparameters.of(vector)
-        parts = _parts(within, h)
+        parts = _kernel_terms(within, h)
         noise = numpy.exp(h.noise)
         try:
             factor = cho_factor(numpy.sum(parts, axis=0) + (noise + _JITTER) * identity, lower=True)
@@ -101,22 +101,22 @@ class GaussianProcess:
     constant ones.
     """
 
-    def __init__(self, within: Distances, values: Rows, hyperparameters: Hyperparameters | None = None) -> None:
+    def __init__(self, within: Distances, values: FloatArray, hyperparameters: Hyperparameters | None = None) -> None:
         self._mean = float(values.mean())
         self.scale = float(values.std()) or 1.0
         scaled = (values - self._mean) / self.scale
         self.hyperparameters = hyperparameters or fit_hyperparameters(within, scaled)
-        matrix = numpy.sum(_parts(within, self.hyperparameters), axis=0)
+        matrix = numpy.sum(_kernel_terms(within, self.hyperparameters), axis=0)
         noise = numpy.exp(self.hyperparameters.noise) + _JITTER
         matrix[numpy.diag_indices_from(matrix)] += noise
         self._factor = cho_factor(matrix, lower=True)
         self._weights = cho_solve(self._factor, scaled)
         self._prior = float(numpy.exp(self.hyperparameters.amplitudes).sum())
-        self.expected: Rows = (scaled - noise * self._weights) * self.scale + self._mean
+        self.expected: FloatArray = (scaled - noise * self._weights) * self.scale + self._mean
 
-    def predict(self, across: Distances) -> tuple[Rows, Rows]:
+    def predict(self, across: Distances) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the value without noise, a number a row of ``across``, its distances."""
-        kernel = numpy.sum(_parts(across, self.hyperparameters), axis=0)
+        kernel = numpy.sum(_kernel_terms(across, self.hyperparameters), axis=0)
         mean = kernel @ self._weights
         solved = solve_triangular(self._factor[0], kernel.T, lower=True, check_finite=False)
         variance = numpy.maximum(self._prior - numpy.einsum("ij,ij->j", solved, solved), 1e-10)

@@ -6,7 +6,7 @@ from math import log, prod
 
 from search_spaces.graph.fragment import Fragment, Node
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.memo import remember
+from search_spaces.graph.memo import memo_put
 from search_spaces.graph.operations import Shape
 
 _KINDS = ("wide", "depthwise", "pointwise", "product", "pooling", "joint")
@@ -16,7 +16,7 @@ GRAPH_FEATURES = ("macs", "params", "nodes", "peak_activation_bytes", *_KINDS)
 Of operations there are: convolutions over several pixels, those in groups of a channel each, those over one pixel with
 linear layers, matrix products, poolings, and operations with several operands.
 """
-PEAK = GRAPH_FEATURES.index("peak_activation_bytes")
+PEAK_INDEX = GRAPH_FEATURES.index("peak_activation_bytes")
 
 _memo: dict[Fragment, tuple[int, ...]] = {}
 
@@ -30,16 +30,16 @@ def graph_counts(graph: Graph) -> tuple[int, ...]:
     """The counts that ``GRAPH_FEATURES`` names: a few microseconds where the graph's blocks were seen before."""
     counts = [0] * len(_KINDS)
     for piece in graph.pieces:
-        found = _memo.get(piece.fragment)
-        if found is None:
-            found = _counted(piece.fragment)
-            remember(_memo, piece.fragment, found)
-        for place, count in enumerate(found):
-            counts[place] += count
+        kind_counts = _memo.get(piece.fragment)
+        if kind_counts is None:
+            kind_counts = _count_kinds(piece.fragment)
+            memo_put(_memo, piece.fragment, kind_counts)
+        for index, count in enumerate(kind_counts):
+            counts[index] += count
     return (graph.macs, graph.params, len(graph), graph.peak_activation_bytes, *counts)
 
 
-def _counted(fragment: Fragment) -> tuple[int, ...]:
+def _count_kinds(fragment: Fragment) -> tuple[int, ...]:
     kinds = [_kind(node, fragment.operand_shapes(node)) for node in fragment.nodes]
     return tuple([kinds.count(kind) for kind in _KINDS])
 

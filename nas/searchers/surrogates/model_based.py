@@ -2,7 +2,7 @@
 
 What a model chooses from is a pool that lasts from ask to ask: neighbours of the best, crossovers, random genotypes,
 and neighbours of what the model itself found best. Only what is within the limits and was not proposed before gets in,
-as far as ``look`` tells without paying.
+as far as ``featurize`` tells without paying.
 """
 
 from __future__ import annotations
@@ -15,52 +15,52 @@ from typing import Protocol
 
 import numpy
 
-from nas.candidates.pareto import front
-from nas.searchers.protocol import Free, Look, Outcome
-from nas.searchers.surrogates.encoding import Encoder, Rows, stacked, standardised
+from nas.candidates.pareto import non_dominated_indices
+from nas.searchers.protocol import Featurizer, KnownFeatures, Outcome
+from nas.searchers.surrogates.encoding import Encoder, FloatArray, as_matrix, standardised
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
 
-MOST_HELD = 320
+MAX_TRAINING_POINTS = 320
 """Observations that a model is made of at most: the better half of them, and some of the rest."""
 
-_DRAWS = 100
-_CLIMBS = 3
-_NEAR = 8
+_RANDOM_DRAWS = 100
+_LOCAL_SEARCH_ROUNDS = 3
+_NEIGHBOUR_DIVISOR = 8
 
 
 @dataclass(frozen=True)
-class Point:
+class EncodedPoint:
     """A genotype, its encoded decisions, and what is free of it."""
 
     genotype: Genotype
-    row: Rows
-    free: Free
+    row: FloatArray
+    known_features: KnownFeatures
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A point whose losses are known. ``able``: it broke no limit and did not fail."""
+class ObservedPoint:
+    """A point whose losses are known. ``feasible``: it broke no limit and did not fail."""
 
-    point: Point
+    point: EncodedPoint
     losses: tuple[float, ...]
-    able: bool
+    feasible: bool
 
 
-class PointModel(Protocol):
+class SurrogateModel(Protocol):
     """What a searcher believes after some observations."""
 
     @property
-    def best(self) -> Sequence[Point]:
+    def best(self) -> Sequence[EncodedPoint]:
         """Observed points whose neighbours are worth a look."""
         ...
 
-    def improvement(self, points: Sequence[Point]) -> Rows:
+    def acquisition(self, points: Sequence[EncodedPoint]) -> FloatArray:
         """How much each point is expected to add; more is better."""
         ...
 
 
-ModelMaker = Callable[[Sequence[Seen], Sequence[Point]], PointModel]
+SurrogateFactory = Callable[[Sequence[ObservedPoint], Sequence[EncodedPoint]], SurrogateModel]
 """From what was observed and the points that are asked for and not told of yet."""
 
 
@@ -74,106 +74,112 @@ class ModelBasedSearch:
 
     def __init__(
         self,
-        make_model: ModelMaker,
+        make_model: SurrogateFactory,
         space: Space,
         rng: random.Random,
-        known: Sequence[Outcome],
+        history: Sequence[Outcome],
         *,
-        look: Look | None,
+        featurize: Featurizer | None,
         start: int,
         pool: int,
         fresh: int,
     ) -> None:
-        for name, value, least in (("start", start, 2), ("pool", pool, 1), ("fresh", fresh, _NEAR)):
+        for name, value, least in (("start", start, 2), ("pool", pool, 1), ("fresh", fresh, _NEIGHBOUR_DIVISOR)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
         self._make_model = make_model
         self._space = space
         self._rng = rng
-        self._look = look or _nothing_free
+        self._featurize = featurize or _no_features
         self._encoder = Encoder(space)
         self._start = start
-        self._most = pool
+        self._pool_size = pool
         self._fresh = fresh
-        self._seen: list[Seen] = []
-        self._since = 0  # of what was seen, where what models are made of begins
-        self._begun = 0  # how many were asked for before that
-        self._able = 0  # since then
-        self._taken: set[str] = set()
-        self._pending: dict[Genotype, Point] = {}
-        self._pool: dict[str, Point] = {}
-        for outcome in known:
+        self._observed_points: list[ObservedPoint] = []
+        self._restarted_at = 0  # of what was seen, where what models are made of begins
+        self._asked_before_restart = 0  # how many were asked for before that
+        self._feasible_count = 0  # since then
+        self._proposed_keys: set[str] = set()
+        self._pending: dict[Genotype, EncodedPoint] = {}
+        self._pool: dict[str, EncodedPoint] = {}
+        for outcome in history:
             self.tell(outcome)
 
     def ask(self) -> Genotype:
-        asked = len(self._seen) + len(self._pending)
-        if asked - self._begun >= self._start and self._able >= 2:
-            point = self._best()
+        asked = len(self._observed_points) + len(self._pending)
+        if asked - self._asked_before_restart >= self._start and self._feasible_count >= 2:
+            point = self._most_promising()
         else:
-            point = self._farthest() if asked % 2 else self._drawn()
+            point = self._farthest_point() if asked % 2 else self._random_point()
         self._pending[point.genotype] = point
-        self._take(point)
+        self._mark_proposed(point)
         return point.genotype
 
     def tell(self, outcome: Outcome) -> None:
         point = self._pending.pop(outcome.genotype, None) or self._point(outcome.genotype)
-        self._take(point)
-        able = outcome.excess <= 0 and all(isfinite(v) for v in outcome.losses)
-        self._able += able
-        self._seen.append(Seen(point, outcome.losses, able))
+        self._mark_proposed(point)
+        feasible = outcome.constraint_violation <= 0 and all(isfinite(v) for v in outcome.losses)
+        self._feasible_count += feasible
+        self._observed_points.append(ObservedPoint(point, outcome.losses, feasible))
 
-    def _begin_again(self) -> None:
+    def _restart(self) -> None:
         """Draw at random again, and forget all that was seen, but for what not to ask for twice.
 
         What is asked for and not told of yet counts with what comes.
         """
-        self._since, self._begun, self._able = len(self._seen), len(self._seen) + len(self._pending), 0
+        self._restarted_at, self._asked_before_restart, self._feasible_count = (
+            len(self._observed_points),
+            len(self._observed_points) + len(self._pending),
+            0,
+        )
         self._pool = {}
 
-    def _take(self, point: Point) -> None:
-        self._taken.add(point.free.key)
-        self._pool.pop(point.free.key, None)
+    def _mark_proposed(self, point: EncodedPoint) -> None:
+        self._proposed_keys.add(point.known_features.key)
+        self._pool.pop(point.known_features.key, None)
 
     # -- drawing -------------------------------------------------------------------------------------------------
 
-    def _point(self, genotype: Genotype) -> Point:
-        return Point(genotype, self._encoder.row(genotype), self._look(genotype))
+    def _point(self, genotype: Genotype) -> EncodedPoint:
+        return EncodedPoint(genotype, self._encoder.row(genotype), self._featurize(genotype))
 
-    def _drawn(self) -> Point:
+    def _random_point(self) -> EncodedPoint:
         """A random point that is new and within the limits; where none is found, the least beyond them."""
-        least: Point | None = None
-        for _ in range(_DRAWS):
+        least: EncodedPoint | None = None
+        for _ in range(_RANDOM_DRAWS):
             genotype = self._space.sample(self._rng)
             if least is not None and self._rng.random() < 0.5:
                 genotype = self._space.mutate(least.genotype, self._rng)
             point = self._point(genotype)
-            if point.free.key in self._taken:
+            if point.known_features.key in self._proposed_keys:
                 continue
-            if point.free.excess <= 0:
+            if point.known_features.constraint_violation <= 0:
                 return point
-            if least is None or point.free.excess < least.free.excess:
+            if least is None or point.known_features.constraint_violation < least.known_features.constraint_violation:
                 least = point
         return least or self._point(self._space.sample(self._rng))
 
-    def _farthest(self) -> Point:
+    def _farthest_point(self) -> EncodedPoint:
         """Of many random points that are new and within the limits, the one least like those there are."""
         found = {}
-        for _ in range(_DRAWS):
+        for _ in range(_RANDOM_DRAWS):
             point = self._point(self._space.sample(self._rng))
-            if point.free.key not in self._taken and point.free.excess <= 0:
-                found[point.free.key] = point
-        there = [*(s.point for s in self._seen), *self._pending.values()]
-        if not found or not there:
-            return self._drawn()
+            if point.known_features.key not in self._proposed_keys and point.known_features.constraint_violation <= 0:
+                found[point.known_features.key] = point
+        existing_points = [*(s.point for s in self._observed_points), *self._pending.values()]
+        if not found or not existing_points:
+            return self._random_point()
         points = list(found.values())
-        rows, others = (features(p) if points[0].free.features else encoded(p) for p in (points, there))
+        rows, others = (
+            features(p) if points[0].known_features.features else decision_rows(p) for p in (points, existing_points)
+        )
         gaps = standardised(rows, rows)[:, None] - standardised(others, rows)[None]
         return points[int((gaps**2).sum(axis=2).min(axis=1).argmax())]
 
-    def _add(self, genotype: Genotype) -> Point | None:
+    def _add_to_pool(self, genotype: Genotype) -> EncodedPoint | None:
         point = self._point(genotype)
-        key = point.free.key
-        if point.free.excess > 0 or key in self._taken or key in self._pool:
+        key = point.known_features.key
+        if point.known_features.constraint_violation > 0 or key in self._proposed_keys or key in self._pool:
             return None
         self._pool[key] = point
         return point
@@ -185,7 +191,7 @@ class ModelBasedSearch:
             child = self._space.mutate(child, self._rng)
         return child
 
-    def _refill(self, parents: Sequence[Point]) -> None:
+    def _refill(self, parents: Sequence[EncodedPoint]) -> None:
         """New points: a quarter random, a quarter crossed, half of them neighbours."""
 
         def one() -> Genotype:
@@ -193,70 +199,79 @@ class ModelBasedSearch:
 
         for number in range(self._fresh):
             if number % 4 == 0 or not parents:
-                self._add(self._space.sample(self._rng))
+                self._add_to_pool(self._space.sample(self._rng))
             elif number % 4 == 1 and len(parents) > 1:
-                self._add(self._space.crossover(one(), one(), self._rng))
+                self._add_to_pool(self._space.crossover(one(), one(), self._rng))
             else:
-                self._add(self._mutant(one()))
+                self._add_to_pool(self._mutant(one()))
 
     # -- choosing ------------------------------------------------------------------------------------------------
 
-    def _best(self) -> Point:
-        model = self._make_model(self._held(), list(self._pending.values()))
+    def _most_promising(self) -> EncodedPoint:
+        model = self._make_model(self._training_points(), list(self._pending.values()))
         self._refill(model.best)
         if not self._pool:
-            return self._drawn()
+            return self._random_point()
         points = list(self._pool.values())
-        values = model.improvement(points)
-        for _ in range(_CLIMBS):
+        values = model.acquisition(points)
+        for _ in range(_LOCAL_SEARCH_ROUNDS):
             top = [points[i].genotype for i in numpy.argsort(-values, kind="stable")[:3]]
-            near = [self._add(self._mutant(genotype)) for genotype in top for _ in range(self._fresh // _NEAR)]
+            near = [
+                self._add_to_pool(self._mutant(genotype))
+                for genotype in top
+                for _ in range(self._fresh // _NEIGHBOUR_DIVISOR)
+            ]
             new = [point for point in near if point is not None]
             if new:
                 points += new
-                values = numpy.concatenate([values, model.improvement(new)])
+                values = numpy.concatenate([values, model.acquisition(new)])
         order = numpy.argsort(-values, kind="stable")
-        self._pool = {points[i].free.key: points[i] for i in order[: self._most]}
-        self._chosen(model, float(values[order[0]]))
+        self._pool = {points[i].known_features.key: points[i] for i in order[: self._pool_size]}
+        self._on_proposal(model, float(values[order[0]]))
         return points[int(order[0])]
 
-    def _chosen(self, model: PointModel, improvement: float) -> None:
+    def _on_proposal(self, model: SurrogateModel, acquisition: float) -> None:
         """Called with what the model expects of what is asked for next."""
 
-    def _held(self) -> list[Seen]:
-        seen = self._seen[self._since :]
-        if len(seen) <= MOST_HELD:
-            return seen
-        order = numpy.argsort(_beaten_by(finite([s.losses for s in seen])), kind="stable").tolist()
-        best, rest = order[: MOST_HELD // 2], order[MOST_HELD // 2 :]
-        chosen = sorted([*best, *self._rng.sample(rest, MOST_HELD - len(best))])
-        return [seen[i] for i in chosen]
+    def _training_points(self) -> list[ObservedPoint]:
+        observed_points = self._observed_points[self._restarted_at :]
+        if len(observed_points) <= MAX_TRAINING_POINTS:
+            return observed_points
+        order = numpy.argsort(
+            _domination_count(finite_losses([s.losses for s in observed_points])), kind="stable"
+        ).tolist()
+        best, rest = order[: MAX_TRAINING_POINTS // 2], order[MAX_TRAINING_POINTS // 2 :]
+        chosen = sorted([*best, *self._rng.sample(rest, MAX_TRAINING_POINTS - len(best))])
+        return [observed_points[i] for i in chosen]
 
 
-def _nothing_free(genotype: Genotype) -> Free:
-    return Free(genotype.to_json())
+def _no_features(genotype: Genotype) -> KnownFeatures:
+    return KnownFeatures(genotype.to_json())
 
 
-def encoded(points: Sequence[Point]) -> Rows:
+def decision_rows(points: Sequence[EncodedPoint]) -> FloatArray:
     """The decisions of points, a row each."""
-    return stacked([p.row for p in points], len(points[0].row) if points else 0)
+    return as_matrix([p.row for p in points], len(points[0].row) if points else 0)
 
 
-def features(points: Sequence[Point]) -> Rows:
+def features(points: Sequence[EncodedPoint]) -> FloatArray:
     """The free features of points, a row each."""
-    return stacked([numpy.array(p.free.features) for p in points], len(points[0].free.features) if points else 0)
+    return as_matrix(
+        [numpy.array(p.known_features.features) for p in points],
+        len(points[0].known_features.features) if points else 0,
+    )
 
 
-def finite(losses: Sequence[Sequence[float]]) -> Rows:
+def finite_losses(losses: Sequence[Sequence[float]]) -> FloatArray:
     """Losses of (points, objectives), with the worst finite one of an objective for what is not finite."""
     table = numpy.array(losses, dtype=float)
     for column in table.T:
-        known = column[numpy.isfinite(column)]
-        column[~numpy.isfinite(column)] = known.max() if len(known) else 0.0
+        history = column[numpy.isfinite(column)]
+        column[~numpy.isfinite(column)] = history.max() if len(history) else 0.0
     return table
 
 
-def _beaten_by(losses: Rows) -> Rows:
+def _domination_count(losses: FloatArray) -> FloatArray:
     """How many points dominate each; of one objective, its loss, which orders them alike."""
     if losses.shape[1] == 1:
         return losses[:, 0]
@@ -265,24 +280,24 @@ def _beaten_by(losses: Rows) -> Rows:
     for values in losses.T:
         no_worse &= values[:, None] <= values
         better |= values[:, None] < values
-    found: Rows = (no_worse & better).sum(axis=0).astype(float)
+    found: FloatArray = (no_worse & better).sum(axis=0).astype(float)
     return found
 
 
-def bad_as_any(seen: Sequence[Seen]) -> Rows:
+def penalised_losses(observed_points: Sequence[ObservedPoint]) -> FloatArray:
     """Losses of (points, objectives); a point over a limit, or one that failed, is as bad as the worst in each."""
-    table = finite([s.losses for s in seen])
+    table = finite_losses([s.losses for s in observed_points])
     worst = table.max(axis=0)
-    for row, one in zip(table, seen, strict=True):
-        if not one.able:
+    for row, one in zip(table, observed_points, strict=True):
+        if not one.feasible:
             row[:] = worst
     return table
 
 
-def worth_a_look(seen: Sequence[Seen], losses: Rows) -> list[Point]:
+def incumbents(observed_points: Sequence[ObservedPoint], losses: FloatArray) -> list[EncodedPoint]:
     """Of one objective, the best tenth of the points, three at least; of several, the front."""
-    able = [i for i, one in enumerate(seen) if one.able]
+    feasible = [i for i, one in enumerate(observed_points) if one.feasible]
     if losses.shape[1] == 1:
-        able.sort(key=lambda i: float(losses[i, 0]))
-        return [seen[i].point for i in able[: max(3, len(able) // 10)]]
-    return [seen[able[i]].point for i in front([tuple(losses[i]) for i in able])]
+        feasible.sort(key=lambda i: float(losses[i, 0]))
+        return [observed_points[i].point for i in feasible[: max(3, len(feasible) // 10)]]
+    return [observed_points[feasible[i]].point for i in non_dominated_indices([tuple(losses[i]) for i in feasible])]

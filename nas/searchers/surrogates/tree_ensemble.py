@@ -14,89 +14,91 @@ from typing import Any
 
 import numpy
 
-from nas.searchers.protocol import Look, Outcome
-from nas.searchers.surrogates.acquisition import Bend, scalarised_improvement
-from nas.searchers.surrogates.encoding import Rows
+from nas.searchers.protocol import Featurizer, Outcome
+from nas.searchers.surrogates.acquisition import LogTailTransform, scalarised_improvement
+from nas.searchers.surrogates.encoding import FloatArray
 from nas.searchers.surrogates.model_based import (
+    EncodedPoint,
     ModelBasedSearch,
-    Point,
-    Seen,
-    bad_as_any,
-    encoded,
+    ObservedPoint,
+    decision_rows,
     features,
-    worth_a_look,
+    incumbents,
+    penalised_losses,
 )
 from search_spaces.space.space import Space
 
 _TREES = 60
-_SHARE = 0.05  # the forest is grown anew when there are so much more observations
+_REGROWTH_FRACTION = 0.05  # the forest is grown anew when there are so much more observations
 _DIRECTIONS = 16
 
 
-class PredictorSearch(ModelBasedSearch):
+class TreeEnsembleSearch(ModelBasedSearch):
     """See the module, and ``ModelBasedSearch`` for the options."""
 
     def __init__(
         self,
         space: Space,
         rng: random.Random,
-        known: Sequence[Outcome] = (),
+        history: Sequence[Outcome] = (),
         *,
-        look: Look | None = None,
+        featurize: Featurizer | None = None,
         start: int = 12,
         pool: int = 128,
         fresh: int = 24,
     ) -> None:
-        self._forest: EnsembleModel | None = None
+        self._forest: TreeEnsembleModel | None = None
         self._grow_at = 0.0
-        super().__init__(self._model, space, rng, known, look=look, start=start, pool=pool, fresh=fresh)
+        super().__init__(self._model, space, rng, history, featurize=featurize, start=start, pool=pool, fresh=fresh)
 
-    def _model(self, seen: Sequence[Seen], pending: Sequence[Point]) -> EnsembleModel:
-        if self._forest is None or len(self._seen) >= self._grow_at:
-            self._forest = EnsembleModel(seen, self._rng)
-            self._grow_at = len(self._seen) * (1 + _SHARE)
+    def _model(self, observed_points: Sequence[ObservedPoint], pending: Sequence[EncodedPoint]) -> TreeEnsembleModel:
+        if self._forest is None or len(self._observed_points) >= self._grow_at:
+            self._forest = TreeEnsembleModel(observed_points, self._rng)
+            self._grow_at = len(self._observed_points) * (1 + _REGROWTH_FRACTION)
         return self._forest
 
 
-class EnsembleModel:
+class TreeEnsembleModel:
     """A forest after some observations; every question is answered by another draw."""
 
-    def __init__(self, seen: Sequence[Seen], rng: random.Random) -> None:
+    def __init__(self, observed_points: Sequence[ObservedPoint], rng: random.Random) -> None:
         from sklearn.ensemble import ExtraTreesRegressor
 
-        losses = bad_as_any(seen)
-        self.best = worth_a_look(seen, losses)
-        self._bend = Bend(losses)
-        self._losses = self._bend(losses)
+        losses = penalised_losses(observed_points)
+        self.best = incumbents(observed_points, losses)
+        self._transform = LogTailTransform(losses)
+        self._losses = self._transform(losses)
         self._spans = numpy.maximum(self._losses.max(axis=0) - self._losses.min(axis=0), 1e-12)
         self._reference = self._losses.max(axis=0) + 0.1 * self._spans
         forest: Any = ExtraTreesRegressor(_TREES, random_state=rng.getrandbits(32))
-        several = self._losses.shape[1] > 1
-        forest.fit(_rows([s.point for s in seen]), self._losses if several else self._losses[:, 0])
+        is_multi_objective = self._losses.shape[1] > 1
+        forest.fit(
+            _rows([s.point for s in observed_points]), self._losses if is_multi_objective else self._losses[:, 0]
+        )
         self._trees = [tree.tree_ for tree in forest.estimators_]
         self._source = numpy.random.default_rng(rng.getrandbits(64))
 
-    def improvement(self, points: Sequence[Point]) -> Rows:
+    def acquisition(self, points: Sequence[EncodedPoint]) -> FloatArray:
         """How good a draw finds each point: by its loss, or by what it adds to the hypervolume."""
         rows = numpy.asarray(_rows(points), dtype=numpy.float32)
-        votes = numpy.array([tree.predict(rows).reshape(len(points), -1) for tree in self._trees])
-        means, deviations = votes.mean(axis=0), votes.std(axis=0)
-        drawn: Rows = means + deviations * self._source.standard_normal(means.shape)
-        free = numpy.array([p.free.losses or (None,) * means.shape[1] for p in points], dtype=float)
+        tree_predictions = numpy.array([tree.predict(rows).reshape(len(points), -1) for tree in self._trees])
+        means, deviations = tree_predictions.mean(axis=0), tree_predictions.std(axis=0)
+        samples: FloatArray = means + deviations * self._source.standard_normal(means.shape)
+        known_features = numpy.array([p.known_features.losses or (None,) * means.shape[1] for p in points], dtype=float)
         for objective in range(means.shape[1]):
-            told = numpy.isfinite(free[:, objective])
-            drawn[told, objective] = self._bend.column(free[told, objective], objective)
+            is_known = numpy.isfinite(known_features[:, objective])
+            samples[is_known, objective] = self._transform.column(known_features[is_known, objective], objective)
         if means.shape[1] == 1:
-            worse: Rows = -drawn[:, 0]
+            worse: FloatArray = -samples[:, 0]
             return worse
         directions = numpy.abs(self._source.standard_normal((_DIRECTIONS, means.shape[1]))) + 1e-3
         directions /= numpy.linalg.norm(directions, axis=1, keepdims=True)
-        drawn, observed, reference = (v / self._spans for v in (drawn, self._losses, self._reference))
-        added = scalarised_improvement(drawn, 0 * drawn, observed, reference, directions, 0 * directions)
-        found: Rows = added - 1e-6 * drawn.mean(axis=1)  # where none adds anything, the best on the whole
+        samples, observed, reference = (v / self._spans for v in (samples, self._losses, self._reference))
+        added = scalarised_improvement(samples, 0 * samples, observed, reference, directions, 0 * directions)
+        found: FloatArray = added - 1e-6 * samples.mean(axis=1)  # where none adds anything, the best on the whole
         return found
 
 
-def _rows(points: Sequence[Point]) -> Rows:
-    found: Rows = numpy.hstack([encoded(points), numpy.nan_to_num(features(points))])
+def _rows(points: Sequence[EncodedPoint]) -> FloatArray:
+    found: FloatArray = numpy.hstack([decision_rows(points), numpy.nan_to_num(features(points))])
     return found if found.shape[1] else numpy.zeros((len(points), 1))  # a space of one network; trees want a column

@@ -16,7 +16,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import GraphModule
 
 
-def windowed(graph: Graph) -> Graph:
+def with_windowed_pooling(graph: Graph) -> Graph:
     """The same network, node for node, whose global pooling is a window over the whole image.
 
     As a mean over two axes it would become MEAN or ReduceMean, which compilers for NPUs leave to the processor; as a
@@ -29,9 +29,9 @@ def windowed(graph: Graph) -> Graph:
         if size:
             row.update(op="pool", kernel=size, stride=[1] * len(size), padding=[[0, 0]] * len(size))
             row["count_padding"] = False
-    made = Graph.from_json(json.dumps(document))
-    assert [n.shape for n in made.nodes] == [n.shape for n in graph.nodes]  # weights go by node number
-    return made
+    result = Graph.from_json(json.dumps(document))
+    assert [n.shape for n in result.nodes] == [n.shape for n in graph.nodes]  # weights go by node number
+    return result
 
 
 def module_with_weights(graph: Graph, weights: Weights) -> GraphModule:
@@ -61,8 +61,8 @@ class DeployedModule(nn.Module):
         """Inputs in the graph's order, each with a batch axis."""
         if self.images_last:
             inputs = tuple([x.permute(0, 3, 1, 2) if x.dim() == 4 else x for x in inputs])
-        made = self.module(*inputs)
-        outputs = list(made.values()) if isinstance(made, dict) else [made]
+        result = self.module(*inputs)
+        outputs = list(result.values()) if isinstance(result, dict) else [result]
         if self.images_last:
             outputs = [y.permute(0, 2, 3, 1) if y.dim() == 4 else y for y in outputs]
         return tuple(outputs)
@@ -72,22 +72,22 @@ def module_outputs(module: GraphModule, sample: tuple[Array, ...], exactly: bool
     """What the module makes of one sample without a batch axis; outputs by name, likewise. ``exactly``: in float64."""
     dtype = torch.float64 if exactly else torch.float32
     with torch.inference_mode():
-        made = module.to(dtype)(*[torch.from_numpy(x)[None].to(dtype) for x in sample])
-    outputs = made if isinstance(made, dict) else {module.graph.outputs[0][0]: made}
+        result = module.to(dtype)(*[torch.from_numpy(x)[None].to(dtype) for x in sample])
+    outputs = result if isinstance(result, dict) else {module.graph.outputs[0][0]: result}
     return {name: value[0].numpy() for name, value in outputs.items()}
 
 
-class Reference(NamedTuple):
+class PyTorchReference(NamedTuple):
     """What PyTorch makes of samples in float32, and how near that is to what it makes of them in float64."""
 
     outputs: list[dict[str, Array]]
     rounding: tuple[Agreement, ...]
 
 
-def reference(graph: Graph, weights: Weights, samples: Sequence[tuple[Array, ...]], where: str) -> Reference:
+def reference(graph: Graph, weights: Weights, samples: Sequence[tuple[Array, ...]], where: str) -> PyTorchReference:
     """PyTorch's outputs. Raises ``ConversionError`` where they are not finite: then nothing can be compared."""
     module = module_with_weights(graph, weights)
     outputs = [module_outputs(module, sample) for sample in samples]
     check_finite(outputs, where)
     exact = [module_outputs(module, sample, exactly=True) for sample in samples]
-    return Reference(outputs, agreement(exact, outputs, where))
+    return PyTorchReference(outputs, agreement(exact, outputs, where))

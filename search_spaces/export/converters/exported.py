@@ -20,20 +20,20 @@ from search_spaces.graph.operations import Shape
 FLOAT_TOLERANCE = 1e-4
 """Largest difference of a float32 output from PyTorch's, as a share of the output's largest magnitude.
 
-A network that magnifies rounding may differ by ``ROUNDINGS`` times what PyTorch's float32 is from its float64, but by
-no more than ``LOOSEST_TOLERANCE``.
+A network that magnifies rounding may differ by ``ROUNDING_ERROR_FACTOR`` times what PyTorch's float32 is from its float64, but by
+no more than ``MAX_TOLERANCE``.
 """
 
-ROUNDINGS = 4.0
-LOOSEST_TOLERANCE = 1e-2
+ROUNDING_ERROR_FACTOR = 4.0
+MAX_TOLERANCE = 1e-2
 
-LEAST_SNR_DB = 6.0
+MIN_SNR_DB = 6.0
 """Least signal-to-noise ratio of an int8 output: an error of half the signal's amplitude.
 
 An axis in the wrong place or a lost bias is at 0 dB or below.
 """
 
-COMPARED = 8
+MAX_COMPARED_SAMPLES = 8
 """Samples that run through the file and through PyTorch, at most."""
 
 Outputs = Mapping[str, Array]  # by name, channels first, without a batch axis
@@ -76,10 +76,10 @@ def input_names(graph: Graph) -> list[str]:
     return ["input"] if count == 1 else [f"input{i}" for i in range(count)]
 
 
-def snr_db(expected: Array, made: Array) -> float:
+def snr_db(expected: Array, actual: Array) -> float:
     """Signal-to-noise ratio in decibels; infinite where nothing differs."""
     signal = expected.astype(numpy.float64)
-    noise = float(((made.astype(numpy.float64) - signal) ** 2).sum())
+    noise = float(((actual.astype(numpy.float64) - signal) ** 2).sum())
     power = float(((signal - signal.mean()) ** 2).sum())
     if power <= 1e-12 * float((signal**2).sum()):  # a constant, or one number: all of it is signal
         power = float((signal**2).sum())
@@ -88,13 +88,13 @@ def snr_db(expected: Array, made: Array) -> float:
     return 10 * log10(power / noise) if power > 0 else -inf
 
 
-def agreement(expected: Sequence[Outputs], made: Sequence[Outputs], where: str) -> tuple[Agreement, ...]:
+def agreement(expected: Sequence[Outputs], actual: Sequence[Outputs], where: str) -> tuple[Agreement, ...]:
     """Compare outputs of the same samples. ``OutputsDiffer`` for what is missing, misshapen or not finite."""
     rows = []
     for name in expected[0]:
         references, values = [], []
-        for reference, found in zip(expected, made, strict=True):
-            value = found.get(name)
+        for reference, actual_outputs in zip(expected, actual, strict=True):
+            value = actual_outputs.get(name)
             if value is None or value.shape != reference[name].shape:
                 shape = "missing" if value is None else value.shape
                 raise OutputsDiffer(f"{where}: output {name!r} must be {reference[name].shape}, it is {shape}")
@@ -104,8 +104,8 @@ def agreement(expected: Sequence[Outputs], made: Sequence[Outputs], where: str) 
             values.append(value.ravel())
         signal, found_all = numpy.concatenate(references), numpy.concatenate(values)
         largest = float(numpy.abs(signal).max(initial=0.0))
-        apart = float(numpy.abs(found_all.astype(numpy.float64) - signal).max(initial=0.0))
-        share = apart / largest if largest > 0 else (0.0 if apart == 0 else inf)
+        largest_difference = float(numpy.abs(found_all.astype(numpy.float64) - signal).max(initial=0.0))
+        share = largest_difference / largest if largest > 0 else (0.0 if largest_difference == 0 else inf)
         rows.append(Agreement(name, share, snr_db(signal, found_all)))
     return tuple(rows)
 
@@ -113,7 +113,7 @@ def agreement(expected: Sequence[Outputs], made: Sequence[Outputs], where: str) 
 def check_float(rows: Sequence[Agreement], rounding: Sequence[Agreement], where: str) -> None:
     """Raise ``OutputsDiffer`` for an output beyond its tolerance; ``rounding`` is how PyTorch agrees with itself."""
     for row, own in zip(rows, rounding, strict=True):
-        tolerance = max(FLOAT_TOLERANCE, min(ROUNDINGS * own.largest_error, LOOSEST_TOLERANCE))
+        tolerance = max(FLOAT_TOLERANCE, min(ROUNDING_ERROR_FACTOR * own.largest_error, MAX_TOLERANCE))
         if row.largest_error > tolerance:
             raise OutputsDiffer(
                 f"{where}: output {row.output!r} is {row.largest_error:.2g} of its largest magnitude from PyTorch's, "
@@ -121,13 +121,13 @@ def check_float(rows: Sequence[Agreement], rounding: Sequence[Agreement], where:
             )
 
 
-def check_int8(rows: Sequence[Agreement], least_snr_db: float, where: str) -> None:
-    """Raise ``OutputsDiffer`` for an output below ``least_snr_db``."""
+def check_int8(rows: Sequence[Agreement], min_snr_db: float, where: str) -> None:
+    """Raise ``OutputsDiffer`` for an output below ``min_snr_db``."""
     for row in rows:
-        if row.snr_db < least_snr_db:
+        if row.snr_db < min_snr_db:
             raise OutputsDiffer(
                 f"{where}: output {row.output!r} has a signal-to-noise ratio of {row.snr_db:.1f} dB to PyTorch's, "
-                f"less than {least_snr_db:g}; give more samples, or train for 8 bits; nothing was written"
+                f"less than {min_snr_db:g}; give more samples, or train for 8 bits; nothing was written"
             )
 
 
@@ -145,9 +145,9 @@ def check_samples(samples: Sequence[Sequence[Array]], shapes: Sequence[Shape], w
         if len(sample) != len(shapes):
             raise ConversionError(f"{where}: sample {number} must hold {len(shapes)} input(s), not {len(sample)}")
         arrays = []
-        for given, shape in zip(sample, shapes, strict=True):
+        for values, shape in zip(sample, shapes, strict=True):
             try:
-                x = numpy.asarray(given, dtype=numpy.float32)
+                x = numpy.asarray(values, dtype=numpy.float32)
             except (TypeError, ValueError):
                 raise ConversionError(f"{where}: sample {number} must hold arrays of numbers") from None
             if x.shape != shape:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from search_spaces.export.converters.exported import ConversionError
 
-VARIABLE = "NAS_LITERT_TORCH_PYTHON"
+PYTHON_VARIABLE = "NAS_LITERT_TORCH_PYTHON"
 INSTALL_COMMAND = "python -m search_spaces.export.converters --install"
 CONSTRAINTS = Path(__file__).with_name("litert_constraints.txt")
 REQUIREMENTS = ("litert-torch==0.10.0", "ai-edge-quantizer==0.10.0", "torch==2.13.0")
@@ -40,12 +40,14 @@ def _python_of(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _checked(python: Path, told: str) -> Path:
-    """``python`` where it runs and has the packages; ``told`` begins the error."""
+def _check_converter(python: Path, error_prefix: str) -> Path:
+    """``python`` where it runs and has the packages; ``error_prefix`` begins the error."""
     if not python.is_file() or not os.access(python, os.X_OK):
-        raise ConverterMissing(f"{told}, which is no program; {INSTALL_COMMAND} makes one that is found without it")
+        raise ConverterMissing(
+            f"{error_prefix}, which is no program; {INSTALL_COMMAND} makes one that is found without it"
+        )
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own choice of a Python, no shell
+        result = subprocess.run(  # noqa: S603 - the user's own choice of a Python, no shell
             [str(python), "-I", "-c", _PROBE],
             capture_output=True,
             timeout=_PROBE_S,
@@ -53,24 +55,28 @@ def _checked(python: Path, told: str) -> Path:
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConverterMissing(f"{told}, which does not run ({type(error).__name__}); {INSTALL_COMMAND}") from None
-    if done.returncode != 0:
-        raise ConverterMissing(f"{told}, which lacks litert-torch or ai-edge-quantizer; {INSTALL_COMMAND}")
+        raise ConverterMissing(
+            f"{error_prefix}, which does not run ({type(error).__name__}); {INSTALL_COMMAND}"
+        ) from None
+    if result.returncode != 0:
+        raise ConverterMissing(f"{error_prefix}, which lacks litert-torch or ai-edge-quantizer; {INSTALL_COMMAND}")
     return python
 
 
 def converter_python() -> Path:
     """The Python that has litert-torch and ai-edge-quantizer. Raises ``ConverterMissing`` with what to do."""
-    named = os.environ.get(VARIABLE, "")
-    if named:
-        return _checked(Path(named).absolute(), f"litert: {VARIABLE} names {named}")
+    configured_python = os.environ.get(PYTHON_VARIABLE, "")
+    if configured_python:
+        return _check_converter(
+            Path(configured_python).absolute(), f"litert: {PYTHON_VARIABLE} names {configured_python}"
+        )
     python = _python_of(environment_folder())
     if not python.is_file():
         raise ConverterMissing(
             f"litert: the converter is not installed; {INSTALL_COMMAND} makes an environment of its own (2 GB) in "
-            f"{environment_folder()}, or set {VARIABLE} to a Python that has litert-torch"
+            f"{environment_folder()}, or set {PYTHON_VARIABLE} to a Python that has litert-torch"
         )
-    return _checked(python, f"litert: the converter is {python}")
+    return _check_converter(python, f"litert: the converter is {python}")
 
 
 def _run(command: Sequence[str], progress: Callable[[str], None]) -> None:
@@ -99,24 +105,24 @@ def make_environment(progress: Callable[[str], None], *, python: Path | None = N
     folder = environment_folder()
     if _python_of(folder).is_file():
         try:
-            return _checked(_python_of(folder), "litert: the environment")
+            return _check_converter(_python_of(folder), "litert: the environment")
         except ConverterMissing:
             progress(f"{folder} does not work and is made anew")
             shutil.rmtree(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_FOLDER}."))
+        new_environment = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_FOLDER}."))
     except OSError as error:
         raise ConversionError(f"litert: {folder.parent} cannot be written: {error.strerror}") from None
     try:
-        _run([str(python or sys.executable), "-m", "venv", str(made)], progress)
-        pip = [str(_python_of(made)), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+        _run([str(python or sys.executable), "-m", "venv", str(new_environment)], progress)
+        pip = [str(_python_of(new_environment)), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         _run([*pip, "-c", str(CONSTRAINTS), *REQUIREMENTS], progress)
-        _checked(_python_of(made), "litert: the environment")
+        _check_converter(_python_of(new_environment), "litert: the environment")
         try:
-            made.rename(folder)
+            new_environment.rename(folder)
         except OSError:  # another was faster
-            _checked(_python_of(folder), "litert: the environment")
+            _check_converter(_python_of(folder), "litert: the environment")
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(new_environment, ignore_errors=True)
     return _python_of(folder)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy
 
 from search_spaces.export.converters.exported import (
-    COMPARED,
-    LEAST_SNR_DB,
+    MAX_COMPARED_SAMPLES,
+    MIN_SNR_DB,
     ConversionError,
     ExportedFile,
     agreement,
@@ -25,25 +25,27 @@ from search_spaces.export.converters.exported import (
     write_file,
 )
 from search_spaces.export.converters.litert_environment import converter_python
-from search_spaces.export.converters.litert_file import file_outputs, left_in_float, need_litert, to_file_layout
+from search_spaces.export.converters.litert_file import file_outputs, float_operators, import_litert, to_file_layout
 from search_spaces.export.weights import Array, Weights, array_shapes, check_weights, random_inputs, random_weights
 from search_spaces.graph.graph import Graph
 
 WORKER = Path(__file__).with_name("litert_worker.py")
-_ANSWER_BYTES = 1 << 16
+_MAX_ANSWER_BYTES = 1 << 16
 
 
-def _pack(folder: Path, graph: Graph, weights: Weights, samples: Sequence[tuple[Array, ...]] | None) -> None:
-    from search_spaces.export.converters.deployed_module import windowed
+def _write_request(folder: Path, graph: Graph, weights: Weights, samples: Sequence[tuple[Array, ...]] | None) -> None:
+    from search_spaces.export.converters.deployed_module import with_windowed_pooling
 
     request = {"int8": samples is not None, "inputs": input_names(graph), "outputs": [n for n, _ in graph.outputs]}
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    (folder / "graph.json").write_text(windowed(graph).to_json(), encoding="utf-8")
+    (folder / "graph.json").write_text(with_windowed_pooling(graph).to_json(), encoding="utf-8")
     arrays = {f"{i}/{name}": weights[i][name] for i, rows in array_shapes(graph).items() for name in rows}
     numpy.savez(folder / "weights.npz", **arrays)  # type: ignore[arg-type]
     if samples is not None:
-        given = {f"{n}/{i}": to_file_layout(x) for n, sample in enumerate(samples) for i, x in enumerate(sample)}
-        numpy.savez(folder / "samples.npz", **given)  # type: ignore[arg-type]
+        sample_arrays = {
+            f"{n}/{i}": to_file_layout(x) for n, sample in enumerate(samples) for i, x in enumerate(sample)
+        }
+        numpy.savez(folder / "samples.npz", **sample_arrays)  # type: ignore[arg-type]
 
 
 def _run_worker(python: Path, folder: Path, timeout_s: float) -> Mapping[str, Any]:
@@ -74,7 +76,7 @@ def _run_worker(python: Path, folder: Path, timeout_s: float) -> Mapping[str, An
 
 def _read_answer(file: Path) -> Mapping[str, Any]:
     try:
-        answer = json.loads(file.read_bytes()[:_ANSWER_BYTES]) if file.is_file() else {}
+        answer = json.loads(file.read_bytes()[:_MAX_ANSWER_BYTES]) if file.is_file() else {}
     except ValueError:
         answer = {}
     return answer if isinstance(answer, dict) else {}
@@ -86,7 +88,7 @@ def _convert(
     python = converter_python()
     with tempfile.TemporaryDirectory(prefix="nas-litert-") as name:
         folder = Path(name)
-        _pack(folder, graph, weights, samples)
+        _write_request(folder, graph, weights, samples)
         answer = _run_worker(python, folder, timeout_s)
         try:
             model = (folder / "model.tflite").read_bytes()
@@ -104,7 +106,7 @@ def export_tflite(
     seed: int = 0,
     int8: bool = False,
     samples: Sequence[Sequence[Array]] | None = None,
-    least_snr_db: float = LEAST_SNR_DB,
+    min_snr_db: float = MIN_SNR_DB,
     timeout_s: float = 900.0,
 ) -> ExportedFile:
     """Convert ``graph`` with ``weights`` through litert-torch and write a ``.tflite`` file that computes one sample.
@@ -117,33 +119,39 @@ def export_tflite(
     Before anything is written the file runs in LiteRT beside PyTorch: in float32 on ``samples`` (at most 8) and two
     standard normal inputs from ``seed``, every output within 1e-4 of its largest magnitude (``FLOAT_TOLERANCE`` says
     where more); in int8 on ``samples``, the
-    signal-to-noise ratio of every output at least ``least_snr_db``.
+    signal-to-noise ratio of every output at least ``min_snr_db``.
 
     Raises ``WeightsError`` for another graph's weights, ``ConverterMissing`` where litert-torch is not installed,
     ``OutputsDiffer`` for a file that computes something else, ``ConversionError`` for all else that is wrong.
     """
     path = Path(path)
     check_path(path, "litert")
-    need_litert()
+    import_litert()
     shapes = graph.input_shapes
-    given = check_samples(samples or [], shapes, "litert")
-    if int8 and not given:
+    sample_arrays = check_samples(samples or [], shapes, "litert")
+    if int8 and not sample_arrays:
         raise ConversionError("litert: int8 needs samples, real inputs that set the scales")
     if weights is None:
         weights = random_weights(graph, seed)
     check_weights(graph, weights)
-    model, made_by = _convert(graph, weights, given if int8 else None, timeout_s)
+    model, made_by = _convert(graph, weights, sample_arrays if int8 else None, timeout_s)
     precision = "int8" if int8 else "float32"
-    inputs = given[:COMPARED] if int8 else [*given[:COMPARED], *random_inputs(shapes, seed)]
+    inputs = (
+        sample_arrays[:MAX_COMPARED_SAMPLES]
+        if int8
+        else [*sample_arrays[:MAX_COMPARED_SAMPLES], *random_inputs(shapes, seed)]
+    )
     from search_spaces.export.converters.deployed_module import reference
 
     expected = reference(graph, weights, inputs, "litert")
     rows = agreement(expected.outputs, file_outputs(model, input_names(graph), shapes, inputs, precision), "litert")
     if int8:
-        left = sorted(set(left_in_float(model)))
-        if left:
-            raise ConversionError(f"litert: the quantizer left {', '.join(left)} in float32; export without int8")
-        check_int8(rows, least_snr_db, "litert")
+        unquantised = sorted(set(float_operators(model)))
+        if unquantised:
+            raise ConversionError(
+                f"litert: the quantizer left {', '.join(unquantised)} in float32; export without int8"
+            )
+        check_int8(rows, min_snr_db, "litert")
     else:
         check_float(rows, expected.rounding, "litert")
     write_file(path, model, "litert")

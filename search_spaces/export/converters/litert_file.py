@@ -12,7 +12,7 @@ from search_spaces.export.weights import Array
 from search_spaces.graph.operations import Shape
 
 
-def need_litert() -> Any:
+def import_litert() -> Any:
     """The module with ``Interpreter``. ``ConversionError`` where ai-edge-litert is not installed."""
     try:
         from ai_edge_litert import interpreter
@@ -26,7 +26,7 @@ def to_file_layout(x: Array) -> Array:
     return numpy.ascontiguousarray((x.transpose(1, 2, 0) if x.ndim == 3 else x)[None])
 
 
-def _quantised(x: Array, detail: dict[str, Any]) -> Array:
+def _quantise_input(x: Array, detail: dict[str, Any]) -> Array:
     if detail["dtype"] != numpy.int8:
         return x
     scale, zero = detail["quantization"]
@@ -34,7 +34,7 @@ def _quantised(x: Array, detail: dict[str, Any]) -> Array:
     return whole
 
 
-def _real(y: Array, detail: dict[str, Any]) -> Array:
+def _dequantise(y: Array, detail: dict[str, Any]) -> Array:
     if detail["dtype"] == numpy.int8:
         scale, zero = detail["quantization"]
         y = ((y.astype(numpy.float64) - zero) * scale).astype(numpy.float32)
@@ -50,14 +50,14 @@ def file_outputs(
     ``names`` and ``shapes`` are those of the inputs. Raises ``OutputsDiffer`` where the file does not load, or takes or
     returns anything else than ``precision`` (``"float32"``, ``"int8"``) under those names.
     """
-    runtime = need_litert()
+    runtime = import_litert()
     try:
-        loaded = runtime.Interpreter(model_content=model, num_threads=1)
-        loaded.allocate_tensors()
-        signatures = loaded.get_signature_list()
+        interpreter = runtime.Interpreter(model_content=model, num_threads=1)
+        interpreter.allocate_tensors()
+        signatures = interpreter.get_signature_list()
         if len(signatures) != 1:
             raise OutputsDiffer(f"litert: the converted file has {len(signatures)} signatures instead of one")
-        runner = loaded.get_signature_runner(next(iter(signatures)))
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
     except (ValueError, RuntimeError) as error:
         if isinstance(error, OutputsDiffer):
             raise
@@ -73,11 +73,11 @@ def file_outputs(
         if detail["dtype"] != numpy.dtype(precision):
             kind = numpy.dtype(detail["dtype"]).name
             raise OutputsDiffer(f"litert: {name!r} of the converted file is {kind}, not {precision}")
-    made = []
+    results = []
     for sample in samples:
-        fed = {n: _quantised(to_file_layout(x), inputs[n]) for n, x in zip(names, sample, strict=True)}
-        made.append({name: _real(y, outputs[name]) for name, y in runner(**fed).items()})
-    return made
+        feed = {n: _quantise_input(to_file_layout(x), inputs[n]) for n, x in zip(names, sample, strict=True)}
+        results.append({name: _dequantise(y, outputs[name]) for name, y in runner(**feed).items()})
+    return results
 
 
 def _main_subgraph(model: bytes) -> tuple[Any, Any, Any]:
@@ -95,7 +95,7 @@ def operators(model: bytes) -> list[str]:
     return [names.get(codes[o.opcodeIndex], str(codes[o.opcodeIndex])) for o in subgraph.operators]
 
 
-def left_in_float(model: bytes) -> list[str]:
+def float_operators(model: bytes) -> list[str]:
     """The operators of an int8 file that make float32 all the same."""
     schema, _, subgraph = _main_subgraph(model)
     float32 = schema.TensorType.FLOAT32

@@ -54,10 +54,10 @@ def read_samples(file: Path) -> list[dict[str, Any]]:
     with numpy.load(file, allow_pickle=False) as arrays:
         samples: list[dict[str, Any]] = []
         for key in arrays.files:
-            number, _, place = key.partition("/")
+            number, _, index = key.partition("/")
             if int(number) == len(samples):
                 samples.append({})
-            samples[int(number)][f"args_{place}"] = arrays[key]
+            samples[int(number)][f"args_{index}"] = arrays[key]
     return samples
 
 
@@ -81,9 +81,9 @@ def quantise(model: bytes, samples: Sequence[Mapping[str, Any]]) -> bytes:
     """The file with 8-bit integers throughout, inputs and outputs too; scales from ``samples``."""
     from ai_edge_quantizer import quantizer, recipe
 
-    made = quantizer.Quantizer(model, recipe.static_wi8_ai8())
-    ranges = made.calibrate({SIGNATURE: list(samples)}, num_threads=1)
-    quantised = made.quantize(ranges, enable_progress_report=False).quantized_model
+    model_quantizer = quantizer.Quantizer(model, recipe.static_wi8_ai8())
+    ranges = model_quantizer.calibrate({SIGNATURE: list(samples)}, num_threads=1)
+    quantised = model_quantizer.quantize(ranges, enable_progress_report=False).quantized_model
     return bytes(quantised)
 
 
@@ -112,19 +112,19 @@ def rename(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes
             buffer.offset = buffer.size = 0
     (signature,) = document.signatureDefs
     tensors = document.subgraphs[signature.subgraphIndex].tensors
-    passed = {row.tensorIndex for row in signature.inputs}
+    passthrough_tensors = {row.tensorIndex for row in signature.inputs}
     for names, rows in ((outputs, signature.outputs), (inputs, signature.inputs)):
         for row in rows:
             name = names[int(row.name.decode().rpartition("_")[2])].encode()
             row.name = name
-            if rows is signature.inputs or row.tensorIndex not in passed:
+            if rows is signature.inputs or row.tensorIndex not in passthrough_tensors:
                 tensors[row.tensorIndex].name = name
     builder = Builder(len(model) + 1024)
     builder.Finish(document.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
 
-def work(folder: Path) -> dict[str, Any]:
+def convert_request(folder: Path) -> dict[str, Any]:
     """Convert what is in ``folder``; the versions of what did."""
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     load_package(Path(__file__).resolve().parents[2])
@@ -138,7 +138,7 @@ def work(folder: Path) -> dict[str, Any]:
 def main(folder: Path) -> int:
     """Write ``answer.json``; 0 where there is a file."""
     try:
-        answer = work(folder)
+        answer = convert_request(folder)
     except Exception as error:  # noqa: BLE001 - whatever the converter raises is what the answer is
         text = " ".join(str(error).split())[:500]
         answer = {"error": f"{type(error).__name__}: {text}"}

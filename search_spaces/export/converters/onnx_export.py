@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.export.converters.exported import (
-    COMPARED,
+    MAX_COMPARED_SAMPLES,
     ConversionError,
     ExportedFile,
     agreement,
@@ -25,7 +25,7 @@ from search_spaces.graph.graph import Graph
 
 OPSET = 20
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
-LARGEST_FILE = 2**31 - 2**20  # protobuf's limit
+MAX_FILE_BYTES = 2**31 - 2**20  # protobuf's limit
 
 
 def _versions() -> dict[str, str]:
@@ -42,7 +42,7 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def _silence_exporter() -> Iterator[None]:
     """The exporter warns of its own deprecations and of torchvision's absence; none is the caller's to mend."""
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -59,12 +59,16 @@ def _exported(graph: Graph, weights: Weights) -> Any:
     """What PyTorch's exporter makes of the graph, as a ``ModelProto``."""
     import torch
 
-    from search_spaces.export.converters.deployed_module import DeployedModule, module_with_weights, windowed
+    from search_spaces.export.converters.deployed_module import (
+        DeployedModule,
+        module_with_weights,
+        with_windowed_pooling,
+    )
 
-    module = DeployedModule(module_with_weights(windowed(graph), weights), images_last=False).eval()
+    module = DeployedModule(module_with_weights(with_windowed_pooling(graph), weights), images_last=False).eval()
     inputs = tuple([torch.zeros(1, *shape) for shape in graph.input_shapes])
     try:
-        with _quietly(), torch.no_grad():
+        with _silence_exporter(), torch.no_grad():
             program = torch.onnx.export(module, inputs, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
             assert program is not None
             return program.model_proto
@@ -73,34 +77,34 @@ def _exported(graph: Graph, weights: Weights) -> Any:
         raise ConversionError(f"onnx: torch.onnx failed: {type(error).__name__}: {first[:300]}") from None
 
 
-def _without_idle_pads(onnx: Any, model: Any) -> Any:
+def _without_redundant_pads(onnx: Any, model: Any) -> Any:
     """The model without the Pads that pad nothing, which the module has before every average."""
     body = model.graph
     zeros = {t.name for t in body.initializer if not onnx.numpy_helper.to_array(t).any()}
     source: dict[str, str] = {}
-    for place, node in reversed(list(enumerate(body.node))):
+    for index, node in reversed(list(enumerate(body.node))):
         if node.op_type == "Pad" and node.input[1] in zeros:
             source[node.output[0]] = node.input[0]
-            del body.node[place]
+            del body.node[index]
     for node in body.node:
         node.input[:] = [source.get(i, i) for i in node.input]
     used = {i for node in body.node for i in node.input} | {v.name for v in body.output}
-    for place, tensor in reversed(list(enumerate(body.initializer))):
+    for index, tensor in reversed(list(enumerate(body.initializer))):
         if tensor.name not in used:
-            del body.initializer[place]
+            del body.initializer[index]
     return model
 
 
-def _named(onnx: Any, model: Any, graph: Graph) -> Any:
+def _rename_values(onnx: Any, model: Any, graph: Graph) -> Any:
     """The model under the graph's names, every value numbered in order, without traces of the machine that made it.
 
     An output that is an input, a constant or another output too becomes a value of its own, by an Identity.
     """
     body = model.graph
     names = {v.name: name for v, name in zip(body.input, input_names(graph), strict=True)}
-    taken = {*names.values(), *[name for name, _ in graph.outputs]}
+    used_names = {*names.values(), *[name for name, _ in graph.outputs]}
     for tensor in body.initializer:
-        names[tensor.name] = _free(tensor.name.removeprefix("module."), taken)
+        names[tensor.name] = _unused_name(tensor.name.removeprefix("module."), used_names)
     extra = []
     for value, (name, _) in zip(body.output, graph.outputs, strict=True):
         if value.name in names:
@@ -109,10 +113,10 @@ def _named(onnx: Any, model: Any, graph: Graph) -> Any:
         names[value.name] = name
     body.node.extend(extra)
     for number, node in enumerate(body.node):
-        for place, made in enumerate(node.output):
-            if made and made not in names:
-                suffix = f"_{place}" if place else ""
-                names[made] = _free(f"{node.op_type.lower()}{number}{suffix}", taken)
+        for index, result in enumerate(node.output):
+            if result and result not in names:
+                suffix = f"_{index}" if index else ""
+                names[result] = _unused_name(f"{node.op_type.lower()}{number}{suffix}", used_names)
         node.input[:] = [names[i] if i else "" for i in node.input]
         node.output[:] = [names[o] if o else "" for o in node.output]
         node.name = next(o for o in node.output if o)
@@ -130,18 +134,18 @@ def _named(onnx: Any, model: Any, graph: Graph) -> Any:
     return model
 
 
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
+def _unused_name(name: str, used_names: set[str]) -> str:
+    while name in used_names:
         name += "_"
-    taken.add(name)
+    used_names.add(name)
     return name
 
 
-def _checked_bytes(onnx: Any, model: Any, graph: Graph) -> bytes:
+def _validated_bytes(onnx: Any, model: Any, graph: Graph) -> bytes:
     """The serialised model, which onnx's checker passes, with everything in it."""
     if model.functions or any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
         raise ConversionError("onnx: the exporter left functions or data outside the file; use a smaller network")
-    if model.ByteSize() > LARGEST_FILE:
+    if model.ByteSize() > MAX_FILE_BYTES:
         raise ConversionError("onnx: the weights do not fit one file of 2 GiB; use a smaller network")
     data: bytes = model.SerializeToString(deterministic=True)
     try:
@@ -149,9 +153,9 @@ def _checked_bytes(onnx: Any, model: Any, graph: Graph) -> bytes:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ConversionError(f"onnx: the exported file is not valid: {str(error).splitlines()[0][:300]}") from None
     shapes = {v.name: tuple([d.dim_value for d in v.type.tensor_type.shape.dim]) for v in model.graph.output}
-    wanted = {name: (1, *shape) for name, shape in graph.output_shapes.items()}
-    if shapes != wanted:
-        raise ConversionError(f"onnx: the exported file's outputs are {shapes}, not {wanted}")
+    expected_shapes = {name: (1, *shape) for name, shape in graph.output_shapes.items()}
+    if shapes != expected_shapes:
+        raise ConversionError(f"onnx: the exported file's outputs are {shapes}, not {expected_shapes}")
     return data
 
 
@@ -164,11 +168,11 @@ def onnx_outputs(data: bytes, samples: Sequence[tuple[Array, ...]]) -> list[dict
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     names, outputs = [v.name for v in session.get_inputs()], [v.name for v in session.get_outputs()]
-    made = []
+    result = []
     for sample in samples:
         values = session.run(None, {n: x[None] for n, x in zip(names, sample, strict=True)})
-        made.append({name: y[0] for name, y in zip(outputs, values, strict=True)})
-    return made
+        result.append({name: y[0] for name, y in zip(outputs, values, strict=True)})
+    return result
 
 
 def export_onnx(
@@ -196,14 +200,16 @@ def export_onnx(
     versions = _versions()
     import onnx
 
-    given = check_samples(samples or [], graph.input_shapes, "onnx")
+    checked_samples = check_samples(samples or [], graph.input_shapes, "onnx")
     if weights is None:
         weights = random_weights(graph, seed)
     check_weights(graph, weights)
-    data = _checked_bytes(onnx, _named(onnx, _without_idle_pads(onnx, _exported(graph, weights)), graph), graph)
+    data = _validated_bytes(
+        onnx, _rename_values(onnx, _without_redundant_pads(onnx, _exported(graph, weights)), graph), graph
+    )
     from search_spaces.export.converters.deployed_module import reference
 
-    inputs = [*given[:COMPARED], *random_inputs(graph.input_shapes, seed)]
+    inputs = [*checked_samples[:MAX_COMPARED_SAMPLES], *random_inputs(graph.input_shapes, seed)]
     expected = reference(graph, weights, inputs, "onnx")
     rows = agreement(expected.outputs, onnx_outputs(data, inputs), "onnx")
     check_float(rows, expected.rounding, "onnx")

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy
 
-from search_spaces.export.errors import Unsupported, refusal
-from search_spaces.export.onnx.program import CannotWrite, Program, value_name
-from search_spaces.export.weights import Array, Weights, blank_weights, fold, norm_affine
+from search_spaces.export.errors import UnsupportedNode, unsupported_error
+from search_spaces.export.onnx.program import OnnxProgram, UnsupportedInOnnx, value_name
+from search_spaces.export.weights import Array, Weights, fold_affine, norm_affine, placeholder_weights
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
 
-Write = Callable[[Program, int, Node], None]
+NodeWriter = Callable[[OnnxProgram, int, Node], None]
 
 
 def _onnx_pads(pads: tuple[tuple[int, int], ...]) -> list[int]:
@@ -21,7 +21,7 @@ def _onnx_pads(pads: tuple[tuple[int, int], ...]) -> list[int]:
     return [before for before, _ in pads] + [behind for _, behind in pads]
 
 
-def _folded_into(program: Program, first: int, last: int, name: str) -> None:
+def _assign_folded_nodes(program: OnnxProgram, first: int, last: int, name: str) -> None:
     """The nodes from ``first`` to ``last``, each the only reader of the one before, are all in value ``name``."""
     program.values[last] = name
     while first != last:
@@ -29,14 +29,14 @@ def _folded_into(program: Program, first: int, last: int, name: str) -> None:
         first = program.readers[first][0]
 
 
-def _conv(program: Program, index: int, node: Node) -> None:
+def _conv(program: OnnxProgram, index: int, node: Node) -> None:
     _, kernel, stride, pads, dilation, groups, _ = node.attrs
-    folded = fold(program.graph, program.weights, program.readers, index)
+    folded = fold_affine(program.graph, program.weights, program.readers, index)
     name = value_name(program.graph, index)
     operands = (*program.operands(index), program.constant(f"{name}_weight", folded.weight))
     if folded.bias is not None:
         operands += (program.constant(f"{name}_bias", folded.bias),)
-    program.make(
+    program.emit_node(
         index,
         "Conv",
         operands,
@@ -46,58 +46,58 @@ def _conv(program: Program, index: int, node: Node) -> None:
         dilations=list(dilation),
         group=groups,
     )
-    _folded_into(program, index, folded.last, program.values[index])
+    _assign_folded_nodes(program, index, folded.last, program.values[index])
 
 
-def _linear(program: Program, index: int, node: Node) -> None:
-    folded = fold(program.graph, program.weights, program.readers, index)
+def _linear(program: OnnxProgram, index: int, node: Node) -> None:
+    folded = fold_affine(program.graph, program.weights, program.readers, index)
     name = value_name(program.graph, index)
     (x,) = program.operands(index)
     if len(node.shape) == 1:
         operands: tuple[str, ...] = (x, program.constant(f"{name}_weight", folded.weight))
         if folded.bias is not None:
             operands += (program.constant(f"{name}_bias", folded.bias),)
-        program.make(index, "Gemm", operands, transB=1)
+        program.emit_node(index, "Gemm", operands, transB=1)
     else:
         weight = program.constant(f"{name}_weight", numpy.ascontiguousarray(folded.weight.T))
         if folded.bias is None:
-            program.make(index, "MatMul", (x, weight))
+            program.emit_node(index, "MatMul", (x, weight))
         else:
             product = program.emit("MatMul", (x, weight), f"{name}_product")
-            program.make(index, "Add", (product, program.constant(f"{name}_bias", folded.bias)))
-    _folded_into(program, index, folded.last, program.values[index])
+            program.emit_node(index, "Add", (product, program.constant(f"{name}_bias", folded.bias)))
+    _assign_folded_nodes(program, index, folded.last, program.values[index])
 
 
-def _along(data: Array, axis: int, rank: int) -> Array:
+def _broadcastable(data: Array, axis: int, rank: int) -> Array:
     """A vector that broadcasts along one axis of the unbatched shape."""
     return data.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
-def _norm(program: Program, index: int, node: Node) -> None:
+def _norm(program: OnnxProgram, index: int, node: Node) -> None:
     kind, eps, _, axis = node.attrs
     arrays, name, rank = program.weights[index], value_name(program.graph, index), len(node.shape)
     (x,) = program.operands(index)
     if kind == "batch":
         factor, shift = [
-            program.constant(f"{name}_{p}", _along(v, 0, rank))
+            program.constant(f"{name}_{p}", _broadcastable(v, 0, rank))
             for p, v in zip(("factor", "shift"), norm_affine(node, arrays), strict=True)
         ]
-        program.make(index, "Add", (program.emit("Mul", (x, factor), f"{name}_scaled"), shift))
+        program.emit_node(index, "Add", (program.emit("Mul", (x, factor), f"{name}_scaled"), shift))
         return
     axes = [0, *[a + 1 for a in range(rank) if a != axis], axis + 1]
     operands = [program.constant(f"{name}_{p}", arrays[p]) for p in ("weight", "bias")]
     if axis == rank - 1:
-        program.make(index, "LayerNormalization", (x, *operands), axis=-1, epsilon=eps)
+        program.emit_node(index, "LayerNormalization", (x, *operands), axis=-1, epsilon=eps)
         return
     last = program.emit("Transpose", (x,), f"{name}_last", perm=axes)
     normal = program.emit("LayerNormalization", (last, *operands), f"{name}_normal", axis=-1, epsilon=eps)
-    program.make(index, "Transpose", (normal,), perm=[axes.index(a) for a in range(rank + 1)])
+    program.emit_node(index, "Transpose", (normal,), perm=[axes.index(a) for a in range(rank + 1)])
 
 
-def _layer_scale(program: Program, index: int, node: Node) -> None:
+def _layer_scale(program: OnnxProgram, index: int, node: Node) -> None:
     name = value_name(program.graph, index)
-    factor = _along(program.weights[index]["weight"], 0, len(node.shape))
-    program.make(index, "Mul", (*program.operands(index), program.constant(f"{name}_weight", factor)))
+    factor = _broadcastable(program.weights[index]["weight"], 0, len(node.shape))
+    program.emit_node(index, "Mul", (*program.operands(index), program.constant(f"{name}_weight", factor)))
 
 
 ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -111,42 +111,42 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _act(program: Program, index: int, node: Node) -> None:
+def _act(program: OnnxProgram, index: int, node: Node) -> None:
     (x,), fn = program.operands(index), node.attrs[0]
     if fn == "relu6":
         bounds = [program.constant(f"float{v}", numpy.array(v, numpy.float32)) for v in (0, 6)]
-        program.make(index, "Clip", (x, *bounds))
+        program.emit_node(index, "Clip", (x, *bounds))
     elif fn == "silu":
         gate = program.emit("Sigmoid", (x,), f"{value_name(program.graph, index)}_gate")
-        program.make(index, "Mul", (x, gate))
+        program.emit_node(index, "Mul", (x, gate))
     else:
         kind, attributes = ACTIVATIONS[fn]
-        program.make(index, kind, (x,), **attributes)
+        program.emit_node(index, kind, (x,), **attributes)
 
 
-def _add(program: Program, index: int, node: Node) -> None:
+def _add(program: OnnxProgram, index: int, node: Node) -> None:
     total, *others = program.operands(index)
-    for place, other in enumerate(others[:-1]):
-        total = program.emit("Add", (total, other), f"{value_name(program.graph, index)}_{place}")
-    program.make(index, "Add", (total, others[-1]))
+    for position, other in enumerate(others[:-1]):
+        total = program.emit("Add", (total, other), f"{value_name(program.graph, index)}_{position}")
+    program.emit_node(index, "Add", (total, others[-1]))
 
 
-def _pool(program: Program, index: int, node: Node) -> None:
+def _pool(program: OnnxProgram, index: int, node: Node) -> None:
     kind, kernel, stride, pads, count_padding = node.attrs
     window = {"kernel_shape": list(kernel), "strides": list(stride), "pads": _onnx_pads(pads)}
     if kind == "max":
-        program.make(index, "MaxPool", program.operands(index), **window)
+        program.emit_node(index, "MaxPool", program.operands(index), **window)
     else:
-        program.make(index, "AveragePool", program.operands(index), **window, count_include_pad=int(count_padding))
+        program.emit_node(index, "AveragePool", program.operands(index), **window, count_include_pad=int(count_padding))
 
 
-def _resize(program: Program, index: int, node: Node) -> None:
+def _resize(program: OnnxProgram, index: int, node: Node) -> None:
     mode = node.attrs[1]
-    operands = (*program.operands(index), "", "", program.whole_numbers([1, *node.shape]))
+    operands = (*program.operands(index), "", "", program.int_constant([1, *node.shape]))
     if mode == "bilinear":
-        program.make(index, "Resize", operands, mode="linear", coordinate_transformation_mode="half_pixel")
+        program.emit_node(index, "Resize", operands, mode="linear", coordinate_transformation_mode="half_pixel")
     else:
-        program.make(
+        program.emit_node(
             index,
             "Resize",
             operands,
@@ -156,33 +156,33 @@ def _resize(program: Program, index: int, node: Node) -> None:
         )
 
 
-def _slice(program: Program, index: int, node: Node) -> None:
+def _slice(program: OnnxProgram, index: int, node: Node) -> None:
     axis, start, stop = node.attrs
-    bounds = [program.whole_numbers([v]) for v in (start, stop, axis + 1)]
-    program.make(index, "Slice", (*program.operands(index), *bounds))
+    bounds = [program.int_constant([v]) for v in (start, stop, axis + 1)]
+    program.emit_node(index, "Slice", (*program.operands(index), *bounds))
 
 
-def _scale(program: Program, index: int, node: Node) -> None:
+def _scale(program: OnnxProgram, index: int, node: Node) -> None:
     factor = program.constant(f"{value_name(program.graph, index)}_factor", numpy.array(node.attrs[0], numpy.float32))
-    program.make(index, "Mul", (*program.operands(index), factor))
+    program.emit_node(index, "Mul", (*program.operands(index), factor))
 
 
-def _zero(program: Program, index: int, node: Node) -> None:
+def _zero(program: OnnxProgram, index: int, node: Node) -> None:
     name = value_name(program.graph, index)
     program.values[index] = program.constant(name, numpy.zeros((1, *node.shape), numpy.float32))
 
 
-def _input(program: Program, index: int, node: Node) -> None:
+def _input(program: OnnxProgram, index: int, node: Node) -> None:
     name = f"input{len(program.inputs)}" if len(program.graph.input_shapes) > 1 else "input"
     program.inputs.append(name)
     program.values[index] = name
 
 
-def _simple(kind: str, attributes: Callable[[Node], dict[str, Any]] = lambda node: {}) -> Write:
-    return lambda program, index, node: program.make(index, kind, program.operands(index), **attributes(node))
+def _single_operator(kind: str, attributes: Callable[[Node], dict[str, Any]] = lambda node: {}) -> NodeWriter:
+    return lambda program, index, node: program.emit_node(index, kind, program.operands(index), **attributes(node))
 
 
-WRITE: dict[str, Write] = {
+NODE_WRITERS: dict[str, NodeWriter] = {
     "input": _input,
     "zero": _zero,
     "conv": _conv,
@@ -191,33 +191,33 @@ WRITE: dict[str, Write] = {
     "layer_scale": _layer_scale,
     "act": _act,
     "add": _add,
-    "mul": _simple("Mul"),
-    "concat": _simple("Concat", lambda node: {"axis": node.attrs[0] + 1}),
+    "mul": _single_operator("Mul"),
+    "concat": _single_operator("Concat", lambda node: {"axis": node.attrs[0] + 1}),
     "pool": _pool,
-    "global_pool": lambda program, index, node: program.make(
+    "global_pool": lambda program, index, node: program.emit_node(
         index, "GlobalMaxPool" if node.attrs[0] == "max" else "GlobalAveragePool", program.operands(index)
     ),
     "resize": _resize,
-    "matmul": _simple("MatMul"),
-    "softmax": _simple("Softmax", lambda node: {"axis": node.attrs[0] + 1}),
-    "reshape": lambda program, index, node: program.make(
-        index, "Reshape", (*program.operands(index), program.whole_numbers([1, *node.shape]))
+    "matmul": _single_operator("MatMul"),
+    "softmax": _single_operator("Softmax", lambda node: {"axis": node.attrs[0] + 1}),
+    "reshape": lambda program, index, node: program.emit_node(
+        index, "Reshape", (*program.operands(index), program.int_constant([1, *node.shape]))
     ),
-    "permute": _simple("Transpose", lambda node: {"perm": [0, *[a + 1 for a in node.attrs[0]]]}),
+    "permute": _single_operator("Transpose", lambda node: {"perm": [0, *[a + 1 for a in node.attrs[0]]]}),
     "slice": _slice,
     "scale": _scale,
 }
 
 
-def _program(graph: Graph, weights: Weights) -> tuple[Program, tuple[Unsupported, ...]]:
-    program, problems = Program(graph, weights), []
+def _write_program(graph: Graph, weights: Weights) -> tuple[OnnxProgram, tuple[UnsupportedNode, ...]]:
+    program, problems = OnnxProgram(graph, weights), []
     for index, node in enumerate(graph.nodes):
         if index in program.values:  # folded into one before it
             continue
         try:
-            WRITE[node.op](program, index, node)
-        except CannotWrite as problem:
-            problems.append(Unsupported(index, node.op, str(problem)))
+            NODE_WRITERS[node.op](program, index, node)
+        except UnsupportedInOnnx as problem:
+            problems.append(UnsupportedNode(index, node.op, str(problem)))
             program.values[index] = value_name(graph, index)
     for name, index in graph.outputs:
         # A value may be an output twice, or an input too: each output is a value of its own.
@@ -225,14 +225,14 @@ def _program(graph: Graph, weights: Weights) -> tuple[Program, tuple[Unsupported
     return program, tuple(problems)
 
 
-def float_program(graph: Graph, weights: Weights) -> Program:
+def float_program(graph: Graph, weights: Weights) -> OnnxProgram:
     """The float32 program of ``graph``. Raises ``ModelFileError`` for the first node that ONNX cannot hold."""
-    program, problems = _program(graph, weights)
+    program, problems = _write_program(graph, weights)
     if problems:
-        raise refusal("onnx", problems[0])
+        raise unsupported_error("onnx", problems[0])
     return program
 
 
-def unsupported_nodes(graph: Graph) -> tuple[Unsupported, ...]:
+def unsupported_nodes(graph: Graph) -> tuple[UnsupportedNode, ...]:
     """The nodes that ONNX cannot hold, each with the reason."""
-    return _program(graph, blank_weights(graph))[1]
+    return _write_program(graph, placeholder_weights(graph))[1]

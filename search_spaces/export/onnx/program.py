@@ -11,11 +11,11 @@ from search_spaces.export.weights import Array, Weights, consumers
 from search_spaces.graph.graph import Graph
 
 
-class CannotWrite(Exception):
+class UnsupportedInOnnx(Exception):
     """Why one node has no form in ONNX; becomes ``Unsupported``."""
 
 
-class Operator(NamedTuple):
+class OnnxOperator(NamedTuple):
     """One operator by its ONNX name, operands and results by value name; an empty name is an operand left out."""
 
     kind: str
@@ -25,18 +25,18 @@ class Operator(NamedTuple):
 
 
 @dataclass(slots=True)
-class Program:
+class OnnxProgram:
     """Operators and constants so far. ``values[i]`` is the name of the value of graph node ``i``."""
 
     graph: Graph
     weights: Weights
     readers: list[list[int]] = field(init=False)
-    operators: list[Operator] = field(default_factory=list)
+    operators: list[OnnxOperator] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
-    _wholes: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    _int_constants: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.readers = consumers(self.graph)
@@ -46,20 +46,20 @@ class Program:
         self.constants[name] = data.astype(numpy.float32, copy=False) if data.dtype.kind == "f" else data
         return name
 
-    def whole_numbers(self, values: Any) -> str:
+    def int_constant(self, values: Any) -> str:
         """An int64 constant (a shape, a range), one for equal ones; its name."""
         data = numpy.asarray(values, dtype=numpy.int64)
         key = (data.shape, data.tobytes())
-        if key not in self._wholes:
-            self._wholes[key] = self.constant(f"int{len(self._wholes)}", data)
-        return self._wholes[key]
+        if key not in self._int_constants:
+            self._int_constants[key] = self.constant(f"int{len(self._int_constants)}", data)
+        return self._int_constants[key]
 
     def emit(self, kind: str, inputs: tuple[str, ...], output: str, **attributes: Any) -> str:
         """Append an operator; the name of its result."""
-        self.operators.append(Operator(kind, inputs, output, attributes))
+        self.operators.append(OnnxOperator(kind, inputs, output, attributes))
         return output
 
-    def make(self, index: int, kind: str, inputs: tuple[str, ...], **attributes: Any) -> None:
+    def emit_node(self, index: int, kind: str, inputs: tuple[str, ...], **attributes: Any) -> None:
         """Append the operator that makes the value of graph node ``index``."""
         self.values[index] = self.emit(kind, inputs, value_name(self.graph, index), **attributes)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from search_spaces.export.errors import ModelFileError
-from search_spaces.export.onnx.program import Program
+from search_spaces.export.onnx.program import OnnxProgram
 from search_spaces.export.weights import Array
 from search_spaces.graph.operations import Shape
 
@@ -38,16 +38,16 @@ def _value(onnx: Any, name: str, shape: Shape) -> Any:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, *shape))
 
 
-def serialise(program: Program, watched: tuple[str, ...] = ()) -> bytes:
-    """The program as an ``.onnx`` file; ``watched`` values come out too, behind the outputs.
+def serialise(program: OnnxProgram, extra_outputs: tuple[str, ...] = ()) -> bytes:
+    """The program as an ``.onnx`` file; ``extra_outputs`` values come out too, behind the outputs.
 
     Raises ``ModelFileError`` where the package onnx is not installed, or for a file beyond protobuf's 2 GiB.
     """
     onnx = _onnx()
     helper, graph = onnx.helper, program.graph
-    taken = [*program.inputs, *program.constants, *[o.output for o in program.operators]]
+    value_names = [*program.inputs, *program.constants, *[o.output for o in program.operators]]
     for name in program.outputs:
-        if taken.count(name) > 1:
+        if value_names.count(name) > 1:
             raise ModelFileError(f"onnx: output {name!r} has the name of another value of the file; rename it")
     nodes = [helper.make_node(o.kind, o.inputs, (o.output,), o.output, **o.attributes) for o in program.operators]
     used = {i for o in program.operators for i in o.inputs}
@@ -56,10 +56,10 @@ def serialise(program: Program, watched: tuple[str, ...] = ()) -> bytes:
         raise ModelFileError("onnx: the weights do not fit one file of 2 GiB; use a smaller network")
     inputs = [_value(onnx, n, s) for n, s in zip(program.inputs, graph.input_shapes, strict=True)]
     outputs = [_value(onnx, n, s) for n, s in zip(program.outputs, graph.output_shapes.values(), strict=True)]
-    outputs += [onnx.ValueInfoProto(name=name) for name in watched]
-    made = helper.make_graph(nodes, "nas", inputs, outputs, [_tensor(onnx, n, d) for n, d in constants.items()])
+    outputs += [onnx.ValueInfoProto(name=name) for name in extra_outputs]
+    onnx_graph = helper.make_graph(nodes, "nas", inputs, outputs, [_tensor(onnx, n, d) for n, d in constants.items()])
     model = helper.make_model(
-        made, producer_name="nas", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+        onnx_graph, producer_name="nas", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
     )
     data: bytes = model.SerializeToString()
     return data

@@ -6,49 +6,49 @@ from collections.abc import Callable
 
 import numpy
 
-from search_spaces.export.tflite.state import Lowering, Stored, stored_shape
+from search_spaces.export.tflite.state import LoweringState, StoredTensor, stored_shape
 from search_spaces.graph.fragment import Node
 
-FUSED = {"relu": "RELU", "relu6": "RELU6"}
-UNARY = {"relu": "RELU", "relu6": "RELU6", "hswish": "HARD_SWISH", "sigmoid": "LOGISTIC", "tanh": "TANH"}
+FUSED_ACTIVATIONS = {"relu": "RELU", "relu6": "RELU6"}
+UNARY_ACTIVATIONS = {"relu": "RELU", "relu6": "RELU6", "hswish": "HARD_SWISH", "sigmoid": "LOGISTIC", "tanh": "TANH"}
 
 
-def _fused(state: Lowering, index: int, source: int, fn: str) -> bool:
+def _try_fuse(state: LoweringState, index: int, source: int, fn: str) -> bool:
     """Whether the operator before can do the activation itself, and now does."""
     stored = state.stored[source]
-    maker = state.program.maker(stored.tensor)
+    producer = state.program.producer(stored.tensor)
     alone = state.sole_reader(source, "act") == index
-    if not alone or maker is None or maker.options.get("fusedActivationFunction") != "NONE":
+    if not alone or producer is None or producer.options.get("fusedActivationFunction") != "NONE":
         return False
     # These may share the tensor of what they move, which others may read.
     if state.graph.nodes[source].op in ("permute", "reshape"):
         return False
-    maker.options["fusedActivationFunction"] = FUSED[fn]
+    producer.options["fusedActivationFunction"] = FUSED_ACTIVATIONS[fn]
     state.stored[index] = stored
     return True
 
 
-def _hsigmoid(state: Lowering, index: int, x: int, stored: Stored) -> None:
+def _hsigmoid(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
     program, shape = state.program, state.program.tensors[x].shape
     three, sixth = [program.constant(numpy.full((1,) * len(shape), v, numpy.float32)) for v in (3.0, 1 / 6)]
     y = program.emit("ADD", (x, three), shape, fusedActivationFunction="RELU6")
     state.emit(index, "MUL", (y, sixth), stored.order, fusedActivationFunction="NONE")
 
 
-def _silu(state: Lowering, index: int, x: int, stored: Stored) -> None:
+def _silu(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
     y = state.program.emit("LOGISTIC", (x,), state.program.tensors[x].shape)
     state.emit(index, "MUL", (x, y), stored.order, fusedActivationFunction="NONE")
 
 
-def _gelu(state: Lowering, index: int, x: int, stored: Stored) -> None:
+def _gelu(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
     state.emit(index, "GELU", (x,), stored.order, approximate=False)
 
 
-def _leaky_relu(state: Lowering, index: int, x: int, stored: Stored) -> None:
+def _leaky_relu(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
     state.emit(index, "LEAKY_RELU", (x,), stored.order, alpha=0.1)
 
 
-COMPOSED: dict[str, Callable[[Lowering, int, int, Stored], None]] = {
+COMPOSED_ACTIVATIONS: dict[str, Callable[[LoweringState, int, int, StoredTensor], None]] = {
     "hsigmoid": _hsigmoid,
     "silu": _silu,
     "gelu": _gelu,
@@ -56,18 +56,18 @@ COMPOSED: dict[str, Callable[[Lowering, int, int, Stored], None]] = {
 }
 
 
-def _act(state: Lowering, index: int, node: Node) -> None:
+def _act(state: LoweringState, index: int, node: Node) -> None:
     (fn,), (source,) = node.attrs, node.inputs
-    if fn in FUSED and _fused(state, index, source, fn):
+    if fn in FUSED_ACTIVATIONS and _try_fuse(state, index, source, fn):
         return
     stored = state.stored[source]
-    if fn in UNARY:
-        state.emit(index, UNARY[fn], (stored.tensor,), stored.order)
+    if fn in UNARY_ACTIVATIONS:
+        state.emit(index, UNARY_ACTIVATIONS[fn], (stored.tensor,), stored.order)
     else:
-        COMPOSED[fn](state, index, stored.tensor, stored)
+        COMPOSED_ACTIVATIONS[fn](state, index, stored.tensor, stored)
 
 
-def _add(state: Lowering, index: int, node: Node) -> None:
+def _add(state: LoweringState, index: int, node: Node) -> None:
     orders = [state.order(i) for i in node.inputs]
     order = max(orders, key=orders.count)
     operands = [state.get(i, order) for i in node.inputs]
@@ -78,14 +78,14 @@ def _add(state: Lowering, index: int, node: Node) -> None:
     state.emit(index, "ADD", (total, operands[-1]), order, fusedActivationFunction="NONE")
 
 
-def _mul(state: Lowering, index: int, node: Node) -> None:
+def _mul(state: LoweringState, index: int, node: Node) -> None:
     larger = max(node.inputs, key=lambda i: numpy.prod(state.shape(i), dtype=float))
     order = state.order(larger)
     a, b = sorted(node.inputs, key=lambda i: i != larger)  # what broadcasts comes second
     state.emit(index, "MUL", (state.get(a, order), state.get(b, order)), order, fusedActivationFunction="NONE")
 
 
-def _scale(state: Lowering, index: int, node: Node) -> None:
+def _scale(state: LoweringState, index: int, node: Node) -> None:
     stored, factor = state.stored[node.inputs[0]], node.attrs[0]
     if factor > 0 and state.sole_reader(index, "softmax") is not None:
         state.stored[index] = stored  # becomes the softmax's beta
@@ -95,9 +95,9 @@ def _scale(state: Lowering, index: int, node: Node) -> None:
     state.emit(index, "MUL", (stored.tensor, y), stored.order, fusedActivationFunction="NONE")
 
 
-def _zero(state: Lowering, index: int, node: Node) -> None:
+def _zero(state: LoweringState, index: int, node: Node) -> None:
     order = tuple(range(len(node.shape)))
-    state.stored[index] = Stored(state.program.constant(numpy.zeros((1, *node.shape), numpy.float32)), order)
+    state.stored[index] = StoredTensor(state.program.constant(numpy.zeros((1, *node.shape), numpy.float32)), order)
 
 
-LOWER = {"act": _act, "add": _add, "mul": _mul, "scale": _scale, "zero": _zero}
+LOWERING_RULES = {"act": _act, "add": _add, "mul": _mul, "scale": _scale, "zero": _zero}

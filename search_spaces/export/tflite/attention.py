@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from search_spaces.export.tflite.state import CannotLower, Lowering
+from search_spaces.export.tflite.state import LoweringState, UnsupportedInTflite
 from search_spaces.graph.fragment import Node
 
 
-def _matrix(state: Lowering, index: int) -> tuple[int, bool]:
+def _matrix(state: LoweringState, index: int) -> tuple[int, bool]:
     """The tensor of a stack of matrices, and whether it holds them transposed."""
     tensor, order = state.stored[index]
     rank = len(order)
     if order == (*range(rank - 2), rank - 1, rank - 2):
         return tensor, True
-    return state.plain(index), False
+    return state.get_in_graph_order(index), False
 
 
-def _matmul(state: Lowering, index: int, node: Node) -> None:
+def _matmul(state: LoweringState, index: int, node: Node) -> None:
     if len(node.shape) > 4:
-        raise CannotLower("TFLite's matrix products know tensors of up to four axes")
+        raise UnsupportedInTflite("TFLite's matrix products know tensors of up to four axes")
     (a, adjoint_a), (b, adjoint_b) = [_matrix(state, i) for i in node.inputs]
     order = tuple(range(len(node.shape)))
     state.emit(index, "BATCH_MATMUL", (a, b), order, adjX=adjoint_a, adjY=adjoint_b)
 
 
-def _softmax(state: Lowering, index: int, node: Node) -> None:
+def _softmax(state: LoweringState, index: int, node: Node) -> None:
     (axis,), (source,) = node.attrs, node.inputs
     order = (*[a for a in state.order(source) if a != axis], axis)
     before = state.graph.nodes[source]
@@ -32,4 +32,4 @@ def _softmax(state: Lowering, index: int, node: Node) -> None:
     state.emit(index, "SOFTMAX", (state.get(source, order),), order, beta=beta)
 
 
-LOWER = {"matmul": _matmul, "softmax": _softmax}
+LOWERING_RULES = {"matmul": _matmul, "softmax": _softmax}

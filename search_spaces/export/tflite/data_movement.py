@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from math import prod
 
-from search_spaces.export.tflite.state import Lowering, Order, Stored, natural_order
+from search_spaces.export.tflite.state import LoweringState, Order, StoredTensor, natural_order
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.operations import Shape
 
 
-def blocks(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
+def reshape_groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
     """The shortest runs of axes of both shapes that hold the same elements: what a reshape splits or merges."""
     runs: list[tuple[list[int], list[int]]] = []
     i = j = 0
@@ -36,35 +36,35 @@ def blocks(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
     return runs
 
 
-def _reshape(state: Lowering, index: int, node: Node) -> None:
+def _reshape(state: LoweringState, index: int, node: Node) -> None:
     """Splits and merges axes where they lie; transposes only where those that merge are apart or out of order."""
     (source,) = node.inputs
     order = state.order(source)
-    runs = sorted(blocks(state.shape(source), node.shape), key=lambda run: min(order.index(a) for a in run[0]))
-    wanted: Order = tuple([a for old, _ in runs for a in old])
-    made: Order = tuple([a for _, new in runs for a in new])
-    x = state.program.reshape(state.get(source, wanted), (1, *[node.shape[a] for a in made]))
-    state.stored[index] = Stored(x, made)
+    runs = sorted(reshape_groups(state.shape(source), node.shape), key=lambda run: min(order.index(a) for a in run[0]))
+    source_order: Order = tuple([a for old, _ in runs for a in old])
+    result_order: Order = tuple([a for _, new in runs for a in new])
+    x = state.program.reshape(state.get(source, source_order), (1, *[node.shape[a] for a in result_order]))
+    state.stored[index] = StoredTensor(x, result_order)
 
 
-def _permute(state: Lowering, index: int, node: Node) -> None:
+def _permute(state: LoweringState, index: int, node: Node) -> None:
     tensor, order = state.stored[node.inputs[0]]
     axes = node.attrs[0]
-    state.stored[index] = Stored(tensor, tuple([axes.index(a) for a in order]))
+    state.stored[index] = StoredTensor(tensor, tuple([axes.index(a) for a in order]))
 
 
-def _slice(state: Lowering, index: int, node: Node) -> None:
+def _slice(state: LoweringState, index: int, node: Node) -> None:
     axis, start, stop = node.attrs
     tensor, order = state.stored[node.inputs[0]]
     shape = state.program.tensors[tensor].shape
-    place = 1 + order.index(axis)
-    begin = [start if i == place else 0 for i in range(len(shape))]
-    size = [stop - start if i == place else n for i, n in enumerate(shape)]
-    operands = (tensor, state.program.whole_numbers(begin), state.program.whole_numbers(size))
+    position = 1 + order.index(axis)
+    begin = [start if i == position else 0 for i in range(len(shape))]
+    size = [stop - start if i == position else n for i, n in enumerate(shape)]
+    operands = (tensor, state.program.int_constant(begin), state.program.int_constant(size))
     state.emit(index, "SLICE", operands, order)
 
 
-def _concat(state: Lowering, index: int, node: Node) -> None:
+def _concat(state: LoweringState, index: int, node: Node) -> None:
     # A constant zero is as good in any order; images are better channels last, as the next convolution wants them.
     orders = [state.order(i) for i in node.inputs if state.graph.nodes[i].op != "zero"]
     natural = natural_order(node.shape)
@@ -73,4 +73,4 @@ def _concat(state: Lowering, index: int, node: Node) -> None:
     state.emit(index, "CONCATENATION", operands, order, axis=1 + order.index(node.attrs[0]))
 
 
-LOWER = {"reshape": _reshape, "permute": _permute, "slice": _slice, "concat": _concat}
+LOWERING_RULES = {"reshape": _reshape, "permute": _permute, "slice": _slice, "concat": _concat}

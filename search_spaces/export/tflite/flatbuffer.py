@@ -7,12 +7,12 @@ from typing import Any
 import numpy
 
 from search_spaces.export.errors import ModelFileError
-from search_spaces.export.tflite.program import Operator, Program, Tensor
+from search_spaces.export.tflite.program import TfliteOperator, TfliteProgram, TfliteTensor
 from search_spaces.export.weights import Array
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
-LARGEST_FILE = 2**31 - 2**20  # offsets in the format are signed 32 bits
+MAX_FILE_BYTES = 2**31 - 2**20  # offsets in the format are signed 32 bits
 ALIGNMENT = 16  # of constants, as the schema asks for
 _TYPES = {"float32": 0, "int32": 2, "int8": 9}
 _ENUMS = {
@@ -109,13 +109,13 @@ def _ints(builder: Any, values: tuple[int, ...] | list[int]) -> int:
 class _Packer:
     """Packs one program; buffer 0 is the empty one, as the format has it."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: TfliteProgram) -> None:
         import flatbuffers
 
         self.program = program
         self.schema = _schema()
         size = sum([t.data.nbytes for t in program.tensors if t.data is not None])
-        if size > LARGEST_FILE:
+        if size > MAX_FILE_BYTES:
             raise ModelFileError("tflite: the weights do not fit one file of 2 GiB; use int8 or a smaller network")
         self.builder = flatbuffers.Builder(size + 1024 * (len(program.tensors) + 8))
         self.codes: dict[str, int] = {}
@@ -125,7 +125,7 @@ class _Packer:
         """The vector of buffers, and the buffer's number for each tensor."""
         s, b = self.schema, self.builder
         s.BufferStart(b)
-        made, numbers = [int(s.BufferEnd(b))], []
+        offsets, numbers = [int(s.BufferEnd(b))], []
         for tensor in self.program.tensors:
             if tensor.data is None:
                 numbers.append(0)
@@ -133,14 +133,14 @@ class _Packer:
             data = _data(b, tensor.data)
             s.BufferStart(b)
             s.BufferAddData(b, data)
-            numbers.append(len(made))
-            made.append(int(s.BufferEnd(b)))
-        return _offsets(b, made), numbers
+            numbers.append(len(offsets))
+            offsets.append(int(s.BufferEnd(b)))
+        return _offsets(b, offsets), numbers
 
-    def tensor(self, tensor: Tensor, buffer: int, place: int) -> int:
+    def tensor(self, tensor: TfliteTensor, buffer: int, index: int) -> int:
         s, b = self.schema, self.builder
         shape = _ints(b, tensor.shape)
-        name = b.CreateString(tensor.name or f"tensor{place}")
+        name = b.CreateString(tensor.name or f"tensor{index}")
         quantisation = None
         if tensor.quantisation is not None:
             scale, zero_point, axis = tensor.quantisation
@@ -161,7 +161,7 @@ class _Packer:
         s.TensorAddHasRank(b, True)
         return int(s.TensorEnd(b))
 
-    def operator(self, operator: Operator) -> int:
+    def operator(self, operator: TfliteOperator) -> int:
         s, b = self.schema, self.builder
         code = self.codes.setdefault(operator.code, len(self.codes))
         if self.program.tensors[operator.outputs[0]].dtype == "int8":
@@ -185,21 +185,21 @@ class _Packer:
 
     def operator_codes(self) -> int:
         s, b = self.schema, self.builder
-        made = []
+        offsets = []
         for code in self.codes:
             number = getattr(s.BuiltinOperator, code)
             s.OperatorCodeStart(b)
             s.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
             s.OperatorCodeAddVersion(b, _INT8_VERSIONS.get(code, 1) if code in self.signed else 1)
             s.OperatorCodeAddBuiltinCode(b, number)
-            made.append(int(s.OperatorCodeEnd(b)))
-        return _offsets(b, made)
+            offsets.append(int(s.OperatorCodeEnd(b)))
+        return _offsets(b, offsets)
 
     def pack(self) -> bytes:
         s, b, program = self.schema, self.builder, self.program
         buffers, numbers = self.buffers()
         rows = zip(program.tensors, numbers, strict=True)
-        tensors = _offsets(b, [self.tensor(t, n, place) for place, (t, n) in enumerate(rows)])
+        tensors = _offsets(b, [self.tensor(t, n, index) for index, (t, n) in enumerate(rows)])
         operators = _offsets(b, [self.operator(o) for o in program.operators])
         inputs, outputs = _ints(b, program.inputs), _ints(b, program.outputs)
         s.SubGraphStart(b)
@@ -220,6 +220,6 @@ class _Packer:
         return bytes(b.Output())
 
 
-def pack(program: Program) -> bytes:
+def pack(program: TfliteProgram) -> bytes:
     """The program as a ``.tflite`` file. Raises ``ModelFileError`` where ai-edge-litert is not installed."""
     return _Packer(program).pack()

@@ -9,35 +9,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from search_spaces.export.errors import Unsupported, refusal
+from search_spaces.export.errors import UnsupportedNode, unsupported_error
 from search_spaces.export.tflite import arithmetic, attention, weighted, windows
 from search_spaces.export.tflite import data_movement as moves
-from search_spaces.export.tflite.program import Program
-from search_spaces.export.tflite.state import CannotLower, Lowering, Stored, natural_order, stored_shape
-from search_spaces.export.weights import Weights, blank_weights, check_weights, random_weights
+from search_spaces.export.tflite.program import TfliteProgram
+from search_spaces.export.tflite.state import (
+    LoweringState,
+    StoredTensor,
+    UnsupportedInTflite,
+    natural_order,
+    stored_shape,
+)
+from search_spaces.export.weights import Weights, check_weights, placeholder_weights, random_weights
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
 
-Lower = Callable[[Lowering, int, Node], None]
+LoweringRule = Callable[[LoweringState, int, Node], None]
 
-LOWER: dict[str, Lower] = {
-    **weighted.LOWER,
-    **arithmetic.LOWER,
-    **windows.LOWER,
-    **moves.LOWER,
-    **attention.LOWER,
+LOWERING_RULES: dict[str, LoweringRule] = {
+    **weighted.LOWERING_RULES,
+    **arithmetic.LOWERING_RULES,
+    **windows.LOWERING_RULES,
+    **moves.LOWERING_RULES,
+    **attention.LOWERING_RULES,
 }
 
 
-class Lowered(NamedTuple):
+class LoweringResult(NamedTuple):
     """A program in float32, and what could not be lowered (then the program is of no use)."""
 
-    program: Program
-    problems: tuple[Unsupported, ...]
+    program: TfliteProgram
+    problems: tuple[UnsupportedNode, ...]
 
 
-def _lowered(graph: Graph, weights: Weights) -> Lowered:
-    state = Lowering(graph, weights)
+def _lower_graph(graph: Graph, weights: Weights) -> LoweringResult:
+    state = LoweringState(graph, weights)
     problems = []
     for index, node in enumerate(graph.nodes):
         if index in state.stored:  # folded into one before it
@@ -47,32 +53,32 @@ def _lowered(graph: Graph, weights: Weights) -> Lowered:
             name = f"input{len(state.program.inputs)}" if len(graph.input_shapes) > 1 else "input"
             x = state.program.tensor(stored_shape(node.shape, order), name)
             state.program.inputs.append(x)
-            state.stored[index] = Stored(x, order)
+            state.stored[index] = StoredTensor(x, order)
             continue
-        reason = state.lower(LOWER[node.op], index, node)
+        reason = state.lower(LOWERING_RULES[node.op], index, node)
         if reason is not None:
-            problems.append(Unsupported(index, node.op, reason))
+            problems.append(UnsupportedNode(index, node.op, reason))
     problems += _add_outputs(state)
-    return Lowered(state.program.swept(), tuple(problems))
+    return LoweringResult(state.program.without_dead_operators(), tuple(problems))
 
 
-def _add_outputs(state: Lowering) -> list[Unsupported]:
+def _add_outputs(state: LoweringState) -> list[UnsupportedNode]:
     program, problems = state.program, []
     for name, index in state.graph.outputs:
         node = state.graph.nodes[index]
         try:
             x = state.get(index, natural_order(node.shape))
-        except CannotLower as problem:
-            problems.append(Unsupported(index, node.op, str(problem)))
+        except UnsupportedInTflite as problem:
+            problems.append(UnsupportedNode(index, node.op, str(problem)))
             continue
-        if x in program.inputs or x in program.outputs or program.maker(x) is None:
-            x = program.emit("RESHAPE", (x, program.whole_numbers(program.tensors[x].shape)), program.tensors[x].shape)
+        if x in program.inputs or x in program.outputs or program.producer(x) is None:
+            x = program.emit("RESHAPE", (x, program.int_constant(program.tensors[x].shape)), program.tensors[x].shape)
         program.tensors[x].name = name
         program.outputs.append(x)
     return problems
 
 
-def lower(graph: Graph, weights: Weights | None = None, seed: int = 0) -> Program:
+def lower(graph: Graph, weights: Weights | None = None, seed: int = 0) -> TfliteProgram:
     """The float32 program of ``graph``; random weights from ``seed`` where none are given.
 
     Raises ``ModelFileError`` for the first node that TFLite cannot hold, ``WeightsError`` for weights of another
@@ -82,12 +88,12 @@ def lower(graph: Graph, weights: Weights | None = None, seed: int = 0) -> Progra
         weights = random_weights(graph, seed)
     else:
         check_weights(graph, weights)
-    program, problems = _lowered(graph, weights)
+    program, problems = _lower_graph(graph, weights)
     if problems:
-        raise refusal("tflite", problems[0])
+        raise unsupported_error("tflite", problems[0])
     return program
 
 
-def unsupported_nodes(graph: Graph) -> tuple[Unsupported, ...]:
+def unsupported_nodes(graph: Graph) -> tuple[UnsupportedNode, ...]:
     """The nodes that TFLite cannot hold, each with the reason."""
-    return _lowered(graph, blank_weights(graph)).problems
+    return _lower_graph(graph, placeholder_weights(graph)).problems

@@ -12,7 +12,7 @@ from search_spaces.export.weights import Array
 from search_spaces.graph.operations import Shape
 
 WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # where weights have their output channels
-ABSENT = -1  # an operand that an operator does without
+ABSENT_OPERAND = -1  # an operand that an operator does without
 
 
 class Quantisation(NamedTuple):
@@ -24,7 +24,7 @@ class Quantisation(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tensor:
+class TfliteTensor:
     """A tensor; ``data`` is there for constants. ``shape`` has the batch axis, of extent 1."""
 
     shape: Shape
@@ -35,7 +35,7 @@ class Tensor:
 
 
 @dataclass(slots=True)
-class Operator:
+class TfliteOperator:
     """One operator by its name in the schema (``CONV_2D``), operands and results by tensor index."""
 
     code: str
@@ -45,29 +45,29 @@ class Operator:
 
 
 @dataclass(slots=True)
-class Program:
+class TfliteProgram:
     """Tensors, operators in order, and which tensors go in and out."""
 
-    tensors: list[Tensor] = field(default_factory=list)
-    operators: list[Operator] = field(default_factory=list)
+    tensors: list[TfliteTensor] = field(default_factory=list)
+    operators: list[TfliteOperator] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
-    made_by: dict[int, int] = field(default_factory=dict)  # tensor to operator
+    producer_indices: dict[int, int] = field(default_factory=dict)  # tensor to operator
     _constants: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
     def tensor(self, shape: Shape, name: str = "") -> int:
         """A new tensor of activations."""
-        self.tensors.append(Tensor(shape, name))
+        self.tensors.append(TfliteTensor(shape, name))
         return len(self.tensors) - 1
 
     def constant(self, data: Array, name: str = "") -> int:
         """A new constant; float64 becomes float32, whole numbers int32."""
         whole = numpy.issubdtype(data.dtype, numpy.integer)
         data = data.astype(numpy.int32 if whole else numpy.float32, copy=False)
-        self.tensors.append(Tensor(data.shape, name, data, "int32" if whole else "float32"))
+        self.tensors.append(TfliteTensor(data.shape, name, data, "int32" if whole else "float32"))
         return len(self.tensors) - 1
 
-    def whole_numbers(self, values: Any) -> int:
+    def int_constant(self, values: Any) -> int:
         """A constant of small whole numbers (a shape, a permutation), one for equal ones."""
         data = numpy.asarray(values, dtype=numpy.int32)
         key = (data.shape, data.tobytes())
@@ -78,26 +78,26 @@ class Program:
     def emit(self, code: str, inputs: tuple[int, ...], shape: Shape, name: str = "", **options: Any) -> int:
         """Append an operator with one result of ``shape``; the result's tensor index."""
         result = self.tensor(shape, name)
-        self.made_by[result] = len(self.operators)
-        self.operators.append(Operator(code, inputs, (result,), options))
+        self.producer_indices[result] = len(self.operators)
+        self.operators.append(TfliteOperator(code, inputs, (result,), options))
         return result
 
-    def maker(self, tensor: int) -> Operator | None:
+    def producer(self, tensor: int) -> TfliteOperator | None:
         """The operator that makes a tensor; ``None`` for inputs and constants."""
-        place = self.made_by.get(tensor)
-        return None if place is None else self.operators[place]
+        index = self.producer_indices.get(tensor)
+        return None if index is None else self.operators[index]
 
     def reshape(self, x: int, shape: Shape) -> int:
         """``x`` in another shape; reshapes of reshapes become one."""
-        maker = self.maker(x)
-        if maker is not None and maker.code == "RESHAPE":
-            x = maker.inputs[0]
+        producer = self.producer(x)
+        if producer is not None and producer.code == "RESHAPE":
+            x = producer.inputs[0]
         if self.tensors[x].shape == shape:
             return x
         data = self.tensors[x].data
         if data is not None:
             return self.constant(data.reshape(shape), self.tensors[x].name)
-        return self.emit("RESHAPE", (x, self.whole_numbers(shape)), shape)
+        return self.emit("RESHAPE", (x, self.int_constant(shape)), shape)
 
     def transpose(self, x: int, axes: tuple[int, ...]) -> int:
         """Axis ``i`` of the result is axis ``axes[i]`` of ``x``. What moves no element is a reshape.
@@ -122,35 +122,35 @@ class Program:
             return self.reshape(x, result)
         if len(shape) > 4 or len(groups) + 1 < len(shape):
             x = self.reshape(x, (1, *[prod([shape[a] for a in g]) for g in ranked]))
-            moved = (0, *[1 + ranked.index(g) for g in groups])
+            permutation = (0, *[1 + ranked.index(g) for g in groups])
         else:
-            moved = axes
-        if len(moved) > 4:  # without the batch axis
+            permutation = axes
+        if len(permutation) > 4:  # without the batch axis
             x = self.reshape(x, self.tensors[x].shape[1:])
-            moved = tuple([m - 1 for m in moved[1:]])
+            permutation = tuple([m - 1 for m in permutation[1:]])
         extents = self.tensors[x].shape
-        y = self.emit("TRANSPOSE", (x, self.whole_numbers(moved)), tuple([extents[m] for m in moved]))
+        y = self.emit("TRANSPOSE", (x, self.int_constant(permutation)), tuple([extents[m] for m in permutation]))
         return self.reshape(y, result)
 
-    def swept(self) -> Program:
+    def without_dead_operators(self) -> TfliteProgram:
         """The same without operators and tensors that no output needs, tensors numbered by first use."""
         needed = set(self.outputs)
-        kept = []
+        live_operators = []
         for operator in reversed(self.operators):
             if not needed.isdisjoint(operator.outputs):
                 needed.update(operator.inputs)
-                kept.append(operator)
-        kept.reverse()
-        number: dict[int, int] = {ABSENT: ABSENT}
-        program = Program()
-        for t in [*self.inputs, *[i for o in kept for i in (*o.inputs, *o.outputs)], *self.outputs]:
+                live_operators.append(operator)
+        live_operators.reverse()
+        number: dict[int, int] = {ABSENT_OPERAND: ABSENT_OPERAND}
+        program = TfliteProgram()
+        for t in [*self.inputs, *[i for o in live_operators for i in (*o.inputs, *o.outputs)], *self.outputs]:
             if t not in number:
                 number[t] = len(program.tensors)
                 program.tensors.append(self.tensors[t])
-        for operator in kept:
+        for operator in live_operators:
             inputs, outputs = (tuple([number[i] for i in side]) for side in (operator.inputs, operator.outputs))
-            program.made_by.update(dict.fromkeys(outputs, len(program.operators)))
-            program.operators.append(Operator(operator.code, inputs, outputs, operator.options))
+            program.producer_indices.update(dict.fromkeys(outputs, len(program.operators)))
+            program.operators.append(TfliteOperator(operator.code, inputs, outputs, operator.options))
         program.inputs = [number[i] for i in self.inputs]
         program.outputs = [number[i] for i in self.outputs]
         return program

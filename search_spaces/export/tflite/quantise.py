@@ -11,23 +11,30 @@ from dataclasses import replace
 import numpy
 
 from search_spaces.export.errors import ModelFileError
-from search_spaces.export.tflite.program import WEIGHT_AXIS, Operator, Program, Quantisation, Tensor
+from search_spaces.export.tflite.program import WEIGHT_AXIS, Quantisation, TfliteOperator, TfliteProgram, TfliteTensor
 from search_spaces.export.tflite.ranges import Ranges
-from search_spaces.export.tflite.scales import SMALLEST_SCALE, asymmetric, one_scale, with_scales
+from search_spaces.export.tflite.scales import (
+    MIN_SCALE,
+    assign_scales,
+    asymmetric_quantisation,
+    per_tensor_quantisation,
+)
 from search_spaces.export.weights import Array
 
-LARGEST_BIAS = 2.0**30
+MAX_QUANTISED_BIAS = 2.0**30
 
 
-def quantised(data: Array, to: Quantisation) -> Array:
+def quantise_constant(data: Array, to: Quantisation) -> Array:
     """A constant as int8."""
     scale, zero_point = float(to.scale[0]), int(to.zero_point[0])
-    within = numpy.clip(data, (-128 - zero_point) * scale, (127 - zero_point) * scale)
-    whole: Array = (numpy.rint(within / scale) + zero_point).astype(numpy.int8)
+    clipped = numpy.clip(data, (-128 - zero_point) * scale, (127 - zero_point) * scale)
+    whole: Array = (numpy.rint(clipped / scale) + zero_point).astype(numpy.int8)
     return whole
 
 
-def _weights(program: Program, operator: Operator, scales: dict[int, Quantisation]) -> tuple[Tensor, Tensor]:
+def _quantise_weights(
+    program: TfliteProgram, operator: TfliteOperator, scales: dict[int, Quantisation]
+) -> tuple[TfliteTensor, TfliteTensor]:
     """Weights and biases of a convolution or linear layer as integers."""
     x, w, b = operator.inputs
     axis = WEIGHT_AXIS[operator.code]
@@ -40,8 +47,8 @@ def _weights(program: Program, operator: Operator, scales: dict[int, Quantisatio
     bias = numpy.zeros(largest.shape) if b < 0 else numpy.asarray(program.tensors[b].data, numpy.float64)
     input_scale = float(scales[x].scale[0])
     # A channel of tiny weights and a large bias: coarser weights, so that the bias fits.
-    scale = numpy.maximum(largest / 127, numpy.abs(bias) / (LARGEST_BIAS * input_scale))
-    scale = numpy.maximum(scale, SMALLEST_SCALE).astype(numpy.float32)
+    scale = numpy.maximum(largest / 127, numpy.abs(bias) / (MAX_QUANTISED_BIAS * input_scale))
+    scale = numpy.maximum(scale, MIN_SCALE).astype(numpy.float32)
     shaped = (1 / scale).reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
     whole = weight * shaped
     numpy.rint(whole, out=whole)
@@ -50,24 +57,24 @@ def _weights(program: Program, operator: Operator, scales: dict[int, Quantisatio
     whole_bias = numpy.rint(bias / bias_scale.astype(numpy.float64)).astype(numpy.int32)
     name = program.tensors[w].name
     return (
-        Tensor(weight.shape, name, whole.astype(numpy.int8), "int8", Quantisation(scale, zeros, axis)),
-        Tensor(scale.shape, f"{name}_bias", whole_bias, "int32", Quantisation(bias_scale, zeros, 0)),
+        TfliteTensor(weight.shape, name, whole.astype(numpy.int8), "int8", Quantisation(scale, zeros, axis)),
+        TfliteTensor(scale.shape, f"{name}_bias", whole_bias, "int32", Quantisation(bias_scale, zeros, 0)),
     )
 
 
-def _constant_scale(operator: Operator, data: Array, scales: dict[int, Quantisation]) -> Quantisation:
+def _constant_scale(operator: TfliteOperator, data: Array, scales: dict[int, Quantisation]) -> Quantisation:
     """Scale of a constant operand. One that a sum's result cannot show is zero, in a scale that kernels know."""
     result = scales[operator.outputs[0]]
     if operator.code in ("CONCATENATION", "PADV2"):
         return result
-    to = asymmetric(float(data.min()), float(data.max()))
+    to = asymmetric_quantisation(float(data.min()), float(data.max()))
     invisible = operator.code == "ADD" and to.scale[0] < result.scale[0] / 512
-    return one_scale(float(result.scale[0]), 0) if invisible else to
+    return per_tensor_quantisation(float(result.scale[0]), 0) if invisible else to
 
 
-def quantise(program: Program, ranges: Ranges) -> Program:
+def quantise(program: TfliteProgram, ranges: Ranges) -> TfliteProgram:
     """The program with int8 inputs, outputs and everything between. ``ranges`` are those of its activations."""
-    program, scales = with_scales(program, ranges)
+    program, scales = assign_scales(program, ranges)
     tensors = list(program.tensors)
     for i, tensor in enumerate(program.tensors):
         if tensor.data is None:
@@ -76,16 +83,16 @@ def quantise(program: Program, ranges: Ranges) -> Program:
     for operator in program.operators:
         inputs = list(operator.inputs)
         if operator.code in WEIGHT_AXIS:
-            weight, bias = _weights(program, operator, scales)
+            weight, bias = _quantise_weights(program, operator, scales)
             inputs[1:] = [len(tensors), len(tensors) + 1]
             tensors += [weight, bias]
         else:
-            for place, i in enumerate(inputs):
+            for index, i in enumerate(inputs):
                 constant = program.tensors[i]
                 if constant.data is not None and constant.dtype == "float32":
                     to = _constant_scale(operator, constant.data, scales)
-                    inputs[place] = len(tensors)
-                    data = quantised(constant.data, to)
-                    tensors.append(Tensor(constant.shape, constant.name, data, "int8", to))
+                    inputs[index] = len(tensors)
+                    data = quantise_constant(constant.data, to)
+                    tensors.append(TfliteTensor(constant.shape, constant.name, data, "int8", to))
         operators.append(replace(operator, inputs=tuple(inputs)))
-    return Program(tensors, operators, program.inputs, program.outputs).swept()
+    return TfliteProgram(tensors, operators, program.inputs, program.outputs).without_dead_operators()

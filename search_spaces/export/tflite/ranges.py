@@ -8,28 +8,28 @@ import numpy
 
 from search_spaces.export.errors import ModelFileError
 from search_spaces.export.tflite.flatbuffer import pack
-from search_spaces.export.tflite.program import Program
+from search_spaces.export.tflite.program import TfliteProgram
 from search_spaces.export.weights import Array
 from search_spaces.graph.operations import Shape
 
 Ranges = dict[int, tuple[float, float]]  # by tensor: lowest and highest value
 
 
-def _fed(program: Program, shapes: Sequence[Shape], sample: Sequence[Array]) -> list[Array]:
+def _program_inputs(program: TfliteProgram, shapes: Sequence[Shape], sample: Sequence[Array]) -> list[Array]:
     """One sample as the program's inputs: with a batch axis, images channels last."""
     if len(sample) != len(shapes):
         raise ModelFileError(f"calibration: a sample must hold {len(shapes)} input(s), not {len(sample)}")
-    fed = []
-    for given, shape in zip(sample, shapes, strict=True):
-        x = numpy.asarray(given, dtype=numpy.float32)
+    arrays = []
+    for value, shape in zip(sample, shapes, strict=True):
+        x = numpy.asarray(value, dtype=numpy.float32)
         if x.shape != shape:
             raise ModelFileError(f"calibration: an input must be {shape}, without a batch axis, not {x.shape}")
         x = x.transpose(1, 2, 0) if x.ndim == 3 else x
-        fed.append(numpy.ascontiguousarray(x[None]))
-    return fed
+        arrays.append(numpy.ascontiguousarray(x[None]))
+    return arrays
 
 
-def measured_ranges(program: Program, shapes: Sequence[Shape], samples: Sequence[Sequence[Array]]) -> Ranges:
+def measured_ranges(program: TfliteProgram, shapes: Sequence[Shape], samples: Sequence[Sequence[Array]]) -> Ranges:
     """Run ``samples`` (each the graph's inputs, channels first) through the float program with LiteRT.
 
     Raises ``ModelFileError`` where there are no samples, or one does not fit or makes a number that is not finite.
@@ -46,18 +46,18 @@ def measured_ranges(program: Program, shapes: Sequence[Shape], samples: Sequence
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    wanted = [i for i, t in enumerate(program.tensors) if t.data is None]
+    activation_tensors = [i for i, t in enumerate(program.tensors) if t.data is None]
     ranges: Ranges = {}
     for sample in samples:
-        for place, x in zip(program.inputs, _fed(program, shapes, sample), strict=True):
-            interpreter.set_tensor(place, x)
+        for index, x in zip(program.inputs, _program_inputs(program, shapes, sample), strict=True):
+            interpreter.set_tensor(index, x)
         interpreter.invoke()
-        for i in wanted:
+        for i in activation_tensors:
             values = interpreter.get_tensor(i)
             low, high = float(values.min()), float(values.max())
             if not numpy.isfinite(low + high):
                 name = program.tensors[i].name or f"tensor{i}"
                 raise ModelFileError(f"calibration: {name} is not finite; check the weights and the samples")
-            known = ranges.get(i, (low, high))
-            ranges[i] = (min(low, known[0]), max(high, known[1]))
+            previous = ranges.get(i, (low, high))
+            ranges[i] = (min(low, previous[0]), max(high, previous[1]))
     return ranges

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from search_spaces.export.tflite.program import Program
+from search_spaces.export.tflite.program import TfliteProgram
 from search_spaces.export.weights import Weights, consumers
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import Shape
 
 Order = tuple[int, ...]
-LAST = (1, 2, 0)  # an image with its channels last
+CHANNELS_LAST = (1, 2, 0)  # an image with its channels last
 
 
-class CannotLower(Exception):
+class UnsupportedInTflite(Exception):
     """Why one node has no form in TFLite; becomes ``Unsupported``."""
 
 
-class Stored(NamedTuple):
+class StoredTensor(NamedTuple):
     """A tensor that holds a node's value: its axis ``i + 1`` is the node's axis ``order[i]``."""
 
     tensor: int
@@ -28,7 +28,7 @@ class Stored(NamedTuple):
 
 def natural_order(shape: Shape) -> Order:
     """Channels last for images, the graph's own order for everything else."""
-    return LAST if len(shape) == 3 else tuple(range(len(shape)))
+    return CHANNELS_LAST if len(shape) == 3 else tuple(range(len(shape)))
 
 
 def stored_shape(shape: Shape, order: Order) -> Shape:
@@ -36,24 +36,24 @@ def stored_shape(shape: Shape, order: Order) -> Shape:
     return (1, *[shape[a] for a in order])
 
 
-class Lowering:
+class LoweringState:
     """The program so far. ``stored[i]`` is where node ``i`` is; ``readers`` say who reads it."""
 
     def __init__(self, graph: Graph, weights: Weights) -> None:
         self.graph = graph
         self.weights = weights
         self.readers = consumers(graph)
-        self.program = Program()
-        self.stored: dict[int, Stored] = {}
+        self.program = TfliteProgram()
+        self.stored: dict[int, StoredTensor] = {}
         self._copies: dict[tuple[int, Order], int] = {}
 
-    def lower(self, rule: Callable[[Lowering, int, Node], None], index: int, node: Node) -> str | None:
+    def lower(self, rule: Callable[[LoweringState, int, Node], None], index: int, node: Node) -> str | None:
         """Run the rule of one node; the reason where it has none in TFLite, and a stand-in for its value."""
         try:
             rule(self, index, node)
-        except CannotLower as problem:
+        except UnsupportedInTflite as problem:
             order = natural_order(node.shape)
-            self.stored[index] = Stored(self.program.tensor(stored_shape(node.shape, order)), order)
+            self.stored[index] = StoredTensor(self.program.tensor(stored_shape(node.shape, order)), order)
             return str(problem)
         return None
 
@@ -72,11 +72,11 @@ class Lowering:
         if key not in self._copies:
             axes = (0, *[1 + current.index(a) for a in order])
             if sum(n > 1 for n in self.program.tensors[tensor].shape) > 6:
-                raise CannotLower("it takes a transposition of more than six axes")
+                raise UnsupportedInTflite("it takes a transposition of more than six axes")
             self._copies[key] = self.program.transpose(tensor, axes)
         return self._copies[key]
 
-    def plain(self, index: int) -> int:
+    def get_in_graph_order(self, index: int) -> int:
         """Node ``index`` in the graph's own order."""
         return self.get(index, tuple(range(len(self.shape(index)))))
 
@@ -84,9 +84,9 @@ class Lowering:
         """Append the operator that makes the value of node ``index`` in ``order``."""
         node = self.graph.nodes[index]
         shape = stored_shape(node.shape, order)
-        made = self.program.emit(code, inputs, shape, f"node{index}_{node.op}", **options)
-        self.stored[index] = Stored(made, order)
-        return made
+        result = self.program.emit(code, inputs, shape, f"node{index}_{node.op}", **options)
+        self.stored[index] = StoredTensor(result, order)
+        return result
 
     def sole_reader(self, index: int, op: str) -> int | None:
         """The one node that reads ``index``, where there is one, of that operation."""

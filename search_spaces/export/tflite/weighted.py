@@ -6,9 +6,9 @@ from math import prod
 
 import numpy
 
-from search_spaces.export.tflite.program import ABSENT
-from search_spaces.export.tflite.state import LAST, CannotLower, Lowering, Stored
-from search_spaces.export.weights import Array, fold, norm_affine
+from search_spaces.export.tflite.program import ABSENT_OPERAND
+from search_spaces.export.tflite.state import CHANNELS_LAST, LoweringState, StoredTensor, UnsupportedInTflite
+from search_spaces.export.weights import Array, fold_affine, norm_affine
 from search_spaces.graph.builder import same_padding
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.operations import Shape
@@ -24,41 +24,45 @@ def padding_mode(size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilation
     return None if any(map(any, pads)) else "VALID"
 
 
-def padded(state: Lowering, x: int, pads: Pads, fill: float = 0.0) -> int:
+def pad_image(state: LoweringState, x: int, pads: Pads, fill: float = 0.0) -> int:
     """The image ``x``, channels last, with ``pads`` of ``fill`` around it."""
     program = state.program
     shape = program.tensors[x].shape
-    sides = program.whole_numbers([(0, 0), *pads, (0, 0)])
-    grown = (shape[0], *[n + sum(p) for n, p in zip(shape[1:3], pads, strict=True)], shape[3])
+    sides = program.int_constant([(0, 0), *pads, (0, 0)])
+    padded_shape = (shape[0], *[n + sum(p) for n, p in zip(shape[1:3], pads, strict=True)], shape[3])
     if fill == 0:
-        return program.emit("PAD", (x, sides), grown)
-    return program.emit("PADV2", (x, sides, program.constant(numpy.array([fill], numpy.float32))), grown)
+        return program.emit("PAD", (x, sides), padded_shape)
+    return program.emit("PADV2", (x, sides, program.constant(numpy.array([fill], numpy.float32))), padded_shape)
 
 
-def _conv(state: Lowering, index: int, node: Node) -> None:
+def _conv(state: LoweringState, index: int, node: Node) -> None:
     out_channels, kernel, stride, pads, dilation, groups, _ = node.attrs
     if len(kernel) == 3:
-        raise CannotLower("TFLite's convolutions that compilers and int8 know have two spatial axes, not three")
+        raise UnsupportedInTflite("TFLite's convolutions that compilers and int8 know have two spatial axes, not three")
     (source,) = node.inputs
-    folded = fold(state.graph, state.weights, state.readers, index)
+    folded = fold_affine(state.graph, state.weights, state.readers, index)
     weight = folded.weight
     if len(kernel) == 1:  # as an image of height 1
         width = state.shape(source)[1]
         x = state.program.reshape(state.get(source, (1, 0)), (1, 1, width, state.shape(source)[0]))
         kernel, stride, dilation = (1, *kernel), (1, *stride), (1, *dilation)
         pads, weight = ((0, 0), *pads), weight[:, :, None]
-        made = _conv2d(state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, f"node{folded.last}_conv")
-        made = state.program.reshape(made, (1, node.shape[1], out_channels))
-        stored = Stored(made, (1, 0))
+        result = _conv2d(
+            state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, f"node{folded.last}_conv"
+        )
+        result = state.program.reshape(result, (1, node.shape[1], out_channels))
+        stored = StoredTensor(result, (1, 0))
     else:
-        x = state.get(source, LAST)
+        x = state.get(source, CHANNELS_LAST)
         name = f"node{folded.last}_conv"
-        stored = Stored(_conv2d(state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, name), LAST)
-    for folded_node in _between(state, index, folded.last):
+        stored = StoredTensor(
+            _conv2d(state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, name), CHANNELS_LAST
+        )
+    for folded_node in _folded_chain(state, index, folded.last):
         state.stored[folded_node] = stored
 
 
-def _between(state: Lowering, first: int, last: int) -> list[int]:
+def _folded_chain(state: LoweringState, first: int, last: int) -> list[int]:
     """The chain of nodes, each the only reader of the one before, from ``first`` to ``last``."""
     chain = [first]
     while chain[-1] != last:
@@ -67,7 +71,7 @@ def _between(state: Lowering, first: int, last: int) -> list[int]:
 
 
 def _conv2d(
-    state: Lowering,
+    state: LoweringState,
     x: int,
     weight: Array,
     bias: Array | None,
@@ -82,7 +86,7 @@ def _conv2d(
     out_channels, in_channels = weight.shape[0], program.tensors[x].shape[3]
     mode = padding_mode(program.tensors[x].shape[1:3], kernel, stride, pads, dilation)
     if mode is None:
-        x, mode = padded(state, x, pads), "VALID"
+        x, mode = pad_image(state, x, pads), "VALID"
     depthwise = groups == in_channels and (groups > 1 or weight.shape[0] == 1)
     shape = program.tensors[x].shape[1:3]
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
@@ -109,14 +113,14 @@ def _conv2d(
     return program.emit(code, operands, (1, *size, out_channels), name, **options)
 
 
-def _linear(state: Lowering, index: int, node: Node) -> None:
+def _linear(state: LoweringState, index: int, node: Node) -> None:
     (source,) = node.inputs
-    folded = fold(state.graph, state.weights, state.readers, index)
+    folded = fold_affine(state.graph, state.weights, state.readers, index)
     program = state.program
     name = f"node{folded.last}_linear"
-    bias = ABSENT if folded.bias is None else program.constant(folded.bias, f"{name}_bias")
-    operands = (state.plain(source), program.constant(folded.weight, f"{name}_weight"), bias)
-    made = program.emit(
+    bias = ABSENT_OPERAND if folded.bias is None else program.constant(folded.bias, f"{name}_bias")
+    operands = (state.get_in_graph_order(source), program.constant(folded.weight, f"{name}_weight"), bias)
+    result = program.emit(
         "FULLY_CONNECTED",
         operands,
         (1, *node.shape),
@@ -124,33 +128,33 @@ def _linear(state: Lowering, index: int, node: Node) -> None:
         fusedActivationFunction="NONE",
         keepNumDims=len(node.shape) > 1,
     )
-    for folded_node in _between(state, index, folded.last):
-        state.stored[folded_node] = Stored(made, tuple(range(len(node.shape))))
+    for folded_node in _folded_chain(state, index, folded.last):
+        state.stored[folded_node] = StoredTensor(result, tuple(range(len(node.shape))))
 
 
-def channelwise(state: Lowering, index: int, source: int, factor: Array, shift: Array | None) -> None:
+def channelwise(state: LoweringState, index: int, source: int, factor: Array, shift: Array | None) -> None:
     """A factor and a shift of each channel: a depthwise 1x1 convolution of images, MUL and ADD of all else.
 
     One convolution has scales of its own for each channel and adds in 32 bits, where MUL and ADD round twice.
     """
     program, shape = state.program, state.shape(source)
     if len(shape) == 3:
-        x = state.get(source, LAST)
+        x = state.get(source, CHANNELS_LAST)
         weight = numpy.ascontiguousarray(factor).reshape(-1, 1, 1, 1)
         name = f"node{index}_{state.graph.nodes[index].op}"
-        made = _conv2d(state, x, weight, shift, ONE, ONE, ((0, 0), (0, 0)), ONE, shape[0], name)
-        state.stored[index] = Stored(made, LAST)
+        result = _conv2d(state, x, weight, shift, ONE, ONE, ((0, 0), (0, 0)), ONE, shape[0], name)
+        state.stored[index] = StoredTensor(result, CHANNELS_LAST)
         return
     order = state.order(source)
     along = [-1 if a == 0 else 1 for a in (None, *order)]
     y = program.constant(factor.reshape(along))
-    made = state.emit(index, "MUL", (state.get(source, order), y), order, fusedActivationFunction="NONE")
+    result = state.emit(index, "MUL", (state.get(source, order), y), order, fusedActivationFunction="NONE")
     if shift is not None:
         y = program.constant(shift.reshape(along))
-        state.emit(index, "ADD", (made, y), order, fusedActivationFunction="NONE")
+        state.emit(index, "ADD", (result, y), order, fusedActivationFunction="NONE")
 
 
-def _norm(state: Lowering, index: int, node: Node) -> None:
+def _norm(state: LoweringState, index: int, node: Node) -> None:
     (source,) = node.inputs
     arrays = state.weights[index]
     if node.attrs[0] == "batch":
@@ -164,7 +168,7 @@ def _norm(state: Lowering, index: int, node: Node) -> None:
     shape: Shape = (1, prod(stored[:-1]), stored[-1])  # compilers know means over depth of such alone
     x = program.reshape(x, shape)
     one = (*shape[:-1], 1)
-    last = program.whole_numbers([len(shape) - 1])
+    last = program.int_constant([len(shape) - 1])
     mean = program.emit("MEAN", (x, last), one, keepDims=True)
     centred = program.emit("SUB", (x, mean), shape, fusedActivationFunction="NONE")
     squared = program.emit("MUL", (centred, centred), shape, fusedActivationFunction="NONE")
@@ -175,13 +179,13 @@ def _norm(state: Lowering, index: int, node: Node) -> None:
     normal = program.emit("MUL", (centred, inverse), shape, fusedActivationFunction="NONE")
     row = (*[1] * (len(shape) - 1), -1)
     scaled = (normal, program.constant(arrays["weight"].reshape(row)))
-    made = program.emit("MUL", scaled, shape, fusedActivationFunction="NONE")
+    result = program.emit("MUL", scaled, shape, fusedActivationFunction="NONE")
     shift = program.constant(arrays["bias"].reshape(row))
-    made = program.emit("ADD", (made, shift), shape, f"node{index}_norm", fusedActivationFunction="NONE")
-    state.stored[index] = Stored(program.reshape(made, stored), order)
+    result = program.emit("ADD", (result, shift), shape, f"node{index}_norm", fusedActivationFunction="NONE")
+    state.stored[index] = StoredTensor(program.reshape(result, stored), order)
 
 
-LOWER = {
+LOWERING_RULES = {
     "conv": _conv,
     "linear": _linear,
     "norm": _norm,

@@ -8,7 +8,7 @@ from search_spaces.export.errors import ModelFileError, check_precision
 from search_spaces.export.tflite.activation_tables import analytic_ranges
 from search_spaces.export.tflite.flatbuffer import pack
 from search_spaces.export.tflite.lowering import lower
-from search_spaces.export.tflite.program import Program
+from search_spaces.export.tflite.program import TfliteProgram
 from search_spaces.export.tflite.quantise import quantise
 from search_spaces.export.tflite.ranges import measured_ranges
 from search_spaces.export.weights import Array, Weights, random_inputs
@@ -19,7 +19,7 @@ Calibration = Sequence[Sequence[Array]] | str | None
 
 def tflite_program(
     graph: Graph, *, precision: str, weights: Weights | None = None, seed: int = 0, calibration: Calibration = None
-) -> Program:
+) -> TfliteProgram:
     """What ``write_tflite`` writes, before it is packed."""
     check_precision("tflite", precision)
     program = lower(graph, weights, seed)

@@ -14,16 +14,16 @@ from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.operations import Shape
 from search_spaces.pytorch.from_module.operands import (
     ADVICE,
-    Factors,
-    Padded,
-    PlusThree,
-    SixTimes,
+    HardSigmoidInput,
+    LayerScaleFactors,
+    PaddedTensor,
+    ScaledActivation,
     UnsupportedModule,
-    Unusable,
+    UnsupportedValue,
 )
 
 
-class Program:
+class ImportState:
     """What is known of an exported program. ``values`` holds what each of its nodes stands for."""
 
     def __init__(self, module: nn.Module, builder: Builder | None = None) -> None:
@@ -36,24 +36,28 @@ class Program:
             **dict(module.named_parameters(remove_duplicate=False)),
             **dict(module.named_buffers(remove_duplicate=False)),
         }
-        self.owned: dict[fx.Node, tuple[InputKind, str]] = {}  # parameters and buffers by their names in the module
-        self.claimed: dict[tuple[Any, ...], tuple[fx.Node, str]] = {}  # what each weight's memory serves as
-        self.itself: dict[fx.Node, fx.Node] = {}  # what an operation in place returns: the tensor that it changed
+        self.state_names: dict[
+            fx.Node, tuple[InputKind, str]
+        ] = {}  # parameters and buffers by their names in the module
+        self.weight_users: dict[tuple[Any, ...], tuple[fx.Node, str]] = {}  # what each weight's memory serves as
+        self.in_place_target: dict[
+            fx.Node, fx.Node
+        ] = {}  # what an operation in place returns: the tensor that it changed
 
     def unbatched(self, fake: Any) -> Shape | None:
         """The shape behind the batch axis; ``None`` where that is not first, or another extent is not constant."""
         if not isinstance(fake, torch.Tensor) or fake.dim() < 1:
             return None
-        first, *rest = fake.shape
+        first, *extents = fake.shape
         if isinstance(first, int) or not statically_known_true(first == self.batch):
             return None
-        return tuple(rest) if all(isinstance(n, int) for n in rest) else None
+        return tuple(extents) if all(isinstance(n, int) for n in extents) else None
 
 
-class Call:
+class AtenCall:
     """One operation: its arguments by name, and the shape of its result without the batch axis."""
 
-    def __init__(self, program: Program, node: fx.Node) -> None:
+    def __init__(self, program: ImportState, node: fx.Node) -> None:
         self.program = program
         self.node = node
         self.op = str(node.target)
@@ -70,36 +74,38 @@ class Call:
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
 
-    def refusal(self, reason: str) -> UnsupportedModule:
-        return UnsupportedModule(f"{place_of(self.node, self.op)}: {reason}")
+    def unsupported_error(self, reason: str) -> UnsupportedModule:
+        return UnsupportedModule(f"{describe_location(self.node, self.op)}: {reason}")
 
-    def only(self, **expected: Any) -> None:
+    def require(self, **expected: Any) -> None:
         """Refuse any of these arguments that has another value; one that the operation has not is fine."""
         for name, value in expected.items():
             if self.arguments.get(name, value) != value:
-                raise self.refusal(f"{name} must be {value!r} in a graph, not {self.arguments[name]!r}; {ADVICE}")
+                raise self.unsupported_error(
+                    f"{name} must be {value!r} in a graph, not {self.arguments[name]!r}; {ADVICE}"
+                )
 
     def value(self, argument: Any) -> Any:
         """What a node stands for."""
         if not isinstance(argument, fx.Node):
-            raise self.refusal(f"its operand must be a tensor of the network, not {argument!r}; {ADVICE}")
-        return self.program.values[self.program.itself.get(argument, argument)]
+            raise self.unsupported_error(f"its operand must be a tensor of the network, not {argument!r}; {ADVICE}")
+        return self.program.values[self.program.in_place_target.get(argument, argument)]
 
     def tensor(self, argument: Any) -> Tensor:
         value = self.value(argument)
         b = self.program.b
-        if isinstance(value, Padded) and value.fill == 0:
-            return _framed(b, value)
-        if isinstance(value, SixTimes):
+        if isinstance(value, PaddedTensor) and value.fill == 0:
+            return _pad_with_zeros(b, value)
+        if isinstance(value, ScaledActivation):
             return b.scale(b.act(value.x, value.fn), 6)
         if isinstance(value, Tensor):
             return value
         reasons = {
-            Padded: "padding with another value than zero is known in front of a maximum pooling alone, as -inf",
-            PlusThree: f"adding a constant is no operation of a graph; {ADVICE}",
+            PaddedTensor: "padding with another value than zero is known in front of a maximum pooling alone, as -inf",
+            HardSigmoidInput: f"adding a constant is no operation of a graph; {ADVICE}",
         }
-        raise self.refusal(
-            value.reason if isinstance(value, Unusable) else reasons.get(type(value), f"no tensor; {ADVICE}")
+        raise self.unsupported_error(
+            value.reason if isinstance(value, UnsupportedValue) else reasons.get(type(value), f"no tensor; {ADVICE}")
         )
 
     @property
@@ -115,7 +121,7 @@ class Call:
         """A result's shape without the batch axis, which must be the first."""
         shape = self.program.unbatched(fake)
         if not shape:
-            raise self.refusal(
+            raise self.unsupported_error(
                 f"its result {tuple(fake.shape)} does not keep the batch as first of several axes;"
                 " reshape and reorder within a sample only"
             )
@@ -129,11 +135,11 @@ class Call:
         """An axis of the unbatched tensor; the batch axis is refused."""
         return self.axes([self[name]])[0]
 
-    def axes(self, given: Iterable[Any]) -> list[int]:
+    def axes(self, argument_value: Iterable[Any]) -> list[int]:
         rank = len(self.node_shape(self.node.args[0]))
-        axes = [axis % rank for axis in given]
+        axes = [axis % rank for axis in argument_value]
         if 0 in axes:
-            raise self.refusal("it works along the batch axis; a graph describes what happens to one sample")
+            raise self.unsupported_error("it works along the batch axis; a graph describes what happens to one sample")
         return [axis - 1 for axis in axes]
 
     def node_shape(self, argument: Any) -> tuple[Any, ...]:
@@ -143,62 +149,66 @@ class Call:
 
     def number(self, name: str) -> float | None:
         """A Python constant; ``None`` where the argument is a tensor."""
-        given = self[name]
-        if isinstance(given, int | float) and not isinstance(given, bool):
-            return float(given)
-        if isinstance(given, fx.Node) and isinstance(given.meta.get("val"), torch.Tensor):
+        argument_value = self[name]
+        if isinstance(argument_value, int | float) and not isinstance(argument_value, bool):
+            return float(argument_value)
+        if isinstance(argument_value, fx.Node) and isinstance(argument_value.meta.get("val"), torch.Tensor):
             return None
-        raise self.refusal(f"its operand {given!r} must be a constant or a tensor of the network; {ADVICE}")
+        raise self.unsupported_error(
+            f"its operand {argument_value!r} must be a constant or a tensor of the network; {ADVICE}"
+        )
 
     def per_axis(self, name: str, rank: int) -> tuple[int, ...]:
-        given = self[name]
-        values = tuple(given) if isinstance(given, list | tuple) else (given,)
+        argument_value = self[name]
+        values = tuple(argument_value) if isinstance(argument_value, list | tuple) else (argument_value,)
         return values * rank if len(values) == 1 else values
 
     def weight(self, name: str, kind: InputKind = InputKind.PARAMETER) -> None:
         """Take a parameter or buffer for this operation alone."""
         node = self[name]
-        known = self.program.owned.get(node) if isinstance(node, fx.Node) else None
-        if known is None or known[0] != kind:
-            raise self.refusal(
+        source = self.program.state_names.get(node) if isinstance(node, fx.Node) else None
+        if source is None or source[0] != kind:
+            raise self.unsupported_error(
                 f"its {name} must be a {kind.name.lower()} of the module as it is, none computed or constant"
             )
-        self._take(node, name, kind)
+        self._claim_weight(node, name, kind)
 
-    def _take(self, node: fx.Node, name: str, kind: InputKind = InputKind.PARAMETER) -> None:
-        path = self.program.owned[node][1]
+    def _claim_weight(self, node: fx.Node, name: str, kind: InputKind = InputKind.PARAMETER) -> None:
+        path = self.program.state_names[node][1]
         tensor = self.program.states[path]
         if kind == InputKind.PARAMETER and not tensor.requires_grad:
-            raise self.refusal(f"the parameter {path} is frozen, but all weights of a graph learn; set requires_grad")
-        place = (tensor.untyped_storage()._cdata, tensor.storage_offset())
-        user, use = self.program.claimed.setdefault(place, (self.node, name))
+            raise self.unsupported_error(
+                f"the parameter {path} is frozen, but all weights of a graph learn; set requires_grad"
+            )
+        memory_key = (tensor.untyped_storage()._cdata, tensor.storage_offset())
+        user, use = self.program.weight_users.setdefault(memory_key, (self.node, name))
         if (user, use) != (self.node, name):
-            raise self.refusal(
-                f"tied weights: {path} also serves {place_of(user, 'an operation')}; a graph has weights for each use,"
+            raise self.unsupported_error(
+                f"tied weights: {path} also serves {describe_location(user, 'an operation')}; a graph has weights for each use,"
                 " so call a module once and share no parameter"
             )
 
-    def factors(self, name: str) -> Factors | None:
+    def factors(self, name: str) -> LayerScaleFactors | None:
         """A parameter that this operation multiplies by, as it is or reshaped; ``None`` where it is none."""
         node = self[name]
-        if isinstance(node, fx.Node) and self.program.owned.get(node, ("", ""))[0] == InputKind.PARAMETER:
-            return Factors(node, tuple(node.meta["val"].shape))
-        known = self.value(node)
-        return known if isinstance(known, Factors) else None
+        if isinstance(node, fx.Node) and self.program.state_names.get(node, ("", ""))[0] == InputKind.PARAMETER:
+            return LayerScaleFactors(node, tuple(node.meta["val"].shape))
+        source = self.value(node)
+        return source if isinstance(source, LayerScaleFactors) else None
 
-    def initial(self, factors: Factors, x: Tensor) -> float:
+    def initial(self, factors: LayerScaleFactors, x: Tensor) -> float:
         """What LayerScale starts with on ``x``; taken for this operation alone."""
         shape = factors.shape[1:] if len(factors.shape) == len(x.shape) + 1 else factors.shape
-        path = self.program.owned[factors.parameter][1]
+        path = self.program.state_names[factors.parameter][1]
         channels = (x.channels, *[1] * (len(x.shape) - 1))
         if shape != channels or factors.shape[: len(factors.shape) - len(shape)] not in ((), (1,)):
-            raise self.refusal(
+            raise self.unsupported_error(
                 f"the parameter {path} of {factors.shape} is no LayerScale, one number for each channel; {ADVICE}"
             )
-        self._take(factors.parameter, "factor")
+        self._claim_weight(factors.parameter, "factor")
         values = self.program.states[path].detach().flatten()
         if not torch.equal(values, values[:1].expand_as(values)):
-            raise self.refusal(
+            raise self.unsupported_error(
                 f"the parameter {path} is no LayerScale as it starts, with one number for all channels; read the module"
                 " before it is trained"
             )
@@ -210,18 +220,18 @@ class Call:
             return False
         self.weight("bias")
         if x.is_zero:  # the normal form takes a layer of nothing for nothing; this one yields its bias
-            raise self.refusal(f"it adds a bias to a constant zero; {ADVICE}")
+            raise self.unsupported_error(f"it adds a bias to a constant zero; {ADVICE}")
         return True
 
 
-def place_of(node: fx.Node, op: str) -> str:
+def describe_location(node: fx.Node, op: str) -> str:
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path, kind = stack[-1] if stack else ("", "")
     name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
     return f"{op} in {path or 'the module itself'}" + (f" ({name})" if name else "")
 
 
-def _framed(b: Builder, padded: Padded) -> Tensor:
+def _pad_with_zeros(b: Builder, padded: PaddedTensor) -> Tensor:
     """Zeros around a tensor, where no padding of a window says it."""
     x = padded.x
     for axis, (before, after) in enumerate(padded.pads):
@@ -230,4 +240,4 @@ def _framed(b: Builder, padded: Padded) -> Tensor:
     return x
 
 
-Operation = Callable[[Builder, Call], Any]
+AtenHandler = Callable[[Builder, AtenCall], Any]

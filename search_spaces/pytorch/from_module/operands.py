@@ -19,7 +19,7 @@ class UnsupportedModule(ValueError):
 
 
 @dataclass(frozen=True)
-class Padded:
+class PaddedTensor:
     """A tensor in a frame of one value, until a convolution or a pooling takes the frame as its padding."""
 
     x: Tensor
@@ -28,7 +28,7 @@ class Padded:
 
 
 @dataclass(frozen=True)
-class Ones:
+class OnesTensor:
     """Ones of one sample and one channel, in a frame of zeros: what counts a window's real places."""
 
     size: Shape
@@ -36,7 +36,7 @@ class Ones:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class WindowCoverage:
     """The share of each window that is no padding: an average divided by it leaves the padding out."""
 
     size: Shape
@@ -44,14 +44,14 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class PlusThree:
+class HardSigmoidInput:
     """``x + 3``, the first step of a hard sigmoid written out."""
 
     x: Tensor
 
 
 @dataclass(frozen=True)
-class SixTimes:
+class ScaledActivation:
     """Six times an activation of ``x``: ``relu6(x + 3)`` is that of a hard sigmoid, ``x * relu6(x + 3)`` of a swish."""
 
     fn: str
@@ -59,7 +59,7 @@ class SixTimes:
 
 
 @dataclass(frozen=True)
-class Factors:
+class LayerScaleFactors:
     """A parameter in the shape that a product reads it in: LayerScale, if it has one number for each channel."""
 
     parameter: fx.Node
@@ -67,16 +67,16 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class Unusable:
+class UnsupportedValue:
     """What no operation of a graph can read, and why."""
 
     reason: str
 
 
-def sum_pads(own: Pads, frame: Pads) -> Pads:
+def add_pads(own: Pads, frame: Pads) -> Pads:
     return tuple((a + c, b + d) for (a, b), (c, d) in zip(own, frame, strict=True))
 
 
-def frame_of(value: Any, fill: float) -> Pads | None:
+def absorbable_pads(value: Any, fill: float) -> Pads | None:
     """The padding of the spatial axes that a window may take from its operand; ``None`` where there is none."""
-    return value.pads[1:] if isinstance(value, Padded) and value.fill == fill and not any(value.pads[0]) else None
+    return value.pads[1:] if isinstance(value, PaddedTensor) and value.fill == fill and not any(value.pads[0]) else None

@@ -17,9 +17,9 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.pytorch.from_module import elementwise, shapes, weighted, windows
 from search_spaces.pytorch.from_module import normalisation as norms
-from search_spaces.pytorch.from_module.call import Call, Operation, Program
-from search_spaces.pytorch.from_module.operands import ADVICE, UnsupportedModule, Unusable
-from search_spaces.pytorch.from_module.torch_export import exported, input_shapes
+from search_spaces.pytorch.from_module.call import AtenCall, AtenHandler, ImportState
+from search_spaces.pytorch.from_module.operands import ADVICE, UnsupportedModule, UnsupportedValue
+from search_spaces.pytorch.from_module.torch_export import exported, parse_input_shapes
 
 
 def graph_from_module(module: nn.Module, inputs: Sequence[tuple[int, ...]] | tuple[int, ...]) -> Graph:
@@ -33,37 +33,37 @@ def graph_from_module(module: nn.Module, inputs: Sequence[tuple[int, ...]] | tup
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"graph_from_module takes an nn.Module, not {type(module).__name__}")
-    return Reader(module, exported(module, input_shapes(inputs))).graph()
+    return ExportedProgramReader(module, exported(module, parse_input_shapes(inputs))).graph()
 
 
-OPERATIONS: dict[str, Operation] = {
-    name: read for part in (weighted, norms, elementwise, windows, shapes) for name, read in part.OPERATIONS.items()
+ATEN_HANDLERS: dict[str, AtenHandler] = {
+    name: read for part in (weighted, norms, elementwise, windows, shapes) for name, read in part.ATEN_HANDLERS.items()
 }
 
 
-class Reader:
+class ExportedProgramReader:
     """Reads one exported program, onto ``builder`` where one is given."""
 
     def __init__(self, module: nn.Module, exported: ExportedProgram, builder: Builder | None = None) -> None:
         self.exported = exported
-        self.program = Program(module, builder)
+        self.program = ImportState(module, builder)
         self.values = self.program.values
-        self.itself = self.program.itself
+        self.in_place_target = self.program.in_place_target
         self.nodes = list(exported.graph.nodes)
         self.memory: dict[fx.Node, fx.Node] = {}  # what may be a view: the tensor whose memory it shows
-        self.last_use = {source: place for place, node in enumerate(self.nodes) for source in node.all_input_nodes}
+        self.last_use = {source: index for index, node in enumerate(self.nodes) for source in node.all_input_nodes}
 
     def graph(self) -> Graph:
         self._read_inputs()
-        needed = self._needed()
-        for place, node in enumerate(self.nodes):
+        needed = self._needed_nodes()
+        for index, node in enumerate(self.nodes):
             if node.op == "get_attr":
-                self.values[node] = Unusable(f"the constant {node.target} is no parameter; {ADVICE}")
+                self.values[node] = UnsupportedValue(f"the constant {node.target} is no parameter; {ADVICE}")
             elif node.op == "call_function" and node in needed and node not in self.values:
-                self._read(place, node)
+                self._read(index, node)
         outputs = {}
         for name, node in self._outputs().items():
-            call = Call(self.program, self.nodes[-1])
+            call = AtenCall(self.program, self.nodes[-1])
             call.op = f"output {name!r}"
             outputs[name] = call.tensor(node)
         return self.program.b.build(outputs)
@@ -77,13 +77,13 @@ class Reader:
                 self.values[node] = self.program.b.input(tuple(fake.shape[1:]))
                 continue
             if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target in self.program.states:
-                self.program.owned[node] = (spec.kind, spec.target)
-            self.values[node] = Unusable(
+                self.program.state_names[node] = (spec.kind, spec.target)
+            self.values[node] = UnsupportedValue(
                 f"{spec.target} is a {spec.kind.name.lower().replace('_', ' ')} used as a tensor; in a graph only"
                 " convolutions, linear layers and normalisations have weights, and there are no constants"
             )
 
-    def _needed(self) -> set[fx.Node]:
+    def _needed_nodes(self) -> set[fx.Node]:
         """The nodes that the outputs are computed from, and those that change a tensor in place."""
         needed: set[fx.Node] = set()
         for node in reversed(self.nodes):
@@ -91,64 +91,66 @@ class Reader:
                 needed.add(node)
         return needed
 
-    def _read(self, place: int, node: fx.Node) -> None:
+    def _read(self, index: int, node: fx.Node) -> None:
         fake = node.meta.get("val")
-        call = Call(self.program, node)
+        call = AtenCall(self.program, node)
         if node.target is operator.getitem:
             self.values[node] = call.value(node.args[0])[node.args[1]]
             self.memory[node] = self._memory_of(node.args[0])
             return
         if isinstance(fake, torch.SymInt | torch.SymFloat | torch.SymBool | int | float | bool):
-            self.values[node] = Unusable("a number that depends on the batch or on data is no constant")
+            self.values[node] = UnsupportedValue("a number that depends on the batch or on data is no constant")
             return
         if in_place(node):
             target = node.args[0]
             assert isinstance(target, fx.Node)
-            if target in self.program.owned:
-                if call.op == "add" and self.program.owned[target][1].rpartition(".")[2] == "num_batches_tracked":
+            if target in self.program.state_names:
+                if call.op == "add" and self.program.state_names[target][1].rpartition(".")[2] == "num_batches_tracked":
                     return  # batch normalisation's own count
-                raise call.refusal(
-                    f"it changes {self.program.owned[target][1]}; a graph has no state but running statistics"
+                raise call.unsupported_error(
+                    f"it changes {self.program.state_names[target][1]}; a graph has no state but running statistics"
                 )
-            changed = self.itself.get(target, target)
-            self._check_views(place, call, changed)
-        read = OPERATIONS.get(call.op)
+            changed = self.in_place_target.get(target, target)
+            self._check_views(index, call, changed)
+        read = ATEN_HANDLERS.get(call.op)
         if read is None or not isinstance(node.target, torch._ops.OpOverload):
-            raise call.refusal(f"a graph has no such operation; {ADVICE}")
+            raise call.unsupported_error(f"a graph has no such operation; {ADVICE}")
         try:
             value = self.value_of(read, call)
         except GraphError as error:
-            raise call.refusal(str(error)) from None
+            raise call.unsupported_error(str(error)) from None
         if isinstance(value, Tensor):
             if call.shape != value.shape:
-                raise call.refusal(f"its result is {call.shape}, where the graph's is {value.shape}; {ADVICE}")
+                raise call.unsupported_error(
+                    f"its result is {call.shape}, where the graph's is {value.shape}; {ADVICE}"
+                )
             if fake is not None and fake.dtype != self.program.dtype:
-                raise call.refusal(
+                raise call.unsupported_error(
                     f"it changes the number format from {self.program.dtype} to {fake.dtype}; a graph has one"
                 )
         if in_place(node):
-            self.itself[node] = changed
+            self.in_place_target[node] = changed
             self.values[changed] = value
         else:
             self.values[node] = value
             if may_be_view(node):
                 self.memory[node] = self._memory_of(node.args[0])
 
-    def value_of(self, read: Operation, call: Call) -> Any:
+    def value_of(self, read: AtenHandler, call: AtenCall) -> Any:
         """What one operation of the program is on the builder."""
         return read(self.program.b, call)
 
-    def _memory_of(self, shown: Any) -> fx.Node:
-        node: fx.Node = self.itself.get(shown, shown)
+    def _memory_of(self, view: Any) -> fx.Node:
+        node: fx.Node = self.in_place_target.get(view, view)
         return self.memory.get(node, node)
 
-    def _check_views(self, place: int, call: Call, changed: fx.Node) -> None:
+    def _check_views(self, index: int, call: AtenCall, changed: fx.Node) -> None:
         """Refuse a change in place that another view of the same memory shows later."""
         memory = self._memory_of(changed)
         for node in self.values:
-            other = self.itself.get(node, node)
-            if other is not changed and self._memory_of(other) is memory and self.last_use.get(node, -1) > place:
-                raise call.refusal(
+            other = self.in_place_target.get(node, node)
+            if other is not changed and self._memory_of(other) is memory and self.last_use.get(node, -1) > index:
+                raise call.unsupported_error(
                     "it changes a tensor in place that a view shows too; use the operation that makes a new one"
                 )
 
@@ -159,7 +161,7 @@ class Reader:
         if isinstance(structure, int):
             structure = {"output": structure}
         elif isinstance(structure, list | tuple):
-            structure = {f"output{i}": place for i, place in enumerate(structure)}
+            structure = {f"output{i}": index for i, index in enumerate(structure)}
         if (
             not isinstance(structure, Mapping)
             or not structure
@@ -167,8 +169,8 @@ class Reader:
         ):
             raise UnsupportedModule("forward() must return a tensor, or a dict, tuple or list of tensors, not nested")
         outputs = {}
-        for name, place in structure.items():
-            node = returned[place]
+        for name, index in structure.items():
+            node = returned[index]
             if not isinstance(name, str) or not isinstance(node, fx.Node):
                 raise UnsupportedModule(f"output {name!r} of forward() must be a tensor with a text for its name")
             outputs[name] = node

@@ -12,13 +12,13 @@ from torch import nn
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import OPS, Shape
-from search_spaces.pytorch.from_module.call import Call, Operation
-from search_spaces.pytorch.from_module.reader import Reader
-from search_spaces.pytorch.from_module.torch_export import exported, input_shapes
+from search_spaces.pytorch.from_module.call import AtenCall, AtenHandler
+from search_spaces.pytorch.from_module.reader import ExportedProgramReader
+from search_spaces.pytorch.from_module.torch_export import exported, parse_input_shapes
 
 
 @dataclass(frozen=True)
-class Step:
+class RecordedStep:
     """One call of a builder's constructor. ``operands`` are earlier steps, ``owner`` the path of the named module."""
 
     op: str
@@ -35,7 +35,7 @@ class Recording:
     ``outputs`` are steps by name, ``graph`` is what the steps build.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[RecordedStep, ...]
     outputs: Mapping[str, int]
     graph: Graph
 
@@ -43,19 +43,19 @@ class Recording:
 def record(module: nn.Module, inputs: Sequence[tuple[int, ...]] | tuple[int, ...]) -> Recording:
     """As ``graph_from_module``, and how the graph came about. Raises ``UnsupportedModule``."""
     tape = Tape()
-    graph = _Recorder(module, exported(module, input_shapes(inputs)), tape).graph()
+    graph = _Recorder(module, exported(module, parse_input_shapes(inputs)), tape).graph()
     return Recording(tuple(tape.steps), tape.outputs, graph)
 
 
-class _Recorder(Reader):
-    def value_of(self, read: Operation, call: Call) -> Any:
+class _Recorder(ExportedProgramReader):
+    def value_of(self, read: AtenHandler, call: AtenCall) -> Any:
         assert isinstance(self.program.b, Tape)
         stack = list((call.node.meta.get("nn_module_stack") or {}).values())
         self.program.b.owner = stack[-1][0] if stack else ""
         return super().value_of(read, call)
 
 
-class _Noted(Tensor):
+class _TapeTensor(Tensor):
     """A tensor, and the step that returned it: two steps may return one tensor of the normal form."""
 
     __slots__ = ("step",)
@@ -67,42 +67,42 @@ class Tape(Builder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps: list[Step] = []
+        self.steps: list[RecordedStep] = []
         self.outputs: dict[str, int] = {}
         self.owner = ""
-        self.inside = False  # a constructor that calls another is one step
+        self.in_constructor = False  # a constructor that calls another is one step
 
     def build(self, outputs: Tensor | Mapping[str, Tensor]) -> Graph:
-        named = {"output": outputs} if isinstance(outputs, Tensor) else outputs
-        self.outputs = {name: step_of(tensor) for name, tensor in named.items()}
+        outputs_by_name = {"output": outputs} if isinstance(outputs, Tensor) else outputs
+        self.outputs = {name: step_of(tensor) for name, tensor in outputs_by_name.items()}
         return super().build(outputs)
 
-    def note(self, op: str, tensors: Sequence[Tensor], options: Mapping[str, Any], made: Tensor) -> Tensor:
-        noted = _Noted(self, made.index, made.node, made.operands)
-        noted.step = len(self.steps)
-        self.steps.append(Step(op, tuple([step_of(t) for t in tensors]), options, self.owner, made.shape))
-        return noted
+    def record_step(self, op: str, tensors: Sequence[Tensor], options: Mapping[str, Any], tensor: Tensor) -> Tensor:
+        recorded = _TapeTensor(self, tensor.index, tensor.node, tensor.operands)
+        recorded.step = len(self.steps)
+        self.steps.append(RecordedStep(op, tuple([step_of(t) for t in tensors]), options, self.owner, tensor.shape))
+        return recorded
 
 
 def step_of(tensor: Tensor) -> int:
     """The step that returned a tensor of a tape."""
-    assert isinstance(tensor, _Noted)
+    assert isinstance(tensor, _TapeTensor)
     return tensor.step
 
 
-def _noting(op: str) -> Callable[..., Tensor]:
+def _recording_constructor(op: str) -> Callable[..., Tensor]:
     method = getattr(Builder, op)
     signature = inspect.signature(method)
 
     def constructor(self: Tape, *args: Any, **kwargs: Any) -> Tensor:
-        if self.inside:
+        if self.in_constructor:
             inner: Tensor = method(self, *args, **kwargs)
             return inner
-        self.inside = True
+        self.in_constructor = True
         try:
-            made: Tensor = method(self, *args, **kwargs)
+            tensor: Tensor = method(self, *args, **kwargs)
         finally:
-            self.inside = False
+            self.in_constructor = False
         tensors: list[Tensor] = []
         options: dict[str, Any] = {}
         for name, value in list(signature.bind(self, *args, **kwargs).arguments.items())[1:]:
@@ -111,10 +111,10 @@ def _noting(op: str) -> Callable[..., Tensor]:
                 tensors += several
             else:
                 options[name] = value
-        return self.note(op, tensors, options, made)
+        return self.record_step(op, tensors, options, tensor)
 
     return constructor
 
 
 for _op in OPS:
-    setattr(Tape, _op, _noting(_op))
+    setattr(Tape, _op, _recording_constructor(_op))

@@ -14,7 +14,7 @@ from search_spaces.graph.operations import Shape
 from search_spaces.pytorch.from_module.operands import UnsupportedModule
 
 
-def input_shapes(inputs: Sequence[tuple[int, ...]] | tuple[int, ...]) -> list[Shape]:
+def parse_input_shapes(inputs: Sequence[tuple[int, ...]] | tuple[int, ...]) -> list[Shape]:
     several: Any = [inputs] if inputs and all(isinstance(n, int) for n in inputs) else inputs
     shapes = [tuple(shape) if isinstance(shape, Sequence) else () for shape in several]
     if not shapes or not all(shape and all(isinstance(n, int) and n > 0 for n in shape) for shape in shapes):
@@ -24,14 +24,16 @@ def input_shapes(inputs: Sequence[tuple[int, ...]] | tuple[int, ...]) -> list[Sh
 
 def exported(module: nn.Module, shapes: Sequence[Shape]) -> ExportedProgram:
     """The module's operations on batches of any size, as PyTorch's own layers call them."""
-    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
-    examples = tuple(torch.zeros((2, *shape), dtype=like.dtype, device=like.device) for shape in shapes)
+    reference_parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    examples = tuple(
+        torch.zeros((2, *shape), dtype=reference_parameter.dtype, device=reference_parameter.device) for shape in shapes
+    )
     dynamic: ShapesCollection = ShapesCollection()  # type: ignore[no-untyped-call]
     for example in examples:
         dynamic[example] = {0: Dim("batch")}
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise UnsupportedModule("a module compiled by torch.jit cannot be traced; give the module it was made of")
-    kept = [(part, dict(part.__dict__), dict(part._buffers)) for part in module.modules()]
+    saved_attributes = [(part, dict(part.__dict__), dict(part._buffers)) for part in module.modules()]
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export", UserWarning)
@@ -48,7 +50,7 @@ def exported(module: nn.Module, shapes: Sequence[Shape]) -> ExportedProgram:
             f" {type(error).__name__}: {lines[0] if lines else 'no reason given'}"
         ) from error
     finally:  # forward() may have kept some of what it was traced with
-        for part, attributes, buffers in kept:
+        for part, attributes, buffers in saved_attributes:
             part.__dict__.clear()
             part.__dict__.update(attributes)
             part._buffers.clear()

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from search_spaces.graph.builder import Builder, Tensor
-from search_spaces.pytorch.from_module.call import Call, Operation
-from search_spaces.pytorch.from_module.operands import frame_of, sum_pads
+from search_spaces.pytorch.from_module.call import AtenCall, AtenHandler
+from search_spaces.pytorch.from_module.operands import absorbable_pads, add_pads
 
 
-def _conv(b: Builder, call: Call) -> Tensor:
+def _conv(b: Builder, call: AtenCall) -> Tensor:
     call.weight("weight")
     out_channels, _, *kernel = call.node_shape(call["weight"])
     rank = len(kernel)
     value = call.first
-    frame = frame_of(value, 0)
+    frame = absorbable_pads(value, 0)
     x = call.x if frame is None else value.x
     dilation = call.per_axis("dilation", rank)
     if call["padding"] == "valid":
-        own = ((0, 0),) * rank
+        own_pads = ((0, 0),) * rank
     elif call["padding"] == "same":  # PyTorch has it at stride 1 alone
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        own = tuple((n // 2, n - n // 2) for n in total)
+        own_pads = tuple((n // 2, n - n // 2) for n in total)
     else:
-        own = tuple((n, n) for n in call.per_axis("padding", rank))
+        own_pads = tuple((n, n) for n in call.per_axis("padding", rank))
     bias = call.bias(x)
     return b.conv(
         x,
@@ -30,22 +30,22 @@ def _conv(b: Builder, call: Call) -> Tensor:
         call.per_axis("stride", rank),
         groups=call["groups"],
         dilation=dilation,
-        padding=own if frame is None else sum_pads(own, frame),
+        padding=own_pads if frame is None else add_pads(own_pads, frame),
         bias=bias,
     )
 
 
-def _linear(b: Builder, call: Call) -> Tensor:
+def _linear(b: Builder, call: AtenCall) -> Tensor:
     call.weight("weight")
     return b.linear(call.x, call.node_shape(call["weight"])[0], bias=call.bias(call.x))
 
 
-def _matmul(b: Builder, call: Call) -> Tensor:
+def _matmul(b: Builder, call: AtenCall) -> Tensor:
     return b.matmul(call.x, call.tensor(call.node.args[1]))
 
 
-def _attention(b: Builder, call: Call) -> Tensor:
-    call.only(attn_mask=None, dropout_p=0.0, is_causal=False, enable_gqa=False)
+def _attention(b: Builder, call: AtenCall) -> Tensor:
+    call.require(attn_mask=None, dropout_p=0.0, is_causal=False, enable_gqa=False)
     query, key, value = (call.tensor(call[name]) for name in ("query", "key", "value"))
     rank = len(key.shape)
     scores = b.matmul(query, b.permute(key, (*range(rank - 2), rank - 1, rank - 2)))
@@ -53,7 +53,7 @@ def _attention(b: Builder, call: Call) -> Tensor:
     return b.matmul(b.softmax(b.scale(scores, factor)), value)
 
 
-OPERATIONS: dict[str, Operation] = {
+ATEN_HANDLERS: dict[str, AtenHandler] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv),
     "linear": _linear,
     **dict.fromkeys(("matmul", "bmm"), _matmul),
