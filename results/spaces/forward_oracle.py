@@ -2,7 +2,7 @@
 
 The implementations are timm's, torchvision's and Keras', from a folder that ORACLES names (default /tmp/oracle; made by
 `pip install --no-deps --target /tmp/oracle timm torchvision safetensors huggingface_hub keras absl-py h5py namex optree
-ml-dtypes rich markdown-it-py mdurl pygments`), and the plain PyTorch of tests/plain_networks.py. Rows go to
+ml-dtypes rich markdown-it-py mdurl pygments`), and the plain PyTorch of tests/support/plain_networks.py. Rows go to
 results/spaces/forward_oracle.csv. Everything is computed in float64, on one thread.
 """
 
@@ -32,7 +32,7 @@ from search_spaces.graph.graph import Graph  # noqa: E402
 from search_spaces.published.networks import NETWORKS  # noqa: E402
 from search_spaces.pytorch.from_module import UnsupportedModule, graph_from_module  # noqa: E402
 from search_spaces.pytorch.module import to_module  # noqa: E402
-from tests import plain_networks as plain  # noqa: E402
+from tests.support import plain_networks as plain  # noqa: E402
 
 FACTS = Path(os.environ.get("FACTS", HERE.parents[2] / "shared" / "facts"))
 TF: dict[str, Any] = {"bn_eps": 1e-3, "pad_type": "same"}

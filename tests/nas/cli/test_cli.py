@@ -1,0 +1,213 @@
+"""Whole runs of the command line: what it prints, where it stops, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.cli.main import main
+
+ROOT = Path(__file__).parents[3]
+
+SPACE_FILE = """
+from nas import Builder, Choose, Graph, blocks, heads
+
+
+def my_space(choose: Choose, *, image_size: int = 64, num_classes: int = 10) -> Graph:
+    b = Builder()
+    x = blocks.conv_norm_act(b, b.input((3, image_size, image_size)), choose.one_of("stem", (8, 16)), 3, 2)
+    features = []
+    for stage in range(4):
+        width = choose.one_of(f"stage{stage}.width", (16, 24))
+        x = blocks.inverted_bottleneck(
+            b, x, width, expanded=x.channels * choose.one_of(f"stage{stage}.expansion", (2, 4)), stride=2
+        )
+        features.append(x)
+    return b.build(heads.ssdlite(b, features[-2:], num_classes=num_classes, extra_widths=(32,)))
+
+
+def bad_width(choose: Choose) -> Graph:
+    b = Builder()
+    x = b.input((3, 32, 32))
+    for layer in range(3):
+        x = b.conv(x, choose.one_of(f"width{layer}", (0, 8) if layer == 1 else (8, 16)), 3)
+    return b.build(x)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_space.py").write_text(SPACE_FILE)
+    return tmp_path
+
+
+class Run:
+    """One command: its exit code and what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(list(arguments))
+        self.code = caught.value.code
+        self.out, self.err = capsys.readouterr()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+QUICK = ("--space", "./my_space.py:my_space", "--hw", "edgetpu")
+
+
+def test_a_users_own_space_from_file_to_front(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(capsys, "search", *QUICK, "--trials", "40", "--train", "0", "--json")
+    assert run.code == 0, run.err
+    front = run.json["front"]
+    assert front
+    assert all(set(c["genotype"]) >= {"stem", "stage0.width", "stage3.expansion"} for c in front)
+    folder = Path(run.json["directory"])
+    assert {p.name for p in folder.iterdir()} >= {"study.journal", "front.png", "candidates.csv", "result.json"}
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_on_digits_end_to_end_and_show_resume_after_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("search", *QUICK, "--trials", "20", "--train", "2", "--limit", "latency<=50ms", "--workers", "1")
+    quick = ("--training", "steps=3", "--training", "max_train_images=32", "--training", "max_val_images=16")
+    run = Run(capsys, *arguments, *quick)
+    assert run.code == 0, run.err
+    assert "Pareto front of my_space-pixel4_edgetpu" in run.out or "Pareto front of my_space-edgetpu" in run.out
+    assert "20 candidates costed" in run.out
+    assert "2 trained, 0 failed" in run.out
+    study = next(Path("nas-runs").iterdir()).name
+    assert f"Next: nas dashboard {study}" in run.out
+
+    again = Run(capsys, *arguments, *quick)
+    assert "0 trained, 0 failed, 2 taken over" in again.out
+    resumed = Run(capsys, "resume", study, "--json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["tally"]["resumed"] == 2
+    shown = Run(capsys, "show", study)
+    assert "2 trained" in shown.out
+    whole = Run(capsys, "show", study, "--json").json
+    assert len(whole["candidates"]) == 20
+    trained = [c for c in whole["candidates"] if c["status"] == "trained"]
+    assert all(c["measurements"]["map"]["source"] == "trained:digits" for c in trained)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("search", "--space", "mobildet", "--hw", "edgetpu"), "no space 'mobildet'; did you mean 'mobiledet'?"),
+        (("search", "--space", "mobiledet", "--hw", "edgetp"), "no hardware 'edgetp'; did you mean 'edgetpu'?"),
+        (("search", "--space", "./none.py:f", "--hw", "edgetpu"), "no file 'none.py'"),
+        (("search", "--space", "./my_space.py", "--hw", "edgetpu"), "name the function too"),
+        (("search", "--space", "./my_space.py:my_spac", "--hw", "edgetpu"), "it defines my_space, bad_width"),
+        (("search", "--space", "./my_space.py:bad_width", "--hw", "edgetpu", "--train", "0"), "'width1' = 0 of (0, 8)"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--limit", "latncy<=7"), "no metric 'latncy'"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--limit", "latency"), "not of the form latency<=7ms"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "imagesize=3"), "has no option 'imagesize'"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "blocks=ibm"), "no block set 'ibm'"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--data", "voc:/no/such"), "/no/such"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--training", "stps=3"), "stps"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--trials", "many"), "'--trials'"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--training", "steps=abc"), "steps is 'abc'"),
+        (("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "width=-1"), "a factor above 0"),
+        (
+            ("search", "--space", "mobiledet", "--hw", "edgetpu", "--set", "image_size=8"),
+            "with image_size=8: conv: stride",
+        ),
+        (("search", "--space", "mobiledet", "--hw", "./mine.toml"), "cannot read the device file 'mine.toml'"),
+        (("search", *("--space", "mobiledet", "--hw", "edgetpu"), "--directory", "/proc/no"), "cannot write the study"),
+        (("search", "--space", "mobiledet"), "--hw"),
+        (("serch",), "Did you mean 'search'"),
+        (("show", "nothing"), "no study"),
+        (("resume", "nothing"), "no study 'nothing'"),
+        (("dashboard", "nothing"), "no study 'nothing'"),
+        (("spaces", "show", "mobildet"), "did you mean 'mobiledet'?"),
+        (("hw", "predict", "none.json"), "no file 'none.json'"),
+        (("hw", "predict", "mobiledet_edgtpu"), "did you mean 'mobiledet_edgetpu'?"),
+    ],
+)
+def test_mistakes_end_in_one_clear_line(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str
+) -> None:
+    run = Run(capsys, *arguments)
+    assert run.code == 2
+    assert text in run.err
+    lines = [line for line in run.err.splitlines() if line.strip()]
+    assert lines[-1].startswith("nas: ")
+    assert "Traceback" not in run.err
+
+
+def test_lists(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "mobiledet" in Run(capsys, "spaces", "--json").json["spaces"]
+    assert "edgetpu" in Run(capsys, "hw", "--json").json
+    shown = Run(capsys, "spaces", "show", "mobiledet", "--json").json
+    assert shown["size"] == 2959241712662221432223348293632
+    assert "block1.width" in shown["decisions"]
+    network = Run(capsys, "show", "mobiledet_edgetpu", "--hw", "edgetpu", "--json").json
+    assert network["macs"] == 1533181504
+    assert network["latency_ms"] > 0
+    assert "mobiledet_cpu" in Run(capsys, "spaces").out
+    assert "latency" in Run(capsys, "show", "mobiledet_edgetpu", "--hw", "edgetpu").out
+
+
+def test_predict_shows_every_layer(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(capsys, "hw", "predict", "mobiledet_edgetpu", "--layers", "--json")
+    rows = run.json["layers"]
+    assert sum(r["macs"] for r in rows) == 1533181504
+    assert sum(r["latency_ms"] for r in rows) == pytest.approx(run.json["latency_ms"])
+    assert "ms" in Run(capsys, "hw", "predict", "mobiledet_cpu", "--hw", "coral_usb").out
+
+
+def test_doctor_finds_this_installation_sound(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checks = Run(capsys, "doctor", "--json")
+    assert checks.code == 0, checks.out
+    assert {c["what"] for c in checks.json} >= {"Python", "torch", "optuna", "cores"}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What `nas --help` loads decides how long it takes; a list is steadier than a stopwatch."""
+    script = "import sys, nas.cli.main\ntry: nas.cli.main.main(['--help'])\nexcept SystemExit: pass\n" + (
+        "print('LOADED', sorted({'torch', 'numpy', 'pandas', 'optuna', 'networkx', 'matplotlib', 'scipy', 'sklearn'}"
+        " & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert "LOADED []" in done.stdout
+    assert "search" in done.stdout
+
+
+def test_the_dashboard_serves_a_study(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import socket
+    import time
+    import urllib.request
+
+    pytest.importorskip("optuna_dashboard")
+    study = Run(capsys, "search", *QUICK, "--trials", "10", "--train", "0", "--json").json["study"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "nas", "dashboard", study, "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as server:
+        try:
+            address = f"http://127.0.0.1:{port}/api/studies"
+            for _ in range(100):
+                try:
+                    with urllib.request.urlopen(address, timeout=5) as answer:
+                        studies = json.load(answer)["study_summaries"]
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            else:
+                pytest.fail("the dashboard did not answer within 20 s")
+        finally:
+            server.terminate()
+    assert [s["study_name"] for s in studies] == [study]
