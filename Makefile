@@ -1,4 +1,6 @@
-# Two commands: `make search` and `make test`. Everything is installed into .venv; nothing else is touched.
+# Two commands: `make search` and `make test`. Python packages are installed into .venv. `make test` as root also installs
+# Debian's openssh-server where there is no sshd, for the tests of measuring over SSH, and says so; without it, or as
+# another user, those tests are skipped.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +17,7 @@ test: $(VENV)/installed-test sshd lint docs
 # The tests of measuring over SSH start a server of their own
 sshd:
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y openssh-server >/dev/null; } || \
+	  echo "no sshd: installing Debian's openssh-server" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y openssh-server >/dev/null; } || \
 	  echo "no sshd: the tests that need it will be skipped"
 
 slow: $(VENV)/installed-test

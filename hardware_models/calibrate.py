@@ -6,11 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hardware_models.catalog import SOURCE_KIND, device_kind, hardware, load_hardware
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.number_format import DEFAULT_NUMBER_FORMAT, check_number_format
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.device_file.writer import Calibration, DeviceHeader
 from hardware_models.linear.model import LinearModel, rates_toml
+from hardware_models.measured.datasets import DEVICE_SOURCES
 from hardware_models.measured.latency_csv import (
     EXECUTED_GRAPHS,
     MeasuredNetwork,
@@ -27,7 +29,6 @@ from hardware_models.transfer.fit import (
     fit_transfer,
     network_pool,
     select_measurements,
-    source_devices,
 )
 from hardware_models.transfer.model import transfer_model_toml
 from search_spaces.catalog import load_network
@@ -48,6 +49,19 @@ MIN_NETWORKS = 4
 
 NETWORKS_PER_SPACE = 200
 """Random networks of each measured space that latencies are standardised over."""
+
+
+def source_devices() -> list[LinearModel]:
+    """The known devices that transfer rests on: all named ones that were learned from measurements of many networks.
+
+    Sums over devices round differently in another order, so the order is kept in which published device files were
+    calibrated: NAS-Bench's and FBNet's sources as ``DEVICE_SOURCES`` has them, the Note10 in front; others follow.
+    """
+    order = {name: index for index, name in enumerate(("note10", *(n for n in DEVICE_SOURCES if n != "note10")))}
+    # By the kind in their files: a transferred device would load all that it rests on
+    names = [name for name in hardware() if device_kind(name) == SOURCE_KIND]
+    models = [load_hardware(name) for name in sorted(names, key=lambda name: (order.get(name, len(order)), name))]
+    return [model for model in models if isinstance(model, LinearModel)]
 
 
 def pool_networks(entries: Sequence[MeasuredNetwork], executed_graph: str, seed: int = 0) -> list[Graph]:
@@ -89,12 +103,12 @@ def calibrate(
     if measured.max() == measured.min():
         raise HardwareError("all networks took equally long: measure smaller and larger ones")
     best: tuple[float, Calibration] | None = None
-    known = source_devices()
+    sources = source_devices()
     for executed_graph in possible_executed_graphs(entries):
         graphs = [executed_graph_of(e, executed_graph) for e in entries]
         pool_graphs = pool_networks(entries, executed_graph, seed)
         header = DeviceHeader(about or f"{name}, calibrated", number_format, executed_graph)
-        for candidate in _candidate_calibrations(graphs, pool_graphs, measured, known, header):
+        for candidate in _candidate_calibrations(graphs, pool_graphs, measured, sources, header):
             if best is None or candidate[0] < best[0]:
                 best = candidate
     assert best is not None
@@ -105,17 +119,17 @@ def _candidate_calibrations(
     graphs: list[Graph],
     pool_graphs: list[Graph],
     measured: FloatArray,
-    known: Sequence[LinearModel],
+    sources: Sequence[LinearModel],
     header: DeviceHeader,
 ) -> list[tuple[float, Calibration]]:
     import numpy
 
-    found = []
-    pool = network_pool([*graphs, *pool_graphs], known)
+    candidates = []
+    pool = network_pool([*graphs, *pool_graphs], sources)
     transfer_fit = fit_transfer(pool, range(len(graphs)), measured)
     errors = accuracy_metrics(transfer_fit.held_out_predictions, measured)
     text = transfer_model_toml(transfer_fit.mixture, pool.signals.models, errors, header)
-    found.append(
+    candidates.append(
         (
             _log_rmse(transfer_fit.held_out_predictions, measured),
             Calibration(text, "transferred", header.executed_graph, errors),
@@ -127,10 +141,10 @@ def _candidate_calibrations(
         rates, held_out_predictions = rates_of(graphs, measured)
         errors = accuracy_metrics(numpy.maximum(held_out_predictions, 1e-9), measured)
         text = "\n".join([*header.toml_lines(kind), *rates_toml("latency", rates, errors)]) + "\n"
-        found.append(
+        candidates.append(
             (_log_rmse(held_out_predictions, measured), Calibration(text, kind, header.executed_graph, errors))
         )
-    return found
+    return candidates
 
 
 def _log_rmse(predicted: FloatArray, measured: FloatArray) -> float:
@@ -154,12 +168,12 @@ def check_model(model: HardwareModel, entries: Sequence[MeasuredNetwork]) -> dic
     """
     import numpy
 
-    executed_graph = getattr(model, "reading", EXECUTED_GRAPHS[0])
+    executed_graph = getattr(model, "executed_graph", EXECUTED_GRAPHS[0])
     costs = [model.estimate(executed_graph_of(e, executed_graph)) for e in entries]
     measured = numpy.array([e.latency_ms for e in entries])
-    found = accuracy_metrics(numpy.array([c.latency_ms for c in costs]), measured)
+    metrics = accuracy_metrics(numpy.array([c.latency_ms for c in costs]), measured)
     if all(c.latency_low_ms is not None for c in costs):
-        held = [c.latency_low_ms <= m <= c.latency_high_ms for c, m in zip(costs, measured, strict=True)]
-        found["interval_coverage"] = round(float(sum(held)) / len(held), 4)
-        found["stated_coverage"] = costs[0].coverage or 0.0
-    return found
+        inside_interval = [c.latency_low_ms <= m <= c.latency_high_ms for c, m in zip(costs, measured, strict=True)]
+        metrics["interval_coverage"] = round(float(sum(inside_interval)) / len(inside_interval), 4)
+        metrics["stated_coverage"] = costs[0].coverage or 0.0
+    return metrics

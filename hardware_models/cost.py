@@ -16,7 +16,7 @@ COST_METRICS = ("latency_ms", "latency_low_ms", "latency_high_ms", "energy_mj", 
 class NodeCost(NamedTuple):
     """One row of a breakdown. ``index`` is the node's; ``None`` for what belongs to the inference as a whole.
 
-    ``bound`` says what the time is spent on: ``compute``, ``memory`` (moving bytes on the chip), ``fit_transfer`` (between
+    ``bound`` says what the time is spent on: ``compute``, ``memory`` (moving bytes on the chip), ``transfer`` (between
     host or outer memory and chip), ``overhead``, ``fallback`` (run by the host's processor) or ``fused`` (no time:
     part of the operation before it).
     """
@@ -106,8 +106,9 @@ class GraphCostDetails:
 class HardwareModel(Protocol):
     """Anything that prices a graph without the device.
 
-    A model may also have ``number_format``, one of ``number_format.BYTES_PER_ELEMENT``; whoever asks uses ``number_format_of``,
-    for which a model without it does not say. All models of this package and those made of others have it.
+    A model may also have ``number_format``, one of ``number_format.BYTES_PER_ELEMENT``; whoever asks uses
+    ``number_format_of``, for which a model without it does not say. All models of this package and those made of others
+    have it.
     """
 
     @property

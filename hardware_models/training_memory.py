@@ -51,7 +51,7 @@ def training_memory(
     saved_bits: dict[int, int] = {}  # bits of each tensor, by node: a tensor that two operations need is kept once
     trained = 0
     inner = _inner_norms(graph) if scheme == "mobiletl" else frozenset()
-    for index, (node, figures) in enumerate(zip(graph.nodes, graph.figures(), strict=True)):
+    for index, (node, figures) in enumerate(zip(graph.nodes, graph.node_counts(), strict=True)):
         if index < first:
             continue
         shifts_only = index in inner
@@ -73,7 +73,7 @@ def _first_trained(graph: Graph, share: float) -> int:
     if share == 1:
         return 0
     remaining_macs = share * graph.macs
-    figures = graph.figures()
+    figures = graph.node_counts()
     for index in range(len(figures) - 1, -1, -1):
         remaining_macs -= figures[index].macs
         if remaining_macs < 0:

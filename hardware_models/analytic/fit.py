@@ -1,9 +1,11 @@
 """Fit the free rates of analytic device files to measured latencies, and state the error on networks left out.
 
-    python -m hardware_models.analytic.fit coral_usb coral_devboard pixel4_edgetpu --data ../shared/data/published_tables
+    python -m hardware_models.analytic.fit
+    hardware_models/devices/edgetpu/{coral_usb,coral_devboard,pixel4_edgetpu}.toml --data
+    ../shared/data/published_tables
 
-A device file's ``[fit_parameters]`` table says which of its numbers are free, with a prior for each; numbers that are ``shared``
-are one and the same for all files fitted together. Robust least squares on the logarithm of the latency.
+A device file's ``[fit_parameters]`` table says which of its numbers are free, with a prior for each; numbers that are
+``shared`` are one and the same for all files fitted together. Robust least squares on the logarithm of the latency.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from hardware_models.analytic.model import (
     off_chip_transfer_us,
     read_analytic_device,
 )
-from hardware_models.catalog import device_path
 from hardware_models.device_file.toml_table import HardwareError, TomlTable, parse_device_file, read_device_file
 from hardware_models.measured.published_latencies import PublishedLatency, published_latencies
 from search_spaces.graph.graph import Graph
@@ -79,7 +80,7 @@ def read_free_parameters(table: TomlTable) -> tuple[tuple[FreeParameter, ...], t
     plan = table.table("fit")
     shared, free = plan.texts("shared"), plan.table("free")
     plan.finish()
-    found = []
+    parameters = []
     for path in free.names():
         if path not in _FITTABLE_PATHS:
             raise HardwareError(
@@ -87,14 +88,14 @@ def read_free_parameters(table: TomlTable) -> tuple[tuple[FreeParameter, ...], t
             )
         row = free.table(path)
         maximum = row.number("maximum", default=1.0 if path.endswith("_efficiency") else 1e12)
-        found.append(
+        parameters.append(
             FreeParameter(path, row.number("prior"), row.number("spread"), row.number("minimum", default=1e-9), maximum)
         )
         row.finish()
     for path in shared:
         if path not in free.names():
             raise HardwareError(f"{table.where}: fit.shared: {path!r} is not in fit.free")
-    return tuple(found), shared
+    return tuple(parameters), shared
 
 
 def read_fit_problem(text: str, name: str, where: str, rows: Sequence[PublishedLatency]) -> DeviceFitProblem:
@@ -132,11 +133,11 @@ def graph_work(device: AnalyticDevice, graph: Graph, host_scores: int = 0) -> Gr
     nodes = graph.nodes
     before: Counter[NodeWork] = Counter()
     after: Counter[NodeWork] = Counter()
-    held = fetched = 0
+    cumulative_bytes = fetched = 0
     each = device.bytes_per_element
-    for node, figures in zip(nodes, graph.figures(), strict=True):
-        held += figures.params * each
-        outside = held > int(device.memory.weights_kib * 1024)
+    for node, figures in zip(nodes, graph.node_counts(), strict=True):
+        cumulative_bytes += figures.params * each
+        outside = cumulative_bytes > int(device.memory.weights_kib * 1024)
         fetched += figures.params * each if outside else 0
         producer = nodes[node.inputs[0]].op if node.inputs else ""
         shapes = tuple(nodes[i].shape for i in node.inputs)
@@ -319,22 +320,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hardware_models.analytic.fit", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("devices", nargs="+", help="names or .toml files of devices, fitted together")
+    parser.add_argument("devices", nargs="+", type=Path, help=".toml files of devices, fitted together")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds published_latency.csv")
     parser.add_argument("--write", action="store_true", help="write numbers and errors into the device files")
     parser.add_argument("--csv", type=Path, help="write the predictions to this file")
     options = parser.parse_args(arguments)
-    paths = [device_path(device) for device in options.devices]
-    texts = [read_device_file(path) for path in paths]
+    texts = [read_device_file(path) for path in options.devices]
     subjects = [
         read_fit_problem(
             text, path.stem, str(path), published_latencies(options.data / "published_latency.csv", path.stem)
         )
-        for path, text in zip(paths, texts, strict=True)
+        for path, text in zip(options.devices, texts, strict=True)
     ]
     fitted, predictions = fit_and_cross_validate(subjects)
     print(predictions_markdown(predictions))
-    for path, text, subject, numbers in zip(paths, texts, subjects, fitted, strict=True):
+    for path, text, subject, numbers in zip(options.devices, texts, subjects, fitted, strict=True):
         print(f"{subject.name}: " + ", ".join(f"{name} {value:g}" for name, value in numbers.items()))
         if options.write:
             errors = {f"error.{name}": value for name, value in error_metrics(predictions, subject.name).items()}

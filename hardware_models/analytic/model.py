@@ -19,15 +19,15 @@ from difflib import get_close_matches
 from itertools import accumulate
 from math import exp, prod
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hardware_models.cost import Cost, GraphCostDetails, NodeCost
 from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, read_number_format
 from hardware_models.device_file.operation_kinds import operation_kind, operation_kinds
 from hardware_models.device_file.toml_table import HardwareError, TomlTable
+from hardware_models.fragment_sum import FragmentCosts
 from search_spaces.graph.fragment import Fragment, Node
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.memo import memo_put
 from search_spaces.graph.operations import ACTIVATIONS, OPS, Shape
 
 _PICOSECONDS_PER_MS = 1e9
@@ -142,12 +142,12 @@ class HeldOutError:
         return exp(self.log_std * NormalDist().inv_cdf(0.5 + self.coverage / 2))
 
 
-def _check_names(table: TomlTable, names: Iterable[str], known: Iterable[str], what: str) -> None:
-    known = sorted(known)
+def _check_names(table: TomlTable, names: Iterable[str], allowed: Iterable[str], what: str) -> None:
+    allowed = sorted(allowed)
     for name in names:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        if name not in allowed:
+            close = get_close_matches(name, allowed, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(allowed)}"
             raise HardwareError(f"{table.where}: operations: no {what} {name!r}; {hint}")
 
 
@@ -223,6 +223,7 @@ def analytic_model(table: TomlTable, name: str) -> AnalyticModel:
     version = table.integer("version")
     model = AnalyticModel(name, version, read_analytic_device(table), read_held_out_error(table))
     table.optional_table("fit")  # fit.py's
+    table.skip_descriptive_keys()
     table.finish()
     return model
 
@@ -273,24 +274,24 @@ def node_work(device: AnalyticDevice, node: Node, shapes: tuple[Shape, ...], mac
     """What a node asks of a device. ``producer`` is the operation that makes its first operand, or empty."""
     op, operations, element_bytes = node.op, device.operations, device.bytes_per_element
     kind = operation_kind(node)
-    written = prod(node.shape)
+    output_elements = prod(node.shape)
     if op == "input":
-        return NodeWork(kind, "link", moved_bytes=written * element_bytes)
+        return NodeWork(kind, "link", moved_bytes=output_elements * element_bytes)
     if OPS[op].view or op == "zero":
         return NodeWork(kind, "none")
     if kind in ("norm:batch", "layer_scale") and producer in ("conv", "linear", "norm"):  # folded into its weights
         return NodeWork(kind, "none")
     if op == "act" and node.attrs[0] in operations.fused_activations and producer in ("conv", "linear", "norm", "add"):
         return NodeWork(kind, "none")
-    moved = (sum(prod(s) for s in shapes) + written) * element_bytes
+    moved = (sum(prod(s) for s in shapes) + output_elements) * element_bytes
     if kind in operations.host:
-        return NodeWork(kind, "host", moved_bytes=moved, elements=written, macs=macs)
+        return NodeWork(kind, "host", moved_bytes=moved, elements=output_elements, macs=macs)
     spilled = max(0, moved - int(device.memory.activations_kib * 1024))
     if kind in ("conv", "linear"):
         return _systolic_array_work(device, node, shapes, macs, moved, spilled)
     guessed = kind not in operations.passes
     passes = operations.guess_passes if guessed else operations.passes[kind]
-    return NodeWork(kind, "vector", "", 0, passes, moved, spilled, written, macs, guessed)
+    return NodeWork(kind, "vector", "", 0, passes, moved, spilled, output_elements, macs, guessed)
 
 
 def host_transfer_us(device: AnalyticDevice, moved_bytes: float) -> float:
@@ -335,7 +336,7 @@ def _picoseconds(microseconds: float) -> int:
 # -- the model -------------------------------------------------------------------------------------------------------
 
 
-class _FragmentCost(NamedTuple):
+class AnalyticFragmentCost(NamedTuple):
     """What one fragment costs where its operands come from these producers."""
 
     picoseconds: int
@@ -356,7 +357,8 @@ class AnalyticModel:
         self._factor = None if accuracy is None else accuracy.factor
         self._weight_capacity_bytes = int(device.memory.weights_kib * 1024)
         self._invoke_picoseconds = _picoseconds(device.overhead.invoke_us)
-        self._fragment_costs: dict[Any, _FragmentCost] = {}
+        # A loose activation may fold into what comes before it; a closed fragment is the same everywhere.
+        self._fragment_costs = FragmentCosts(self._fragment_cost, by_producers=True)
 
     def __repr__(self) -> str:
         return f"<AnalyticModel {self.name}@{self.version}>"
@@ -365,12 +367,9 @@ class AnalyticModel:
     def number_format(self) -> str:
         return self.device.number_format
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_prices": {}}
-
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference at batch 1, in the device's number format."""
-        prices = self._costs_by_piece(graph)
+        prices = self._fragment_costs.of(graph)
         total = (
             self._invoke_picoseconds + self._output_transfer_picoseconds(graph) + sum([price[0] for price in prices])
         )
@@ -397,16 +396,7 @@ class AnalyticModel:
             GraphCostDetails(self, graph, self.device.bytes_per_element),
         )
 
-    def _costs_by_piece(self, graph: Graph) -> list[_FragmentCost]:
-        """What the pieces of a graph cost, in order."""
-        known = self._fragment_costs.get
-        # A loose activation may fold into what comes before it; a closed fragment is the same everywhere.
-        return [
-            known(fragment if fragment.closed else (fragment, producers)) or self._fragment_cost(fragment, producers)
-            for fragment, _, producers, _ in graph.pieces
-        ]
-
-    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> _FragmentCost:
+    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> AnalyticFragmentCost:
         nodes = []
         guessed, fallback = set(), set()
         for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
@@ -421,9 +411,7 @@ class AnalyticModel:
             if work.unit == "host":
                 fallback.add(work.kind)
         flagged_kinds = (tuple(guessed), tuple(fallback)) if guessed or fallback else None
-        price = _FragmentCost(sum(n[0] for n in nodes), sum(n[1] for n in nodes), tuple(nodes), flagged_kinds)
-        memo_put(self._fragment_costs, fragment if fragment.closed else (fragment, producers), price)
-        return price
+        return AnalyticFragmentCost(sum(n[0] for n in nodes), sum(n[1] for n in nodes), tuple(nodes), flagged_kinds)
 
     def _output_transfer_picoseconds(self, graph: Graph) -> int:
         """Time to bring the outputs to the host."""
@@ -439,19 +427,21 @@ class AnalyticModel:
                 break
         return _picoseconds(host_transfer_us(self.device, moved * self.device.bytes_per_element))
 
-    def _weight_stall_picoseconds(self, prices: Sequence[_FragmentCost]) -> int:
+    def _weight_stall_picoseconds(self, prices: Sequence[AnalyticFragmentCost]) -> int:
         """Time that the chip waits for weights from outside.
 
         Weights are kept on the chip in the order of execution until one does not fit; from there on all are fetched,
         while the chip works on what it has.
         """
-        held = list(accumulate([price[1] for price in prices]))
-        first_streamed = bisect_right(held, self._weight_capacity_bytes)  # of the first piece that does not fit whole
+        cumulative_bytes = list(accumulate([price[1] for price in prices]))
+        first_streamed = bisect_right(
+            cumulative_bytes, self._weight_capacity_bytes
+        )  # of the first piece that does not fit whole
         if first_streamed == len(prices):
             return 0
-        streamed_bytes = held[-1] - held[first_streamed]
+        streamed_bytes = cumulative_bytes[-1] - cumulative_bytes[first_streamed]
         compute_picoseconds = sum([price[0] for price in prices[first_streamed + 1 :]])
-        resident_bytes = held[first_streamed] - prices[first_streamed][1]
+        resident_bytes = cumulative_bytes[first_streamed] - prices[first_streamed][1]
         for picoseconds, weight_bytes in prices[first_streamed][2]:
             resident_bytes += weight_bytes
             if resident_bytes > self._weight_capacity_bytes:
@@ -463,7 +453,7 @@ class AnalyticModel:
         """A row a node, then invocation, outputs and, where they do not fit, waiting for weights."""
         nodes = graph.nodes
         rows = []
-        for index, (node, figures) in enumerate(zip(nodes, graph.figures(), strict=True)):
+        for index, (node, figures) in enumerate(zip(nodes, graph.node_counts(), strict=True)):
             producer = nodes[node.inputs[0]].op if node.inputs else ""
             shapes = tuple(nodes[i].shape for i in node.inputs)
             time_us, bound = node_latency_us(self.device, node_work(self.device, node, shapes, figures.macs, producer))
@@ -472,7 +462,7 @@ class AnalyticModel:
         for op, picoseconds, bound in (
             ("invoke", self._invoke_picoseconds, "overhead"),
             ("outputs", self._output_transfer_picoseconds(graph), "transfer"),
-            ("weights", self._weight_stall_picoseconds(self._costs_by_piece(graph)), "transfer"),
+            ("weights", self._weight_stall_picoseconds(self._fragment_costs.of(graph)), "transfer"),
         ):
             if picoseconds:
                 rows.append(NodeCost(None, op, (), 0, picoseconds / _PICOSECONDS_PER_MS, bound))

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, exp, log
+from math import exp, log
 
 from hardware_models.cost import Cost, HardwareModel
 from hardware_models.device_file.number_format import number_format_of
+from hardware_models.measured.prediction_error import attainable_coverage, conformal_quantile
 from search_spaces.graph.graph import Graph
 
 _NOISE_STD, _SLOPE_PRIOR_STD = 0.1, 0.3
 """Standard deviations, in the logarithm: of a network's own deviation, and of the slope before anything is measured."""
 _MIN_SLOPE = -0.8  # at -1 the predictions would all be one, below it their order would turn round
 _MIN_MEASUREMENTS_FOR_INTERVAL = 3
-_COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ def fit_correction(
     slope = max(_MIN_SLOPE, sum(w * (x - centre) * (r - level) for x, r, w in pairs) / spread)
     if count < _MIN_MEASUREMENTS_FOR_INTERVAL:
         return Correction(level, slope, centre, count)
-    leave_one_out_residuals = sorted(
+    leave_one_out_residuals = [
         abs(r - level - slope * (x - centre)) / (1 - w / total - w * (x - centre) ** 2 / spread) for x, r, w in pairs
-    )
-    coverage = min(_COVERAGE, count / (count + 1))
-    rank = min(count, ceil(round((count + 1) * coverage, 9)))
-    return Correction(level, slope, centre, count, exp(leave_one_out_residuals[rank - 1]), coverage)
+    ]
+    coverage = attainable_coverage(count)
+    factor = exp(conformal_quantile(leave_one_out_residuals, coverage))
+    return Correction(level, slope, centre, count, factor, coverage)
 
 
 class CorrectedModel:

@@ -1,6 +1,7 @@
 """Device files: TOML read strictly, so that a wrong key or value is an error that names its place.
 
-A reader asks a ``TomlTable`` for each key it knows; ``TomlTable.finish`` then complains about keys that nobody asked for.
+A reader asks a ``TomlTable`` for each key it knows; ``TomlTable.finish`` then complains about keys that nobody asked
+for.
 """
 
 from __future__ import annotations
@@ -101,9 +102,11 @@ class TomlTable:
 
     def skip_descriptive_keys(self) -> None:
         """Pass over what is there for the reader of the file: texts, and how it was measured."""
-        for key in ("about", "source", "runtime"):
+        for key in ("about", "source", "runtime", "device"):
             if key in self._values:
                 self.text(key)
+        if "aliases" in self._values:
+            self.texts("aliases")
         if "batch" in self._values:
             self.integer("batch")
 

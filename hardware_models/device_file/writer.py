@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from hardware_models.device_file.number_format import NUMBER_FORMAT_KEY
 
@@ -17,6 +18,11 @@ def toml_string(text: str) -> str:
     """A text as TOML writes it, in one line."""
     line = " ".join(text.encode("utf-8", "replace").decode().split())
     return json.dumps(line, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def shipped_file(devices: Path, name: str) -> Path:
+    """Where the file of a device is below the folder of devices; a new one is put there itself, to be filed by hand."""
+    return next(devices.glob(f"*/{name}.toml"), devices / f"{name}.toml")
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,10 +41,11 @@ RATE_PRIORS: dict[str, RatePrior] = {
 
 @dataclass(frozen=True)
 class SparseDevice:
-    """How a device is fitted: its prior's row in ``RATE_PRIORS``, or the device it is ``base_device`` and how far, and its rows.
+    """How a device is fitted: its prior's row in ``RATE_PRIORS``, or the device it is ``base_device`` and how far, and
+    its rows.
 
-    ``part_readers``: readers of ``datasets.READERS`` with the column of single operations and blocks, in ms, and how far these
-    may be off for a network.
+    ``part_readers``: readers of ``datasets.READERS`` with the column of single operations and blocks, in ms, and how
+    far these may be off for a network. ``device`` is what the device is called beside its other number formats.
     """
 
     about: str
@@ -53,6 +54,7 @@ class SparseDevice:
     precision: str
     runtime: str
     base_device: str = ""
+    device: str = ""
     spread: float = 0.3
     part_readers: Mapping[str, str] | None = None
     scatter: float = 0.5
@@ -77,6 +79,7 @@ def _v100(precision: str, short: str) -> SparseDevice:
         "gpu, single operations",
         precision,
         "TensorRT",
+        device="v100",
         part_readers={f"v100 {short}": "v100"},
         scatter=0.1,
     )
@@ -117,6 +120,7 @@ SPARSE_DEVICES: dict[str, SparseDevice] = {
         "int8",
         "TensorFlow Lite",
         base_device="pixel3_cpu4",
+        device="pixel3_cpu4",
         spread=0.6,
     ),
     "pixel3_gpu": SparseDevice(
@@ -144,6 +148,7 @@ SPARSE_DEVICES: dict[str, SparseDevice] = {
         "int8",
         "TensorFlow Lite, NNAPI",
         base_device="pixel4_dsp",
+        device="pixel3_nnapi",
         spread=0.3,
     ),
     "pixel4_dsp": SparseDevice(
@@ -188,7 +193,9 @@ SPARSE_DEVICES: dict[str, SparseDevice] = {
         "TensorFlow Lite",
         base_device="pixel3_cpu4_int8",
     ),
-    "jetson_nano_tensorrt": SparseDevice("NVIDIA Jetson Nano, TensorRT, float16", _NANO, "gpu", "float16", "TensorRT"),
+    "jetson_nano_tensorrt": SparseDevice(
+        "NVIDIA Jetson Nano, TensorRT, float16", _NANO, "gpu", "float16", "TensorRT", device="jetson_nano"
+    ),
     "xavier_tensorrt": SparseDevice(
         "NVIDIA Jetson AGX Xavier, TensorRT, float16",
         f"{_XAVIER}; tensorflow/models ... ssdlite_mobiledet_gpu_320x320_coco_sync_4x4.config",

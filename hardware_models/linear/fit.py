@@ -59,12 +59,12 @@ class OperationCounter:
         total: Counter[OperationFeatures] = Counter()
         for piece in graph.pieces:
             fragment = piece.fragment
-            known = self._seen.get(fragment)
-            if known is None:
+            operation_counts = self._seen.get(fragment)
+            if operation_counts is None:
                 nodes = zip(fragment.nodes, fragment.node_counts(), strict=True)
                 operations_of_fragment = [operation_features(n, f, fragment.operand_shapes(n)) for n, f in nodes]
-                known = self._seen[fragment] = Counter([o for o in operations_of_fragment if o is not None])
-            total.update(known)
+                operation_counts = self._seen[fragment] = Counter([o for o in operations_of_fragment if o is not None])
+            total.update(operation_counts)
         return total
 
 
@@ -81,12 +81,12 @@ class DesignMatrix:
         """Kinds that every network has equally much of: what they cost cannot be told from the base."""
         width = len(FEATURE_NAMES)
         columns = self.counts @ self.rows
-        found = []
+        constant_kinds = []
         for i, kind in enumerate(self.kinds):
             kind_counts = columns[:, i * width : (i + 1) * width]
             if (kind_counts.max(0) - kind_counts.min(0) <= 1e-9 * kind_counts.max(0)).all():
-                found.append(kind)
-        return found
+                constant_kinds.append(kind)
+        return constant_kinds
 
     def of(self, chosen: Sequence[int] | numpy.typing.NDArray[Any]) -> DesignMatrix:
         """The same for some of the networks."""
@@ -143,11 +143,11 @@ def fit_linear(design_matrix: DesignMatrix, measured: FloatArray, noise: FitNois
         scale[first_column : first_column + len(FEATURE_NAMES)] = inf
     # A little ridge decides between columns that these networks do not tell apart
     ridge = numpy.eye(relative.shape[1]) * _RIDGE_PENALTY
-    found, _ = nnls(
+    coefficients, _ = nnls(
         numpy.vstack([relative / scale, ridge]), numpy.concatenate([numpy.ones(len(measured)), numpy.zeros(len(ridge))])
     )
-    found = found / scale
-    base, rates = float(found[0]), found[1:]
+    coefficients = coefficients / scale
+    base, rates = float(coefficients[0]), coefficients[1:]
     corrections = numpy.zeros(len(design_matrix.operations))
     prices = design_matrix.rows @ rates
     if noise.spread > 0:
@@ -214,30 +214,33 @@ def held_out_coverage(
 
     fold = _assign_folds(len(measured), groups)
     fold_rows, training_rows = numpy.flatnonzero(fold == 0), numpy.flatnonzero(fold != 0)
-    known, figures = design_matrix.of(training_rows), measured[training_rows]
+    training_design, training_figures = design_matrix.of(training_rows), measured[training_rows]
     keys = None if groups is None else [groups[int(i)] for i in training_rows]
-    factor = interval_factor(held_out_predictions(known, figures, noise, groups=keys), figures)
-    predicted = fit_linear(known, figures, noise).predict(design_matrix.of(fold_rows))
+    factor = interval_factor(
+        held_out_predictions(training_design, training_figures, noise, groups=keys), training_figures
+    )
+    predicted = fit_linear(training_design, training_figures, noise).predict(design_matrix.of(fold_rows))
     relative_error = numpy.abs(numpy.log(numpy.maximum(predicted, 1e-12) / measured[fold_rows]))
     return float((relative_error <= numpy.log(factor)).mean())
 
 
-def to_rates(found: LinearFit, design_matrix: DesignMatrix, factor: float | None = None) -> Rates:
+def to_rates(linear_fit: LinearFit, design_matrix: DesignMatrix, factor: float | None = None) -> Rates:
     """A fit as the rates of a device file."""
 
     width = len(FEATURE_NAMES)
     kinds = {
-        kind: tuple(found.rates[i * width : (i + 1) * width].tolist()) for i, kind in enumerate(design_matrix.kinds)
+        kind: tuple(linear_fit.rates[i * width : (i + 1) * width].tolist())
+        for i, kind in enumerate(design_matrix.kinds)
     }
     corrections = {
         operation.text: float(c)
-        for operation, c in zip(design_matrix.operations, found.corrections, strict=True)
+        for operation, c in zip(design_matrix.operations, linear_fit.corrections, strict=True)
         if abs(c) >= MIN_CORRECTION
     }
-    base, constant = found.base, design_matrix.constant()
-    varied = {kind: rates for kind, rates in kinds.items() if kind not in constant}
+    base, constant = linear_fit.base, design_matrix.constant()
+    varying_rates = {kind: rates for kind, rates in kinds.items() if kind not in constant}
     for kind in constant:
-        base, kinds[kind] = _split_from_base(base, fallback_rates(kind, varied), design_matrix, kind)
+        base, kinds[kind] = _split_from_base(base, fallback_rates(kind, varying_rates), design_matrix, kind)
     columns = design_matrix.counts @ design_matrix.rows
     numbers = {kind: round(float(columns[0, width * design_matrix.kinds.index(kind)])) for kind in constant}
     largest = float(columns[:, FEATURE_NAMES.index("gmacs") :: width].sum(1).max())

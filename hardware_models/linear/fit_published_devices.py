@@ -1,4 +1,5 @@
-"""Learn the devices of ``datasets.DEVICE_SOURCES`` from published measurements, and state the error on networks left out.
+"""Learn the devices of ``datasets.DEVICE_SOURCES`` from published measurements, and state the error on networks left
+out.
 
     python -m hardware_models.linear.fit_published_devices zcu102 a100 --data ../shared/data --write
 
@@ -14,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hardware_models.device_file.writer import toml_string
+from hardware_models.device_file.writer import shipped_file, toml_string
 from hardware_models.linear.fit import (
     FitNoise,
     OperationCounter,
@@ -65,12 +66,12 @@ def fit_figure(rows: Sequence[tuple[DatasetNetwork, float]], noise: FitNoise) ->
     matrix = design_matrix([operations.of(row.graph) for row, _ in rows])
     measured = numpy.array([value for _, value in rows])
     names = tuple(row.name for row, _ in rows)
-    left_out = held_out_predictions(matrix, measured, noise, groups=names)
-    figure_fits = fit_linear(matrix, measured, noise)
-    factor = interval_factor(left_out, measured)
-    errors = accuracy_metrics(left_out, measured)
+    held_out_ms = held_out_predictions(matrix, measured, noise, groups=names)
+    coefficients = fit_linear(matrix, measured, noise)
+    factor = interval_factor(held_out_ms, measured)
+    errors = accuracy_metrics(held_out_ms, measured)
     errors["interval_coverage"] = round(held_out_coverage(matrix, measured, noise, groups=names), 4)
-    return FigureFit(to_rates(figure_fits, matrix, factor), errors, names, measured, left_out)
+    return FigureFit(to_rates(coefficients, matrix, factor), errors, names, measured, held_out_ms)
 
 
 def _measured_figures(
@@ -100,7 +101,8 @@ def published_device_toml(source: DeviceSource, figure_fits: dict[str, FigureFit
     """The device file."""
     lines = [
         f"# {' '.join(source.about.split())}",
-        "# Written by hardware_models/linear/fit_published_devices.py; errors are those on networks left out of the fit (5 folds).",
+        "# Written by hardware_models/linear/fit_published_devices.py; errors are those on networks left out of the fit"
+        " (5 folds).",
         'kind = "learned"',
         f"version = {version}",
         f'number_format = "{source.number_format}"'
@@ -145,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             errors[name, figure] = {**figure_fit.errors, "interval_factor": round(factor, 3)}
             print(name, figure, errors[name, figure], flush=True)
         if options.write:
-            (DEVICE_FOLDER / f"{name}.toml").write_text(published_device_toml(source, figure_fits), encoding="utf-8")
+            shipped_file(DEVICE_FOLDER, name).write_text(published_device_toml(source, figure_fits), encoding="utf-8")
     print(errors_markdown(errors))
     if options.csv:
         names = list(next(iter(errors.values())))

@@ -2,8 +2,8 @@
 
     python -m hardware_models.linear.fit_sparse_devices pixel1_cpu pixel4_dsp --data ../shared/data --write
 
-Without names, all of ``SPARSE_DEVICES``. A plan says where the prior of a device comes from: a class of processors, or a device
-that is like it. Held out is each network alone, and each family of networks together.
+Without names, all of ``SPARSE_DEVICES``. A plan says where the prior of a device comes from: a class of processors, or
+a device that is like it. Held out is each network alone, and each family of networks together.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hardware_models.device_file.writer import shipped_file
 from hardware_models.linear.device_priors import RATE_PRIORS, SPARSE_DEVICES, SparseDevice
 from hardware_models.linear.fit import OperationCounter
 from hardware_models.linear.fit_published_devices import DEVICE_FOLDER
@@ -64,14 +65,19 @@ class SparseDeviceFit:
     @property
     def errors(self) -> dict[str, float]:
         """The ``[latency.error]`` of a device file; its plain names are those of networks left out alone."""
-        alone, family = (accuracy_metrics(p, self.measured) for p in (self.without_network, self.without_family))
-        found = {**alone, "in_sample_mape_percent": accuracy_metrics(self.predicted, self.measured)["mape_percent"]}
-        found["family_mape_percent"] = family["mape_percent"]
+        network_metrics, family = (
+            accuracy_metrics(p, self.measured) for p in (self.without_network, self.without_family)
+        )
+        metrics = {
+            **network_metrics,
+            "in_sample_mape_percent": accuracy_metrics(self.predicted, self.measured)["mape_percent"],
+        }
+        metrics["family_mape_percent"] = family["mape_percent"]
         if "spearman" in family:
-            found["family_spearman"] = family["spearman"]
+            metrics["family_spearman"] = family["spearman"]
         if len(self.measured) > 3:
-            found["interval_coverage"] = round(jackknife_coverage(self.without_network, self.measured), 4)
-        return found
+            metrics["interval_coverage"] = round(jackknife_coverage(self.without_network, self.measured), 4)
+        return metrics
 
 
 @lru_cache(maxsize=64)
@@ -80,12 +86,12 @@ def _published_latencies(table: Path, device: str) -> tuple[PublishedLatency, ..
 
 
 def _part_measurements(plan: SparseDevice, folder: Path, counter: OperationCounter) -> list[FitSample]:
-    found = []
+    samples = []
     for reader, column in (plan.part_readers or {}).items():
         read: Callable[[Path, int], list[DatasetNetwork]] = import_object(DATASET_READERS[reader])
         rows = read(folder, plan.max_rows)
-        found += [FitSample(counter.of(r.graph), r.values[column], r.name, plan.scatter, part=True) for r in rows]
-    return found
+        samples += [FitSample(counter.of(r.graph), r.values[column], r.name, plan.scatter, part=True) for r in rows]
+    return samples
 
 
 @lru_cache(maxsize=64)
@@ -108,14 +114,23 @@ def fit_sparse_device(name: str, folder: Path) -> SparseDeviceFit:
     # Parts stay in every fit but, in five folds, where nothing else is judged
     part_folds = [f"{_PARTS_GROUP} {i % 5}" for i in range(len(part_readers))]
     if networks:
-        alone = _held_out_by_group(samples, prior, [s.group for s in networks])
+        without_network_ms = _held_out_by_group(samples, prior, [s.group for s in networks])
         families = [row.family for row in rows]
-        family = _held_out_by_group(samples, prior, families) if len(set(families)) > 1 else alone
+        without_family_ms = (
+            _held_out_by_group(samples, prior, families) if len(set(families)) > 1 else without_network_ms
+        )
     else:
-        alone = family = held_out_predictions(samples, prior, part_folds)
+        without_network_ms = without_family_ms = held_out_predictions(samples, prior, part_folds)
     names = tuple(s.group for s in evaluated_samples)
     return SparseDeviceFit(
-        prior, unknowns, tuple(samples), names, measured, predict(evaluated_samples, prior, unknowns), alone, family
+        prior,
+        unknowns,
+        tuple(samples),
+        names,
+        measured,
+        predict(evaluated_samples, prior, unknowns),
+        without_network_ms,
+        without_family_ms,
     )
 
 
@@ -145,6 +160,7 @@ def sparse_device_toml(name: str, fitted: SparseDeviceFit) -> str:
         'kind = "few_rows"',
         "version = 1",
         f'number_format = "{plan.precision}"',
+        *([f'device = "{plan.device}"'] if plan.device else []),
         f'about = "{plan.about}"',
         f'source = "{plan.source}"',
         'measured = "normal form"',
@@ -173,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for network, *row in zip(fitted.names, *columns, strict=True):
                 print("  ", network, *(f"{x:.4g}" for x in row))
         if options.write:
-            (DEVICE_FOLDER / f"{name}.toml").write_text(sparse_device_toml(name, fitted), encoding="utf-8")
+            shipped_file(DEVICE_FOLDER, name).write_text(sparse_device_toml(name, fitted), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,32 +2,30 @@
 
     cost = base + sum over operations of (1 + c) * (a . counts)
 
-``counts`` are those of ``operation.FEATURE_NAMES``, ``a >= 0`` a rate for each of them and each kind of operation, and ``c``
-a correction of one exact operation that the measurements held (0 for others). Both are found by ``learning.fit_linear``. What
-runs one after the other adds up: so it is on processors at batch 1, on accelerators without overlap between layers, and
-on GPUs that launch kernels from one stream.
+``counts`` are those of ``operation.FEATURE_NAMES``, ``a >= 0`` a rate for each of them and each kind of operation, and
+``c`` a correction of one exact operation that the measurements held (0 for others). Both are found by
+``learning.fit_linear``. What runs one after the other adds up: so it is on processors at batch 1, on accelerators
+without overlap between layers, and on GPUs that launch kernels from one stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import exp, inf, log, log2
 from statistics import median
-from typing import Any
 
 from hardware_models.cost import Cost, GraphCostDetails, NodeCost
 from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT, read_number_format
 from hardware_models.device_file.operation_kinds import operation_kinds
 from hardware_models.device_file.toml_table import HardwareError, TomlTable
 from hardware_models.device_file.writer import toml_number
+from hardware_models.fragment_sum import FIXED_POINT_SCALE, FragmentCost, FragmentCosts, sum_fragment_costs
 from hardware_models.linear.features import FEATURE_NAMES, OperationFeatures, operation_features
 from search_spaces.graph.fragment import Fragment
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.memo import memo_put
 
-FIXED_POINT_SCALE = 10**9  # a figure is summed in whole billionths, so that its sum does not depend on the order
 FIGURE_METRICS = {"latency": "latency_ms", "energy": "energy_mj"}
 CONVOLUTION_KINDS = ("conv:regular", "conv:pointwise", "conv:depthwise", "conv:grouped")
 _DENSE_KINDS = ("conv:pointwise", "conv:regular", "linear", "matmul")  # sums over all channels
@@ -38,8 +36,8 @@ _MAX_INTERVAL_FACTOR = 100.0
 class Rates:
     """How one figure, latency in ms or energy in mJ, adds up.
 
-    ``kinds``: a rate for each of ``FEATURE_NAMES`` by kind of operation. ``corrections``: by an operation's text, the share
-    by which it costs more than its kind says. ``constant``: kinds that every measured network had equally many
+    ``kinds``: a rate for each of ``FEATURE_NAMES`` by kind of operation. ``corrections``: by an operation's text, the
+    share by which it costs more than its kind says. ``constant``: kinds that every measured network had equally many
     operations of, with their number; their rates are a guess. ``factor``: the ratio between a prediction and either end
     of its interval, which holds a share ``coverage`` of measured networks. ``largest_gmacs``: of any measured network.
     """
@@ -63,7 +61,7 @@ class Rates:
     def price(self, operation: OperationFeatures) -> float:
         """The cost of one operation."""
         rates = self.of(operation.kind)
-        price = sum([is_throughput * count for is_throughput, count in zip(rates, operation.counts, strict=True)])
+        price = sum([rate * count for rate, count in zip(rates, operation.counts, strict=True)])
         return price * (1 + self.corrections.get(operation.text, 0.0))
 
 
@@ -83,19 +81,18 @@ def fallback_rates(kind: str, kinds: Mapping[str, tuple[float, ...]]) -> tuple[f
     and kinds of the same operation. Where none of these costs anything: the median of each rate among light kinds that
     have it, and at last the dearest of all.
     """
-    others = {k: rates for k, rates in kinds.items() if k != kind and any(rates)}
+    other_rates = {k: rates for k, rates in kinds.items() if k != kind and any(rates)}
     family = kind.partition(":")[0]
-    similar_rates = [r for k, r in others.items() if kind.startswith(_DENSE_KINDS) and k.startswith(_DENSE_KINDS)]
+    similar_rates = [r for k, r in other_rates.items() if kind.startswith(_DENSE_KINDS) and k.startswith(_DENSE_KINDS)]
     if not similar_rates:
-        similar_rates = [r for k, r in others.items() if k.partition(":")[0] == family]
+        similar_rates = [r for k, r in other_rates.items() if k.partition(":")[0] == family]
     if not similar_rates and family not in ("conv", "linear", "matmul"):
-        light_rates = [r for k, r in others.items() if not k.startswith((*_DENSE_KINDS, "conv"))]
+        light_rates = [r for k, r in other_rates.items() if not k.startswith((*_DENSE_KINDS, "conv"))]
         if light_rates:
             return tuple(
-                median([is_throughput for is_throughput in column if is_throughput] or [0.0])
-                for column in zip(*light_rates, strict=True)
+                median([rate for rate in column if rate] or [0.0]) for column in zip(*light_rates, strict=True)
             )
-    similar_rates = similar_rates or list(others.values()) or [(0.0,) * len(FEATURE_NAMES)]
+    similar_rates = similar_rates or list(other_rates.values()) or [(0.0,) * len(FEATURE_NAMES)]
     return tuple(max(column) for column in zip(*similar_rates, strict=True))
 
 
@@ -125,11 +122,15 @@ def read_rates(table: TomlTable) -> Rates:
 
 def check_operation_kinds(table: TomlTable, kinds: Iterable[str]) -> None:
     """Raise ``HardwareError`` for a kind that no operation has."""
-    known = (operation_kinds() - {"conv", "conv:3d"}) | set(CONVOLUTION_KINDS)
+    operation_kinds_with_convolutions = (operation_kinds() - {"conv", "conv:3d"}) | set(CONVOLUTION_KINDS)
     for kind in kinds:
-        if kind.removesuffix(":3d") not in known:
-            close = get_close_matches(kind, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+        if kind.removesuffix(":3d") not in operation_kinds_with_convolutions:
+            close = get_close_matches(kind, operation_kinds_with_convolutions, n=1)
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"known: {', '.join(sorted(operation_kinds_with_convolutions))}"
+            )
             raise HardwareError(f"{table.where}: no kind of operation {kind!r}; {hint}")
 
 
@@ -141,7 +142,7 @@ def _read_kind_rates(table: TomlTable, key: str) -> tuple[float, ...]:
 
 
 def linear_model(table: TomlTable, name: str) -> LinearModel:
-    """The model of a device file of kind ``figure_fit``. Raises ``HardwareError``."""
+    """The model of a device file of kind ``learned``. Raises ``HardwareError``."""
     table.text("kind")
     version, executed_graph = table.integer("version"), read_executed_graph(table)
     rates = {"latency": read_rates(table.table("latency"))}
@@ -169,19 +170,6 @@ def read_executed_graph(table: TomlTable) -> str:
     return executed_graph
 
 
-class _FragmentCost:
-    """What one fragment costs, in whole billionths, and kinds of its operations that need a word."""
-
-    __slots__ = ("constant", "energy", "guessed", "latency", "unsupported")
-
-    def __init__(self) -> None:
-        self.latency = 0
-        self.energy = 0
-        self.guessed: tuple[str, ...] = ()
-        self.unsupported: tuple[str, ...] = ()
-        self.constant: tuple[str, ...] = ()  # one for each operation
-
-
 class LinearModel:
     """Prices graphs by rates that were learned from one device. Remembers what each fragment costs.
 
@@ -204,70 +192,52 @@ class LinearModel:
         self.executed_graph = executed_graph
         self.number_format = number_format
         self.unsupported = dict(unsupported or {})
-        self._fragment_costs: dict[Fragment, _FragmentCost] = {}
+        self._fragment_costs = FragmentCosts(self._fragment_cost)
 
     def __repr__(self) -> str:
         return f"<LearnedModel {self.name}@{self.version}>"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_prices": {}}
-
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference, at the batch that was measured."""
         rates, energy = self.rates["latency"], self.rates.get("energy")
-        latency_fixed_point = round(rates.base * FIXED_POINT_SCALE)
-        energy_fixed_point = round(energy.base * FIXED_POINT_SCALE) if energy else 0
-        guessed: tuple[str, ...] = ()
-        unsupported: tuple[str, ...] = ()
-        constant: tuple[str, ...] = ()
-        params = macs = 0
-        prices = self._fragment_costs
-        for fragment, _, _, _ in graph.pieces:
-            price = prices.get(fragment) or self._fragment_cost(fragment)
-            latency_fixed_point += price.latency
-            energy_fixed_point += price.energy
-            params += fragment.params
-            macs += fragment.macs
-            if price.guessed:
-                guessed += price.guessed
-            if price.constant:
-                constant += price.constant
-            if price.unsupported:
-                unsupported += price.unsupported
+        total = sum_fragment_costs(self._fragment_costs.of(graph))
+        energy_mj = (
+            None if energy is None else (round(energy.base * FIXED_POINT_SCALE) + total.energy) / FIXED_POINT_SCALE
+        )
         return cost_from_sum(
             rates,
             f"predicted:{self.name}@{self.version}",
-            latency_fixed_point,
-            macs / 1e9,
-            guessed,
-            constant,
-            unsupported,
-            energy_mj=energy_fixed_point / FIXED_POINT_SCALE if energy else None,
-            weights_kib=params * BYTES_PER_ELEMENT[self.number_format] / 1024,
+            total._replace(latency=round(rates.base * FIXED_POINT_SCALE) + total.latency),
+            graph.macs / 1e9,
+            energy_mj=energy_mj,
+            weights_kib=graph.params * BYTES_PER_ELEMENT[self.number_format] / 1024,
             details=GraphCostDetails(self, graph, BYTES_PER_ELEMENT[self.number_format]),
         )
 
-    def _fragment_cost(self, fragment: Fragment) -> _FragmentCost:
+    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> FragmentCost:
         rates, energy = self.rates["latency"], self.rates.get("energy")
-        price, kinds = _FragmentCost(), []
+        latency_total = energy_total = 0
+        kinds = []
         for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
             operation = operation_features(node, figures, fragment.operand_shapes(node))
             if operation is None:
                 continue
-            price.latency += round(rates.price(operation) * FIXED_POINT_SCALE)
-            price.energy += round(energy.price(operation) * FIXED_POINT_SCALE) if energy else 0
+            latency_total += round(rates.price(operation) * FIXED_POINT_SCALE)
+            energy_total += round(energy.price(operation) * FIXED_POINT_SCALE) if energy else 0
             kinds.append(operation.kind)
-        price.guessed = tuple(sorted({k for k in kinds if any(k not in r.kinds for r in self.rates.values())}))
-        price.unsupported = tuple(sorted(self.unsupported.keys() & set(kinds)))
-        price.constant = tuple([k for k in kinds if k in rates.constant])
-        memo_put(self._fragment_costs, fragment, price)
-        return price
+        return FragmentCost(
+            latency_total,
+            energy_total,
+            guessed=tuple(sorted({k for k in kinds if any(k not in r.kinds for r in self.rates.values())})),
+            unsupported=tuple(sorted(self.unsupported.keys() & set(kinds))),
+            constant=tuple([k for k in kinds if k in rates.constant]),
+        )
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
         """A row a node, then what every inference costs."""
         nodes, latency = graph.nodes, self.rates["latency"]
         rows = []
-        for index, (node, figures) in enumerate(zip(nodes, graph.figures(), strict=True)):
+        for index, (node, figures) in enumerate(zip(nodes, graph.node_counts(), strict=True)):
             operation = operation_features(node, figures, tuple(nodes[i].shape for i in node.inputs))
             if operation is None:
                 rows.append(NodeCost(index, node.op, node.shape, figures.macs, 0.0, "fused"))
@@ -291,25 +261,20 @@ def _bound(rates: Rates, operation: OperationFeatures) -> str:
 def cost_from_sum(
     rates: Rates,
     source: str,
-    parts: int,
+    total: FragmentCost,
     gmacs: float,
-    guessed: Sequence[str],
-    constant: Sequence[str],
-    unsupported: Sequence[str],
     *,
     energy_mj: float | None,
     weights_kib: float,
     details: GraphCostDetails,
 ) -> Cost:
-    """The cost of what was summed: ``parts`` billionths of a ms, with the interval that the rates state.
+    """The cost of what was summed, with the interval that the rates state.
 
-    ``guessed`` are kinds without rates, ``constant`` one kind for each operation that every measured network has
-    equally: more of it than there was is a guess too.
+    More operations of a kind in ``total.constant`` than every measured network had are a guess too.
     """
-    latency_ms = parts / FIXED_POINT_SCALE
-    guessed_kinds = {kind for kind, toml_number in rates.constant.items() if constant.count(kind) > toml_number}.union(
-        guessed
-    )
+    latency_ms = total.latency / FIXED_POINT_SCALE
+    more_than_measured = {kind for kind, count in rates.constant.items() if total.constant.count(kind) > count}
+    guessed_kinds = more_than_measured.union(total.guessed)
     factor = rates.interval_factor(gmacs, len(guessed_kinds))
     return Cost(
         latency_ms,
@@ -322,7 +287,7 @@ def cost_from_sum(
         tuple(sorted(guessed_kinds)),
         (),
         details,
-        tuple(sorted(set(unsupported))),
+        tuple(sorted(set(total.unsupported))),
     )
 
 

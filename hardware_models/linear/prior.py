@@ -19,7 +19,7 @@ from hardware_models.device_file.toml_table import TomlTable
 from hardware_models.linear.features import FEATURE_NAMES, OperationFeatures
 from hardware_models.linear.fit import OperationCounter
 from hardware_models.linear.model import LinearModel, Rates, linear_model
-from hardware_models.measured.prediction_error import interval_factor
+from hardware_models.measured.prediction_error import INTERVAL_COVERAGE, interval_factor
 from search_spaces.graph.graph import Graph
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     FloatArray = numpy.typing.NDArray[numpy.float64]
 
-INTERVAL_COVERAGE = 0.9
 _PUBLISHED_NOISE_STD = 0.1  # of published latencies, that no rate explains
 _LOG_SPEED_STD = 3.0  # spread of the logarithm of the speed of the whole
 _MACS_RATE_BY_KIND = {
@@ -82,14 +81,14 @@ def _rate_columns(samples: Sequence[FitSample], prior: RatePrior) -> FloatArray:
     import numpy
 
     column_of = {name: i for i, name in enumerate(prior.medians)}
-    found = numpy.zeros((len(samples), len(column_of)))
-    for row, s in zip(found, samples, strict=True):
+    columns = numpy.zeros((len(samples), len(column_of)))
+    for row, s in zip(columns, samples, strict=True):
         row[column_of["base"]] = 0.0 if s.part else 1.0
         for operation, times in s.counts.items():
             for name, count in zip(_rate_names(operation.kind, prior), operation.counts, strict=True):
                 if name:
                     row[column_of[name]] += count * times
-    return found
+    return columns
 
 
 def _rate_names(kind: str, prior: RatePrior) -> tuple[str, str, str, str]:
@@ -131,8 +130,8 @@ def fit_rates_with_prior(samples: Sequence[FitSample], prior: RatePrior) -> dict
         return numpy.vstack([top, prior_rows, last])
 
     point = numpy.concatenate([[start], numpy.zeros(len(medians))])
-    found = least_squares(residuals, point, jac=slopes, loss="soft_l1")
-    rates = medians * numpy.exp(found.x[0] + found.x[1:])
+    solution = least_squares(residuals, point, jac=slopes, loss="soft_l1")
+    rates = medians * numpy.exp(solution.x[0] + solution.x[1:])
     return dict(zip(prior.medians, rates.tolist(), strict=True))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import prod
 
 from hardware_models.linear.features import OperationFeatures, operation_features
-from search_spaces.graph.builder import same_padding
+from search_spaces.graph.arguments import same_padding
 from search_spaces.graph.fragment import Node, NodeCounts
 from search_spaces.graph.operations import Shape
 
@@ -105,7 +105,8 @@ def _resized_on_cpu(before: Shape, after: Shape, mode: str) -> bool:
 def node_demand(
     node: Node, figures: NodeCounts, shapes: tuple[Shape, ...], producer: str, array: MacArray
 ) -> OperationFeatures | None:
-    """A node as a model prices it, counted in ``DEMAND_NAMES``; ``None`` where it is part of the one before or is nothing.
+    """A node as a model prices it, counted in ``DEMAND_NAMES``; ``None`` where it is part of the one before or is
+    nothing.
 
     ``producer`` is the operation that makes its first operand, or empty.
     """

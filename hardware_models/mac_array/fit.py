@@ -1,7 +1,7 @@
 """Rates of a neural processor with one array from what its compiler estimates for networks, and the device file.
 
-Found by ``learning.fit_linear`` from ``mac_array.node_demand`` in place of ``operation_features``, without corrections of single
-operations.
+Found by ``learning.fit_linear`` from ``mac_array.node_demand`` in place of ``operation_features``, without corrections
+of single operations.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AcceleratorFacts:
 def count_demands(graph: Graph, array: MacArray) -> Counter[OperationFeatures]:
     """How often each operation occurs in a graph, counted as ``mac_array.DEMAND_NAMES``."""
     nodes, operations = graph.nodes, []
-    for node, figures in zip(nodes, graph.figures(), strict=True):
+    for node, figures in zip(nodes, graph.node_counts(), strict=True):
         producer = nodes[node.inputs[0]].op if node.inputs else ""
         operations.append(node_demand(node, figures, tuple([nodes[i].shape for i in node.inputs]), producer, array))
     return Counter([o for o in operations if o is not None])
@@ -91,7 +91,7 @@ def mac_array_toml(
     array = device.array
     lines = [
         f"# {device.about}",
-        "# Written by results/devices/ethos_u.py; errors are those on networks left out of the fit.",
+        "# Written by results/devices/measured/ethos_u.py; errors are those on networks left out of the fit.",
         'kind = "mac_array"',
         "version = 1",
         f'number_format = "{MacArrayModel.number_format}"',
@@ -108,7 +108,8 @@ def mac_array_toml(
         "",
         "[memory]",
         f"bytes_per_weight = {memory_rates.bytes_per_weight:.4g}  # median of what the compiler keeps outside",
-        f"arena_per_activation = {memory_rates.arena_per_activation:.4g}  # median of the memory by the peak of activations",
+        f"arena_per_activation = {memory_rates.arena_per_activation:.4g}"
+        "  # median of the memory by the peak of activations",
         "",
         "[memory.error]",
         *(f"{name} = {value:g}" for name, value in memory.items()),

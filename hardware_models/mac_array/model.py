@@ -6,17 +6,17 @@ weights take to arrive (``mac_array.COUNTS``). No compiler runs; a device file s
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hardware_models.cost import Cost, GraphCostDetails, NodeCost
 from hardware_models.device_file.number_format import read_number_format
 from hardware_models.device_file.toml_table import TomlTable
+from hardware_models.fragment_sum import FIXED_POINT_SCALE, FragmentCost, FragmentCosts, sum_fragment_costs
 from hardware_models.linear.features import OperationFeatures
-from hardware_models.linear.model import FIXED_POINT_SCALE, Rates, cost_from_sum, read_rates
+from hardware_models.linear.model import Rates, cost_from_sum, read_rates
 from hardware_models.mac_array.array import MacArray, node_demand, runs_on_cpu
 from search_spaces.graph.fragment import Fragment, Node, NodeCounts
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.memo import memo_put
 from search_spaces.graph.operations import Shape
 
 
@@ -75,16 +75,7 @@ class _NodeDemand(NamedTuple):
     node: Node
     figures: NodeCounts
     operation: OperationFeatures | None
-    cpu_kinds: bool
-
-
-class _FragmentCost(NamedTuple):
-    """What one fragment costs where its operands come from these producers."""
-
-    parts: int  # billionths of a millisecond
-    guessed: tuple[str, ...]
-    cpu_kinds: tuple[str, ...]
-    constant: tuple[str, ...]
+    on_cpu: bool
 
 
 class MacArrayModel:
@@ -100,81 +91,59 @@ class MacArrayModel:
         self.array = array
         self.latency = latency
         self.memory_rates = memory_rates
-        self._fragment_costs: dict[Any, _FragmentCost] = {}
+        # A loose activation may fold into what comes before it; a closed fragment is the same everywhere
+        self._fragment_costs = FragmentCosts(self._fragment_cost, by_producers=True)
 
     def __repr__(self) -> str:
         return f"<MacArrayModel {self.name}@{self.version}>"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_prices": {}}
-
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference. A network with operations that are left to the CPU is unsupported."""
-        rates, prices = self.latency, self._fragment_costs
-        parts, params, macs = round(rates.base * FIXED_POINT_SCALE), 0, 0
-        guessed: tuple[str, ...] = ()
-        cpu_kinds: tuple[str, ...] = ()
-        constant: tuple[str, ...] = ()
-        for fragment, _, producers, _ in graph.pieces:
-            # A loose activation may fold into what comes before it; a closed fragment is the same everywhere
-            price = prices.get(fragment if fragment.closed else (fragment, producers))
-            if price is None:
-                price = self._fragment_cost(fragment, producers)
-            parts += price.parts
-            params += fragment.params
-            macs += fragment.macs
-            if price.guessed:
-                guessed += price.guessed
-            if price.cpu_kinds:
-                cpu_kinds += price.cpu_kinds
-            if price.constant:
-                constant += price.constant
+        rates, total = self.latency, sum_fragment_costs(self._fragment_costs.of(graph))
         return cost_from_sum(
             rates,
             f"predicted:{self.name}@{self.version}",
-            parts,
-            macs / 1e9,
-            guessed,
-            constant,
-            cpu_kinds,
+            total._replace(latency=round(rates.base * FIXED_POINT_SCALE) + total.latency),
+            graph.macs / 1e9,
             energy_mj=None,
-            weights_kib=params * self.memory_rates.bytes_per_weight / 1024,
+            weights_kib=graph.params * self.memory_rates.bytes_per_weight / 1024,
             details=GraphCostDetails(self, graph, self.memory_rates.arena_per_activation),
         )
 
-    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> _FragmentCost:
-        parts, kinds, cpu_kinds = 0, list[str](), list[str]()
+    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> FragmentCost:
+        latency, kinds, cpu_kinds = 0, list[str](), list[str]()
         for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
             first = node.inputs[0] if node.inputs else None
             producer = "" if first is None else fragment.nodes[first].op if first >= 0 else producers[-first - 1]
             row = self._node_demand(node, figures, fragment.operand_shapes(node), producer)
             if row.operation is None:
                 continue
-            parts += round(self.latency.price(row.operation) * FIXED_POINT_SCALE)
+            latency += round(self.latency.price(row.operation) * FIXED_POINT_SCALE)
             kinds.append(row.operation.kind)
-            if row.cpu_kinds:
+            if row.on_cpu:
                 cpu_kinds.append(row.operation.kind)
-        guessed = tuple(sorted({k for k in kinds if k not in self.latency.kinds}))
-        constant = tuple([k for k in kinds if k in self.latency.constant])
-        price = _FragmentCost(parts, guessed, tuple(sorted(set(cpu_kinds))), constant)
-        memo_put(self._fragment_costs, fragment if fragment.closed else (fragment, producers), price)
-        return price
+        return FragmentCost(
+            latency,
+            guessed=tuple(sorted({k for k in kinds if k not in self.latency.kinds})),
+            unsupported=tuple(sorted(set(cpu_kinds))),
+            constant=tuple([k for k in kinds if k in self.latency.constant]),
+        )
 
     def _node_demand(self, node: Node, figures: NodeCounts, shapes: tuple[Shape, ...], producer: str) -> _NodeDemand:
-        cpu_kinds = runs_on_cpu(node, shapes)
-        return _NodeDemand(node, figures, node_demand(node, figures, shapes, producer, self.array), cpu_kinds)
+        operation = node_demand(node, figures, shapes, producer, self.array)
+        return _NodeDemand(node, figures, operation, runs_on_cpu(node, shapes))
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
         """A row a node, then what every inference costs."""
         nodes, rows = graph.nodes, []
-        for index, (node, figures) in enumerate(zip(nodes, graph.figures(), strict=True)):
+        for index, (node, figures) in enumerate(zip(nodes, graph.node_counts(), strict=True)):
             producer = nodes[node.inputs[0]].op if node.inputs else ""
             row = self._node_demand(node, figures, tuple([nodes[i].shape for i in node.inputs]), producer)
             if row.operation is None:
                 rows.append(NodeCost(index, node.op, node.shape, figures.macs, 0.0, "fused"))
                 continue
             ms = round(self.latency.price(row.operation) * FIXED_POINT_SCALE) / FIXED_POINT_SCALE
-            bound = "fallback" if row.cpu_kinds else self._bound(row.operation, figures)
+            bound = "fallback" if row.on_cpu else self._bound(row.operation, figures)
             rows.append(NodeCost(index, node.op, node.shape, figures.macs, ms, bound))
         if self.latency.base:
             ms = round(self.latency.base * FIXED_POINT_SCALE) / FIXED_POINT_SCALE
@@ -182,7 +151,7 @@ class MacArrayModel:
         return rows
 
     def _bound(self, operation: OperationFeatures, figures: NodeCounts) -> str:
-        """Which of the counts the larger part of an operation's price is for; ``fit_transfer`` is that of weights."""
+        """Which of the counts the larger part of an operation's price is for; ``transfer`` is that of weights."""
         shares = [r * c for r, c in zip(self.latency.of(operation.kind), operation.counts, strict=True)]
         if not any(shares):
             return "fused"

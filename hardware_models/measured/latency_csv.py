@@ -104,7 +104,7 @@ def read_measured_networks(path: Path, code: Collection[str] = ()) -> list[Measu
         raise HardwareError(f"cannot read the measurements {str(path)!r}: {error}") from None
     if not lines:
         raise HardwareError(f"{path}: no measurements; its columns are space, architecture and latency_ms")
-    return [parse_measured_network(line, f"{path}:{toml_number}", code) for toml_number, line in lines]
+    return [parse_measured_network(line, f"{path}:{line_number}", code) for line_number, line in lines]
 
 
 def parse_measured_network(line: Mapping[str, str | None], where: str, code: Collection[str]) -> MeasuredNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,32 @@ if TYPE_CHECKING:
 
 
 INTERVAL_COVERAGE = 0.9
+"""The share of measurements that a prediction's interval promises to hold, where there are enough residuals."""
+
+
+def conformal_quantile(residuals: Sequence[float] | FloatArray, coverage: float = INTERVAL_COVERAGE) -> float:
+    """What the absolute residual of one more network exceeds with probability 1 - ``coverage`` at most.
+
+    Of n residuals, the one of rank ceil((n + 1) coverage), or the largest: the quantile of split conformal prediction,
+    and of the jackknife (arXiv 1905.02928, section 1.2) where each residual is of a prediction made without its
+    network.
+    """
+    ranked = sorted(float(residual) for residual in residuals)
+    # (n + 1) coverage may be a whole number but for rounding
+    return ranked[min(len(ranked), ceil(round((len(ranked) + 1) * coverage, 9))) - 1]
+
+
+def attainable_coverage(count: int) -> float:
+    """What the interval of so few residuals can promise, ``INTERVAL_COVERAGE`` at most."""
+    return min(INTERVAL_COVERAGE, count / (count + 1))
 
 
 def interval_factor(predicted: FloatArray, measured: FloatArray, coverage: float = INTERVAL_COVERAGE) -> float:
     """The ratio within which a share ``coverage`` of predictions is of what was measured, by split conformal."""
     import numpy
 
-    ratios = numpy.sort(numpy.abs(numpy.log(numpy.maximum(predicted, 1e-12) / measured)))
-    index_of = min(len(ratios), ceil((len(ratios) + 1) * coverage))
-    return float(numpy.exp(ratios[index_of - 1]))
+    residuals = numpy.abs(numpy.log(numpy.maximum(predicted, 1e-12) / measured))
+    return float(numpy.exp(conformal_quantile(residuals, coverage)))
 
 
 def accuracy_metrics(predicted: FloatArray, measured: FloatArray) -> dict[str, float]:

@@ -238,7 +238,7 @@ def published_latencies(table: Path, device: str) -> list[PublishedLatency]:
                 name, graph, latency_ms, source, _class_scores(graph) if published.with_postprocessing else 0
             )
         )
-    for place, network, options, latency_ms, source in _MORE_LATENCIES:
-        if place == device:
+    for row_device, network, options, latency_ms, source in _MORE_LATENCIES:
+        if row_device == device:
             rows.append(PublishedLatency(_name(network, options), load_network(network, **options), latency_ms, source))
     return rows

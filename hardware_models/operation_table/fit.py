@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.device_file.writer import Calibration, DeviceHeader, toml_number, toml_string
 from hardware_models.measured.latency_csv import MeasuredNetwork, median_per_network
-from hardware_models.measured.prediction_error import INTERVAL_COVERAGE, accuracy_metrics, interval_factor
+from hardware_models.measured.prediction_error import accuracy_metrics, attainable_coverage, interval_factor
 from hardware_models.operation_table.fusion import fuse_graph
 from hardware_models.operation_table.interpolation import SelectedInterpolation, rows_by_kind, select_interpolation
 from hardware_models.operation_table.model import NetworkOverheads, OperationTable
@@ -34,7 +34,7 @@ _SCALE_SPREAD, _OVERHEAD_SPREAD = 0.3, 0.2  # of the scale around 1, and of each
 def calibrate_operation_table(measured: MeasuredOperations, name: str, *, about: str = "") -> Calibration:
     """The device file of measured operations and whole networks. Raises ``HardwareError``."""
     chosen = {kind: select_interpolation(*rows) for kind, rows in rows_by_kind(measured.operations).items()}
-    rows = OperationTable(measured.operations, {kind: found.choice for kind, found in chosen.items()})
+    rows = OperationTable(measured.operations, {kind: selected.choice for kind, selected in chosen.items()})
     entries = median_per_network(measured.networks)
     overheads, errors = fit_overheads(rows, entries)
     header = DeviceHeader(about or f"{name}, a table of operations", measured.number_format, "normal form")
@@ -59,7 +59,7 @@ def fit_overheads(
         others = numpy.arange(len(entries)) != i
         left_out[i] = counts[i] @ _solve_overheads(counts[others], actual[others])
     launch, each, scale = _solve_overheads(counts, actual)
-    coverage = round(min(INTERVAL_COVERAGE, len(entries) / (len(entries) + 1)), 4)  # what so few residuals can promise
+    coverage = round(attainable_coverage(len(entries)), 4)  # what so few residuals can promise
     largest = max(entry.graph.macs for entry in entries) / 1e9
     factor = interval_factor(left_out, actual, coverage)
     groups = [group.operation for entry in entries for group in fuse_graph(entry.graph)]
@@ -84,9 +84,9 @@ def _solve_overheads(counts: FloatArray, actual: FloatArray) -> FloatArray:
     prior = numpy.diag(_NETWORK_NOISE_STD / spread)
     expected = prior @ numpy.array([0.0, 0.0, 1.0])
     rows = numpy.vstack([counts / actual[:, None], prior])
-    found: FloatArray = nnls(rows, numpy.concatenate([numpy.ones(len(actual)), expected]))[0]
-    found[2] = max(found[2], 1e-3)  # an operation is never free
-    return found
+    solution: FloatArray = nnls(rows, numpy.concatenate([numpy.ones(len(actual)), expected]))[0]
+    solution[2] = max(solution[2], 1e-3)  # an operation is never free
+    return solution
 
 
 def operation_table_toml(
@@ -119,8 +119,8 @@ def operation_table_toml(
         lines += [f"{key} = {value:g}" for key, value in errors.items()]
     lines += ["", "# How each kind is interpolated, and the median error of its rows when they are left out"]
     kinds = rows_by_kind(measured.operations)
-    for kind, found in chosen.items():
-        choice, error_percent = found.choice, found.error_percent
+    for kind, selected in chosen.items():
+        choice, error_percent = selected.choice, selected.error_percent
         lines += [f'[latency.interpolation."{kind}"]', f'trend = "{choice.trend}"', f"reach = {choice.length_scale}"]
         lines += [f"scatter = {choice.scatter}", f"rows = {len(kinds[kind][0])}"]
         lines += [] if error_percent is None else [f"error_percent = {error_percent:.3g}"]

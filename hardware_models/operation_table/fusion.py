@@ -1,8 +1,8 @@
 """Operations as a device runs them: a convolution with its normalisation and activation is one of them.
 
-What follows is folded by the rule of ``analytic.node_work``, for every activation, and only where nothing else reads what
-lies between: batch normalisation and LayerScale behind a convolution, a linear layer or a normalisation; an activation
-behind one of these or a sum. A device that does not fold them is measured with all of it all the same.
+What follows is folded by the rule of ``analytic.node_work``, for every activation, and only where nothing else reads
+what lies between: batch normalisation and LayerScale behind a convolution, a linear layer or a normalisation; an
+activation behind one of these or a sum. A device that does not fold them is measured with all of it all the same.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class FusedOperation(NamedTuple):
     def groups(self) -> int:
         if self.kind.startswith("conv:depthwise"):
             return self.inputs[0][0]
-        found = re.search(r" g(\d+)", self.text)
-        return int(found[1]) if found else 1
+        match = re.search(r" g(\d+)", self.text)
+        return int(match[1]) if match else 1
 
 
 @lru_cache(maxsize=1 << 15)
@@ -101,12 +101,12 @@ def parse_operation(text: str) -> FusedOperation:
         if part.removesuffix(":3d") not in kinds:
             raise HardwareError(f"no kind of operation {part!r} in {text!r}; known: {', '.join(sorted(kinds))}")
     dilation = int(match["dilation"] or 1)
-    made = FusedOperation(text, kind, inputs, _shape(match["output"]), kernel, stride, dilation, fused)
-    if max(made.macs, made.moved, made.weights) > MAX_TENSOR_ELEMENTS:
+    operation = FusedOperation(text, kind, inputs, _shape(match["output"]), kernel, stride, dilation, fused)
+    if max(operation.macs, operation.moved, operation.weights) > MAX_TENSOR_ELEMENTS:
         raise HardwareError(f"the operation {text!r} is beyond any memory")
-    if kind.startswith("conv") and (len(kernel) != len(inputs[0]) - 1 or inputs[0][0] % made.groups):
+    if kind.startswith("conv") and (len(kernel) != len(inputs[0]) - 1 or inputs[0][0] % operation.groups):
         raise HardwareError(f"the operation {text!r} needs a kernel for each axis, and groups that divide its channels")
-    return made
+    return operation
 
 
 def _shape(text: str | None) -> Shape:
@@ -136,7 +136,7 @@ def fuse_graph(graph: Graph) -> list[FusionGroup]:
     """The operations of a graph in order of their first nodes."""
     nodes = graph.nodes
     shapes = [tuple([nodes[i].shape for i in node.inputs]) for node in nodes]
-    return list(_fuse_nodes(nodes, shapes, graph.figures(), [index for _, index in graph.outputs]))
+    return list(_fuse_nodes(nodes, shapes, graph.node_counts(), [index for _, index in graph.outputs]))
 
 
 def may_fuse_with_producer(fragment: Fragment) -> bool:
@@ -147,14 +147,17 @@ def may_fuse_with_producer(fragment: Fragment) -> bool:
 
 
 def _fuse_nodes(
-    nodes: Sequence[Node], shapes: Sequence[tuple[Shape, ...]], figures: Sequence[NodeCounts], ends: Sequence[int]
+    nodes: Sequence[Node],
+    shapes: Sequence[tuple[Shape, ...]],
+    figures: Sequence[NodeCounts],
+    output_nodes: Sequence[int],
 ) -> Iterator[FusionGroup]:
     read_counts = [0] * len(nodes)
     for node in nodes:
         for i in node.inputs:
             if i >= 0:
                 read_counts[i] += 1
-    for i in ends:
+    for i in output_nodes:
         read_counts[i] += 2
     head = list(range(len(nodes)))
     members: dict[int, list[int]] = {}
@@ -178,8 +181,8 @@ def _fuses(node: Node, before: Node) -> bool:
 
 
 def _text(node: Node, figures: NodeCounts, shapes: tuple[Shape, ...]) -> str:
-    made = operation_features(node, figures, shapes)
-    assert made is not None
+    operation = operation_features(node, figures, shapes)
+    assert operation is not None
     if node.op != "pool":
-        return made.text
-    return f"{made.text} k{'x'.join(map(str, node.attrs[1]))} s{'x'.join(map(str, node.attrs[2]))}"
+        return operation.text
+    return f"{operation.text} k{'x'.join(map(str, node.attrs[1]))} s{'x'.join(map(str, node.attrs[2]))}"

@@ -68,7 +68,7 @@ def coordinates(operation: FusedOperation) -> tuple[float, ...]:
 
 
 class OperationMatrix:
-    """Operations of one kind as numbers: ``counts`` [operations, features], ``sizes`` and ``coordinate_rows`` likewise."""
+    """Operations of one kind: ``counts`` [operations, features], ``sizes`` and ``coordinate_rows`` likewise."""
 
     def __init__(self, operations: Sequence[FusedOperation]) -> None:
         import numpy
@@ -91,8 +91,8 @@ def distances(some: OperationMatrix, others: OperationMatrix) -> FloatArray:
     import numpy
 
     squares = ((some.coordinate_rows[:, None] - others.coordinate_rows[None]) ** 2).sum(2)
-    found: FloatArray = numpy.sqrt(squares + _FUSION_DISTANCE * (some.fused[:, None] != others.fused[None]))
-    return found
+    distance_matrix: FloatArray = numpy.sqrt(squares + _FUSION_DISTANCE * (some.fused[:, None] != others.fused[None]))
+    return distance_matrix
 
 
 class LatencyTrend:
@@ -109,17 +109,17 @@ class LatencyTrend:
         if self.name == "rates":
             priced: FloatArray = operations.counts @ self._coefficients
             return numpy.log(numpy.maximum(priced, MIN_LATENCY_MS))
-        found: FloatArray = self._coefficients[0] + operations.sizes @ self._coefficients[1:]
-        return found
+        log_ms: FloatArray = self._coefficients[0] + operations.sizes @ self._coefficients[1:]
+        return log_ms
 
 
-def _kriging_weights(distance: FloatArray, left: FloatArray, length_scale: float, scatter: float) -> FloatArray:
+def _kriging_weights(distance: FloatArray, residuals: FloatArray, length_scale: float, scatter: float) -> FloatArray:
     """The weights of rows that are ``distance`` [rows, rows] and off their trend by ``left`` [rows]."""
     import numpy
 
     covariance: FloatArray = numpy.exp(-distance / length_scale)
     covariance[numpy.diag_indices_from(covariance)] += (scatter / _RESIDUAL_STD) ** 2
-    return numpy.asarray(numpy.linalg.solve(covariance, left), dtype=numpy.float64)
+    return numpy.asarray(numpy.linalg.solve(covariance, residuals), dtype=numpy.float64)
 
 
 class KindInterpolator:
@@ -149,9 +149,9 @@ class KindInterpolator:
         """Its latency in ms by trend and neighbours, whether it was measured or not."""
         import numpy
 
-        asked = OperationMatrix([operation])
-        near = numpy.exp(-distances(asked, self._matrix)[0] / self.choice.length_scale)
-        return exp(min(50.0, float(self._trend.of(asked)[0] + near @ self._weights)))
+        query = OperationMatrix([operation])
+        near = numpy.exp(-distances(query, self._matrix)[0] / self.choice.length_scale)
+        return exp(min(50.0, float(self._trend.of(query)[0] + near @ self._weights)))
 
     def covers(self, operation: FusedOperation) -> bool:
         """Whether an operation was measured, or lies between measured ones of its family in each of ``sizes``."""
@@ -167,16 +167,16 @@ class KindInterpolator:
 def _log_latencies(measured: Sequence[float]) -> FloatArray:
     import numpy
 
-    found: FloatArray = numpy.log(numpy.maximum(numpy.array(measured, dtype=numpy.float64), MIN_LATENCY_MS))
-    return found
+    log_ms: FloatArray = numpy.log(numpy.maximum(numpy.array(measured, dtype=numpy.float64), MIN_LATENCY_MS))
+    return log_ms
 
 
 def _size_ranges(rows: Sequence[FusedOperation]) -> dict[tuple[object, ...], list[tuple[float, float]]]:
-    found: dict[tuple[object, ...], list[tuple[float, float]]] = {}
+    ranges: dict[tuple[object, ...], list[tuple[float, float]]] = {}
     for row in rows:
-        box = found.get(row.family) or [(inf, -inf)] * len(sizes(row))
-        found[row.family] = [(min(low, s), max(high, s)) for s, (low, high) in zip(sizes(row), box, strict=True)]
-    return found
+        box = ranges.get(row.family) or [(inf, -inf)] * len(sizes(row))
+        ranges[row.family] = [(min(low, s), max(high, s)) for s, (low, high) in zip(sizes(row), box, strict=True)]
+    return ranges
 
 
 def rates(rows: OperationMatrix, logs: FloatArray) -> FloatArray:
@@ -188,10 +188,10 @@ def rates(rows: OperationMatrix, logs: FloatArray) -> FloatArray:
     scale = numpy.sqrt((relative**2).mean(0))
     scale[scale == 0] = inf
     ridge = numpy.eye(len(FEATURE_NAMES)) * _RIDGE_PENALTY * len(logs) ** 0.5
-    found, _ = nnls(
+    coefficients, _ = nnls(
         numpy.vstack([relative / scale, ridge]), numpy.concatenate([numpy.ones(len(logs)), numpy.zeros(len(ridge))])
     )
-    result: FloatArray = found / scale
+    result: FloatArray = coefficients / scale
     return result
 
 
@@ -205,8 +205,8 @@ def fit_power_trend(rows: OperationMatrix, logs: FloatArray) -> FloatArray:
     expected = numpy.zeros(matrix.shape[1])
     expected[0 if matrix[:, 0].any() else 1] = 1.0  # by multiply-adds, or by elements moved where there are none
     steady = numpy.eye(matrix.shape[1]) * _POWER_PRIOR_STRENGTH * len(logs) ** 0.5
-    found, _ = nnls(numpy.vstack([matrix - centre, steady]), numpy.concatenate([logs - level, steady @ expected]))
-    return numpy.concatenate([[level - centre @ found], found])
+    exponents, _ = nnls(numpy.vstack([matrix - centre, steady]), numpy.concatenate([logs - level, steady @ expected]))
+    return numpy.concatenate([[level - centre @ exponents], exponents])
 
 
 INTERPOLATION_GRID = tuple([InterpolationSettings(*each) for each in product(TRENDS, LENGTH_SCALES, NOISE_STDS)])
@@ -220,19 +220,19 @@ def held_out_latencies(
 
     matrix, logs = OperationMatrix(rows), _log_latencies(measured)
     distance = distances(matrix, matrix)
-    found = {choice: numpy.zeros(len(rows)) for choice in INTERPOLATION_GRID}
+    predictions = {choice: numpy.zeros(len(rows)) for choice in INTERPOLATION_GRID}
     group = numpy.random.default_rng(0).permutation(len(rows)) % 10
     for number in range(min(10, len(rows))):
         inside, outside = numpy.flatnonzero(group == number), numpy.flatnonzero(group != number)
         near, far = distance[numpy.ix_(outside, outside)], distance[numpy.ix_(inside, outside)]
-        known = matrix.of(outside)
-        trends = {name: LatencyTrend(name, known, logs[outside]) for name in TRENDS}
-        left = {name: logs[outside] - trend.of(known) for name, trend in trends.items()}
+        training = matrix.of(outside)
+        trends = {name: LatencyTrend(name, training, logs[outside]) for name in TRENDS}
+        residuals = {name: logs[outside] - trend.of(training) for name, trend in trends.items()}
         level = {name: trend.of(matrix.of(inside)) for name, trend in trends.items()}
-        for choice, predicted in found.items():
-            weights = _kriging_weights(near, left[choice.trend], choice.length_scale, choice.scatter)
+        for choice, predicted in predictions.items():
+            weights = _kriging_weights(near, residuals[choice.trend], choice.length_scale, choice.scatter)
             predicted[inside] = numpy.exp(level[choice.trend] + numpy.exp(-far / choice.length_scale) @ weights)
-    return found
+    return predictions
 
 
 @dataclass(frozen=True)
@@ -250,16 +250,16 @@ def select_interpolation(rows: Sequence[FusedOperation], measured: Sequence[floa
     if len(rows) < MIN_ROWS:
         return SelectedInterpolation(InterpolationSettings(), None)
     actual = numpy.exp(_log_latencies(measured))
-    found = held_out_latencies(rows, measured)
-    best = min(INTERPOLATION_GRID, key=lambda choice: float(numpy.abs(numpy.log(found[choice] / actual)).mean()))
-    return SelectedInterpolation(best, 100 * float(numpy.median(numpy.abs(found[best] / actual - 1))))
+    predictions = held_out_latencies(rows, measured)
+    best = min(INTERPOLATION_GRID, key=lambda choice: float(numpy.abs(numpy.log(predictions[choice] / actual)).mean()))
+    return SelectedInterpolation(best, 100 * float(numpy.median(numpy.abs(predictions[best] / actual - 1))))
 
 
 def rows_by_kind(rows: Mapping[FusedOperation, float]) -> dict[str, tuple[list[FusedOperation], list[float]]]:
     """Rows and their latencies by kind, in order of their texts, so that nothing depends on how a file is sorted."""
-    found: dict[str, tuple[list[FusedOperation], list[float]]] = {}
+    rows_of_kind: dict[str, tuple[list[FusedOperation], list[float]]] = {}
     for row in sorted(rows):
-        operations, measured = found.setdefault(row.kind, ([], []))
+        operations, measured = rows_of_kind.setdefault(row.kind, ([], []))
         operations.append(row)
         measured.append(rows[row])
-    return found
+    return rows_of_kind

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from hardware_models.cost import Cost, GraphCostDetails, NodeCost
 from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT, read_number_format
 from hardware_models.device_file.toml_table import HardwareError, TomlTable
+from hardware_models.fragment_sum import FIXED_POINT_SCALE, FragmentCost, sum_fragment_costs
 from hardware_models.linear.features import FEATURE_NAMES
-from hardware_models.linear.model import FIXED_POINT_SCALE, Rates, check_operation_kinds, widen_interval
+from hardware_models.linear.model import Rates, check_operation_kinds, widen_interval
 from hardware_models.operation_table.fusion import (
     FusedOperation,
     FusionGroup,
@@ -73,17 +74,17 @@ class OperationTable:
 
     def predict(self, operation: FusedOperation) -> tuple[float, bool]:
         """Its row in ms, and whether that is more than an interpolation: a guess."""
-        known = self._predictions.get(operation.text)
-        if known is None:
+        prediction = self._predictions.get(operation.text)
+        if prediction is None:
             kind = self.kinds.get(operation.kind)
             if kind is None:
                 rates = self.rates.of(operation.kind)
                 price = sum([rate * count for rate, count in zip(rates, operation.counts, strict=True)])
-                known = max(MIN_LATENCY_MS, price), True
+                prediction = max(MIN_LATENCY_MS, price), True
             else:
-                known = kind.price(operation), not kind.covers(operation)
-            memo_put(self._predictions, operation.text, known)
-        return known
+                prediction = kind.price(operation), not kind.covers(operation)
+            memo_put(self._predictions, operation.text, prediction)
+        return prediction
 
 
 def operation_table_model(table: TomlTable, name: str) -> OperationTableModel:
@@ -95,8 +96,10 @@ def operation_table_model(table: TomlTable, name: str) -> OperationTableModel:
     latency = table.table("latency")
     overheads, rows = _read_overheads(latency), _read_operation_table(latency)
     latency.finish()
-    cannot = table.optional_table("unsupported")
-    unsupported = {} if cannot is None else {kind: cannot.text(kind) for kind in cannot.names()}
+    unsupported_table = table.optional_table("unsupported")
+    unsupported = (
+        {} if unsupported_table is None else {kind: unsupported_table.text(kind) for kind in unsupported_table.names()}
+    )
     check_operation_kinds(table, unsupported)
     table.skip_descriptive_keys()
     table.finish()
@@ -133,12 +136,12 @@ def _read_operation_table(latency: TomlTable) -> OperationTable:
             if str(error).startswith(latency.where):
                 raise
             raise HardwareError(f"{latency.where}: latency.operations: {error}") from None
-    stated = latency.optional_table("interpolation")
+    interpolation = latency.optional_table("interpolation")
     choices = {}
-    if stated is not None:
-        check_operation_kinds(latency, stated.names())
-        for kind in stated.names():
-            choices[kind] = _read_interpolation(stated.table(kind))
+    if interpolation is not None:
+        check_operation_kinds(latency, interpolation.names())
+        for kind in interpolation.names():
+            choices[kind] = _read_interpolation(interpolation.table(kind))
     return OperationTable(rows, choices)
 
 
@@ -149,14 +152,6 @@ def _read_interpolation(table: TomlTable) -> InterpolationSettings:
             table.number(key, minimum=0)
     table.finish()
     return choice
-
-
-class _FragmentCost(NamedTuple):
-    """What a run of operations costs, in whole billionths, and its kinds that need a word."""
-
-    parts: int
-    guessed: tuple[str, ...]
-    unsupported: tuple[str, ...]
 
 
 class OperationTableModel:
@@ -183,18 +178,18 @@ class OperationTableModel:
         self.overheads = overheads
         self.number_format = number_format
         self.unsupported = dict(unsupported or {})
-        self._fragment_costs: dict[Fragment, _FragmentCost | None] = {}
+        self._fragment_costs: dict[Fragment, FragmentCost | None] = {}
 
     def __repr__(self) -> str:
         return f"<TableModel {self.name}@{self.version}, {len(self.rows.measured)} operations>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_prices": {}}
+        return {**self.__dict__, "_fragment_costs": {}}
 
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference, at the batch that was measured."""
         price, each, overheads = self._graph_cost(graph), BYTES_PER_ELEMENT[self.number_format], self.overheads
-        latency_ms = (round(overheads.launch_ms * FIXED_POINT_SCALE) + price.parts) / FIXED_POINT_SCALE
+        latency_ms = (round(overheads.launch_ms * FIXED_POINT_SCALE) + price.latency) / FIXED_POINT_SCALE
         guessed, factor = set(price.guessed), overheads.factor
         if factor is not None:
             factor = widen_interval(
@@ -214,35 +209,31 @@ class OperationTableModel:
             tuple(sorted(set(price.unsupported))),
         )
 
-    def _graph_cost(self, graph: Graph) -> _FragmentCost:
+    def _graph_cost(self, graph: Graph) -> FragmentCost:
         """All operations: by fragments, or node by node where one of them folds into what comes before it."""
-        parts = 0
-        guessed: tuple[str, ...] = ()
-        unsupported: tuple[str, ...] = ()
+        costs: list[FragmentCost] = []
         for piece in graph.pieces:
             fragment = piece.fragment
-            price = (
-                self._fragment_costs[fragment] if fragment in self._fragment_costs else self._fragment_cost(fragment)
-            )
-            if price is None:
+            cost = self._fragment_costs[fragment] if fragment in self._fragment_costs else self._fragment_cost(fragment)
+            if cost is None:
                 return self._groups_cost(fuse_graph(graph))
-            parts += price.parts
-            if price.guessed:
-                guessed += price.guessed
-            if price.unsupported:
-                unsupported += price.unsupported
-        return _FragmentCost(parts, guessed, unsupported)
+            costs.append(cost)
+        return sum_fragment_costs(costs)
 
-    def _fragment_cost(self, fragment: Fragment) -> _FragmentCost | None:
+    def _fragment_cost(self, fragment: Fragment) -> FragmentCost | None:
         price = None if may_fuse_with_producer(fragment) else self._groups_cost(fuse_fragment(fragment))
         memo_put(self._fragment_costs, fragment, price)
         return price
 
-    def _groups_cost(self, groups: list[FusionGroup]) -> _FragmentCost:
+    def _groups_cost(self, groups: list[FusionGroup]) -> FragmentCost:
         group_costs = [(group.operation, *self.price(group.operation)) for group in groups]
         guessed = {operation.kind for operation, _, guess in group_costs if guess}
-        cannot = {operation.kind for operation, _, _ in group_costs} & self.unsupported.keys()
-        return _FragmentCost(sum(parts for _, parts, _ in group_costs), tuple(sorted(guessed)), tuple(sorted(cannot)))
+        unsupported = {operation.kind for operation, _, _ in group_costs} & self.unsupported.keys()
+        return FragmentCost(
+            sum(parts for _, parts, _ in group_costs),
+            guessed=tuple(sorted(guessed)),
+            unsupported=tuple(sorted(unsupported)),
+        )
 
     def price(self, operation: FusedOperation) -> tuple[int, bool]:
         """What an operation adds to a network, in whole billionths of a ms, and whether that is a guess."""
@@ -253,7 +244,7 @@ class OperationTableModel:
         """A row a node, what is folded at nothing, then what every inference costs."""
         group_at = {group.nodes[0]: group.operation for group in fuse_graph(graph)}
         node_costs = []
-        for index, (node, figures) in enumerate(zip(graph.nodes, graph.figures(), strict=True)):
+        for index, (node, figures) in enumerate(zip(graph.nodes, graph.node_counts(), strict=True)):
             operation = group_at.get(index)
             parts = 0 if operation is None else self.price(operation)[0]
             bound = "fused" if operation is None else self._bound(operation)

@@ -45,9 +45,9 @@ def operation_inventory(graphs: Sequence[Graph]) -> OperationInventory:
     instances: dict[FusedOperation, OperationInstance] = {}
     counts: Counter[FusedOperation] = Counter()
     for graph in graphs:
-        for found in operation_instances(graph):
-            instances.setdefault(found.operation, found)
-            counts[found.operation] += 1
+        for instance in operation_instances(graph):
+            instances.setdefault(instance.operation, instance)
+            counts[instance.operation] += 1
     return OperationInventory(instances, counts)
 
 
@@ -65,7 +65,7 @@ def rough_latency_ms(operation: FusedOperation) -> float:
     return _MS_PER_OPERATION + _MS_PER_GMAC * gmacs + _MS_PER_MB * mb_moved
 
 
-def select_operations(found: OperationInventory, count: int) -> list[OperationInstance]:
+def select_operations(inventory_of_space: OperationInventory, count: int) -> list[OperationInstance]:
     """The ``count`` operations to measure, the most telling first.
 
     Of every family, first the one that takes most time over all networks, then those with the largest and the smallest
@@ -73,11 +73,11 @@ def select_operations(found: OperationInventory, count: int) -> list[OperationIn
     total variance of what operations add to a network, given those before (Krause et al. 2008, section 3, with the
     trace).
     """
-    total = {o: n * rough_latency_ms(o) for o, n in found.counts.items()}
+    total = {o: n * rough_latency_ms(o) for o, n in inventory_of_space.counts.items()}
     ranked = sorted(total, key=lambda o: (-total[o], o.text))[:MAX_CANDIDATES]
     first = _first_of_families(ranked, total)[: max(1, count // 2)]
     chosen = _greedy_design(ranked, [total[o] for o in ranked], first, min(count, len(ranked)))
-    return [found.instances[ranked[i]] for i in chosen]
+    return [inventory_of_space.instances[ranked[i]] for i in chosen]
 
 
 def _first_of_families(ranked: Sequence[FusedOperation], total: Mapping[FusedOperation, float]) -> list[int]:

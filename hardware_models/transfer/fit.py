@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, exp
+from math import exp
 from typing import TYPE_CHECKING, Any
 
-from hardware_models.catalog import device_kind, hardware, load_hardware
 from hardware_models.linear import prior as few_rows
 from hardware_models.linear.device_priors import RATE_PRIORS
 from hardware_models.linear.features import FEATURE_NAMES
@@ -27,7 +26,7 @@ from hardware_models.linear.fit import (
     to_rates,
 )
 from hardware_models.linear.model import LinearModel, Rates
-from hardware_models.measured.prediction_error import INTERVAL_COVERAGE, interval_factor
+from hardware_models.measured.prediction_error import attainable_coverage, conformal_quantile, interval_factor
 from hardware_models.transfer.model import DeviceMixture, TransferFeatures
 from search_spaces.graph.graph import Graph
 
@@ -64,20 +63,12 @@ class NetworkPool:
     gmacs: FloatArray  # [networks]
 
 
-def source_devices() -> list[LinearModel]:
-    """All named devices that were learned from measurements of many networks."""
-    # By the kind in their files: a transferred device would load all that it rests on
-    models = [load_hardware(name) for name in hardware() if device_kind(name) == "learned"]
-    return [model for model in models if isinstance(model, LinearModel)]
-
-
-def network_pool(graphs: Sequence[Graph], models: Sequence[LinearModel] | None = None) -> NetworkPool:
-    """The pool of these networks. Raises ``ValueError`` for fewer than two."""
+def network_pool(graphs: Sequence[Graph], models: Sequence[LinearModel]) -> NetworkPool:
+    """The pool of these networks on the known devices ``models``. Raises ``ValueError`` for fewer than two networks."""
     import numpy
 
     if len(graphs) < 2:
         raise ValueError(f"a calibration needs two networks at least, not {len(graphs)}")
-    models = source_devices() if models is None else list(models)
     counter = OperationCounter()
     kinds = tuple(sorted({o.kind for g in graphs for o in counter.of(g)}))
     signals = TransferFeatures(models, kinds)
@@ -86,11 +77,11 @@ def network_pool(graphs: Sequence[Graph], models: Sequence[LinearModel] | None =
 
 
 def pool_from_features(signals: TransferFeatures, matrix: FloatArray, gmacs: FloatArray) -> NetworkPool:
-    """The pool of networks whose signals are known: ``matrix`` [networks, signals], as ``TransferFeatures.of`` gives."""
+    """The pool of networks whose signals are in ``matrix`` [networks, signals], as ``TransferFeatures.of`` gives."""
     import numpy
 
-    known = len(signals.models)
-    logs, counts = numpy.log(matrix[:, :known]), matrix[:, known:]
+    device_count = len(signals.models)
+    logs, counts = numpy.log(matrix[:, :device_count]), matrix[:, device_count:]
     scales = counts.mean(0)
     scales[scales == 0] = 1.0
     lengths = numpy.log1p(counts / scales)
@@ -106,8 +97,8 @@ def pool_from_features(signals: TransferFeatures, matrix: FloatArray, gmacs: Flo
 def select_measurements(pool: NetworkPool, count: int, measured_indices: Sequence[int] = ()) -> list[int]:
     """Which networks of a pool to measure: each the one that takes most variance from all, given those before.
 
-    Greedy reduction of the total posterior variance (Krause et al. 2008, section 3, with the trace). ``measured_indices`` are
-    measured already.
+    Greedy reduction of the total posterior variance (Krause et al. 2008, section 3, with the trace).
+    ``measured_indices`` are measured already.
     """
     import numpy
 
@@ -129,10 +120,10 @@ def prior_covariance(pool: NetworkPool) -> FloatArray:
     import numpy
 
     mean, rest = _mean_and_deviations(pool.logs, numpy.full(pool.logs.shape[1], 1 / pool.logs.shape[1]))
-    known: FloatArray = (
+    covariance: FloatArray = (
         DEVICE_VARIANCE * rest @ rest.T + numpy.outer(mean, mean) + COUNT_VARIANCE * pool.counts @ pool.counts.T
     )
-    return known + 0.3  # the level
+    return covariance + 0.3  # the level
 
 
 def _mean_and_deviations(logs: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -150,8 +141,8 @@ def source_weights(logs: FloatArray, target: FloatArray) -> FloatArray:
 
     x, y = logs - logs.mean(0), target - target.mean()
     slopes = numpy.maximum(0.0, y @ x) / numpy.maximum((x**2).sum(0), 1e-12)
-    left = ((y[:, None] - x * slopes) ** 2).sum(0) + _UNEXPLAINED_SHARE * (y**2).sum()
-    logs_of = -LIKELIHOOD_POWER * len(y) / 2 * numpy.log(numpy.maximum(left, 1e-300))
+    residual = ((y[:, None] - x * slopes) ** 2).sum(0) + _UNEXPLAINED_SHARE * (y**2).sum()
+    logs_of = -LIKELIHOOD_POWER * len(y) / 2 * numpy.log(numpy.maximum(residual, 1e-300))
     likelihoods = numpy.exp(logs_of - logs_of.max())
     weights: FloatArray = likelihoods / likelihoods.sum()
     return weights
@@ -173,7 +164,7 @@ def fit_transfer(pool: NetworkPool, chosen: Sequence[int], measured: FloatArray)
     if len(indices) < 3 or not (measured > 0).all():
         raise ValueError("a calibration needs three measured networks at least, and latencies above 0")
     target = numpy.log(measured)
-    left = target - _held_out_logs(pool, indices, target)
+    residual = target - _held_out_logs(pool, indices, target)
     intercept, by_device, by_count = _posterior_mean(pool, indices, target)
     w, v = by_device / pool.log_std, by_count / pool.count_std
     intercept -= float(w @ pool.log_mean + v @ pool.count_mean)
@@ -183,11 +174,11 @@ def fit_transfer(pool: NetworkPool, chosen: Sequence[int], measured: FloatArray)
         intercept,
         {m.name: float(x) for m, x in zip(pool.signals.models, w, strict=True)},
         {kind: tuple(pairs[i * width : (i + 1) * width]) for i, kind in enumerate(pool.signals.kinds)},
-        _jackknife_factor(left),
-        _attainable_coverage(len(indices)),
+        _jackknife_factor(residual),
+        round(attainable_coverage(len(indices)), 4),
         float(pool.gmacs[indices].max()),
     )
-    return TransferFit(mixture, numpy.exp(target - left))
+    return TransferFit(mixture, numpy.exp(target - residual))
 
 
 def _held_out_logs(pool: NetworkPool, indices: Any, target: FloatArray) -> FloatArray:
@@ -195,12 +186,14 @@ def _held_out_logs(pool: NetworkPool, indices: Any, target: FloatArray) -> Float
     import numpy
 
     group = _leave_out_groups(len(indices))
-    found = numpy.zeros(len(indices))
+    predicted_logs = numpy.zeros(len(indices))
     for number in range(int(group.max()) + 1):
         inside = group == number
         intercept, by_device, by_count = _posterior_mean(pool, indices[~inside], target[~inside])
-        found[inside] = intercept + pool.logs[indices[inside]] @ by_device + pool.counts[indices[inside]] @ by_count
-    return found
+        predicted_logs[inside] = (
+            intercept + pool.logs[indices[inside]] @ by_device + pool.counts[indices[inside]] @ by_count
+        )
+    return predicted_logs
 
 
 def _leave_out_groups(count: int) -> Any:
@@ -208,11 +201,6 @@ def _leave_out_groups(count: int) -> Any:
     import numpy
 
     return numpy.random.default_rng(0).permutation(count) % MAX_REFITS
-
-
-def _attainable_coverage(count: int) -> float:
-    """What the interval of so few residuals can promise."""
-    return round(min(INTERVAL_COVERAGE, count / (count + 1)), 4)
 
 
 def _posterior_mean(pool: NetworkPool, indices: Any, target: FloatArray) -> tuple[float, FloatArray, FloatArray]:
@@ -241,13 +229,9 @@ def _spread_ratio(mean: FloatArray, logs: FloatArray) -> float:
     return max(0.05, float(((mean - mean.mean()) * (logs - logs.mean())).sum()) / spread)
 
 
-def _jackknife_factor(left: FloatArray) -> float:
+def _jackknife_factor(log_residuals: FloatArray) -> float:
     """The interval from leave-one-out residuals: the jackknife of arXiv 1905.02928, section 1.2."""
-    import numpy
-
-    ratios = numpy.sort(numpy.abs(left))
-    rank = min(len(ratios), ceil((len(ratios) + 1) * INTERVAL_COVERAGE))
-    return exp(float(ratios[rank - 1]))
+    return exp(conformal_quantile(abs(log_residuals)))
 
 
 def fit_prior_rates(graphs: Sequence[Graph], measured: FloatArray) -> tuple[Rates, FloatArray]:
@@ -270,7 +254,7 @@ def fit_prior_rates(graphs: Sequence[Graph], measured: FloatArray) -> tuple[Rate
     left_out = each[(squares.sum(1, keepdims=True) - squares).argmin(0), numpy.arange(len(samples))]
     unknowns = few_rows.fit_rates_with_prior(samples, prior)
     rates = few_rows.to_rates(unknowns, samples, prior, _jackknife_factor(numpy.log(left_out / measured)))
-    return replace(rates, coverage=_attainable_coverage(len(graphs))), left_out
+    return replace(rates, coverage=round(attainable_coverage(len(graphs)), 4)), left_out
 
 
 def fit_own_rates(graphs: Sequence[Graph], measured: FloatArray) -> tuple[Rates, FloatArray]:

@@ -8,7 +8,7 @@ devices. ``n_k`` are the counts of ``operation.FEATURE_NAMES`` by kind of operat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,9 @@ from hardware_models.cost import Cost, HardwareModel, NodeCost
 from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT, read_number_format
 from hardware_models.device_file.toml_table import HardwareError, TomlTable
 from hardware_models.device_file.writer import DeviceHeader, toml_number
+from hardware_models.fragment_sum import FIXED_POINT_SCALE
 from hardware_models.linear.features import FEATURE_NAMES, OperationFeatures, operation_features
 from hardware_models.linear.model import (
-    FIXED_POINT_SCALE,
     LinearModel,
     check_operation_kinds,
     read_executed_graph,
@@ -28,7 +28,6 @@ from hardware_models.linear.model import (
 from search_spaces.graph.fragment import Fragment
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.memo import MEMO_LIMIT, memo_put
-from search_spaces.registry import unknown_name
 
 if TYPE_CHECKING:
     import numpy
@@ -63,7 +62,11 @@ class TransferFeatures:
         self._uncounted_kinds: list[frozenset[str]] = []  # kinds that are not counted, a set a fragment
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_operations", "_place", "_table", "_other")}
+        return {
+            k: v
+            for k, v in self.__dict__.items()
+            if k not in ("_operations", "_row_of_fragment", "_table", "_uncounted_kinds")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -99,11 +102,11 @@ class TransferFeatures:
                 continue
             if operation.kind not in self._first_column:
                 uncounted_kinds.add(operation.kind)
-            known = self._operations.get(operation)
-            if known is None:
-                known = self._operation_features(operation)
-                memo_put(self._operations, operation, known)
-            self._table[row] += known
+            contribution = self._operations.get(operation)
+            if contribution is None:
+                contribution = self._operation_features(operation)
+                memo_put(self._operations, operation, contribution)
+            self._table[row] += contribution
         self._row_of_fragment[fragment] = row
         self._uncounted_kinds.append(frozenset(uncounted_kinds))
         return row
@@ -111,14 +114,14 @@ class TransferFeatures:
     def _operation_features(self, operation: OperationFeatures) -> Any:
         import numpy
 
-        found = [round(model.rates["latency"].price(operation) * FIXED_POINT_SCALE) for model in self.models]
-        found += [0] * (self._length - len(found))
+        values = [round(model.rates["latency"].price(operation) * FIXED_POINT_SCALE) for model in self.models]
+        values += [0] * (self._length - len(values))
         first = self._first_column.get(operation.kind)
         if first is not None:
-            found[first : first + len(FEATURE_NAMES)] = [
-                round(count * integer) for count, integer in zip(operation.counts, _COUNT_UNITS, strict=True)
+            values[first : first + len(FEATURE_NAMES)] = [
+                round(count * unit) for count, unit in zip(operation.counts, _COUNT_UNITS, strict=True)
             ]
-        return numpy.array(found, dtype=numpy.int64)
+        return numpy.array(values, dtype=numpy.int64)
 
 
 @dataclass(frozen=True)
@@ -136,14 +139,28 @@ class DeviceMixture:
     largest_gmacs: float = inf
 
 
-def transfer_model(table: TomlTable, name: str) -> TransferModel:
-    """The model of a device file of kind ``transferred``. Raises ``HardwareError``."""
+def transfer_model(
+    table: TomlTable, name: str, load_source_device: Callable[[str, str], HardwareModel]
+) -> TransferModel:
+    """The model of a device file of kind ``transferred``. Raises ``HardwareError``.
+
+    ``load_source_device`` gives the known device of a name; its second argument names the file in errors.
+    """
     table.text("kind")
     version, executed_graph = table.integer("version"), read_executed_graph(table)
     number_format = read_number_format(table)
     latency, versions = table.table("latency"), table.table("devices")
     mixture = _read_mixture(latency)
-    models = [_load_source_device(device, versions) for device in mixture.devices]
+    models = []
+    for device in mixture.devices:
+        model = load_source_device(device, versions.where)
+        assert isinstance(model, LinearModel)
+        if versions.integer(device) != model.version:
+            raise HardwareError(
+                f"{versions.where}: it rests on {device}@{versions.integer(device)}, and here is"
+                f" {device}@{model.version}; calibrate it again"
+            )
+        models.append(model)
     for part in (versions, latency):
         part.finish()
     table.skip_descriptive_keys()
@@ -184,26 +201,6 @@ def _read_counts(latency: TomlTable) -> dict[str, tuple[tuple[float, float], ...
     return pairs
 
 
-def _load_source_device(device: str, versions: TomlTable) -> LinearModel:
-    from hardware_models.catalog import hardware, load_hardware
-    from hardware_models.device_facts import device_facts
-
-    if device not in hardware():
-        raise HardwareError(f"{versions.where}: {unknown_name('hardware', device, list(hardware()))}")
-    version = versions.integer(device)
-    facts = device_facts(device)
-    if facts["kind"] != "learned":
-        raise HardwareError(f"{versions.where}: {device!r} is no learned device; name one that is")
-    if facts["version"] != version:
-        raise HardwareError(
-            f"{versions.where}: it rests on {device}@{version}, and here is {device}@{facts['version']};"
-            " calibrate it again"
-        )
-    model = load_hardware(device)
-    assert isinstance(model, LinearModel)
-    return model
-
-
 class TransferModel:
     """Prices graphs by what known devices say of them."""
 
@@ -238,10 +235,10 @@ class TransferModel:
         import numpy
 
         features, uncounted_kinds = self.signals.of(graph)
-        known = len(self._devices)
-        log_ms = self.mixture.intercept + float(self._devices @ numpy.log(features[:known]))
+        device_count = len(self._devices)
+        log_ms = self.mixture.intercept + float(self._devices @ numpy.log(features[:device_count]))
         if len(self._counts):
-            log_ms += float(self._counts @ numpy.log1p(features[known:] / self._scales))
+            log_ms += float(self._counts @ numpy.log1p(features[device_count:] / self._scales))
         latency_ms = exp(max(-30.0, min(log_ms, 60.0)))
         factor = self.mixture.factor
         if factor is not None:
@@ -275,10 +272,10 @@ class _TransferCostDetails:
         count = len(self._graph.nodes)
         shares = [0.0] * (count + 1)
         for weight, rows in zip(weights, tables, strict=True):
-            integer = sum(row.latency_ms for row in rows)
+            total_ms = sum(row.latency_ms for row in rows)
             for row in rows:
                 shares[count if row.index is None else row.index] += (
-                    weight * row.latency_ms / integer if integer else 0.0
+                    weight * row.latency_ms / total_ms if total_ms else 0.0
                 )
         unit = self._latency_ms / (sum(shares) or 1.0)
         rows = [row._replace(latency_ms=shares[i] * unit) for i, row in enumerate(tables[0][:count])]
@@ -303,8 +300,8 @@ def transfer_model_toml(
     lines += [f"{key} = {value:g}" for key, value in errors.items()]
     lines += ["", "# Powers of the latencies on those devices", "[latency.devices]"]
     lines += [f'"{device}" = [{weight:.8g}]' for device, weight in mixture.devices.items()]
-    for title, row_of in (("counts", 0), ("scales", 1)):
+    for title, position in (("counts", 0), ("scales", 1)):
         lines += ["", f"[latency.{title}]"]
         for kind, pairs in mixture.counts.items():
-            lines.append(f'"{kind}" = [{", ".join(f"{pair[row_of]:.8g}" for pair in pairs)}]')
+            lines.append(f'"{kind}" = [{", ".join(f"{pair[position]:.8g}" for pair in pairs)}]')
     return "\n".join(lines) + "\n"

@@ -1,10 +1,11 @@
-"""Workers on one evaluation cache, killed and restarted. `python results/caching/cache_kill_and_restart.py [KILLS] [WORKERS]`.
+"""Workers on one evaluation cache, killed and restarted.
 
-Workers ask one cache for the same networks until each has M observations, and are killed with SIGKILL at random
-moments and replaced. Keys collide on purpose, two networks each, and every worker gives a network's form in another
-order, so that stored forms must be compared. A worker writes a line when a training ends, just before it hands over
-the result, and a line for each observation that it was shown. At the end the cache must hold exactly M observations a
-network, each of them one that was trained for that network, and all that was ever shown, unchanged.
+`python results/caching/cache_kill_and_restart.py [KILLS] [WORKERS]`. Workers evaluate the same networks through one
+cache until each has M observations, and are killed with SIGKILL at random moments and replaced. Keys collide on
+purpose, two networks each, and every worker gives a network's form in another order, so that stored forms must be
+compared. A worker writes a line when a training ends, just before it returns the result, and a line for each
+observation that the cache returned. At the end the cache must hold exactly M observations a network, each of them one
+that was trained for that network, and all that it ever returned, unchanged.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from pathlib import Path
 
 from nas.cache import CacheKey, EvaluationCache
 
-QUESTION = CacheKey("sleep@1", "none", {"steps": 1}, "ordinal")
+KEY = CacheKey("sleep@1", "none", {"steps": 1}, "ordinal")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run counted. ``broken`` trainings were under way when their worker was killed."""
+    """Counts of a run. ``broken`` trainings were in progress when their worker was killed."""
 
     networks: int
     most: int
@@ -38,7 +39,7 @@ class Figures:
     broken: int
     trained: int
     recorded: int
-    shown: int
+    returned: int
     seconds: float
 
 
@@ -61,14 +62,14 @@ def same(stored: str, mine: str) -> bool:
 
 
 def work(folder: Path, networks: int, most: int, hold_s: float, seed: int) -> None:
-    """One worker: asks for every network, in an order of its own, until each has ``most`` observations."""
+    """One worker: evaluates every network, in an order of its own, until each has ``most`` observations."""
     rng = random.Random(seed)
     with EvaluationCache(folder / "cache.db") as cache:
         for number in rng.sample(range(networks), networks):
             form = f"{number} {''.join(rng.sample('abcdefgh', 8))}"
 
             def train(ordinal: int, number: int = number) -> tuple[dict[str, float], float]:
-                _line(folder / "begun", number, ordinal, os.getpid())
+                _line(folder / "started", number, ordinal, os.getpid())
                 seconds = rng.uniform(0, 2 * hold_s)
                 time.sleep(seconds)
                 value = random.SystemRandom().random()
@@ -78,10 +79,10 @@ def work(folder: Path, networks: int, most: int, hold_s: float, seed: int) -> No
             network = cache.network(f"half-{number // 2}", form, lambda form=form: form, same)
             count = 0
             while count < most:
-                answer = cache.evaluate(network, QUESTION, train, most, poll_s=hold_s / 2)
-                count = answer.count
-                for seen in answer.observations:
-                    _line(folder / "shown", number, seen.ordinal, seen.metrics["value"])
+                result = cache.evaluate(network, KEY, train, most, poll_s=hold_s / 2)
+                count = result.count
+                for observation in result.observations:
+                    _line(folder / "returned", number, observation.ordinal, observation.metrics["value"])
 
 
 def run(folder: Path, workers: int, networks: int, most: int, kills: int, hold_s: float, every_s: float) -> Figures:
@@ -102,13 +103,13 @@ def run(folder: Path, workers: int, networks: int, most: int, kills: int, hold_s
             assert all(process.poll() in (None, 0) for process in running), "a worker failed"
         while done < kills:
             time.sleep(rng.uniform(0, 2 * every_s))
-            place = rng.randrange(workers)
-            if running[place].poll() is not None:
-                break  # all has been asked: a later kill would show nothing
-            running[place].send_signal(signal.SIGKILL)
-            running[place].wait()
+            index = rng.randrange(workers)
+            if running[index].poll() is not None:
+                break  # all is evaluated: a later kill would show nothing
+            running[index].send_signal(signal.SIGKILL)
+            running[index].wait()
             done += 1
-            running[place] = start()
+            running[index] = start()
         for process in running:
             assert process.wait(timeout=300) == 0, "a worker failed"
     finally:
@@ -117,7 +118,7 @@ def run(folder: Path, workers: int, networks: int, most: int, kills: int, hold_s
             process.wait()
     seconds = time.monotonic() - started
 
-    begun, trained, shown = (_lines(folder / name) for name in ("begun", "trained", "shown"))
+    started_lines, trained, returned = (_lines(folder / name) for name in ("started", "trained", "returned"))
     with EvaluationCache(folder / "cache.db") as cache:
         frame = cache.export()
         summary = cache.summary()
@@ -129,17 +130,19 @@ def run(folder: Path, workers: int, networks: int, most: int, kills: int, hold_s
     assert set(per_network.values()) == {most}, "a network has too few or too many"
     stored = {value: entry for entry, value in zip(entries, map(repr, frame["value"].astype(float)), strict=True)}
     assert len(stored) == len(entries)
-    made = {value: (int(number), int(ordinal)) for number, ordinal, value in trained}
+    training_of = {value: (int(number), int(ordinal)) for number, ordinal, value in trained}
     owner: dict[tuple[str, int], int] = {}
     for value, (key, variant, ordinal) in stored.items():
-        number, trained_as = made[value]
+        number, trained_as = training_of[value]
         assert ordinal == trained_as, "an observation of another ordinal"
         assert owner.setdefault((key, variant), number) == number, "an observation of another network"
-    for number, ordinal, value in shown:
-        assert value in stored, "an observation that was shown has been lost"
-        assert made[value] == (int(number), int(ordinal)), "an observation was shown for another network or ordinal"
+    for number, ordinal, value in returned:
+        assert value in stored, "an observation that was returned has been lost"
+        assert training_of[value] == (int(number), int(ordinal)), (
+            "an observation was returned for another network or ordinal"
+        )
     assert len(trained) - len(entries) <= done, "more trainings were repeated than workers killed"
-    assert done or len(trained) == len(begun) == networks * most, "trained too often though nobody was killed"
+    assert done or len(trained) == len(started_lines) == networks * most, "trained too often though nobody was killed"
     with closing(sqlite3.connect(folder / "cache.db")) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert raw.execute("SELECT count(*) FROM nas_cache_claims").fetchone() == (0,), "a claim was left behind"
@@ -147,10 +150,10 @@ def run(folder: Path, workers: int, networks: int, most: int, kills: int, hold_s
         networks=networks,
         most=most,
         kills=done,
-        broken=len(begun) - len(trained),
+        broken=len(started_lines) - len(trained),
         trained=len(trained),
         recorded=len(entries),
-        shown=len(shown),
+        returned=len(returned),
         seconds=seconds,
     )
 
@@ -159,14 +162,14 @@ def time_look_ups(folder: Path) -> float:
     """Microseconds for ``network`` and ``lookup`` of an entry that is there: the median of 2,000."""
     times = []
     with EvaluationCache(folder / "cache.db") as cache:
-        known = cache.export().drop_duplicates(["key", "variant"])["key"].tolist()
-        forms = {key: f"form of {key}" for key in known}
+        keys = cache.export().drop_duplicates(["key", "variant"])["key"].tolist()
+        forms = {key: f"form of {key}" for key in keys}
         for key, form in forms.items():
             cache.network(key, form, lambda form=form: form, lambda stored, mine: True)
-        for key in random.Random(0).choices(known, k=2000):
+        for key in random.Random(0).choices(keys, k=2000):
             started = time.perf_counter()
             network = cache.network(key, forms[key], lambda: "", same)
-            assert cache.lookup(network, QUESTION).count
+            assert cache.lookup(network, KEY).count
             times.append(time.perf_counter() - started)
     return 1e6 * statistics.median(times)
 
@@ -178,13 +181,13 @@ def main() -> None:
         return
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 120
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else 8
-    print("| kills | broken off | trained | recorded | networks x M | shown and still there | seconds |")
+    print("| kills | broken off | trained | recorded | networks x M | returned and still there | seconds |")
     print("|---|---|---|---|---|---|---|")
     for planned in (0, kills):
         with tempfile.TemporaryDirectory() as scratch:
             networks = 400 if planned == 0 else 10 * kills
             f = run(Path(scratch), workers, networks, 3, planned, hold_s=0.1, every_s=0.25)
-            row = [f.kills, f.broken, f.trained, f.recorded, f"{f.networks} x {f.most}", f.shown, round(f.seconds)]
+            row = [f.kills, f.broken, f.trained, f.recorded, f"{f.networks} x {f.most}", f.returned, round(f.seconds)]
             print("| " + " | ".join(map(str, row)) + " |", flush=True)
             look_up_us = time_look_ups(Path(scratch))
     print(f"\nOne look-up of a known network and its answer in that cache: {look_up_us:.0f} us.")

@@ -1,8 +1,8 @@
 """What the evaluation cache saves on NAS-Bench-201, by the kind of key.
 
-`python results/caching/cache_nasbench201.py ../shared/data/nb201_accuracy/nb201_accuracy.csv.gz [SEEDS] [OUT]`. Aging evolution
-on the table's validation accuracy after 12 epochs; a "training" is a look-up, a repeat starts with an empty cache.
-Writes a CSV and a picture; cache_nasbench201.md explains both.
+`python results/caching/cache_nasbench201.py ../shared/data/nb201_accuracy/nb201_accuracy.csv.gz [SEEDS] [OUT]`. Aging
+evolution on the table's validation accuracy after 12 epochs; a "training" is a look-up, a repeat starts with an empty
+cache. Writes a CSV and a picture; cache_nasbench201.md explains both.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import nas
@@ -29,8 +30,6 @@ from search_spaces.families.nasbench201 import CHOICES, OPERATIONS
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
-
-mpl.use("agg")
 
 COLUMNS = {"cifar100": ("mini_c100_val", "c100_test_200ep"), "cifar10": ("mini_c10_val", "c10_test_200ep")}
 BUDGETS = (200, 500, 1000)
@@ -102,9 +101,9 @@ class Run:
     again: list[int] = field(default_factory=list)
     """Trainings so far of networks that had been trained ``most`` times."""
     wrong: list[tuple[int, int, int]] = field(default_factory=list)
-    """Hits that gave another network's value: proposal, rows that were trained and asked for."""
+    """Hits that gave another network's value: proposal, rows that were trained and requested."""
     mixed: list[float] = field(default_factory=list)
-    """After each training, the worst test accuracy of the networks asked for under the incumbent's key."""
+    """After each training, the worst test accuracy of the networks requested under the incumbent's key."""
 
     def done(self, budget: int) -> int:
         """Trainings paid within the budget and its cap on proposals."""
@@ -169,41 +168,41 @@ def benches(path: str) -> list[Bench]:
     assert (counts["exact"], counts["published"]) == (5260, 6466)
     row = {tuple(g.values()): i for i, g in enumerate(genotypes)}
     ids = {"raw": list(range(len(row))), "published": keys["published"].tolist(), "exact": keys["exact"].tolist()}
-    made = []
+    data_sets = []
     for name, columns in COLUMNS.items():
         val, test = [np.array(table.columns[c], float) for c in columns]
         noise = pooled_sd(keys["bias"], val)
         spread = f"sd {noise:.3f}, of the best tenth of classes {pooled_sd(keys['bias'], val, 0.1):.3f}"
         means = [class_mean(keys["exact"], v).tolist() for v in (val, test)]
-        made.append(Bench(name, row, ids, means[0], means[1], noise, spread))
-    return made
+        data_sets.append(Bench(name, row, ids, means[0], means[1], noise, spread))
+    return data_sets
 
 
 # -- one search ------------------------------------------------------------------------------------------------------
 
 
 class Cache:
-    """Observations by key: M are made, then their mean is the answer; ``asked`` are the rows seen under each key."""
+    """Observations by key, M of them, then their mean is the answer; ``requested``: the rows under each key."""
 
     def __init__(self, setup: Setup, rng: random.Random) -> None:
         self.setup, self.rng = setup, rng
-        self.known: dict[int, list[float]] = {}
+        self.observations: dict[int, list[float]] = {}
         self.score: dict[int, float] = {}
         self.trained: dict[int, int] = {}
-        self.asked: dict[int, set[int]] = {}
+        self.requested: dict[int, set[int]] = {}
         self.best = -1
 
     def lookup(self, key: int) -> bool:
         """Whether the answer is complete; forgets it afterwards now and then."""
-        if len(self.known.get(key, ())) < self.setup.most:
+        if len(self.observations.get(key, ())) < self.setup.most:
             return False
         if self.setup.forget and self.rng.random() < self.setup.forget:
-            del self.known[key]
+            del self.observations[key]
         return True
 
     def add(self, key: int, row: int, value: float) -> None:
         self.trained[key] = row
-        values = self.known.setdefault(key, [])
+        values = self.observations.setdefault(key, [])
         values.append(value)
         self.score[key] = sum(values) / len(values)
         if self.best < 0 or self.score[key] > self.score[self.best]:
@@ -230,7 +229,7 @@ def search(bench: Bench, setup: Setup, seed: int, budget: int) -> Run:
         genotype = evolution.ask()
         row = bench.row[tuple(genotype.values())]
         key = next(fresh) if setup.key == "none" else bench.keys[setup.key][row]
-        cache.asked.setdefault(key, set()).add(row)
+        cache.requested.setdefault(key, set()).add(row)
         if cache.lookup(key):
             if bench.networks[cache.trained[key]] != bench.networks[row]:
                 run.wrong.append((proposal, cache.trained[key], row))
@@ -264,10 +263,10 @@ def record(run: Run, cache: Cache, bench: Bench, proposal: int, again: bool) -> 
     run.val.append(bench.val[row])
     run.seen.append(cache.score[cache.best])
     run.again.append((run.again[-1] if run.again else 0) + again)
-    run.mixed.append(min(bench.test[r] for r in cache.asked[cache.best]))
+    run.mixed.append(min(bench.test[r] for r in cache.requested[cache.best]))
 
 
-# -- what came of them -----------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------
 
 
 def curves(runs: list[Run], budget: int, what: str = "test") -> Floats:
@@ -281,9 +280,9 @@ def curves(runs: list[Run], budget: int, what: str = "test") -> Floats:
 
 
 def reached(curve: Floats, goal: float) -> float:
-    """The first training at which the mean curve is there."""
-    there = np.flatnonzero(curve >= goal - 1e-9)
-    return float(there[0] + 1) if len(there) else np.inf
+    """The first training at which the mean curve reaches the goal."""
+    indices = np.flatnonzero(curve >= goal - 1e-9)
+    return float(indices[0] + 1) if len(indices) else np.inf
 
 
 def interval(values: list[float] | Floats) -> tuple[float, float]:
@@ -310,7 +309,7 @@ def mean_se(values: Floats) -> tuple[float, float]:
 
 def summary(bench: Bench, setup: Setup, budget: int, runs: list[Run], baseline: list[Run]) -> dict[str, Any]:
     done = np.array([run.done(budget) for run in runs])
-    asked = np.array([r.proposals[d - 1] if d == budget else cap(budget) for r, d in zip(runs, done, strict=True)])
+    proposals = np.array([r.proposals[d - 1] if d == budget else cap(budget) for r, d in zip(runs, done, strict=True)])
     searched = done - CONFIRMED * CONFIRMATIONS * setup.confirm
     final = {w: curves(runs, budget, w)[:, -1] for w in ("test", "seen", "again", "mixed")}
     test, base = curves(runs, budget), curves(baseline, budget)
@@ -322,7 +321,7 @@ def summary(bench: Bench, setup: Setup, budget: int, runs: list[Run], baseline: 
     val, base_val = curves(runs, budget, "val"), curves(baseline, budget, "val")
     val_difference, val_difference_se = mean_se(val[:, -1] - base_val[:, -1])
     val_ratio, val_ratio_low, val_ratio_high = speed(base_val, val)
-    wrong = [[(a, b) for p, a, b in run.wrong if p <= n] for run, n in zip(runs, asked, strict=True)]
+    wrong = [[(a, b) for p, a, b in run.wrong if p <= n] for run, n in zip(runs, proposals, strict=True)]
     pairs = [{(bench.networks[a], bench.networks[b]) for a, b in hits} for hits in wrong]
     gaps = [abs(bench.val[a] - bench.val[b]) for hits in wrong for a, b in hits] or [0.0]
     return {
@@ -332,9 +331,9 @@ def summary(bench: Bench, setup: Setup, budget: int, runs: list[Run], baseline: 
         "budget": budget,
         "seeds": len(runs),
         "trainings": done.mean(),
-        "proposals": asked.mean(),
-        "saved": (asked - searched).mean(),
-        "hit_rate": ((asked - searched) / asked).mean(),
+        "proposals": proposals.mean(),
+        "saved": (proposals - searched).mean(),
+        "hit_rate": ((proposals - searched) / proposals).mean(),
         "trained_again": final["again"].mean(),
         "paid_of_same": np.nan if setup.confirm else np.mean([run.within(budget) for run in runs]),
         "capped": (done < budget).mean(),
@@ -394,8 +393,8 @@ def check_same_path(runs: dict[str, list[Run]]) -> None:
     for none, raw, exact in zip(*(runs[k] for k in ("none", "raw", "exact")), strict=True):
         paid = len(none.proposals)
         for cached in (raw, exact):
-            place = np.searchsorted(cached.proposals, np.arange(1, paid + 1), side="right") - 1
-            assert np.array_equal(np.array(cached.val)[place], none.val)
+            index = np.searchsorted(cached.proposals, np.arange(1, paid + 1), side="right") - 1
+            assert np.array_equal(np.array(cached.val)[index], none.val)
 
 
 def hashing_cost() -> str:
@@ -418,9 +417,9 @@ def progress(text: str) -> None:
 
 
 def draw(runs: dict[str, dict[str, list[Run]]], rows: list[dict[str, Any]], noise: float, path: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), width_ratios=(1, 1, 0.9), layout="constrained")
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 3, width_ratios=(1, 1, 0.9))
     colours = {"none": "0.35", "raw": "tab:orange", "published": "tab:green", "exact": "tab:blue"}
     colours |= {"exact, M=3": "tab:red", "exact, resample 10": "tab:purple"}
     for axis, kind in zip(axes, ("quiet", "noisy"), strict=False):
@@ -447,15 +446,17 @@ def lines(axis: Any, rows: Floats, label: str, colour: str) -> None:
 
 def bars(axis: Any, rows: list[dict[str, Any]]) -> None:
     rows = [r for r in rows if r["key"] in {s.label for s in (*KEYS[1:], *POLICIES)}][::-1]
-    places = np.arange(len(rows))
+    positions = np.arange(len(rows))
     saved = [100 * (1 - r["paid_of_same"] / r["budget"]) for r in rows]
-    axis.barh(places + 0.2, saved, 0.36, color="tab:cyan", alpha=0.8, label="of the first 500 proposals")
+    axis.barh(positions + 0.2, saved, 0.36, color="tab:cyan", alpha=0.8, label="of the first 500 proposals")
     hits = [100 * r["hit_rate"] for r in rows]
-    axis.barh(places - 0.2, hits, 0.36, color="tab:blue", alpha=0.6, label="until 500 trainings are paid")
-    for place, row in enumerate(rows):
-        axis.text(1, place + 0.2, f"{row['budget'] - row['paid_of_same']:.0f} of {row['budget']}", va="center", size=8)
-        axis.text(1, place - 0.2, f"{row['saved']:.0f} of {row['proposals']:.0f}", va="center", size=8)
-    axis.set_yticks(places, [r["key"] for r in rows])
+    axis.barh(positions - 0.2, hits, 0.36, color="tab:blue", alpha=0.6, label="until 500 trainings are paid")
+    for position, row in enumerate(rows):
+        axis.text(
+            1, position + 0.2, f"{row['budget'] - row['paid_of_same']:.0f} of {row['budget']}", va="center", size=8
+        )
+        axis.text(1, position - 0.2, f"{row['saved']:.0f} of {row['proposals']:.0f}", va="center", size=8)
+    axis.set_yticks(positions, [r["key"] for r in rows])
     axis.set(
         xlim=(0, 100), xlabel="trainings saved, % of proposals (hit rate)", title="trainings saved, with training noise"
     )
@@ -467,11 +468,11 @@ def main() -> None:
     out = Path(sys.argv[3]) if len(sys.argv) > 3 else Path(__file__).with_suffix(".csv")
     started = time.monotonic()
     rows: list[dict[str, Any]] = []
-    drawn: dict[str, dict[str, list[Run]]] = {}
+    runs_by_noise: dict[str, dict[str, list[Run]]] = {}
     main_bench, *others = benches(sys.argv[1])
     for kind, bench in (("quiet", main_bench.quiet()), ("noisy", main_bench)):
-        made, drawn[kind] = study(bench, seeds, BUDGETS)
-        rows += made
+        bench_rows, runs_by_noise[kind] = study(bench, seeds, BUDGETS)
+        rows += bench_rows
     for bench in others:
         for each in (bench.quiet(), bench):
             rows += study(each, seeds, BUDGETS[:2])[0]
@@ -479,7 +480,7 @@ def main() -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows([{k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows])
-    draw(drawn, rows, main_bench.noise, out.with_suffix(".png"))
+    draw(runs_by_noise, rows, main_bench.noise, out.with_suffix(".png"))
     for bench in (main_bench, *others):
         top = int(np.argmax(bench.val))
         best = f"best test {max(bench.test):.2f}, of the best validation {bench.test[top]:.2f}"

@@ -1,9 +1,10 @@
 """The same networks with the same weights by both ways into a ``.tflite`` file: our writer, and litert-torch.
 
-    python results/export/conversion_paths.py [FOLDER]     # keeps converted files in FOLDER, and converts those that lack
+    python results/export/conversion_paths.py [FOLDER]     # keeps converted files in FOLDER, converts the missing ones
 
-Needs the converter: ``python -m search_spaces.export.converters --install``. Writes results/export/conversion_paths.csv. Weights are
-drawn, normalisation statistics are nine tenths those of 8 standard normal images, which also set the scales of int8.
+Needs the converter: ``python -m search_spaces.export.converters --install``. Writes
+results/export/conversion_paths.csv. Weights are random, normalisation statistics are nine tenths those of 8 standard
+normal images, which also set the scales of int8.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
@@ -62,7 +63,7 @@ def trained(graph: Graph, samples: list[tuple[Array, ...]]) -> Weights:
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
             layer.momentum = 0.9
     with torch.no_grad():
-        module(torch.from_numpy(numpy.stack([sample[0] for sample in samples])))
+        module(torch.from_numpy(np.stack([sample[0] for sample in samples])))
     return weights_from_module(module.eval())
 
 
@@ -106,8 +107,8 @@ def timed_ratio(ours: bytes, theirs: bytes) -> tuple[float, float, float]:
 
 def vela_cycles(model: bytes) -> tuple[float, int]:
     """Total cycles by Vela, and how many operators it leaves to the processor."""
-    answer = vela.work({"model": base64.b64encode(model).decode(), **VELA})
-    return vela.parse_summary(answer["summary"])["cycles"], len(answer["left_to_cpu"])
+    answer = vela.run_benchmark({"model": base64.b64encode(model).decode(), **VELA})
+    return vela.parse_summary(answer["summary"])["cycles"], len(answer["cpu_operators"])
 
 
 def converted(graph: Graph, path: Path, weights: Weights, samples: list[tuple[Array, ...]], int8: bool) -> bytes:
@@ -175,15 +176,15 @@ def _outputs(graph: Graph, model: bytes, inputs: list[tuple[Array, ...]]) -> lis
     for (x,) in inputs:
         fed = x.transpose(1, 2, 0)[None]
         scale, zero = place["quantization"]
-        if place["dtype"] == numpy.int8:
-            fed = numpy.clip(numpy.rint(fed / scale) + zero, -128, 127).astype(numpy.int8)
-        loaded.set_tensor(place["index"], numpy.ascontiguousarray(fed))
+        if place["dtype"] == np.int8:
+            fed = np.clip(np.rint(fed / scale) + zero, -128, 127).astype(np.int8)
+        loaded.set_tensor(place["index"], np.ascontiguousarray(fed))
         loaded.invoke()
         row = {}
         for detail in loaded.get_output_details():
             y = loaded.get_tensor(detail["index"])[0]
             scale, zero = detail["quantization"]
-            y = ((y.astype(numpy.float64) - zero) * scale).astype(numpy.float32) if y.dtype == numpy.int8 else y
+            y = ((y.astype(np.float64) - zero) * scale).astype(np.float32) if y.dtype == np.int8 else y
             row[detail["name"]] = y.transpose(2, 0, 1) if y.ndim == 3 else y
         made.append(row)
     return made

@@ -29,7 +29,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 import nas  # noqa: E402
 from search_spaces.graph.graph import Graph  # noqa: E402
-from search_spaces.published.networks import NETWORKS  # noqa: E402
+from search_spaces.published.networks import networks  # noqa: E402
 from search_spaces.pytorch.from_module import UnsupportedModule, graph_from_module  # noqa: E402
 from search_spaces.pytorch.module import to_module  # noqa: E402
 from tests.support import plain_networks as plain  # noqa: E402
@@ -163,10 +163,10 @@ def cases() -> Iterator[Case]:
     yield Case("mnasnet_small", "timm mnasnet_small", timm_model("mnasnet_small"))
     yield Case("fbnet_c", "timm fbnetc_100", timm_model("fbnetc_100"), {"implementation": "timm"})
     for name, last in (("fbnet_a", 1504), ("fbnet_b", 1984), ("fbnet_c", 1984)):
-        text = NETWORKS[name].architecture
+        text = networks()[name].architecture
         yield Case(name, "plain PyTorch", lambda _, text=text, last=last: plain.fbnet(text, last))  # type: ignore[misc]
     for name in ("proxyless_mobile", "proxyless_cpu", "proxyless_gpu"):
-        row = NETWORKS[name]
+        row = networks()[name]
         filters = row.options.get("filters", (32, 16, 32, 40, 80, 96, 192, 320, 1280))
         text = row.architecture
         yield Case(name, "plain PyTorch", lambda _, t=text, f=filters: plain.proxylessnas(t, f))  # type: ignore[misc]

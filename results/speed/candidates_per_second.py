@@ -100,7 +100,7 @@ def by_evolution_of_two(job: Job, priced: bool) -> Iterator[None]:
 def by_pymoo(job: Job, priced: bool) -> Iterator[None]:
     import numpy
     from pymoo.algorithms.moo.nsga2 import NSGA2
-    from pymoo.core.problem import SearchProblem
+    from pymoo.core.problem import Problem
     from pymoo.operators.crossover.sbx import SBX
     from pymoo.operators.mutation.pm import PM
     from pymoo.operators.repair.rounding import RoundingRepair
@@ -110,7 +110,7 @@ def by_pymoo(job: Job, priced: bool) -> Iterator[None]:
 
     options = list(job.space.decisions().values())
     names = list(job.space.decisions())
-    problem = SearchProblem(n_var=len(options), n_obj=2, xl=0, xu=numpy.array([len(o) - 1 for o in options]), vtype=int)
+    problem = Problem(n_var=len(options), n_obj=2, xl=0, xu=numpy.array([len(o) - 1 for o in options]), vtype=int)
     repair = RoundingRepair()
     algorithm = NSGA2(
         pop_size=POPULATION,

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import nas
+from hardware_models.calibrate import source_devices
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.writer import DeviceHeader
@@ -32,7 +33,7 @@ def transferred(space: nas.Space) -> HardwareModel:
 
     rng, known = random.Random(1), load_hardware("pi5")
     graphs = [space.graph(space.sample(rng)) for _ in range(60)]
-    pool = network_pool(graphs)
+    pool = network_pool(graphs, source_devices())
     moved = fit_transfer(pool, range(10), numpy.array([known.estimate(g).latency_ms for g in graphs[:10]]))
     text = transfer_model_toml(
         moved.mixture, pool.signals.models, {}, DeviceHeader("ten, calibrated", "float32", "normal form")

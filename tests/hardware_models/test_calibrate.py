@@ -264,7 +264,7 @@ def test_networks_that_all_take_equally_long_are_refused() -> None:
 
 
 def test_networks_are_standardised_over_networks_of_their_like(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrating, "POOL", 5)
+    monkeypatch.setattr(calibrating, "NETWORKS_PER_SPACE", 5)
     cells = pool_networks(entries("pi5", 4), "as written")
     assert len(cells) == 5
     assert all(graph.input_shape == (3, 32, 32) for graph in cells)

@@ -1,7 +1,7 @@
 """Published measurements: a reader a data set, and which device's model is learned from which of their columns.
 
-A reader is a function of a folder and a number of rows that gives ``DatasetNetwork`` networks. Data sets are not part of the
-project; a folder holds them as their READMEs describe.
+A reader is a function of a folder and a number of rows that gives ``DatasetNetwork`` networks. Data sets are not part
+of the project; a folder holds them as their READMEs describe.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class DatasetNetwork(NamedTuple):
 class DeviceSource:
     """Where a learned device comes from.
 
-    ``readers``: data sets by their row in ``DATASET_READERS``, each with the column that holds the latency in ms (a rate in
-    images per second where it starts with ``per_second:``). ``energy``: that of the energy in mJ, of the first reader.
-    ``measured``: whether networks were run in normal form or as written. ``batch`` 0: the source does not say;
+    ``readers``: data sets by their row in ``DATASET_READERS``, each with the column that holds the latency in ms (a
+    rate in images per second where it starts with ``per_second:``). ``energy``: that of the energy in mJ, of the first
+    reader. ``measured``: whether networks were run in normal form or as written. ``batch`` 0: the source does not say;
     ``number_format_assumed``: nor does it say the number format.
     """
 

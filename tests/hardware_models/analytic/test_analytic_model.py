@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from hardware_models.analytic import fit_parameters
+from hardware_models.analytic import fit
 from hardware_models.analytic.model import AnalyticModel
 from hardware_models.catalog import (
-    HARDWARE,
     device_number_format,
     device_path,
+    hardware,
     load_hardware,
     model_from_text,
     resolve_name,
@@ -32,12 +32,13 @@ from search_spaces.blocks.mobile import fused_inverted_bottleneck, inverted_bott
 from search_spaces.catalog import load_network, load_space
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 from search_spaces.published.networks import networks
 from search_spaces.registry import UnknownName
 
 ROOT = Path(__file__).parents[3]
 PUBLISHED = ROOT.parent / "shared/data/published_tables/published_latency.csv"
-RESULTS = ROOT / "results/devices/edgetpu_published.csv"
+RESULTS = ROOT / "results/devices/published/edgetpu_published.csv"
 DEVICES = ["coral_usb", "coral_devboard", "pixel4_edgetpu"]
 
 SMALL = """
@@ -273,7 +274,7 @@ def test_latency_grows_with_width_and_with_the_image(device: str) -> None:
 
 def _as_built(graph: Graph) -> Graph:
     """The same graph with one node a piece."""
-    again = Graph.from_json(graph.to_json())
+    again = graph_from_json(graph.to_json())
     assert len(again.pieces) == len(again)
     return again
 
@@ -319,7 +320,7 @@ def test_the_memo_is_bounded_and_dropping_it_changes_nothing(monkeypatch: pytest
     model, graph = load_hardware("coral_usb"), load_network("mobiledet_gpu")
     assert isinstance(model, AnalyticModel)
     first = model.estimate(graph)
-    assert len(model._prices) <= 5
+    assert len(model._fragment_costs._memo) <= 5
     assert first == model.estimate(graph) == load_hardware("coral_usb").estimate(graph)
 
 
@@ -352,7 +353,7 @@ def test_an_unknown_metric_is_named() -> None:
 # -- loading ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(HARDWARE))
+@pytest.mark.parametrize("name", sorted(hardware()))
 def test_every_named_device_loads_and_states_its_sources(name: str) -> None:
     model = load_hardware(name)
     assert isinstance(model, HardwareModel)
@@ -378,7 +379,7 @@ def test_a_device_that_is_there_in_several_number_formats_is_named_with_one() ->
     assert rows_by_number_format("pixel3_cpu4") == {"float32": "pixel3_cpu4", "int8": "pixel3_cpu4_int8"}
     assert rows_by_number_format("v100") == {"float16": "v100_fp16", "float32": "v100_fp32", "int8": "v100_int8"}
     assert rows_by_number_format("pixel3") == {}
-    for device in {row.device for row in HARDWARE.values() if row.device}:
+    for device in {row.device for row in hardware().values() if row.device}:
         formats = rows_by_number_format(device)
         assert len(formats) > 1
         for number_format, name in formats.items():
@@ -429,8 +430,8 @@ def test_an_element_takes_what_the_number_format_says() -> None:
     for op in ("input", "outputs"):
         assert moved[1][op] == pytest.approx(2 * moved[0][op])
     assert isinstance(sixteen, AnalyticModel)
-    load = fit_parameters.graph_work(sixteen.device, graph)
-    assert fit_parameters.graph_work_ms(sixteen.device, load) == pytest.approx(two.latency_ms, rel=1e-6)
+    load = fit.graph_work(sixteen.device, graph)
+    assert fit.graph_work_ms(sixteen.device, load) == pytest.approx(two.latency_ms, rel=1e-6)
 
 
 def test_edgetpu_is_the_pixel_4() -> None:
@@ -509,7 +510,7 @@ shared = ["array.regular_efficiency", "array.grouped_efficiency"]
 """
 
 
-def _subjects(rows: list[measurements.PublishedLatency]) -> list[fit_parameters.DeviceFitProblem]:
+def _subjects(rows: list[measurements.PublishedLatency]) -> list[fit.DeviceFitProblem]:
     text = SMALL.replace("weights_kib = 64", "weights_kib = 100000") + PLAN
     truth = {
         "a": {"array.regular_efficiency": 0.6, "array.grouped_efficiency": 0.2, "overhead.invoke_us": 300.0},
@@ -517,26 +518,24 @@ def _subjects(rows: list[measurements.PublishedLatency]) -> list[fit_parameters.
     }
     subjects = []
     for name, numbers in truth.items():
-        device = fit_parameters.with_parameters(
-            fit_parameters.read_fit_problem(text, name, f"{name}.toml", ()).device, numbers
-        )
+        device = fit.with_parameters(fit.read_fit_problem(text, name, f"{name}.toml", ()).device, numbers)
         measured = [
             measurements.PublishedLatency(
                 row.network,
                 row.graph,
-                fit_parameters.graph_work_ms(device, fit_parameters.graph_work(device, row.graph)),
+                fit.graph_work_ms(device, fit.graph_work(device, row.graph)),
                 "simulated",
             )
             for row in rows
         ]
-        subjects.append(fit_parameters.read_fit_problem(text, name, f"{name}.toml", measured))
+        subjects.append(fit.read_fit_problem(text, name, f"{name}.toml", measured))
     return subjects
 
 
 def test_the_fit_recovers_a_chip_from_its_latencies() -> None:
     names = ("mobilenet_v1", "mobilenet_v2", "efficientnet_edgetpu_s", "inception_v1", "mobilenet_edgetpu")
     rows = [measurements.PublishedLatency(name, load_network(name, image_size=64), 1.0, "none") for name in names]
-    fitted, predictions = fit_parameters.fit_and_cross_validate(_subjects(rows))
+    fitted, predictions = fit.fit_and_cross_validate(_subjects(rows))
     assert fitted[0]["array.regular_efficiency"] == fitted[1]["array.regular_efficiency"]
     assert fitted[0]["array.regular_efficiency"] == pytest.approx(0.6, rel=0.05)
     assert fitted[0]["array.grouped_efficiency"] == pytest.approx(0.2, rel=0.05)
@@ -550,18 +549,18 @@ def test_the_fit_recovers_a_chip_from_its_latencies() -> None:
 def test_counted_work_costs_what_the_model_says(device: str, name: str) -> None:
     model, graph = load_hardware(device), load_network(name)
     assert isinstance(model, AnalyticModel)
-    counted = fit_parameters.graph_work_ms(model.device, fit_parameters.graph_work(model.device, graph))
+    counted = fit.graph_work_ms(model.device, fit.graph_work(model.device, graph))
     assert counted == pytest.approx(model.estimate(graph).latency_ms, rel=1e-7)
 
 
 def test_rewriting_a_device_file_changes_the_numbers_alone() -> None:
     text = "[array]\nclock_mhz = 488   # source\nrows = 4\n\n[link]\nclock_mhz = 7\n"
-    assert fit_parameters.replace_numbers(text, {"array.clock_mhz": 401.75}) == text.replace("488   #", "401.75 #")
-    assert fit_parameters.replace_numbers(text, {"array.rows": 8, "link.clock_mhz": 1.5}) == text.replace(
+    assert fit.replace_numbers(text, {"array.clock_mhz": 401.75}) == text.replace("488   #", "401.75 #")
+    assert fit.replace_numbers(text, {"array.rows": 8, "link.clock_mhz": 1.5}) == text.replace(
         "= 4\n", "= 8\n"
     ).replace("= 7", "= 1.5")
     with pytest.raises(HardwareError, match=r"no line for link\.rows"):
-        fit_parameters.replace_numbers(text, {"link.rows": 1})
+        fit.replace_numbers(text, {"link.rows": 1})
 
 
 def test_a_plan_that_makes_no_sense_is_explained() -> None:
@@ -571,9 +570,9 @@ def test_a_plan_that_makes_no_sense_is_explained() -> None:
         ('shared = ["array.regular_efficiency"', 'shared = ["link.x"', r"fit\.shared: 'link\.x' is not in fit\.free"),
     ):
         with pytest.raises(HardwareError, match=message):
-            fit_parameters.read_fit_problem((SMALL + PLAN).replace(old, new), "a", "a.toml", ())
+            fit.read_fit_problem((SMALL + PLAN).replace(old, new), "a", "a.toml", ())
     with pytest.raises(HardwareError, match="there are no measurements"):
-        fit_parameters.fit_parameters([fit_parameters.read_fit_problem(SMALL + PLAN, "a", "a.toml", ())])
+        fit.fit_parameters([fit.read_fit_problem(SMALL + PLAN, "a", "a.toml", ())])
 
 
 # -- the published latencies -----------------------------------------------------------------------------------------
@@ -615,9 +614,9 @@ def test_the_stated_errors_are_those_of_the_results(device: str) -> None:
     held_out = [float(r["held_out_ms"]) for r in rows]
     stated = tomllib.loads(device_path(device).read_text(encoding="utf-8"))["error"]
     assert stated["rows"] == len(rows)
-    assert stated["mape_percent"] == pytest.approx(fit_parameters.mape_percent(predicted, published), abs=0.06)
-    assert stated["held_out_mape_percent"] == pytest.approx(fit_parameters.mape_percent(held_out, published), abs=0.06)
-    assert stated["spearman"] == pytest.approx(fit_parameters.spearman(predicted, published), abs=1e-3)
+    assert stated["mape_percent"] == pytest.approx(fit.mape_percent(predicted, published), abs=0.06)
+    assert stated["held_out_mape_percent"] == pytest.approx(fit.mape_percent(held_out, published), abs=0.06)
+    assert stated["spearman"] == pytest.approx(fit.spearman(predicted, published), abs=1e-3)
     assert stated["mape_percent"] < 6
     assert stated["held_out_mape_percent"] < 10
     assert stated["spearman"] > 0.95

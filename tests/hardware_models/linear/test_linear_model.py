@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware_models.catalog import HARDWARE, load_hardware, model_from_text
+from hardware_models.catalog import hardware, load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
 from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.fragment_sum import FIXED_POINT_SCALE
 from hardware_models.linear.features import FEATURE_NAMES, operation_features
 from hardware_models.linear.fit import (
     DesignMatrix,
@@ -29,12 +30,13 @@ from hardware_models.linear.fit import (
     to_rates,
 )
 from hardware_models.linear.fit_published_devices import FigureFit, published_device_toml
-from hardware_models.linear.model import FIXED_POINT_SCALE, LinearModel, Rates, fallback_rates, widen_interval
+from hardware_models.linear.model import LinearModel, Rates, fallback_rates, widen_interval
 from hardware_models.measured.datasets import DeviceSource
 from hardware_models.measured.prediction_error import accuracy_metrics, interval_factor
 from search_spaces.catalog import load_space
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 
 KINDS = {
     "conv:regular": (0.02, 0.5, 0.1, 0.0),
@@ -298,7 +300,7 @@ def test_an_unseen_kind_is_priced_named_and_widens_the_interval() -> None:
     assert before.latency_high_ms == pytest.approx(before.latency_ms * 1.1)
 
 
-@pytest.mark.parametrize("name", [n for n, r in HARDWARE.items() if device_facts(n)["kind"] == "learned"])
+@pytest.mark.parametrize("name", [n for n, r in hardware().items() if device_facts(n)["kind"] == "learned"])
 def test_no_shipped_device_runs_an_unseen_kind_for_nothing(name: str) -> None:
     model = load_hardware(name)
     assert isinstance(model, LinearModel)
@@ -342,7 +344,7 @@ def test_the_rows_add_up_and_the_cut_of_a_graph_does_not_matter(name: str) -> No
     rng = random.Random(0)
     for _ in range(4):
         graph = space.graph(space.sample(rng))
-        cost, again = model.estimate(graph), model.estimate(Graph.from_json(graph.to_json()))
+        cost, again = model.estimate(graph), model.estimate(graph_from_json(graph.to_json()))
         assert cost == again
         assert sum(round(row.latency_ms * FIXED_POINT_SCALE) for row in cost.breakdown()) == round(
             cost.latency_ms * FIXED_POINT_SCALE
@@ -494,7 +496,7 @@ def test_operations_are_counted_as_often_as_they_occur() -> None:
     graph = networks(1, seed=4)[0]
     made = [
         operation_features(node, figures, tuple(graph.nodes[i].shape for i in node.inputs))
-        for node, figures in zip(graph.nodes, graph.figures(), strict=True)
+        for node, figures in zip(graph.nodes, graph.node_counts(), strict=True)
     ]
     counts = OperationCounter().of(graph)
     assert sorted(o for o in made if o is not None) == sorted(counts.elements())

@@ -21,7 +21,7 @@ from search_spaces.catalog import load_network, load_space
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 
-RESULTS = Path(__file__).parents[3] / "results/devices/ethos_u.csv"
+RESULTS = Path(__file__).parents[3] / "results/devices/measured/ethos_u.csv"
 ACCELERATORS = ["ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512"]
 U55_128 = MacArray(2, 1, 8, 1, 1.0)
 SYSTEMS = {
@@ -150,7 +150,7 @@ def test_what_is_left_to_the_cpu_makes_a_network_unsupported() -> None:
     ],
 )
 def test_a_wrong_device_file_is_refused_with_its_place(change: tuple[str, str], message: str) -> None:
-    path = RESULTS.parents[1] / "hardware_models/devices/ethos_u/ethos_u55_128.toml"
+    path = RESULTS.parents[3] / "hardware_models/devices/ethos_u/ethos_u55_128.toml"
     text = path.read_text(encoding="utf-8")
     assert isinstance(model_from_text(text, "same", "same.toml"), MacArrayModel)
     with pytest.raises(HardwareError, match=message):
@@ -183,8 +183,8 @@ def vela_of(graph: Graph, accelerator: str) -> tuple[int, list[str]]:
 
     system, memory = SYSTEMS[accelerator[:9]]
     model = base64.b64encode(write_tflite(graph, precision="int8")).decode()
-    answer = vela.work({"model": model, "accelerator": accelerator, "system": system, "memory": memory})
-    return round(vela.parse_summary(answer["summary"])["cycles"]), list(answer["left_to_cpu"])
+    answer = vela.run_benchmark({"model": model, "accelerator": accelerator, "system": system, "memory": memory})
+    return round(vela.parse_summary(answer["summary"])["cycles"]), list(answer["cpu_operators"])
 
 
 @pytest.mark.parametrize("accelerator", ["ethos-u55-128", "ethos-u65-512"])

@@ -12,7 +12,7 @@ import numpy
 import pandas
 import pytest
 
-from hardware_models.catalog import HARDWARE, load_hardware
+from hardware_models.catalog import hardware, load_hardware
 from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.linear.fit import FitNoise
@@ -35,7 +35,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.registry import import_object
 from search_spaces.space.space import Space
 
-RESULTS = Path(__file__).parents[3] / "results" / "learned_devices.csv"
+RESULTS = Path(__file__).parents[3] / "results" / "devices" / "published" / "learned_devices.csv"
 Shared = Callable[[str], Path]
 
 ALL_CONVOLUTIONS = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
@@ -113,7 +113,7 @@ def test_parameters_are_those_of_the_benchmark(shared: Shared) -> None:
 
 
 def test_latencies_of_nothing_are_left_out(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nasbench201, "sampled", lambda frame, most: frame.nsmallest(most, "pixel3"))
+    monkeypatch.setattr(nasbench201, "subsample", lambda frame, most: frame.nsmallest(most, "pixel3"))
     pixel3 = numpy.array([row.values["pixel3"] for row in nasbench201.read(shared("data"), 300)])
     assert 60 <= numpy.isnan(pixel3).sum() < 300
     assert numpy.nanmin(pixel3) >= 0.01
@@ -211,7 +211,7 @@ def fresh(reader: str, folder: Path) -> list[DatasetNetwork]:
     if reader not in _FRESH:
         module = DATASET_READERS[reader].partition(":")[0]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(f"{module}.sampled", lambda frame, most: _unused(frame).sample(most, random_state=1))
+            patch.setattr(f"{module}.subsample", lambda frame, most: _unused(frame).sample(most, random_state=1))
             _FRESH[reader] = import_object(DATASET_READERS[reader])(folder, 150)
     return _FRESH[reader]
 
@@ -239,7 +239,7 @@ def figures(name: str, shared: Shared, column_of: dict[str, str], figure: str) -
 
 
 HERE = ("accel_nasbench", "fbnet", "jetson_nano", "nasbench201", "nasbench201 as written", "nasbench201 on pi5")
-LEARNED = [n for n, s in DEVICE_SOURCES.items() if n in HARDWARE and set(s.readers) <= set(HERE)]
+LEARNED = [n for n, s in DEVICE_SOURCES.items() if n in hardware() and set(s.readers) <= set(HERE)]
 
 
 @pytest.mark.parametrize("name", LEARNED)

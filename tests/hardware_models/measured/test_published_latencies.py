@@ -13,7 +13,7 @@ import numpy
 import pytest
 
 from hardware_models.analytic.model import AnalyticModel
-from hardware_models.catalog import HARDWARE, device_path, load_hardware, model_from_text
+from hardware_models.catalog import device_path, hardware, load_hardware, model_from_text
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.linear import fit_sparse_devices as few
 from hardware_models.linear import prior as few_rows
@@ -34,7 +34,7 @@ from search_spaces.catalog import load_network
 from search_spaces.graph.graph import Graph
 from search_spaces.published.networks import networks
 
-RESULTS = Path(__file__).parents[3] / "results" / "published_devices.csv"
+RESULTS = Path(__file__).parents[3] / "results" / "devices" / "published" / "published_devices.csv"
 NETWORK_DEVICES = [name for name in few.SPARSE_DEVICES if not name.startswith("v100_")]
 ANALYTIC = ("coral_usb", "coral_devboard", "pixel4_edgetpu", "pixel6_edgetpu")
 SIX = ("mobilenet_v1", "mobilenet_v2", "resnet18", "squeezenet1_1", "mobiledet_edgetpu", "shufflenet_v2_x1_0")
@@ -196,7 +196,7 @@ def test_what_a_runtime_folds_costs_nothing_and_a_written_file_says_the_same(cou
 
 @pytest.mark.parametrize("name", [*few.SPARSE_DEVICES, "note10", "pixel6_edgetpu"])
 def test_devices_load_by_name_and_price_networks(name: str) -> None:
-    assert name in HARDWARE
+    assert name in hardware()
     model = load_hardware(name)
     # What was learned from few rows is no ground to know other devices by
     assert isinstance(model, LinearModel) == (name == "note10")
@@ -322,14 +322,14 @@ def test_plans_are_for_named_devices_and_likes_come_before(shared: Callable[[str
     for name, plan in few.SPARSE_DEVICES.items():
         assert plan.prior in few.RATE_PRIORS
         assert not plan.base_device or plan.base_device in few.SPARSE_DEVICES
-        assert plan.parts or len(published_latencies(table, name)) >= 2
+        assert plan.part_readers or len(published_latencies(table, name)) >= 2
     assert {row.network.split()[0] for row in published_latencies(table, "pixel1_cpu")} <= set(networks())
 
 
 def test_the_command_writes_the_file_that_is_there(
     shared: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(few, "DEVICES", tmp_path)
+    monkeypatch.setattr(few, "DEVICE_FOLDER", tmp_path)
     few.main(["pixel4_dsp", "--data", str(shared("data")), "--write", "--rows"])
     printed = capsys.readouterr().out
     assert "mobiledet_dsp image_size=320 12.3" in printed

@@ -35,6 +35,7 @@ from search_spaces.catalog import load_network, load_space
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import OPS
+from search_spaces.graph.serialise import graph_from_json
 
 STEM = "conv:regular 3x32x32>8x16x16 k3x3 s2x2 +norm:batch+act:relu6"
 NEXT = "conv:pointwise 8x16x16>16x16x16 k1x1 s1x1"
@@ -74,7 +75,7 @@ def test_what_is_read_twice_is_not_folded() -> None:
 @pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv3_small", "mobilenetv4_hybrid_medium"])
 def test_texts_say_all_that_counts(name: str) -> None:
     graph = load_network(name)
-    figures = graph.figures()
+    figures = graph.node_counts()
     for group in fuse_graph(graph):
         operation = parse_operation(group.operation.text)
         assert operation == group.operation
@@ -189,12 +190,12 @@ def test_pieces_and_nodes_cost_the_same() -> None:
     model = OperationTableModel(
         "t",
         1,
-        OperationTable({o: 1e-8 * o.macs + 1e-7 * o.moved for o in found.used}),
+        OperationTable({o: 1e-8 * o.macs + 1e-7 * o.moved for o in found.instances}),
         NetworkOverheads(0.1, 0.01, 1.1),
     )
     for graph in graphs:
         cost = model.estimate(graph)
-        assert model.estimate(Graph.from_json(graph.to_json())) == cost
+        assert model.estimate(graph_from_json(graph.to_json())) == cost
         assert sum(r.latency_ms for r in cost.breakdown()) == pytest.approx(cost.latency_ms)
         assert pickle.loads(pickle.dumps(model)).estimate(graph) == cost  # noqa: S301 - our own, for workers
 
@@ -240,7 +241,7 @@ def test_files_that_cannot_be_used_name_the_key(text: str, message: str) -> None
 def test_overheads_are_found_again_on_whole_networks() -> None:
     space, rng = load_space("mobilenetv2", image_size=64), random.Random(0)
     graphs = [space.graph(space.sample(rng)) for _ in range(10)]
-    rows = {o: 1e-8 * o.macs + 1e-7 * o.moved + 1e-3 for o in operation_inventory(graphs).used}
+    rows = {o: 1e-8 * o.macs + 1e-7 * o.moved + 1e-3 for o in operation_inventory(graphs).instances}
     entries = []
     for i, graph in enumerate(graphs):
         groups = fuse_graph(graph)
@@ -290,7 +291,7 @@ def true_ms(macs: int, moved: int) -> float:
 @pytest.mark.parametrize("name", ["mobilenetv3_small", "mobilenetv4_hybrid_medium", "emo_1m"])
 def test_two_networks_differ_by_the_operation_alone(name: str) -> None:
     device = Sums()
-    for used in operation_inventory([load_network(name)]).used.values():
+    for used in operation_inventory([load_network(name)]).instances.values():
         if used.operation.kind.startswith(("pool", "concat", "slice")):
             continue  # what the difference does not tell from what it adds itself
         longer, shorter, copies = network_pair(used)
@@ -312,12 +313,12 @@ def test_the_chosen_operations_hold_every_family_and_are_the_same_again() -> Non
     found = operation_inventory(networks_of(space))
     chosen = select_operations(found, 60)
     assert len({used.operation for used in chosen}) == 60
-    assert {used.operation.family for used in chosen} == {o.family for o in found.used}
+    assert {used.operation.family for used in chosen} == {o.family for o in found.instances}
     assert [u.operation for u in select_operations(found, 60)] == [u.operation for u in chosen]
     assert len(select_operations(found, 5)) == 5
-    assert len(select_operations(found, 10**6)) == len(found.used)
+    assert len(select_operations(found, 10**6)) == len(found.instances)
     rows = OperationTable({used.operation: 1.0 for used in select_operations(found, 150)})
-    assert not any(rows.predict(operation)[1] for operation in found.used)  # all lie between these
+    assert not any(rows.predict(operation)[1] for operation in found.instances)  # all lie between these
 
 
 SPACE = "space: mobilenetv2\noptions: {image_size: 32, width: 0.35}\n"
@@ -439,7 +440,7 @@ def test_a_table_from_a_file_is_written_and_checked(run: Callable[..., tuple[Any
     with Path("m.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("operation", "space", "options", "architecture", "latency_ms"))
-        writer.writerows((o.text, "", "", "", true_ms(o.macs, o.moved)) for o in found.used)
+        writer.writerows((o.text, "", "", "", true_ms(o.macs, o.moved)) for o in found.instances)
         for genotype in drawn:
             ms = 0.3 + sum(true_ms(g.operation.macs, g.operation.moved) for g in fuse_graph(space.graph(genotype)))
             writer.writerow(("", "mobilenetv2", "image_size=32", space.format(genotype), ms))

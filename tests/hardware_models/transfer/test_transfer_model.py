@@ -15,8 +15,9 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.device_file.writer import DeviceHeader
+from hardware_models.fragment_sum import FIXED_POINT_SCALE
 from hardware_models.linear.features import FEATURE_NAMES
-from hardware_models.linear.model import FIXED_POINT_SCALE, LinearModel, Rates
+from hardware_models.linear.model import LinearModel, Rates
 from hardware_models.transfer import fit as calibration
 from hardware_models.transfer.fit import (
     COUNT_VARIANCE,
@@ -39,6 +40,7 @@ from hardware_models.transfer.model import (
 from search_spaces.catalog import load_space
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 
 KINDS = ("conv:regular", "conv:pointwise", "conv:depthwise", "act:relu", "add")
 SIZES = numpy.array([0.05, 1.0, 0.3, 0.2])  # of the rates, in the order of FEATURES
@@ -87,7 +89,7 @@ def test_signals_are_the_known_latencies_and_the_counts(graphs: list[Graph]) -> 
         signal, other = signals.of(graph)
         assert signal[:2] == pytest.approx([m.estimate(graph).latency_ms + MIN_LATENCY_MS for m in models], abs=3e-9)
         depthwise = [
-            f for n, f in zip(graph.nodes, graph.figures(), strict=True) if n.op == "conv" and n.attr("groups") > 1
+            f for n, f in zip(graph.nodes, graph.node_counts(), strict=True) if n.op == "conv" and n.attr("groups") > 1
         ]
         assert signal[2] == len(depthwise)
         assert signal[3] == pytest.approx(sum(f.macs for f in depthwise) / 1e9, abs=1e-15)
@@ -120,7 +122,7 @@ def test_the_rows_add_up_and_the_cut_of_a_graph_does_not_matter(pool: NetworkPoo
     for _ in range(3):
         graph = space.graph(space.sample(rng))
         cost = model.estimate(graph)
-        assert cost == model.estimate(Graph.from_json(graph.to_json()))
+        assert cost == model.estimate(graph_from_json(graph.to_json()))
         assert sum(row.latency_ms for row in cost.breakdown()) == pytest.approx(cost.latency_ms, rel=1e-9)
         assert cost.peak_memory_kib == 4 * graph.peak_activation_elements / 1024
 
@@ -135,7 +137,7 @@ def test_the_memo_is_bounded_and_travels_empty(
     monkeypatch.setattr("hardware_models.transfer.model.MEMO_LIMIT", 20)
     fresh = model_of(pool, model.mixture)
     assert [fresh.estimate(graph) for graph in graphs] == before
-    assert len(fresh.signals._place) < 60
+    assert len(fresh.signals._row_of_fragment) < 60
 
 
 def process(pool: NetworkPool, chosen: list[int], measured: Any, test: list[int]) -> Any:
@@ -188,7 +190,7 @@ def test_many_measurements_are_left_out_in_groups(
     pool: NetworkPool, graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = latencies(device(9), graphs)
-    monkeypatch.setattr(calibration, "MOST_REFITS", 7)
+    monkeypatch.setattr(calibration, "MAX_REFITS", 7)
     before = fit_transfer(pool, range(100), measured[:100]).held_out_predictions
     changed = measured[:100].copy()
     changed[5] *= 50
@@ -263,7 +265,9 @@ def test_informative_networks_leave_less_variance_than_random_ones(pool: Network
     rng = random.Random(0)
     drawn = [remaining_variance(pool, rng.sample(range(len(pool.logs)), 8)) for _ in range(50)]
     assert remaining_variance(pool, chosen) < min(drawn)
-    assert select_measurements(pool, 5, taken=chosen[:3]) == chosen[3:]  # greedy: the first do not depend on the others
+    assert (
+        select_measurements(pool, 5, measured_indices=chosen[:3]) == chosen[3:]
+    )  # greedy: the first do not depend on the others
     assert select_measurements(pool, 10**6) != []
     assert len(select_measurements(pool, 10**6)) == len(pool.logs)
 
@@ -276,7 +280,7 @@ def test_a_transfer_from_too_little_is_refused(pool: NetworkPool, chosen: list[i
 
 def test_a_pool_of_one_network_is_refused(graphs: list[Graph]) -> None:
     with pytest.raises(ValueError, match="needs two networks at least, not 1"):
-        network_pool(graphs[:1])
+        network_pool(graphs[:1], [device(0)])
 
 
 # -- device files ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Ten measurements of a device that no model has seen. `python results/devices/few_shot_transfer.py ../shared/data [SEEDS]`.
+"""Ten measurements of a device that no model has seen. `python results/devices/published/few_shot_transfer.py ../shared/data [SEEDS]`.
 
 Each device setting of the latencies of NAS-Bench-201 and FBNet that HELP (arXiv 2106.08630) published is the new one in
 turn. The known devices are the shipped models of other chips: those of the same chip are left out at every batch. Ten
@@ -22,6 +22,7 @@ import numpy
 import numpy.typing
 from scipy.stats import spearmanr
 
+from hardware_models.calibrate import source_devices
 from hardware_models.linear.fit import FitNoise, OperationCounter
 from hardware_models.linear.fit_published_devices import fit_figure
 from hardware_models.measured.datasets import DatasetNetwork, fbnet, nasbench201
@@ -30,7 +31,6 @@ from hardware_models.transfer.fit import (
     fit_transfer,
     pool_from_features,
     select_measurements,
-    source_devices,
 )
 from hardware_models.transfer.model import TransferFeatures
 

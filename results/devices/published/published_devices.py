@@ -1,4 +1,4 @@
-"""How good the devices of published latency tables are: `python results/devices/published_devices.py ../shared/data`.
+"""How good the devices of published latency tables are: `python results/devices/published/published_devices.py ../shared/data`.
 
 Writes published_devices.csv, a line for each measured network with its predictions (in the fit, without that network,
 without its whole family), and published_devices.md, which sums it up by device.
@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from hardware_models.analytic import fit_parameters
+from hardware_models.analytic import fit
 from hardware_models.catalog import device_path, load_hardware
 from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import read_device_file
@@ -59,20 +59,17 @@ def analytic(names: Sequence[str], table: Path) -> Iterator[Line]:
     """Devices of kind ``analytic``, fitted together."""
     paths = [device_path(name) for name in names]
     subjects = [
-        fit_parameters.read_fit_problem(read_device_file(p), p.stem, str(p), published_latencies(table, p.stem))
-        for p in paths
+        fit.read_fit_problem(read_device_file(p), p.stem, str(p), published_latencies(table, p.stem)) for p in paths
     ]
-    _, predictions = fit_parameters.fit_and_cross_validate(subjects)
+    _, predictions = fit.fit_and_cross_validate(subjects)
     for group in dict.fromkeys(p.row.family for p in predictions):
         rest = [replace(s, rows=tuple(r for r in s.rows if r.family != group)) for s in subjects]
-        numbers = fit_parameters.fit_parameters(rest)
+        numbers = fit.fit_parameters(rest)
         for p in predictions:
             if p.row.family == group:
                 place = names.index(p.device)
-                device = fit_parameters.with_parameters(subjects[place].device, numbers[place])
-                without = fit_parameters.graph_work_ms(
-                    device, fit_parameters.graph_work(device, p.row.graph, p.row.host_scores)
-                )
+                device = fit.with_parameters(subjects[place].device, numbers[place])
+                without = fit.graph_work_ms(device, fit.graph_work(device, p.row.graph, p.row.host_scores))
                 yield Line(
                     p.device, p.row.network, p.row.latency_ms, p.predicted_ms, p.held_out_ms, without, "analytic"
                 )
@@ -81,7 +78,7 @@ def analytic(names: Sequence[str], table: Path) -> Iterator[Line]:
 def few(name: str, data: Path) -> Iterator[Line]:
     """A device of kind ``few_rows``; none where only parts of networks were measured."""
     fitted = fit_sparse_device(name, data)
-    if SPARSE_DEVICES[name].parts and len(fitted.names) == len(fitted.samples):
+    if SPARSE_DEVICES[name].part_readers and len(fitted.names) == len(fitted.samples):
         return
     columns = (fitted.measured, fitted.predicted, fitted.without_network, fitted.without_family)
     for network, *values in zip(fitted.names, *columns, strict=True):

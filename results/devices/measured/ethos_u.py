@@ -1,9 +1,9 @@
 """What Arm's compiler Vela estimates for random networks on Ethos-U, and models that say so without the compiler.
 
-    python results/devices/ethos_u.py measure         # adds what ethos_u.csv lacks: the long part, needs ethos-u-vela
-    python results/devices/ethos_u.py time            # how long one estimate takes, from graph to Vela's figures
-    python results/devices/ethos_u.py check           # fits, prints the held-out tables, draws ethos_u.png
-    python results/devices/ethos_u.py --write         # the same, and writes the device files
+    python results/devices/measured/ethos_u.py measure         # adds what ethos_u.csv lacks: the long part, needs ethos-u-vela
+    python results/devices/measured/ethos_u.py time            # how long one estimate takes, from graph to Vela's figures
+    python results/devices/measured/ethos_u.py check           # fits, prints the held-out tables, draws ethos_u.png
+    python results/devices/measured/ethos_u.py --write         # the same, and writes the device files
 
 Networks are int8 with random weights. All figures are the compiler's estimates: no device was measured.
 """
@@ -33,7 +33,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.space.space import Space
 
 TABLE = Path(__file__).with_suffix(".csv")
-DEVICES = Path(__file__).parents[2] / "hardware_models/devices/ethos_u"
+DEVICES = Path(__file__).parents[3] / "hardware_models/devices/ethos_u"
 COMPILER = "ethos-u-vela 5.2.0"
 SYSTEMS = {  # of Vela's Arm/vela.ini, with its clock in MHz and the bytes of weights that arrive in a cycle
     "ethos-u55": ("Ethos_U55_High_End_Embedded", "Shared_Sram", 500, 1.0),
@@ -135,14 +135,14 @@ def compiled(graph: Graph, accelerator: str) -> dict[str, str]:
     system, memory, _, _ = SYSTEMS[accelerator[:9]]
     wall, cpu = time.monotonic(), time.process_time()
     model = base64.b64encode(write_tflite(graph, precision="int8")).decode()
-    answer = vela.work({"model": model, "accelerator": accelerator, "system": system, "memory": memory})
+    answer = vela.run_benchmark({"model": model, "accelerator": accelerator, "system": system, "memory": memory})
     found = vela.parse_summary(answer["summary"])
     return {
         "cycles": f"{found['cycles']:.0f}",
         "latency_ms": f"{found['latency_ms']:.6g}",
         "sram_kib": f"{found['sram_kib']:.2f}",
         "outside_kib": f"{found['flash_kib'] + found['dram_kib']:.2f}",
-        "left_to_cpu": " ".join(answer["left_to_cpu"]),
+        "left_to_cpu": " ".join(answer["cpu_operators"]),
         "cpu_s": f"{time.process_time() - cpu:.2f}",
         "wall_s": f"{time.monotonic() - wall:.2f}",
     }

@@ -1,9 +1,9 @@
 """100 random MobileDets on this processor's ONNX Runtime: a model from 30 of them, chosen to inform, checked on 70.
 
-    python results/devices/local_onnxruntime.py [ADDRESS] [IMAGE_SIZE]      # onnxruntime?threads=1, 320
-    python results/devices/local_onnxruntime.py check                       # what was measured before
+    python results/devices/measured/local_onnxruntime.py [ADDRESS] [IMAGE_SIZE]      # onnxruntime?threads=1, 320
+    python results/devices/measured/local_onnxruntime.py check                       # what was measured before
 
-Measures into results/devices/local_onnxruntime.csv, which also says on which processor. The order of the measurements is
+Measures into results/devices/measured/local_onnxruntime.csv, which also says on which processor. The order of the measurements is
 random, so that drift of the clock falls on both parts alike.
 """
 
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy
 
 from evaluators.devices.catalog import open_device
-from hardware_models.calibrate import calibrate, check_model
+from hardware_models.calibrate import calibrate, check_model, source_devices
 from hardware_models.catalog import model_from_text
 from hardware_models.measured.latency_csv import MeasuredNetwork, read_measured_networks
-from hardware_models.transfer.fit import network_pool, select_measurements, source_devices
+from hardware_models.transfer.fit import network_pool, select_measurements
 from search_spaces.catalog import load_space
 
 NETWORKS, FITTED = 100, 30
