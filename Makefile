@@ -12,7 +12,7 @@ search: $(VENV)/installed
 	$(BIN)/nas search --space mobiledet --hw edgetpu $(SEARCH_OPTIONS)
 
 test: $(VENV)/installed-test sshd lint docs
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The tests of measuring over SSH start a server of their own
 sshd:

@@ -1,8 +1,8 @@
 """Draws the rooms of each package and the imports between them, from the code itself: ``python docs/draw_rooms.py``.
 
-A room is a folder of a package, or a file beside the folders. Boxes are rooms; an arrow points from the importer down to
-what it imports, imports inside functions and for type checkers included. The height of a room is the longest way down
-from it, so an arrow that ran up, or a circle, could not be drawn: ``room_levels`` refuses it.
+A room is a folder of a package, or a file beside the folders. Boxes are rooms; an arrow points from the importer down
+to what it imports, imports inside functions and for type checkers included. The height of a room is the longest way
+down from it, so an arrow that ran up, or a circle, could not be drawn: ``room_levels`` refuses it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def draw(path: Path) -> None:
         folders = {path.name for path in (ROOT / package).iterdir() if (path / "__init__.py").is_file()}
         for room, (x, y) in positions.items():
             box = {"boxstyle": "round,pad=0.35", "facecolor": "#eaf1fb" if room in folders else "white"}
-            axes.text(x, y, room, ha="center", va="center", fontsize=8.5, bbox={**box, "edgecolor": "#5b6b82"}, zorder=2)
+            axes.text(
+                x, y, room, ha="center", va="center", fontsize=8.5, bbox={**box, "edgecolor": "#5b6b82"}, zorder=2
+            )
         axes.set_xlim(-0.3, width + 0.3)
         axes.set_ylim(-0.6, len(levels) - 0.4)
         axes.set_title(package, fontsize=12)

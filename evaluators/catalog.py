@@ -1,4 +1,4 @@
-"""Which evaluator serves which data: a table of strings, and what turns a text into an evaluator.
+"""The evaluators of each kind of data: a table of strings, and the evaluator that a text names.
 
 Other packages add kinds of data through the entry-point group ``nas.data``, whose objects are ``DataRow``.
 """
@@ -15,7 +15,7 @@ from search_spaces.registry import import_object, named_row, table_with_plugins
 
 @dataclass(frozen=True)
 class EvaluatorRow:
-    """One way to train on data: the evaluator made from their whole text, and the quality that this reports."""
+    """One way to train on data: the function that makes the evaluator from the data's text, and its quality metric."""
 
     evaluator: str
     quality: str
@@ -23,21 +23,17 @@ class EvaluatorRow:
 
 @dataclass(frozen=True)
 class DataRow:
-    """One kind of data: an evaluator for each task that it serves, and what it reads.
+    """One kind of data: an evaluator for each task, and what it reads.
 
-    The first task is that of spaces whose own is not among them. The task ``""`` serves any network.
+    The first task is the default, for spaces whose own is not among them. The task ``""`` serves any network.
     """
 
     evaluators: Mapping[str, EvaluatorRow]
-    needs: str = ""  # what stands behind the colon, if anything
+    needs: str = ""  # what must follow the colon, if anything
 
 
 _CLASSIFY = EvaluatorRow("evaluators.tasks.classification:classification_training", "accuracy")
-
-
 _DETECT = EvaluatorRow("evaluators.tasks.detection:detection_training", "map")
-
-
 _SEGMENT = EvaluatorRow("evaluators.tasks.segmentation:segmentation_training", "miou")
 
 
@@ -61,7 +57,7 @@ def _data_row(data: str) -> DataRow:
 
 
 def _evaluator_row(data: str, task: str) -> EvaluatorRow:
-    """The first where no task is asked for. Raises ``UnknownName``, ``DataError``."""
+    """The row for a task; the first where none is given. Raises ``UnknownName``, ``DataError``."""
     evaluators = _data_row(data).evaluators
     if not task:
         return next(iter(evaluators.values()))
@@ -84,7 +80,7 @@ def quality_metric(data: str, task: str = "") -> str:
 def make_evaluator(data: str, task: str = "", **settings: Any) -> QualityEvaluator:
     """The evaluator for ``digits``, ``folder:PATH``, ``voc:PATH``, ``coco:PATH`` or ``table:PATH``.
 
-    task: ``classify``, ``detect`` or ``segment``, what the networks are to do; by default the data's first. Raises
+    task: ``classify``, ``detect`` or ``segment``; by default the first of the data. Raises
     ``UnknownName``, ``DataError``.
     """
     kind, _, path = data.partition(":")

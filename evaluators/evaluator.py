@@ -1,4 +1,4 @@
-"""What a quality evaluator is, the ways in which one may fail, and which one serves which data."""
+"""What a quality evaluator is, and the ways in which one may fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from search_spaces.graph.graph import Graph
 
 
 class EvaluationFailure(Exception):
-    """A candidate that cannot be evaluated: recorded with its reason, and the search goes on."""
+    """A candidate that cannot be evaluated; the search records the reason and goes on."""
 
     code = "failed"
 
@@ -32,7 +32,7 @@ class OutOfMemory(EvaluationFailure):
 
 
 class NothingToTrain(EvaluationFailure):
-    """The network has no parameters: what its operations give does not depend on its input, or they learn nothing."""
+    """The network has no parameters: its outputs do not depend on its input, or nothing in it is learned."""
 
     code = "nothing_to_train"
 
@@ -44,16 +44,16 @@ class DataError(ValueError):
 class QualityEvaluator(Protocol):
     """Trains a network at a stated proxy scale and measures it.
 
-    ``proxy`` are options that the candidate's space is built with for training; ``deploy`` those that the data ask of
-    the network itself, such as its number of classes. ``check`` raises ``ValueError`` for a network of a kind that it
-    cannot train: asked once, of one network of the space, before a search begins. Plain data: sent to worker processes
-    by value.
+    ``proxy`` holds the options that the candidate's space is built with for training; ``deploy`` those that the data
+    require of the network itself, such as its number of classes. ``check`` raises ``ValueError`` for a kind of network
+    that it cannot train; it is called once, with one network of the space, before a search starts. Evaluators are plain
+    data: they are sent to worker processes by value.
 
-    An evaluator may have more: ``quality``, the metric that searches maximise by default (else ``map``); ``task``, that
-    of the networks it trains (``search_spaces.tasks``), for spaces that have another;
-    ``cache_identity()``, all that its results depend on but network and seed: ``evaluator`` with its version, ``data``
-    with their digest, and ``fidelity``; ``evaluate_architecture(text, seed=)`` in place of ``evaluate``, where it
-    knows networks by what they are called.
+    Optional members: ``quality``, the metric that searches maximise by default (else ``map``); ``task``, that of the
+    networks it trains (``search_spaces.task_heads``), for spaces that have another; ``cache_identity()``, all that its
+    results depend on except network and seed: ``evaluator`` with its version, ``data`` with their digest, and
+    ``fidelity``; ``evaluate_architecture(text, seed=)`` in place of ``evaluate``, where results are looked up by the
+    architecture's notation.
     """
 
     name: str

@@ -25,7 +25,7 @@ from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import GenotypeError
 
 DEFAULT_COLUMN = "mini_c10_val"
-"""CIFAR-10 validation after 12 epochs: what a search may see; the columns of test accuracies are for judging it."""
+"""CIFAR-10 validation after 12 epochs: what a search may see. The columns of test accuracies are for evaluating it."""
 
 
 class NotTabulated(EvaluationFailure):
@@ -42,7 +42,7 @@ class ArchitectureTable:
     architectures: dict[str, int]
     columns: dict[str, list[float | None]]
     texts: dict[str, str]
-    """Of each column that is not numeric, where it is not."""
+    """For each column that is not numeric, the cell that shows it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TabularQuality:
 
     space: its notation reads the column ``architecture_column``, with its default options. column: the one reported as
     ``accuracy``; ``DEFAULT_COLUMN`` if there, or the only numeric one. One with values above 1 is in per cent. noise:
-    standard deviation, in percentage points, of a normal deviate added to it, which is drawn from the architecture and
+    standard deviation, in percentage points, of a normal deviate added to it, which depends on the architecture and
     the seed alone. An accuracy stays within 0..1.
     """
 
@@ -88,7 +88,7 @@ class TabularQuality:
 
     @property
     def deploy(self) -> dict[str, Any]:
-        """None: the table knows nothing of the network."""
+        """None: the table says nothing about the network."""
         return {}
 
     def describe(self) -> str:
@@ -107,7 +107,7 @@ class TabularQuality:
 
     @property
     def reported_column(self) -> str:
-        """The column that is reported. Raises ``DataError`` where there is none of that name, or none to choose."""
+        """The column that is reported. Raises ``DataError`` where it does not exist or none can be chosen."""
         table, columns = self.load(), self.columns
         if self.column in table.texts:
             raise DataError(f"{self.path}: the column {self.column!r} is not numeric: {table.texts[self.column]}")
@@ -127,7 +127,7 @@ class TabularQuality:
     def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]:
         """Raises ``EvaluationFailure``: a graph does not say which architecture it is."""
         raise EvaluationFailure(
-            f"the table {self.path} is asked by architecture, and a network alone does not say which it is; use"
+            f"the table {self.path} is read by architecture, and a network alone does not say which it is; use"
             " evaluate_architecture"
         )
 
@@ -156,11 +156,11 @@ class TabularQuality:
 
 
 def tabular_quality(data: str, **settings: Any) -> TabularQuality:
-    """The evaluator for ``table:PATH``. Raises ``UnknownName`` for a setting that there is not."""
-    known = [field.name for field in fields(TabularQuality) if field.name != "path"]
+    """The evaluator for ``table:PATH``. Raises ``UnknownName`` for an unknown setting."""
+    setting_names = [field.name for field in fields(TabularQuality) if field.name != "path"]
     for name in settings:
-        if name not in known:
-            raise unknown_name("setting of tables", name, known)
+        if name not in setting_names:
+            raise unknown_name("setting of tables", name, setting_names)
     return TabularQuality(path=data.partition(":")[2], **settings)
 
 
@@ -172,14 +172,14 @@ def standard_normal(architecture: str, seed: int) -> float:
 
 @lru_cache(maxsize=64)
 def _accuracy_scale(path: str, space: str, architecture_column: str, column: str) -> float:
-    """What stands for an accuracy of 1 in a column: 1, or 100 in one in per cent."""
-    known = [v for v in load_table(path, space, architecture_column).columns[column] if v is not None]
-    if min(known) < 0 or max(known) > 100:
+    """The value that stands for an accuracy of 1 in a column: 1, or 100 in per cent."""
+    values = [v for v in load_table(path, space, architecture_column).columns[column] if v is not None]
+    if min(values) < 0 or max(values) > 100:
         raise DataError(
             f"{path}: the column {column!r} is no accuracy, 0 to 1 or 0 to 100 per cent: it holds values from"
-            f" {min(known):g} to {max(known):g}"
+            f" {min(values):g} to {max(values):g}"
         )
-    return 100.0 if max(known) > 1 else 1.0
+    return 100.0 if max(values) > 1 else 1.0
 
 
 @lru_cache(maxsize=4)
@@ -231,7 +231,7 @@ def _read_bytes(path: str) -> bytes:
 
 
 def _canonical_notation(name: str) -> Callable[[str], str]:
-    """From an architecture in a space's notation to the one way in which the space writes it."""
+    """A function from an architecture in a space's notation to its canonical text."""
     space = load_space(name)
     notation = space.notation
     if notation is None:

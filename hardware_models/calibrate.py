@@ -38,10 +38,10 @@ from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 
 MIN_NETWORKS = 4
@@ -91,7 +91,7 @@ def calibrate(
     published measurements ran dead branches are read both ways. ``number_format``: that in which they were measured.
     Raises ``HardwareError``.
     """
-    import numpy
+    import numpy as np
 
     check_number_format(number_format)
     entries = median_per_network(entries)
@@ -99,7 +99,7 @@ def calibrate(
         raise HardwareError(
             f"a calibration needs {MIN_NETWORKS} different measured networks at least, not {len(entries)}; ten do well"
         )
-    measured = numpy.array([e.latency_ms for e in entries])
+    measured = np.array([e.latency_ms for e in entries])
     if measured.max() == measured.min():
         raise HardwareError("all networks took equally long: measure smaller and larger ones")
     best: tuple[float, Calibration] | None = None
@@ -122,7 +122,7 @@ def _candidate_calibrations(
     sources: Sequence[LinearModel],
     header: DeviceHeader,
 ) -> list[tuple[float, Calibration]]:
-    import numpy
+    import numpy as np
 
     candidates = []
     pool = network_pool([*graphs, *pool_graphs], sources)
@@ -139,7 +139,7 @@ def _candidate_calibrations(
         if kind == "learned" and len(graphs) < MIN_NETWORKS_FOR_RATES:
             continue
         rates, held_out_predictions = rates_of(graphs, measured)
-        errors = accuracy_metrics(numpy.maximum(held_out_predictions, 1e-9), measured)
+        errors = accuracy_metrics(np.maximum(held_out_predictions, 1e-9), measured)
         text = "\n".join([*header.toml_lines(kind), *rates_toml("latency", rates, errors)]) + "\n"
         candidates.append(
             (_log_rmse(held_out_predictions, measured), Calibration(text, kind, header.executed_graph, errors))
@@ -148,9 +148,9 @@ def _candidate_calibrations(
 
 
 def _log_rmse(predicted: FloatArray, measured: FloatArray) -> float:
-    import numpy
+    import numpy as np
 
-    return float(numpy.sqrt((numpy.log(numpy.maximum(predicted, 1e-9) / measured) ** 2).mean()))
+    return float(np.sqrt((np.log(np.maximum(predicted, 1e-9) / measured) ** 2).mean()))
 
 
 def suggest_networks(space: Space, count: int, *, seed: int = 0) -> list[Genotype]:
@@ -166,12 +166,12 @@ def check_model(model: HardwareModel, entries: Sequence[MeasuredNetwork]) -> dic
 
     Raises ``HardwareError``.
     """
-    import numpy
+    import numpy as np
 
     executed_graph = getattr(model, "executed_graph", EXECUTED_GRAPHS[0])
     costs = [model.estimate(executed_graph_of(e, executed_graph)) for e in entries]
-    measured = numpy.array([e.latency_ms for e in entries])
-    metrics = accuracy_metrics(numpy.array([c.latency_ms for c in costs]), measured)
+    measured = np.array([e.latency_ms for e in entries])
+    metrics = accuracy_metrics(np.array([c.latency_ms for c in costs]), measured)
     if all(c.latency_low_ms is not None for c in costs):
         inside_interval = [c.latency_low_ms <= m <= c.latency_high_ms for c, m in zip(costs, measured, strict=True)]
         metrics["interval_coverage"] = round(float(sum(inside_interval)) / len(inside_interval), 4)

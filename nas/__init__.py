@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nas.cache import EvaluationCache as EvaluationCache
     from nas.candidates.candidate import Candidate as Candidate
     from nas.candidates.candidate import Measurement as Measurement
-    from nas.candidates.objectives import Limit as Limit
+    from nas.candidates.constraints import Limit as Limit
     from nas.candidates.objectives import Objective as Objective
     from nas.engine.result import SearchResult as SearchResult
     from nas.engine.search import search as search
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from search_spaces.graph.builder import Tensor as Tensor
     from search_spaces.graph.graph import Graph as Graph
     from search_spaces.graph.operations import GraphError as GraphError
+    from search_spaces.graph.serialise import graph_from_json as graph_from_json
     from search_spaces.module_spaces import space_from as space_from
     from search_spaces.pytorch.from_module import graph_from_module as graph_from_module
     from search_spaces.pytorch.module import to_module as to_module
@@ -52,7 +53,7 @@ _HOMES = {
     "Graph": "search_spaces.graph.graph",
     "GraphError": "search_spaces.graph.operations",
     "HardwareModel": "hardware_models.cost",
-    "Limit": "nas.candidates.objectives",
+    "Limit": "nas.candidates.constraints",
     "Measurement": "nas.candidates.candidate",
     "NativeSampler": "nas.searchers.optuna_bridge.searcher_as_sampler",
     "Objective": "nas.candidates.objectives",
@@ -63,6 +64,7 @@ _HOMES = {
     "__version__": "nas.version",
     "block": "search_spaces.graph.block_memo",
     "functional_hash": "nas.hashing",
+    "graph_from_json": "search_spaces.graph.serialise",
     "graph_from_module": "search_spaces.pytorch.from_module",
     "load_hardware": "hardware_models.catalog",
     "load_network": "search_spaces.catalog",

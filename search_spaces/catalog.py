@@ -1,8 +1,8 @@
 """Spaces and published networks by name: tables of strings, and what turns a name into the thing.
 
-A new space is a file and a row in ``SPACES``; a published network is a row in ``NETWORKS``. Other packages add rows
-through the entry-point groups ``nas.spaces`` and ``nas.networks``, whose objects are ``SpaceRow`` and ``NetworkRow``.
-Nothing here imports a space before it is asked for.
+A new space is a file and a row in ``SPACES``; a published network is a table in its system's data file
+(``published/networks.py``). Other packages add rows through the entry-point groups ``nas.spaces`` and
+``nas.networks``, whose objects are ``SpaceRow`` and ``NetworkRow``. Nothing here imports a space before it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from search_spaces.graph.graph import Graph
 from search_spaces.published.networks import networks
 from search_spaces.registry import UnknownName, import_file, import_object, named_row, table_with_plugins, unknown_name
 from search_spaces.space.genotype import SpaceError
-from search_spaces.space.space import Notation, Space
+from search_spaces.space.notation import Notation
+from search_spaces.space.space import Space
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,16 @@ def load_space(space: str | Path | Callable[..., Graph] | Space, **options: Any)
         return _to_space(space, "", options)
     text = str(space)
     if text.endswith((".yaml", ".yml")):
-        from search_spaces.yaml_spaces.loader import load_yaml_space
+        from search_spaces.yaml_spaces.loader import load_yaml_space  # and PyYAML, for those who have such a file
 
-        return load_yaml_space(Path(text), **options)
+        return load_yaml_space(Path(text), options, load_space)
     row = spaces().get(text)
     if row is not None:
         notation: Notation | None = import_object(row.notation) if row.notation else None
         return Space(import_object(row.function), text, options, notation)
     location, _, attribute = text.rpartition(":")
     if location.endswith(".py"):
-        target = import_file(Path(location), attribute)
+        target = import_file(Path(location), attribute, SpaceError)
     elif text.endswith(".py"):
         raise UnknownName(f"{text!r}: name the function too, as in {text}:my_space")
     elif location:

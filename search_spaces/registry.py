@@ -1,4 +1,7 @@
-"""Tables of strings that plug-ins extend: rows by name, "did you mean", imports by text."""
+"""Tables of strings that plug-ins extend: rows by name, "did you mean", imports by text.
+
+Every table of the project uses this module, and it imports none of them.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from search_spaces.space.genotype import SpaceError
-
-RowT = TypeVar("RowT")
+Row = TypeVar("Row")
 
 
 class UnknownName(ValueError):
@@ -28,7 +29,7 @@ def unknown_name(kind: str, name: str, names: list[str]) -> UnknownName:
     return UnknownName(f"no {kind} {name!r}; {hint}")
 
 
-def table_with_plugins(group: str, table: dict[str, RowT], row_type: type[RowT]) -> dict[str, RowT]:
+def table_with_plugins(group: str, table: dict[str, Row], row_type: type[Row]) -> dict[str, Row]:
     """``table`` and the rows that installed packages add through the entry-point group; own rows win."""
     rows = {}
     for point in entry_points(group=group):
@@ -42,7 +43,12 @@ def table_with_plugins(group: str, table: dict[str, RowT], row_type: type[RowT])
     return {**rows, **table}
 
 
-def named_row(kind: str, name: str, table: dict[str, RowT]) -> RowT:
+def plugin_paths(group: str) -> dict[str, str]:
+    """What installed packages add through the entry-point group, not loaded: ``package.module:name`` by name."""
+    return {point.name: point.value for point in entry_points(group=group)}
+
+
+def named_row(kind: str, name: str, table: dict[str, Row]) -> Row:
     """The row of that name. Raises ``UnknownName`` with a suggestion."""
     row = table.get(name)
     if row is None:
@@ -71,8 +77,11 @@ def _attribute(module: Any, attribute: str, path: str) -> Any:
     return getattr(module, attribute)
 
 
-def import_file(path: Path, attribute: str) -> Any:
-    """The object ``attribute`` of a Python file, which is run. Raises ``UnknownName``."""
+def import_file(path: Path, attribute: str, broken: type[Exception]) -> Any:
+    """The object ``attribute`` of a Python file, which is run.
+
+    Raises ``UnknownName``, and ``broken`` with the line where the file cannot be read or run.
+    """
     if not path.is_file():
         raise UnknownName(f"no file {str(path)!r}")
     name = "nas_file_" + hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()
@@ -85,10 +94,10 @@ def import_file(path: Path, attribute: str) -> Any:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         del sys.modules[name]
-        raise SpaceError(f"{path}:{error.lineno}: {error.msg}") from None
+        raise broken(f"{path}:{error.lineno}: {error.msg}") from None
     except Exception as error:
         del sys.modules[name]
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise SpaceError(f"{where}: {type(error).__name__}: {error}") from error
+        raise broken(f"{where}: {type(error).__name__}: {error}") from error
     return _attribute(module, attribute, f"{path}:{attribute}")

@@ -1,78 +1,81 @@
-"""Reads the annotations of a folder, Pascal VOC or COCO, without decoding an image.
-
-Folders are hostile input: whatever is wrong with one ends in a ``DataError``.
-"""
+"""COCO folders: boxes from JSON, read within bounds. Crowds and boxes without area are left out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evaluators.data.folder import AnnotatedFolder, AnnotatedImage, finite_box, path_inside, random_split
-from evaluators.data.voc import read_voc
 from evaluators.evaluator import DataError
 
 MAX_JSON_BYTES = 2_000_000_000
 
-
-def read_annotations(text: str, seed: int) -> AnnotatedFolder:
-    """What ``voc:FOLDER`` or ``coco:FOLDER`` holds; the seed splits a folder that comes without a split.
-
-    Crowds, objects marked difficult, and boxes without area are left out. Raises ``DataError``.
-    """
-    kind, colon, folder = text.partition(":")
-    if kind not in ANNOTATION_READERS or not colon:
-        raise DataError(f"no detection data {text!r}; give digits, voc:FOLDER or coco:FOLDER")
-    root = Path(folder).expanduser()
-    if not folder or "\0" in folder or not root.is_dir():
-        raise DataError(f"{text!r}: no folder {folder!r}; give {kind}:FOLDER with a folder that exists")
-    return ANNOTATION_READERS[kind](root.resolve(), seed)
+Box = tuple[float, float, float, float]
 
 
-# -- COCO -----------------------------------------------------------------------------------------------------------
-
-
-def _coco(root: Path, seed: int) -> AnnotatedFolder:
-    """Class names in the order of their ids, training and validation records; crowds and empty boxes left out."""
+def read_coco(root: Path, seed: int) -> AnnotatedFolder:
+    """Class names in the order of their ids, training and validation images; crowds and empty boxes are left out."""
     files = sorted(path for folder in (root, root / "annotations") for path in folder.glob("*.json"))
     train = [path for path in files if path.stem.startswith("instances_train")]
     validation = [path for path in files if path.stem.startswith("instances_val")]
     if train and validation:
-        classes, first = _coco_records(root, train[0])
-        other, second = _coco_records(root, validation[0])
-        if classes != other:
+        classes, train_images = _read_annotation_file(root, train[0])
+        validation_classes, validation_images = _read_annotation_file(root, validation[0])
+        if classes != validation_classes:
             raise DataError(f"{train[0].name} and {validation[0].name} in {root} name different categories")
-        return AnnotatedFolder(tuple(classes.values()), first, second)
+        return AnnotatedFolder(tuple(classes.values()), train_images, validation_images)
     candidates = [path for path in files if path.stem.startswith("instances")] or files
     if len(candidates) != 1:
         raise DataError(
             f"{root}: found {len(candidates)} annotation files; give instances_train*.json and instances_val*.json, "
             "or one *.json, in the folder or its annotations/"
         )
-    classes, records = _coco_records(root, candidates[0])
-    if len(records) < 2:
-        raise DataError(f"{candidates[0]}: {len(records)} images; a split needs two at least")
-    first, second = random_split(records, seed)
-    return AnnotatedFolder(tuple(classes.values()), first, second)
+    classes, images = _read_annotation_file(root, candidates[0])
+    if len(images) < 2:
+        raise DataError(f"{candidates[0]}: {len(images)} images; a split needs two at least")
+    train_images, validation_images = random_split(images, seed)
+    return AnnotatedFolder(tuple(classes.values()), train_images, validation_images)
 
 
-def _coco_records(root: Path, path: Path) -> tuple[dict[int, str], list[AnnotatedImage]]:
+def _read_annotation_file(root: Path, path: Path) -> tuple[dict[int, str], list[AnnotatedImage]]:
+    """Class names by id in the order of ids, and the images in the file's order."""
+    content = _load_json(path)
+    categories = _rows_by_id(content, "categories", path)
+    images = _rows_by_id(content, "images", path)
+    classes = _class_names(categories, path)
+    boxes, labels = _boxes_of_images(_rows_by_id(content, "annotations", path), images, classes, path)
+    split = path.stem.removeprefix("instances_")
+    folders = [root / part for part in ("", "images", split, f"images/{split}")]
+    annotated_images = [
+        AnnotatedImage(
+            _image_path(root, folders, row.get("file_name"), f"{path}: image {number}"),
+            np.array(boxes[number], np.float64),
+            tuple(labels[number]),
+        )
+        for number, row in images.items()
+    ]
+    return classes, annotated_images
+
+
+def _load_json(path: Path) -> object:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(f"{path}: over {MAX_JSON_BYTES} bytes; split it")
-        content = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: no JSON ({error}); correct it") from None
-    categories = _coco_table(content, "categories", path)
-    images = _coco_table(content, "images", path)
+
+
+def _class_names(categories: Mapping[int, Mapping[str, Any]], path: Path) -> dict[int, str]:
+    """Names by category id, in the order of ids."""
     classes: dict[int, str] = {}
     for number, row in sorted(categories.items()):
         name = row.get("name")
@@ -81,9 +84,19 @@ def _coco_records(root: Path, path: Path) -> tuple[dict[int, str], list[Annotate
         classes[number] = name
     if len(set(classes.values())) != len(classes):
         raise DataError(f"{path}: two categories have the same name; rename one")
-    boxes: dict[int, list[tuple[float, float, float, float]]] = {number: [] for number in images}
+    return classes
+
+
+def _boxes_of_images(
+    annotations: Mapping[int, Mapping[str, Any]],
+    images: Mapping[int, Mapping[str, Any]],
+    classes: Mapping[int, str],
+    path: Path,
+) -> tuple[dict[int, list[Box]], dict[int, list[str]]]:
+    """Boxes as x1, y1, x2, y2 and class names by image id."""
+    boxes: dict[int, list[Box]] = {number: [] for number in images}
     labels: dict[int, list[str]] = {number: [] for number in images}
-    for number, row in _coco_table(content, "annotations", path).items():
+    for number, row in annotations.items():
         source = f"{path}: annotation {number}"
         image, category = row.get("image_id"), row.get("category_id")
         if type(image) is not int or image not in images:
@@ -95,20 +108,10 @@ def _coco_records(root: Path, path: Path) -> tuple[dict[int, str], list[Annotate
         if not row.get("iscrowd") and width > 0 and height > 0:
             boxes[image].append((x, y, x + width, y + height))
             labels[image].append(classes[category])
-    split = path.stem.removeprefix("instances_")
-    folders = [root / part for part in ("", "images", split, f"images/{split}")]
-    records = [
-        AnnotatedImage(
-            _coco_image(root, folders, row.get("file_name"), f"{path}: image {number}"),
-            np.array(boxes[number], np.float64),
-            tuple(labels[number]),
-        )
-        for number, row in images.items()
-    ]
-    return classes, records
+    return boxes, labels
 
 
-def _coco_image(root: Path, folders: Sequence[Path], name: object, source: str) -> Path:
+def _image_path(root: Path, folders: Sequence[Path], name: object, source: str) -> Path:
     for folder in folders:
         path = path_inside(root, str(folder.relative_to(root) / name) if isinstance(name, str) else name, source)
         if path.is_file():
@@ -116,7 +119,7 @@ def _coco_image(root: Path, folders: Sequence[Path], name: object, source: str) 
     raise DataError(f"{source}: no file {name!r} in {root} or its image folders; add it or take it out")
 
 
-def _coco_table(content: object, key: str, path: Path) -> dict[int, Mapping[str, Any]]:
+def _rows_by_id(content: object, key: str, path: Path) -> dict[int, Mapping[str, Any]]:
     """The rows of one list of the file by id."""
     rows = content.get(key) if isinstance(content, dict) else None
     if not isinstance(rows, list) or (not rows and key != "annotations"):
@@ -128,9 +131,3 @@ def _coco_table(content: object, key: str, path: Path) -> dict[int, Mapping[str,
             raise DataError(f"{path}: id {number!r} in {key!r} is missing, no whole number, or used twice; correct it")
         table[number] = row
     return table
-
-
-ANNOTATION_READERS: dict[str, Callable[[Path, int], AnnotatedFolder]] = {
-    "voc": read_voc,
-    "coco": _coco,
-}

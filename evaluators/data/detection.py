@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from evaluators.data.coco import read_annotations
+from evaluators.data.annotations import read_annotations
 from evaluators.data.digits import DIGITS, draw_scenes
 from evaluators.data.folder import AnnotatedImage
 from evaluators.data.images import IMAGE_SIZES, read_image
@@ -55,7 +55,7 @@ def load_detection_data(
 ) -> DetectionData:
     """The data set that ``text`` names: ``digits``, ``voc:FOLDER`` or ``coco:FOLDER``.
 
-    The seed draws the digits, the split of a folder that has none, and the images kept when there are more than
+    The seed selects the digits, the split of a folder that has none, and the images when there are more than
     the given maxima. Same arguments and same files, same ``digest``. Raises ``DataError``.
     """
     if image_size not in IMAGE_SIZES:

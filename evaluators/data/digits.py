@@ -15,7 +15,7 @@ DIGITS = tuple("0123456789")
 DIGITS_PER_SCENE = (3, 6)
 SCENE_HEIGHT = (0.3, 0.5)
 SINGLE_HEIGHT = (0.45, 0.8)
-"""Smallest and largest height of a drawn digit, as a share of the image's side: among others, and alone."""
+"""Smallest and largest height of a drawn digit, as a fraction of the image's side: among others, and alone."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -50,7 +50,7 @@ def draw_singles(size: int, seed: int, train_images: int, val_images: int) -> tu
 
 
 def draw_scenes(size: int, seed: int, train_images: int, val_images: int) -> tuple[DigitScenes, DigitScenes]:
-    """So many training and validation images of three to six digits each."""
+    """Training and validation images of three to six digits each."""
     bunch, train, held_out = _handwriting(seed)
     return (
         _scenes(bunch, train, size, train_images, np.random.default_rng([seed, 1, 0])),
@@ -59,7 +59,7 @@ def draw_scenes(size: int, seed: int, train_images: int, val_images: int) -> tup
 
 
 def _handwriting(seed: int) -> tuple[Any, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """All digits, and the numbers of those to train with and of the fifth that is held out."""
+    """All digits, the indices of those to train with, and those of the fifth that is held out."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -93,7 +93,7 @@ def _scenes(bunch: Any, source: npt.NDArray[np.int64], size: int, count: int, rn
             which = int(rng.choice(source))
             ink = _scaled_ink(bunch.images[which], rng.uniform(*SCENE_HEIGHT) * size)
             height, width = ink.shape
-            corner = _free_corner(size, height, width, boxes, rng)
+            corner = _random_corner(size, height, width, boxes, rng)
             colour = rng.uniform(150, 255, (3, 1, 1))
             if corner is None:
                 continue
@@ -140,10 +140,10 @@ def _scaled_ink(digit: npt.NDArray[np.float64], height: float) -> npt.NDArray[np
     return np.asarray(Image.fromarray(ink).resize(shape, Image.Resampling.BILINEAR))
 
 
-def _free_corner(
+def _random_corner(
     size: int, height: int, width: int, boxes_so_far: list[tuple[int, int, int, int]], rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """A corner x, y where the box covers at most a tenth of any other; None when 20 draws find none."""
+    """A corner x, y where the box covers at most a tenth of any other; None when 20 draws fail."""
     for _ in range(20):
         x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
         overlaps = (

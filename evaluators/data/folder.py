@@ -1,4 +1,4 @@
-"""What every folder of annotated images has: records, splits, and paths that stay inside it."""
+"""What all folders of annotated images share: their images, splits, and paths that stay inside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluators.evaluator import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".JPG", ".JPEG", ".PNG")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ImageFolder:
 
 
 def resolve_folder(text: str, kind: str) -> Path:
-    """The folder of ``kind:FOLDER``, absolute. Raises ``DataError`` where it is none."""
+    """The folder of ``kind:FOLDER``, absolute. Raises ``DataError`` where there is none."""
     prefix, colon, folder = text.partition(":")
     if prefix != kind or not colon:
         raise DataError(f"no such data {text!r}; give digits or {kind}:FOLDER")
@@ -40,9 +42,6 @@ def resolve_folder(text: str, kind: str) -> Path:
     if not folder or "\0" in folder or not root.is_dir():
         raise DataError(f"{text!r}: no folder {folder!r}; give {kind}:FOLDER with a folder that exists")
     return root.resolve()
-
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".JPG", ".JPEG", ".PNG")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +70,7 @@ def random_split(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]
 
 
 def path_inside(folder: Path, name: object, source: str) -> Path:
-    """``folder / name``, refused when it leaves the folder."""
+    """``folder / name``. Raises ``DataError`` when it is outside the folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise DataError(f"{source}: {name!r} is no file name; correct it")
     path = (folder / name).resolve()
@@ -81,6 +80,7 @@ def path_inside(folder: Path, name: object, source: str) -> Path:
 
 
 def finite_box(numbers: Sequence[object], source: str) -> tuple[float, float, float, float]:
+    """The four finite numbers of a box. Raises ``DataError``, which says that they stand in ``source``."""
     try:
         a, b, c, d = (float(number) for number in numbers)  # type: ignore[arg-type]
     except (TypeError, ValueError):

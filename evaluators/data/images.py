@@ -1,4 +1,4 @@
-"""Image and mask files read within bounds: formats, sizes, and what hostile files may not do."""
+"""Reads image and mask files within bounds on format, size and number of pixels, for hostile files too."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from PIL import Image, UnidentifiedImageError
 from evaluators.evaluator import DataError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-
-
 MAX_IMAGE_PIXELS = 64_000_000
-
-
 IMAGE_SIZES = range(16, 1025)
 """Image sizes in pixels that are accepted."""
+IGNORE_INDEX = 255
+"""Pixels of a mask that are neither trained nor measured."""
 
 
 def read_image(path: Path, size: int) -> tuple[npt.NDArray[np.uint8], int, int]:
@@ -42,10 +40,6 @@ def read_image(path: Path, size: int) -> tuple[npt.NDArray[np.uint8], int, int]:
     return pixels.transpose(2, 0, 1), width, height
 
 
-IGNORE_INDEX = 255
-"""Pixels of a mask that are neither trained nor measured."""
-
-
 def read_mask(path: Path, size: int, expected: tuple[int, int], classes: int) -> npt.NDArray[np.uint8]:
     """The mask as [S, S], checked against its image's width and height and the number of classes."""
     try:
@@ -53,9 +47,9 @@ def read_mask(path: Path, size: int, expected: tuple[int, int], classes: int) ->
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG",)) as image:
                 if image.size != expected:
-                    actual_size, wanted = ("{} x {}".format(*pair) for pair in (image.size, expected))
+                    actual_size, expected_size = ("{} x {}".format(*pair) for pair in (image.size, expected))
                     raise DataError(
-                        f"{path}: {actual_size} px, its image {wanted}; each pixel of the image needs its own"
+                        f"{path}: {actual_size} px, its image {expected_size}; each pixel of the image needs its own"
                     )
                 if image.mode not in ("P", "L"):
                     raise DataError(
@@ -72,7 +66,7 @@ def read_mask(path: Path, size: int, expected: tuple[int, int], classes: int) ->
     invalid_values = values[(values >= classes) & (values != IGNORE_INDEX)]
     if invalid_values.size:
         raise DataError(
-            f"{path}: pixel value {invalid_values[0]} is no class; there are 0..{classes - 1}, and {IGNORE_INDEX} for none; name"
-            " more in class_names.txt, background first"
+            f"{path}: pixel value {invalid_values[0]} is no class; there are 0..{classes - 1}, and"
+            f" {IGNORE_INDEX} for none; name more in class_names.txt, background first"
         )
     return small

@@ -56,13 +56,13 @@ def load_classification_data(
 ) -> ImageData:
     """Images with a class each: ``digits`` or ``folder:FOLDER``.
 
-    The seed draws the digits, the split of a folder that has none, and the images kept when there are more than the
+    The seed selects the digits, the split of a folder that has none, and the images when there are more than the
     given maxima. Same arguments and same files, same ``digest``. Raises ``DataError``.
     """
     _check_sizes(image_size, max_train_images, max_val_images)
     if text == "digits":
-        drawn = draw_singles(image_size, seed, max_train_images, max_val_images)
-        return _image_data(text, DIGITS, image_size, *(ImageSplit(d.images, d.labels) for d in drawn))
+        digit_splits = draw_singles(image_size, seed, max_train_images, max_val_images)
+        return _image_data(text, DIGITS, image_size, *(ImageSplit(d.images, d.labels) for d in digit_splits))
     folder = read_class_folders(text, seed)
     rng = np.random.default_rng([seed, 2])
     subsets = [_subset(folder.train, max_train_images, rng), _subset(folder.validation, max_val_images, rng)]
@@ -81,8 +81,8 @@ def load_segmentation_data(
     _check_sizes(image_size, max_train_images, max_val_images)
     names = segmentation_classes(text)
     if text == "digits":
-        drawn = draw_scenes(image_size, seed, max_train_images, max_val_images)
-        return _image_data(text, names, image_size, *(ImageSplit(d.images, d.masks) for d in drawn))
+        scene_splits = draw_scenes(image_size, seed, max_train_images, max_val_images)
+        return _image_data(text, names, image_size, *(ImageSplit(d.images, d.masks) for d in scene_splits))
     folder = read_voc_masks(text, seed)
     rng = np.random.default_rng([seed, 2])
     subsets = [_subset(folder.train, max_train_images, rng), _subset(folder.validation, max_val_images, rng)]
@@ -95,13 +95,13 @@ def load_segmentation_data(
 
 @lru_cache(maxsize=16)
 def classification_classes(text: str) -> tuple[str, ...]:
-    """The classes of images, without a look at these. Raises ``DataError``."""
+    """The classes of images, without opening these. Raises ``DataError``."""
     return DIGITS if text == "digits" else class_folder_names(text)
 
 
 @lru_cache(maxsize=16)
 def segmentation_classes(text: str) -> tuple[str, ...]:
-    """The classes of pixels, background first, without a look at these. Raises ``DataError``."""
+    """The classes of pixels, background first, without opening these. Raises ``DataError``."""
     return ("background", *DIGITS) if text == "digits" else voc_mask_names(text)
 
 

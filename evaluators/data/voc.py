@@ -30,18 +30,17 @@ VOC_CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )
-
-
 # fmt: on
 MAX_CLASSES = 255
-"""Masks hold a class a byte, and 255 is no class."""
+"""Masks hold one class per byte, and 255 is no class."""
+MAX_XML_BYTES = 4_000_000
 
 
-# -- Pascal VOC's masks -----------------------------------------------------------------------------------------------
+# -- masks ------------------------------------------------------------------------------------------------------------
 
 
 def read_voc_masks(text: str, seed: int) -> ImageFolder:
-    """What ``voc:FOLDER`` holds to segment: ``JPEGImages``, ``SegmentationClass``, ``ImageSets/Segmentation``.
+    """The masks of ``voc:FOLDER``: ``JPEGImages``, ``SegmentationClass``, ``ImageSets/Segmentation``.
 
     Without ``train.txt`` and ``val.txt`` there, the seed splits the masks, four fifths to train. Raises ``DataError``.
     """
@@ -60,7 +59,7 @@ def read_voc_masks(text: str, seed: int) -> ImageFolder:
         raise DataError(f"{root}: {min(shared)} is in train.txt and in val.txt; each image belongs to one of them")
     if not train or not validation:
         raise DataError(f"{root}: {len(train)} training and {len(validation)} validation masks; both need some")
-    examples = [[_voc_example(root, name) for name in names] for names in (train, validation)]
+    examples = [[_masked_example(root, name) for name in names] for names in (train, validation)]
     return ImageFolder(voc_mask_names(text), *examples)
 
 
@@ -80,7 +79,7 @@ def voc_mask_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _voc_example(root: Path, name: str) -> LabelledExample:
+def _masked_example(root: Path, name: str) -> LabelledExample:
     if Path(name).name != name:
         raise DataError(f"{root}: image name {name!r} is a path; list names without folders")
     mask = path_inside(root, f"SegmentationClass/{name}.png", str(root))
@@ -93,14 +92,11 @@ def _voc_example(root: Path, name: str) -> LabelledExample:
     raise DataError(f"{root / 'JPEGImages'}: no image {name}{IMAGE_SUFFIXES[0]} to the mask {mask.name}; add it")
 
 
-MAX_XML_BYTES = 4_000_000
-
-
-# -- Pascal VOC -----------------------------------------------------------------------------------------------------
+# -- boxes ------------------------------------------------------------------------------------------------------------
 
 
 def read_voc(root: Path, seed: int) -> AnnotatedFolder:
-    """Class names in alphabetical order, training and validation records.
+    """Class names in alphabetical order, training and validation images with their boxes.
 
     Corner coordinates are taken as edges in pixels; ``difficult`` objects and boxes without area are left out.
     """
@@ -116,9 +112,9 @@ def read_voc(root: Path, seed: int) -> AnnotatedFolder:
         raise DataError(f"{root}: {min(shared)} is in train.txt and in val.txt; each image belongs to one of them")
     if not train or not validation:
         raise DataError(f"{root}: {len(train)} training and {len(validation)} validation images; both need some")
-    records = [[_voc_record(root, name) for name in names] for names in (train, validation)]
-    classes = sorted({name for part in records for record in part for name in record.classes})
-    return AnnotatedFolder(tuple(classes), records[0], records[1])
+    images = [[_annotated_image(root, name) for name in names] for names in (train, validation)]
+    classes = sorted({name for split in images for image in split for name in image.classes})
+    return AnnotatedFolder(tuple(classes), images[0], images[1])
 
 
 def voc_names(path: Path) -> list[str]:
@@ -130,7 +126,7 @@ def voc_names(path: Path) -> list[str]:
     return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
 
 
-def _voc_record(root: Path, name: str) -> AnnotatedImage:
+def _annotated_image(root: Path, name: str) -> AnnotatedImage:
     if Path(name).name != name:
         raise DataError(f"{root}: image name {name!r} is a path; list names without folders")
     annotation = path_inside(root, f"Annotations/{name}.xml", str(root))

@@ -1,1 +1,1 @@
-"""Real devices and real compilers: runs a candidate where it is to run, or through what will compile it."""
+"""Devices and vendors' compilers: measures a network on the hardware, or as the compiler estimates it."""

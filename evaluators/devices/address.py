@@ -13,32 +13,35 @@ _AUTHORITY = re.compile(r"(?:(?P<user>[A-Za-z0-9_.-]+)@)?(?P<host>[A-Za-z0-9_.:\
 
 
 class Address:
-    """The parts of an address. Options are taken one by one; ``finish`` refuses what nobody took.
+    """The parts of an address. Options are read one by one; ``finish`` refuses those that were not read.
 
-    ``device`` is the name or scheme, ``authority`` what stands between ``://`` and the first slash, ``path`` what follows.
+    ``device`` is the name or scheme, ``authority`` what stands between ``://`` and the first slash, ``path`` what
+    follows.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
         head, _, query = text.partition("?")
-        self.device, separator, rest = head.partition("://")
-        self.authority, _, self.path = rest.partition("/") if separator else ("", "", "")
+        self.device, separator, location = head.partition("://")
+        self.authority, _, self.path = location.partition("/") if separator else ("", "", "")
         try:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
         except ValueError:
-            raise AddressError(f"{text!r}: after the question mark must stand name=value pairs, joined by &") from None
+            raise AddressError(
+                f"{text!r}: the question mark must be followed by name=value pairs, joined by &"
+            ) from None
         self._options = dict(pairs)
-        self._known_options: list[str] = []
+        self._option_names: list[str] = []
         if len(self._options) != len(pairs):
             raise AddressError(f"{text!r} gives an option twice")
 
     def text_option(self, name: str, default: str = "") -> str:
-        """An option as it stands."""
-        self._known_options.append(name)
+        """An option as text."""
+        self._option_names.append(name)
         return self._options.pop(name, default)
 
     def choice(self, name: str, options: tuple[str, ...]) -> str:
-        """One of ``options``; the first where the address does not say."""
+        """One of ``options``; the first by default."""
         value = self.text_option(name, options[0])
         if value not in options:
             raise AddressError(f"{self.text!r}: {name} must be {' or '.join(options)}, not {value!r}")
@@ -86,14 +89,14 @@ class Address:
         return self.number("timeout_s", default, 0.1, 86_400)
 
     def user_host_port(self, default_port: int) -> tuple[str, str, int]:
-        """The place as user (may be empty), host and port. Raises ``AddressError``."""
+        """User (may be empty), host and port. Raises ``AddressError``."""
         match = _AUTHORITY.fullmatch(self.authority)
         if match is None:
             raise AddressError(f"{self.text!r}: expected {self.device}://user@host:port, letters, digits and .-_ alone")
         host, port = match["host"], str(default_port)
         if host.startswith("["):
-            host, _, rest = host[1:].partition("]")
-            port = rest[1:] if rest else port
+            host, _, port_suffix = host[1:].partition("]")
+            port = port_suffix[1:] if port_suffix else port
         elif host.count(":") == 1:
             host, _, port = host.partition(":")
         if not host or host.startswith("-") or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -101,13 +104,14 @@ class Address:
         return match["user"] or "", host, int(port)
 
     def reject_authority(self) -> None:
-        """Raise ``AddressError`` where the address names a place that this device does not have."""
+        """Raise ``AddressError`` where the address names a host or path, which this device does not have."""
         if self.authority or self.path:
             raise AddressError(f"{self.text!r}: {self.device} takes options alone, as in {self.device}?threads=1")
 
     def finish(self) -> None:
-        """Raise ``AddressError`` for options that nobody took."""
+        """Raise ``AddressError`` for options that were not read."""
         for name in self._options:
-            near = get_close_matches(name, self._known_options, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._known_options) or 'none'}"
+            close_matches = get_close_matches(name, self._option_names, 1)
+            option_list = f"known: {', '.join(self._option_names) or 'none'}"
+            hint = f"did you mean {close_matches[0]}?" if close_matches else option_list
             raise AddressError(f"{self.text!r}: {self.device} has no option {name!r}; {hint}")

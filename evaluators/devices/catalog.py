@@ -1,4 +1,4 @@
-"""Devices by name: a table of strings, and what turns an address into a device.
+"""Devices by name: a table of strings, and the device that an address names.
 
 A new device is a file and a row in ``DEVICES``; other packages add rows through the entry-point group ``nas.devices``,
 whose objects are ``DeviceRow``.
@@ -16,7 +16,7 @@ from search_spaces.registry import import_object, named_row, table_with_plugins
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """One device: the function that makes it from an ``Address``, what it is in a line, and an address to copy."""
+    """One device: the function that makes it from an ``Address``, a one-line summary, and an example address."""
 
     factory: str
     summary: str

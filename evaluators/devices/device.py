@@ -12,9 +12,9 @@ from search_spaces.graph.graph import Graph
 
 
 class DeviceError(EvaluationFailure):
-    """A candidate that could not be measured: recorded with its reason, and the search goes on.
+    """A candidate that could not be measured; the search records the reason and goes on.
 
-    ``transient`` says whether the same request may succeed when it is made again.
+    ``transient`` says whether the same request may succeed on a retry.
     """
 
     code = "device_error"
@@ -22,7 +22,7 @@ class DeviceError(EvaluationFailure):
 
 
 class DeviceUnavailable(DeviceError):
-    """The device, or what drives it, is not here; the message says what to install or to plug in."""
+    """The device or its driver is missing; the message says what to install or to plug in."""
 
     code = "device_unavailable"
     transient = True
@@ -36,14 +36,14 @@ class MeasurementFailed(DeviceError):
 
 
 class MeasurementTimeout(DeviceError):
-    """No answer within the time limit; whatever hung was ended."""
+    """No answer within the time limit; the process that hung was ended."""
 
     code = "measurement_timeout"
     transient = True
 
 
 class OutputMismatch(DeviceError):
-    """The device computes something else than PyTorch does, so its time says nothing about this network."""
+    """The device's outputs differ from PyTorch's, so its time says nothing about this network."""
 
     code = "output_mismatch"
 
@@ -55,7 +55,7 @@ class CannotRun(DeviceError):
 
 
 class DeviceQuarantined(DeviceError):
-    """The device failed too often in a row and is no longer asked."""
+    """The device failed too often in a row and is no longer used."""
 
     code = "device_quarantined"
 
@@ -73,7 +73,7 @@ class LatencyMeasurement:
     (``measured:onnxruntime-int8-1t@host``) from what a vendor's compiler estimates (``compiled:ethos-u55-128``): the
     latter has one repeat and no spread. ``extra`` holds further figures by name, with units in the names.
     ``fallback_ops`` are operations that the accelerator leaves to a processor. ``model_file`` is the file that was run,
-    where it was to be kept.
+    if it was to be kept.
     """
 
     latency_ms: float
@@ -91,9 +91,9 @@ class LatencyMeasurement:
 class Device(Protocol):
     """A device that measures networks one after the other.
 
-    ``measure`` writes the network with weights from ``seed``, compares what the device computes with PyTorch where it
-    can be asked, and times it; ``keep`` is a folder for the model file. Raises ``DeviceError``. ``close`` ends
-    processes and connections; a closed device opens again when it is asked.
+    ``measure`` writes the network with weights from ``seed``, compares the device's outputs with PyTorch's where
+    it reports them, and times it; ``keep`` is a folder for the model file. Raises ``DeviceError``. ``close`` ends
+    processes and connections; a closed device opens again at the next measurement.
     """
 
     @property

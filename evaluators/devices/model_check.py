@@ -1,4 +1,4 @@
-"""What is sent to a runtime: the model file, inputs, and the outputs that PyTorch computes from them."""
+"""Prepares what is sent to a runtime (model file, inputs, expected outputs) and checks the outputs it returns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from search_spaces.export.weights import Array, Weights, random_inputs
 from search_spaces.graph.graph import Graph
 
 FLOAT_TOLERANCE = 1e-3
-"""Largest difference of a float32 output from PyTorch's, as a share of the output's largest magnitude."""
+"""Largest difference of a float32 output from PyTorch's, relative to the output's largest magnitude."""
 
 LOWEST_CORRELATION: Mapping[str, float] = {"float16": 0.99, "bfloat16": 0.95, "int8": 0.8}
 """Lowest correlation of an output with PyTorch's in float32, by precision.
 
-Random weights leave the rounding of 8 bits no slack: MobileDet detectors of 220 nodes keep 0.94, classifiers more than
-0.99. An axis in the wrong place or a lost bias is near 0.
+Random weights are the hardest case for 8-bit rounding: MobileDet detectors of 220 nodes keep 0.94, classifiers more
+than 0.99. An axis in the wrong place or a lost bias is near 0.
 """
 
 
@@ -36,7 +36,7 @@ class PreparedModel:
 
 
 def torch_outputs(graph: Graph, seed: int, inputs: tuple[Array, ...]) -> tuple[dict[str, Array], Weights]:
-    """What PyTorch computes in float32 with weights from ``seed``, by output, and those weights."""
+    """PyTorch's outputs in float32 with weights from ``seed``, by name, and those weights."""
     import torch
 
     from search_spaces.export.weights import weights_from_module
@@ -45,17 +45,17 @@ def torch_outputs(graph: Graph, seed: int, inputs: tuple[Array, ...]) -> tuple[d
     module = to_module(graph, seed).eval()
     with torch.inference_mode():
         result = module(*[torch.from_numpy(x) for x in inputs])
-    named = result if isinstance(result, dict) else {graph.outputs[0][0]: result}
-    return {name: value.numpy() for name, value in named.items()}, weights_from_module(module)
+    named_outputs = result if isinstance(result, dict) else {graph.outputs[0][0]: result}
+    return {name: value.numpy() for name, value in named_outputs.items()}, weights_from_module(module)
 
 
 def channels_last(x: Array) -> Array:
-    """A batch of images as TFLite has them; anything else as it is."""
+    """A batch of images in TFLite's layout; any other array as it is."""
     return x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
 
 
 def channels_first(x: Array) -> Array:
-    """A batch of TFLite's images as PyTorch has them; anything else as it is."""
+    """A batch of TFLite's images in PyTorch's layout; any other array as it is."""
     return x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
 
 
@@ -74,7 +74,7 @@ def write_model(graph: Graph, file_format: str, precision: str, weights: Weights
 
 
 def prepare_model(graph: Graph, file_format: str, precision: str, seed: int) -> PreparedModel:
-    """``graph`` with weights from ``seed`` as a file of batch 1, and what it must compute."""
+    """``graph`` with weights from ``seed`` as a file of batch 1, with inputs and expected outputs."""
     inputs = tuple([x[None] for x in random_inputs(graph.input_shapes, seed)[0]])
     expected, weights = torch_outputs(graph, seed, inputs)
     model = write_model(graph, file_format, precision, weights, seed)
@@ -84,7 +84,7 @@ def prepare_model(graph: Graph, file_format: str, precision: str, seed: int) -> 
 
 
 def keep_model(graph: Graph, model: bytes, folder: Path | None, name: str, suffix: str) -> Path | None:
-    """Write the model file into ``folder``, under the network's digest; ``None`` where there is no folder."""
+    """Write the model file into ``folder``, under the network's digest; ``None`` without a folder."""
     if folder is None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,18 +94,18 @@ def keep_model(graph: Graph, model: bytes, folder: Path | None, name: str, suffi
 
 
 def check_outputs(where: str, precision: str, expected: Mapping[str, Array], outputs: Mapping[str, Any]) -> None:
-    """Raise ``OutputMismatch`` where an output is not PyTorch's, by the limits above."""
-    import numpy
+    """Raise ``OutputMismatch`` where an output differs from PyTorch's by more than the limits above."""
+    import numpy as np
 
     for name, reference in expected.items():
         value = outputs.get(name)
         if value is None or value.shape != reference.shape:
             shape = "missing" if value is None else value.shape
             raise OutputMismatch(f"{where}: output {name!r} must be {reference.shape}, it is {shape}")
-        if not numpy.isfinite(value).all():
+        if not np.isfinite(value).all():
             raise OutputMismatch(f"{where}: output {name!r} holds numbers that are not finite")
-        scale = float(numpy.abs(reference).max())
-        max_difference = float(numpy.abs(value - reference).max())
+        scale = float(np.abs(reference).max())
+        max_difference = float(np.abs(value - reference).max())
         if precision == "float32":
             if max_difference > FLOAT_TOLERANCE * scale:
                 raise OutputMismatch(
@@ -116,15 +116,15 @@ def check_outputs(where: str, precision: str, expected: Mapping[str, Array], out
 
 
 def _check_correlation(where: str, precision: str, name: str, reference: Array, value: Array) -> None:
-    import numpy
+    import numpy as np
 
-    a, b = reference.ravel().astype(numpy.float64), value.ravel().astype(numpy.float64)
+    a, b = reference.ravel().astype(np.float64), value.ravel().astype(np.float64)
     a, b = a - a.mean(), b - b.mean()
-    spread = float(numpy.sqrt((a * a).sum()))
-    if a.size < 3 or spread <= 1e-6 * float(numpy.abs(reference).max()):
+    spread = float(np.sqrt((a * a).sum()))
+    if a.size < 3 or spread <= 1e-6 * float(np.abs(reference).max()):
         return  # a constant correlates with nothing
     lowest = LOWEST_CORRELATION[precision]
-    other_norm = float(numpy.sqrt((b * b).sum()))
+    other_norm = float(np.sqrt((b * b).sum()))
     correlation = float((a * b).sum()) / (spread * other_norm) if other_norm > 0 else 0.0
     if correlation < lowest:
         raise OutputMismatch(

@@ -1,4 +1,4 @@
-"""A device that may fail: asked again, and left alone once it fails too often in a row."""
+"""Retries a device that may fail, and quarantines it once it fails too often in a row."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from search_spaces.graph.graph import Graph
 
 
 class RetryingDevice:
-    """A device that is asked again and, after ``quarantine_after`` measurements in a row that failed, no more.
+    """A device whose measurements are retried, until ``quarantine_after`` of them in a row have failed.
 
-    Each measurement is tried ``1 + retries`` times, with ``pause_s`` between, the device closed and opened anew. What
-    another try cannot change (a network that the device cannot hold, outputs that differ) is neither retried nor
-    counted. ``report`` is told of every failed try and of the quarantine. Whoever measures gets a ``DeviceError`` to
-    record; ``release`` ends a quarantine.
+    Each measurement is tried ``1 + retries`` times with ``pause_s`` between; the device is closed and opened again in
+    between. Failures that are not transient (a network that the device cannot run, outputs that differ) are neither
+    retried nor counted. ``report`` is called with a line for every failed try and for the quarantine. The caller gets a
+    ``DeviceError`` to record; ``release`` ends a quarantine.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class RetryingDevice:
 
     @property
     def quarantined(self) -> bool:
-        """Whether the device is no longer asked."""
+        """Whether the device is no longer used."""
         return self._consecutive_failures >= self._quarantine_after
 
     def release(self) -> None:
-        """Ask the device again."""
+        """End the quarantine."""
         self._consecutive_failures = 0
 
     def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
@@ -68,7 +68,8 @@ class RetryingDevice:
         with self._lock:
             if self.quarantined:
                 raise DeviceQuarantined(
-                    f"{self.name} failed {self._consecutive_failures} times in a row and is not asked again: {self._last_error}"
+                    f"{self.name} failed {self._consecutive_failures} times in a row and is not used again:"
+                    f" {self._last_error}"
                 )
             return self._measure_with_retries(graph, seed, keep)
 
@@ -94,7 +95,7 @@ class RetryingDevice:
     def _count_failure(self) -> None:
         self._consecutive_failures += 1
         if self.quarantined:
-            self._report(f"{self.name}: {self._consecutive_failures} failures in a row, not asked again")
+            self._report(f"{self.name}: {self._consecutive_failures} failures in a row, not used again")
 
     def close(self) -> None:
         self._device.close()

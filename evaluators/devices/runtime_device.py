@@ -1,4 +1,4 @@
-"""A device that runs model files in a runtime: writes the file, sends it to an agent, checks outputs, sums up."""
+"""A device that runs model files in a runtime: writes the file, sends it to an agent, checks outputs, summarises."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from evaluators.devices.remote.channel import Channel, encode, local_channel
 from evaluators.devices.timing import TimingPlan, summarise_timing
 from search_spaces.graph.graph import Graph
 
-_INTERRUPTIONS_PER_REPEAT = 0.1  # interruptions a repeat that are warned of: the median of shorter runs does not notice
+_INTERRUPTIONS_PER_REPEAT = 0.1  # above it there is a warning; fewer do not move the median
 
 
 @dataclass(frozen=True)
 class CompiledModel:
-    """A model file after a vendor's compiler, and what the compiler said."""
+    """A model file after a vendor's compiler, with the compiler's figures and warnings."""
 
     model: bytes
     extra: Mapping[str, float] = field(default_factory=dict)
@@ -35,10 +35,10 @@ def _unchanged(model: bytes) -> CompiledModel:
 
 @dataclass(frozen=True)
 class Runtime:
-    """One runtime: the function that an agent runs, the files that it takes, and what turns a file into its own.
+    """One runtime: the function that an agent runs, the file format that it takes, and the compiler for its files.
 
-    The module of ``benchmark`` is sent to remote machines: Python 3.9, its standard library, numpy and the runtime alone.
-    The first precision is the default.
+    The module of ``benchmark`` is sent to remote machines: Python 3.9, its standard library, numpy and the runtime
+    alone. The first precision is the default.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """How to run: precision, threads of the runtime, processors to stay on (all where empty), limits."""
+    """How to run: precision, threads of the runtime, processors to pin to (all if empty), limits."""
 
     precision: str
     threads: int
@@ -131,7 +131,7 @@ def latency_measurement(
     compiled: CompiledModel,
     model_file_path: Path | None = None,
 ) -> LatencyMeasurement:
-    """What an agent's answer amounts to. Raises ``MeasurementFailed`` where its times are none."""
+    """The measurement in an agent's answer. Raises ``MeasurementFailed`` without valid times."""
     try:
         samples = [float(s) for s in answer["samples_ms"]]
         init_ms = float(answer["init_ms"])

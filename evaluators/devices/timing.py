@@ -9,10 +9,10 @@ import math
 import time
 from dataclasses import dataclass
 from statistics import median, pstdev
-from typing import Any, Callable  # noqa: UP035 - Python 3.9 on the far side
+from typing import Any, Callable  # noqa: UP035 - Python 3.9 on the remote machine
 
 DRIFT = 0.05
-OUTLIER_SHARE = 0.05
+OUTLIER_FRACTION = 0.05
 _FENCE = 3.0  # interquartile ranges: Tukey's outer fence
 _Z = 1.96
 
@@ -67,7 +67,7 @@ def collect_samples(once: Callable[[], float], plan: TimingPlan) -> list[float]:
 
 
 def median_error(samples: list[float]) -> float:
-    """Half the width of the median's 95 % interval from order statistics, as a share of the median."""
+    """Half the width of the median's 95 % interval from order statistics, relative to the median."""
     ordered = sorted(samples)
     count = len(ordered)
     half = _Z * math.sqrt(count) / 2
@@ -77,9 +77,9 @@ def median_error(samples: list[float]) -> float:
     return (ordered[high] - ordered[low]) / 2 / median_ms if median_ms > 0 else math.inf
 
 
-def quantile(ordered: list[float], share: float) -> float:
+def quantile(ordered: list[float], fraction: float) -> float:
     """A quantile of sorted values, linear between neighbours."""
-    position = share * (len(ordered) - 1)
+    position = fraction * (len(ordered) - 1)
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
@@ -87,7 +87,7 @@ def quantile(ordered: list[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class TimingSummary:
-    """Median, spread and doubts of a run of repeats, in milliseconds."""
+    """Median and spread of a series of repeats in milliseconds, with warnings."""
 
     latency_ms: float
     std_ms: float
@@ -100,12 +100,12 @@ class TimingSummary:
 
 
 def summarise_timing(samples: list[float], precision: float | None = None) -> TimingSummary:
-    """What the repeats say.
+    """Median, spread and warnings of the repeats.
 
-    No repeat is thrown away for median and quantiles; outliers, farther than three interquartile ranges outside the
-    quartiles, are left out of the standard deviation alone, counted, and warned of where they are more than 5 %. A
-    first third of the repeats whose median differs from the last third's by more than 5 % is warned of as drift: a
-    clock that changes, a chip that throttles, or a machine with other work to do.
+    No repeat is discarded for median and quantiles; outliers, farther than three interquartile ranges outside the
+    quartiles, are left out of the standard deviation alone, counted, and
+    reported as a warning above 5 %. A first third of the repeats whose median differs from the last third's by more
+    than 5 % is reported as drift: a changing clock, thermal throttling, or other load on the machine.
     """
     if not samples:
         raise ValueError("no repeats to summarise")
@@ -116,7 +116,7 @@ def summarise_timing(samples: list[float], precision: float | None = None) -> Ti
     inside = [s for s in ordered if first - fence <= s <= third + fence]
     outliers = len(ordered) - len(inside)
     warnings = []
-    if outliers > OUTLIER_SHARE * len(ordered):
+    if outliers > OUTLIER_FRACTION * len(ordered):
         warnings.append(f"{outliers} of {len(ordered)} repeats are outliers: is the machine busy?")
     if len(samples) >= 9:
         part = len(samples) // 3

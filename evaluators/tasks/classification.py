@@ -25,8 +25,8 @@ _cached_data = lru_cache(maxsize=2)(load_classification_data)
 class ClassificationTraining(ImageTaskTraining):
     """As ``ImageTaskTraining``: ``accuracy`` and ``top5`` of networks with one score a class.
 
-    The defaults are for ``digits``; ``classification_training`` has those for folders. label_smoothing: the share of
-    the cross entropy that asks for all classes alike (arXiv 1512.00567, section 7).
+    The defaults are for ``digits``; ``classification_training`` has those for folders. label_smoothing: the weight of
+    the uniform distribution in the targets (arXiv 1512.00567, section 7).
     """
 
     image_size: int = 48
@@ -68,7 +68,7 @@ class ClassificationTraining(ImageTaskTraining):
         return loss
 
     def measure_quality(self, module: nn.Module, data: ImageData) -> dict[str, float]:
-        """``accuracy``: the share of validation images whose class scores highest; ``top5``: among the first five.
+        """``accuracy``: the fraction of validation images whose class scores highest; ``top5``: among the first five.
 
         Raises ``Diverged``.
         """

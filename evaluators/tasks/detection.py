@@ -11,13 +11,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from evaluators.data.detection import DetectionData, DetectionSplit, class_names, load_detection_data
-from evaluators.tasks import ssd_head as ssd_training
-from evaluators.tasks import yolo_head as yolo_training
+from evaluators.tasks import ssd_head, yolo_head
 from evaluators.tasks.coco_map import coco_map
 from evaluators.tasks.ssd import level_count
 from evaluators.training.initialisation import zero_residual_branches
 from evaluators.training.loop import BatchLoss, predict_batches, reestimate_batch_norm, train
-from evaluators.training.memory_limit import translate_memory_errors
+from evaluators.training.memory_limit import check_training_memory, translate_memory_errors
 from evaluators.training.settings import TrainingSettings, training_for_data
 from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import GraphModule, to_module
@@ -33,8 +32,8 @@ class DetectionTraining(TrainingSettings):
     The defaults are for ``digits``; ``detection_training`` has those for other data. Candidates are built with the
     options in ``proxy``. The result repeats to the bit for the same seed, thread count and build of PyTorch.
 
-    min_anchor_scale: of ``ssd.anchors``. match_iou: from which overlap an anchor answers for a box. The others: see
-    ``TrainingSettings``.
+    min_anchor_scale: of ``ssd.anchors``. match_iou: the overlap from which an anchor is matched to a box. The
+    others: see ``TrainingSettings``.
     """
 
     min_anchor_scale: float = 0.4
@@ -50,7 +49,7 @@ class DetectionTraining(TrainingSettings):
 
     @property
     def task(self) -> str:
-        """What the networks are to do: searches put such a head on spaces that have another."""
+        """The networks' task: searches put such a head on spaces that have another."""
         return "detect"
 
     @property
@@ -73,7 +72,7 @@ class DetectionTraining(TrainingSettings):
         """
         data = self.load()
         self.check(graph)
-        self.check_memory(graph)
+        check_training_memory(graph, self.batch_size, self.memory_limit_mib)
         with translate_memory_errors():
             module, head = self._build_network(graph, seed)
             loss = train(
@@ -99,7 +98,7 @@ class DetectionTraining(TrainingSettings):
         return measure(module, head, data)
 
     def _build_network(self, graph: Graph, seed: int) -> tuple[GraphModule, DetectionHead]:
-        """The network as training begins with it, and its head."""
+        """The network as it is before its first step, and its head."""
         kind = head_kind(graph.output_shapes, self.image_size, self.num_classes)
         head = kind.make(graph.output_shapes, self)
         module = to_module(graph, seed)
@@ -122,10 +121,10 @@ def detection_training(data: str = "digits", **settings: Any) -> DetectionTraini
 
 
 class DetectionHead(Protocol):
-    """What a network's outputs mean: where they start, what they should be, and which boxes they stand for."""
+    """How a network's outputs are initialised, trained and decoded into boxes."""
 
     def initialise(self, module: GraphModule) -> None:
-        """Set the weights that this head begins with."""
+        """Set the head's initial weights."""
 
     def loss(self, split: DetectionSplit, *, horizontal_flip: bool) -> BatchLoss:
         """The loss of batches of these images."""
@@ -138,15 +137,17 @@ class DetectionHeadKind(NamedTuple):
     """One kind of head, from the shapes of a network's outputs."""
 
     loss: str  # in words
-    mismatch: Callable[[Shapes, int, int], str | None]  # why they are no such head of an image size and classes
+    mismatch: Callable[
+        [Shapes, int, int], str | None
+    ]  # why they do not fit this image size and classes; None if they do
     make: Callable[[Shapes, DetectionTraining], DetectionHead]
 
 
 DETECTION_HEADS: dict[str, DetectionHeadKind] = {
     "SSD": DetectionHeadKind(
-        ssd_training.LOSS_DESCRIPTION,
-        ssd_training.ssd_mismatch,
-        lambda shapes, training: ssd_training.ssd_head(
+        ssd_head.LOSS_DESCRIPTION,
+        ssd_head.ssd_mismatch,
+        lambda shapes, training: ssd_head.ssd_head(
             shapes,
             training.image_size,
             training.num_classes,
@@ -155,23 +156,23 @@ DETECTION_HEADS: dict[str, DetectionHeadKind] = {
         ),
     ),
     "YOLO": DetectionHeadKind(
-        yolo_training.LOSS_DESCRIPTION,
-        yolo_training.yolo_mismatch,
-        lambda shapes, training: yolo_training.yolo_head(shapes, training.image_size, training.num_classes),
+        yolo_head.LOSS_DESCRIPTION,
+        yolo_head.yolo_mismatch,
+        lambda shapes, training: yolo_head.yolo_head(shapes, training.image_size, training.num_classes),
     ),
 }
 """No outputs fit two of them: an SSD head scores a background besides the classes."""
 
 
 def head_kind(shapes: Shapes, image_size: int, classes: int) -> DetectionHeadKind:
-    """The kind that outputs of these shapes are. ValueError, with what is wrong for each kind, when they are none."""
+    """The kind of head that fits these shapes. ValueError, with the mismatch of each kind, when none does."""
     level_count(shapes)
     mismatches = []
     for name, kind in DETECTION_HEADS.items():
-        complaint = kind.mismatch(shapes, image_size, classes)
-        if complaint is None:
+        mismatch = kind.mismatch(shapes, image_size, classes)
+        if mismatch is None:
             return kind
-        mismatches.append(f"as {name}, {complaint}")
+        mismatches.append(f"as {name}, {mismatch}")
     raise ValueError(f"no detection head for these data: {'; '.join(mismatches)}")
 
 
@@ -185,7 +186,7 @@ def check_detector(graph: Graph, size: int, classes: int) -> None:
 
 
 def measure(module: nn.Module, head: DetectionHead, data: DetectionData) -> dict[str, float]:
-    """``map`` and ``map50`` on the validation images. Raises ``Diverged`` when the network's answers are not finite."""
+    """``map`` and ``map50`` on the validation images. Raises ``Diverged`` when the network's outputs are not finite."""
     detections_of_images = []
     for _, outputs in predict_batches(module, data.validation.images):
         detections_of_images += head.detections(outputs)

@@ -1,4 +1,4 @@
-"""What training a classifier and training a segmenter share: one output, learnt by cross entropy, without its boxes."""
+"""Training for tasks with one output and no boxes: what classification and segmentation have in common."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from evaluators.data.labelled_images import ImageData
 from evaluators.training.initialisation import zero_residual_branches
 from evaluators.training.loop import BatchLoss, reestimate_batch_norm, train
-from evaluators.training.memory_limit import translate_memory_errors
+from evaluators.training.memory_limit import check_training_memory, translate_memory_errors
 from evaluators.training.settings import TrainingSettings
 from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import GraphModule, to_module
@@ -31,7 +31,7 @@ class ImageTaskTraining(TrainingSettings):
     task: ClassVar[str]
     quality: ClassVar[str]
     expected_output: ClassVar[tuple[str, int]]
-    """What the network is to be, in words, and how many axes its one output has."""
+    """The kind of network in words, and how many axes its one output has."""
 
     @abstractmethod
     def load(self) -> ImageData:
@@ -62,13 +62,13 @@ class ImageTaskTraining(TrainingSettings):
             )
 
     def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]:
-        """What ``measure_quality`` gives after training, 0..1, and ``final_loss``.
+        """The metrics of ``measure_quality`` after training, 0..1, and ``final_loss``.
 
-        Raises ``Diverged``, ``OutOfTime``, ``OutOfMemory``; ValueError when the graph is none for these data.
+        Raises ``Diverged``, ``OutOfTime``, ``OutOfMemory``; ValueError when the graph does not fit these data.
         """
         data = self.load()
         self.check(graph)
-        self.check_memory(graph)
+        check_training_memory(graph, self.batch_size, self.memory_limit_mib)
         with translate_memory_errors():
             module = to_module(graph, seed)
             initialise_network(module)
@@ -86,7 +86,7 @@ class ImageTaskTraining(TrainingSettings):
             return {**self.measure_quality(module, data), "final_loss": final_loss}
 
     def evaluate_untrained(self, graph: Graph, *, seed: int) -> dict[str, float]:
-        """What ``measure_quality`` gives of the same network with random weights, the last layer's too, for comparison."""
+        """The metrics of the same network with random weights, in the last layer too, for comparison."""
         data = self.load()
         self.check(graph)
         module = to_module(graph, seed)

@@ -25,7 +25,7 @@ _cached_data = lru_cache(maxsize=2)(load_segmentation_data)
 class SegmentationTraining(ImageTaskTraining):
     """As ``ImageTaskTraining``: ``miou`` and ``pixel_accuracy`` of networks with a map of scores for every class.
 
-    Scores are resized to the mask's places before the loss and before they are measured. The defaults are for
+    Scores are resized to the mask's size before the loss and before they are measured. The defaults are for
     ``digits``; ``segmentation_training`` has those for VOC folders.
     """
 
@@ -56,8 +56,8 @@ class SegmentationTraining(ImageTaskTraining):
         classes = len(data.class_names)
         counts = np.zeros((classes, classes), np.int64)
         for chunk, scores in predict_batches(module, data.validation.images):
-            found = resize_scores(scores, data.image_size).argmax(1).numpy()
-            counts += confusion_matrix(data.validation.targets[chunk], found, classes)
+            predicted = resize_scores(scores, data.image_size).argmax(1).numpy()
+            counts += confusion_matrix(data.validation.targets[chunk], predicted, classes)
         return {"miou": mean_iou(counts), "pixel_accuracy": float(np.trace(counts) / counts.sum())}
 
 
@@ -98,7 +98,7 @@ class PixelLoss:
 
 
 def class_weights(masks: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.float32]:
-    """1 / ln(1.02 + share of the pixels) of each class (ENet, arXiv 1606.02147, section 5.2).
+    """1 / ln(1.02 + fraction of the pixels) of each class (ENet, arXiv 1606.02147, section 5.2).
 
     Without them a few dozen steps learn the background alone.
     """
@@ -108,23 +108,23 @@ def class_weights(masks: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.
 
 
 def resize_scores(scores: Tensor, size: int) -> Tensor:
-    """Scores [N, C, h, w] at the mask's places, [N, C, size, size], by bilinear interpolation."""
+    """Scores [N, C, h, w] at the mask's size, [N, C, size, size], by bilinear interpolation."""
     return functional.interpolate(scores, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def confusion_matrix(
-    truth: npt.NDArray[np.integer[Any]], found: npt.NDArray[np.integer[Any]], classes: int
+    truth: npt.NDArray[np.integer[Any]], predicted: npt.NDArray[np.integer[Any]], classes: int
 ) -> npt.NDArray[np.int64]:
-    """How many pixels of each class (row) were found to be of each class (column); ``IGNORE_INDEX`` ones do not count."""
-    known = truth != IGNORE_INDEX
-    pairs = truth[known].astype(np.int64) * classes + found[known]
+    """How many pixels of each true class (row) were predicted as each class (column), without ``IGNORE_INDEX``."""
+    labelled = truth != IGNORE_INDEX
+    pairs = truth[labelled].astype(np.int64) * classes + predicted[labelled]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def mean_iou(counts: npt.NDArray[np.int64]) -> float:
     """The mean over the classes that occur of intersection over union, from a confusion matrix.
 
-    A class occurs where the truth has it; what is taken for one that does not is missing from its own.
+    A class occurs if the truth has it; a pixel predicted as a class that does not occur lowers its true class's IoU.
     """
     own = np.diag(counts)
     occurs = counts.sum(1) > 0

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 ANCHORS_FIRST_LEVEL = (3, 4, 6)
 ANCHORS_OTHER_LEVELS = (4, 6)
-"""How many anchors a place may have: 4 or 6 in the paper (section 3.1), and 3 in the API's reduced lowest level."""
+"""How many anchors a position may have: 4 or 6 in the paper (section 3.1), and 3 in the API's reduced lowest level."""
 CODE_SCALE = (10.0, 10.0, 5.0, 5.0)
 ASPECT_RATIOS = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)
 
@@ -25,24 +25,24 @@ ASPECT_RATIOS = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)
 def level_count(outputs: Mapping[str, object]) -> int:
     """Number of levels; ValueError unless the names are exactly box0, class0, box1, class1, ..."""
     levels = len(outputs) // 2
-    wanted = {f"{kind}{level}" for level in range(levels) for kind in ("box", "class")}
-    if not levels or set(outputs) != wanted:
+    expected = {f"{kind}{level}" for level in range(levels) for kind in ("box", "class")}
+    if not levels or set(outputs) != expected:
         raise ValueError(f"no detection head: outputs are {sorted(outputs)}, not box0, class0, box1, class1, ...")
     return levels
 
 
 def anchor_counts(shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
-    """Anchors at each place of each level of a head, from the shapes (channels first) of its outputs.
+    """Anchors at each position of each level of a head, from the shapes (channels first) of its outputs.
 
-    ValueError where ``anchors`` makes no such number.
+    ValueError for a number that ``anchors`` does not support.
     """
     counts = tuple(shapes[f"box{level}"][0] // 4 for level in range(level_count(shapes)))
     for level, count in enumerate(counts):
         if shapes[f"box{level}"][0] % 4 or count not in (ANCHORS_FIRST_LEVEL if level == 0 else ANCHORS_OTHER_LEVELS):
-            known = ANCHORS_OTHER_LEVELS if level else ANCHORS_FIRST_LEVEL
+            allowed = ANCHORS_OTHER_LEVELS if level else ANCHORS_FIRST_LEVEL
             raise ValueError(
-                f"box{level} has {shapes[f'box{level}'][0]} channels, 4 for each anchor at a place; anchors are known"
-                f" for {' or '.join(str(4 * number) for number in known)}"
+                f"box{level} has {shapes[f'box{level}'][0]} channels, 4 for each anchor at a position; anchors are"
+                f" defined for {' or '.join(str(4 * number) for number in allowed)}"
             )
     return counts
 
@@ -57,10 +57,10 @@ def anchors(
 ) -> Tensor:
     """Anchors [A, 4] in pixels, ordered by level, row, column, shape; they may reach over the image's edge.
 
-    Scales are shares of the image's side, spaced evenly from the first level to the last (SSD, section 2.2).
-    ``counts`` are the anchors at each place of each level, by default 3 on the first level and 6 on all others. Of 3,
-    there is a square at half of min_scale and the ratios 2 and 1/2 at min_scale; of 6, ``ASPECT_RATIOS`` at the level's
-    scale and a square at the geometric mean with the next scale (1 after the last); of 4, the same without the ratios
+    Scales are fractions of the image's side, spaced evenly from the first level to the last (SSD, section 2.2).
+    ``counts`` are the anchors at each position of each level, by default 3 on the first level and 6 on all others.
+    3 are a square at half of min_scale and the ratios 2 and 1/2 at min_scale; 6 are ``ASPECT_RATIOS`` at the level's
+    scale and a square at the geometric mean with the next scale (1 after the last); 4 are the same without the ratios
     3 and 1/3. ValueError for other counts.
     """
     levels = len(feature_sizes)
@@ -115,10 +115,10 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def match(anchors: Tensor, boxes: Tensor, *, threshold: float = 0.5) -> Tensor:
-    """Index [..., A] of the box each anchor answers for, or -1, from boxes [..., M, 4]; those without area are padding.
+    """Index [..., A] of the box matched to each anchor, or -1, from boxes [..., M, 4]; those without area are padding.
 
     An anchor takes the box it overlaps most when the IoU reaches the threshold; besides, each box takes its best
-    anchor whatever the IoU, so that none goes unanswered (force match; of two such boxes the first wins).
+    anchor whatever the IoU, so that none stays unmatched (force match; of two such boxes the first wins).
     """
     count = boxes.shape[-2]
     overlap = iou(anchors, boxes)
@@ -180,7 +180,8 @@ def detections(
     candidates: int = 200,
     max_detections: int = 100,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most ``max_detections``.
+    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most
+    ``max_detections``.
 
     The best-scored (anchor, class) pairs go through non-maximum suppression within their class.
     """
@@ -225,8 +226,9 @@ def best_boxes(
 def non_maximum_suppression(boxes: Tensor, *, max_iou: float) -> Tensor:
     """Which of the boxes [N, K, 4], sorted by falling score, greedy suppression keeps: bool [N, K].
 
-    A box goes when a kept, better one overlaps it by more than max_iou. All images at once: the keep mask is
-    repeated until it stands still, which gives the greedy answer (Cluster-NMS, Zheng et al. 2020, arXiv 2005.03572).
+    A box is suppressed when a better one that stays overlaps it by more than max_iou. All images at once: the keep mask
+    is updated until it no longer changes, which gives the greedy result (Cluster-NMS, Zheng et al. 2020, arXiv
+    2005.03572).
     """
     suppresses = (iou(boxes, boxes) > max_iou).triu(1)
     keep = torch.ones(boxes.shape[:2], dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""How a network with an SSD head learns to detect, and what it finds."""
+"""The SSD head of a network: its initial weights, its loss and its detections."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ CLASS_BIAS = -4.6
 FOCAL_GAMMA = 0.0
 """Focusing of the class loss; 0 leaves the alpha-balanced cross entropy (arXiv 1708.02002, eq. 3).
 
-SSDLite was published with 2, which all but mutes a class score once it is half right. In 400,000 steps that is made
-up for; in the 100 of this proxy it halves mAP.
+SSDLite was published with 2, which all but mutes a class score once it is half right. 400,000 steps compensate for
+that; in the 100 of this proxy it halves mAP.
 """
 LOSS_DESCRIPTION = "alpha-balanced cross entropy and smooth L1 on matched anchors"
 
 
 def ssd_mismatch(shapes: Mapping[str, Sequence[int]], image_size: int, classes: int) -> str | None:
-    """Why outputs of these shapes are no SSD head that scores so many classes; ``None`` where they are."""
+    """Why outputs of these shapes are not an SSD head for so many classes; ``None`` if they are."""
     try:
         counts = ssd.anchor_counts(shapes)
     except ValueError as error:
         return str(error)
     for level, count in enumerate(counts):
-        found, depth = shapes[f"class{level}"][0], count * (classes + 1)
-        if found != depth:
-            return f"class{level} has {found} channels, not {depth}; use num_classes={classes}"
+        channels, depth = shapes[f"class{level}"][0], count * (classes + 1)
+        if channels != depth:
+            return f"class{level} has {channels} channels, not {depth}; use num_classes={classes}"
     return None
 
 
 @dataclass(frozen=True, eq=False)
 class SsdHead:
-    """An SSD head with its anchors [A, 4]; see ``ssd`` for the outputs that it stands for."""
+    """An SSD head with its anchors [A, 4]; see ``ssd`` for the outputs it decodes."""
 
     anchors: Tensor
     image_size: int
@@ -51,11 +51,11 @@ class SsdHead:
     match_iou: float
 
     def initialise(self, module: GraphModule) -> None:
-        """Set every anchor at its own place with the score of ``CLASS_BIAS``."""
+        """Predict every anchor itself, with the score of ``CLASS_BIAS``."""
         initialise_output_layers(module, lambda name: CLASS_BIAS if name.startswith("class") else 0.0)
 
     def loss(self, split: DetectionSplit, *, horizontal_flip: bool) -> BatchLoss:
-        """The loss of a batch of these images; the targets are made at once."""
+        """The loss of a batch of these images; the targets are computed once, here."""
         by_flip = [
             _targets(split, self.anchors, self.match_iou, self.image_size, side)
             for side in (False, True)[: 1 + horizontal_flip]
@@ -64,8 +64,10 @@ class SsdHead:
 
         def batch_loss(outputs: Any, image_indices: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
             side = torch.from_numpy(flipped.astype(np.int64))
-            found, scores = ssd.flatten(outputs, self.num_classes)
-            return ssd.loss(found, scores, codes[side, image_indices], labels[side, image_indices], gamma=FOCAL_GAMMA)
+            predicted_codes, scores = ssd.flatten(outputs, self.num_classes)
+            return ssd.loss(
+                predicted_codes, scores, codes[side, image_indices], labels[side, image_indices], gamma=FOCAL_GAMMA
+            )
 
         return batch_loss
 
@@ -92,7 +94,7 @@ def ssd_head(
 def _targets(
     split: DetectionSplit, anchors: Tensor, match_iou: float, size: int, flipped: bool
 ) -> tuple[Tensor, Tensor]:
-    """What the network should answer: codes [N, A, 4] and classes [N, A], 0 for background."""
+    """The targets: codes [N, A, 4] and classes [N, A], 0 for background."""
     all_codes, all_classes = [], []
     for first in range(0, len(split), EVALUATION_BATCH_SIZE):
         chunk = slice(first, first + EVALUATION_BATCH_SIZE)

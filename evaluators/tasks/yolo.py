@@ -2,8 +2,8 @@
 
 Boxes are x1, y1, x2, y2 in pixels. A head gives per level i, of stride 8 * 2**i, the maps ``box{i}`` [N, 4*B, h, w],
 logits of the B distances 0..B-1 to the left, top, right and bottom in units of the stride, and ``class{i}``
-[N, C, h, w], logits without a background (``search_spaces.families.leyolo.dnin``). The parts and their weights are those of
-YOLOv8, which LeYOLO (arXiv 2406.14239) was trained with; each follows its paper.
+[N, C, h, w], logits without a background (``search_spaces.families.leyolo.dnin``). The parts and their weights are
+those of YOLOv8, which LeYOLO (arXiv 2406.14239) was trained with; each follows its paper.
 """
 
 import math
@@ -80,11 +80,11 @@ def ciou(first: Tensor, second: Tensor) -> Tensor:
 def distribution_focal(logits: Tensor, target: Tensor) -> Tensor:
     """Distribution focal loss [...] of logits [..., B] (arXiv 2006.04388, eq. 6); targets [...] are in 0..B-1."""
     lower_bin = target.detach().floor().clamp(max=logits.shape[-1] - 2)
-    share = target - lower_bin
+    upper_weight = target - lower_bin
     scores = logits.log_softmax(-1)
     lower_index = lower_bin.long()[..., None]
-    at_left, at_right = scores.gather(-1, lower_index)[..., 0], scores.gather(-1, lower_index + 1)[..., 0]
-    return -(at_left * (1 - share) + at_right * share)
+    lower_score, upper_score = scores.gather(-1, lower_index)[..., 0], scores.gather(-1, lower_index + 1)[..., 0]
+    return -(lower_score * (1 - upper_weight) + upper_score * upper_weight)
 
 
 @torch.no_grad()
@@ -97,15 +97,15 @@ def assign(
     *,
     alpha: float = 0.5,
     beta: float = 6.0,
-    max_detections: int = 10,
+    max_points: int = 10,
 ) -> tuple[Tensor, Tensor]:
-    """For every point the true box it answers for, or -1, and its soft target in 0..1: both [N, A].
+    """For every point the true box assigned to it, or -1, and its soft target in 0..1: both [N, A].
 
-    Task-aligned assignment (TOOD, arXiv 2108.07755, section 3.2 and eq. 3): a box takes the ``max_detections`` points inside it
-    of the highest score**alpha * overlap**beta, with the score of its own class; a point that several took goes to
-    the one it overlaps most. The soft target is that alignment, scaled so that each box's best is its best overlap.
-    Overlap is CIoU, or 0 below, as in YOLOv8. ``scores`` [N, A, C] are sigmoids, ``boxes`` [N, A, 4] predictions;
-    of ``true_boxes`` [N, M, 4], with ``true_classes`` [N, M] in 0..C-1, those without area are padding.
+    Task-aligned assignment (TOOD, arXiv 2108.07755, section 3.2 and eq. 3): a box takes the ``max_points`` points
+    inside it of the highest score**alpha * overlap**beta, with the score of its own class; a point that several took
+    goes to the one it overlaps most. The soft target is that alignment, scaled so that each box's best is its best
+    overlap. Overlap is CIoU, or 0 below, as in YOLOv8. ``scores`` [N, A, C] are sigmoids, ``boxes`` [N, A, 4]
+    predictions; of ``true_boxes`` [N, M, 4], with ``true_classes`` [N, M] in 0..C-1, those without area are padding.
     """
     count = true_boxes.shape[1]
     if not count:
@@ -116,7 +116,7 @@ def assign(
     overlap = ciou(boxes[:, None], corners).clamp(min=0) * inside
     of_class = scores.transpose(1, 2).gather(1, true_classes[..., None].expand(-1, -1, scores.shape[1]))
     alignment = of_class**alpha * overlap**beta
-    best, top_index = torch.where(inside, alignment, -1.0).topk(min(max_detections, scores.shape[1]))
+    best, top_index = torch.where(inside, alignment, -1.0).topk(min(max_points, scores.shape[1]))
     assigned = torch.zeros_like(inside).scatter(2, top_index, best >= 0)
     assigned_box = torch.where(assigned, overlap, -1.0).argmax(1)
     assigned &= assigned_box[:, None] == torch.arange(count, device=assigned_box.device)[:, None]
@@ -176,7 +176,8 @@ def detections(
     max_iou: float | None = None,
     candidates: int = 300,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most ``max_detections``.
+    """Per image boxes [D, 4] inside the image, scores [D] in falling order, labels [D] in 0..C-1; D at most
+    ``max_detections``.
 
     The best-scored (point, class) pairs as they are. This training rewards several points for one box, whose doubles
     cost precision: with ``max_iou`` (YOLOv8's is 0.7) the best ``candidates`` pairs go through non-maximum suppression

@@ -1,4 +1,4 @@
-"""What is set or removed in a module before its first step, so that short trainings learn."""
+"""Initialisation before the first step, so that short trainings learn: zero branches, biases, output layers."""
 
 from __future__ import annotations
 
@@ -26,38 +26,43 @@ def zero_residual_branches(module: GraphModule) -> None:
 
 
 def remove_redundant_biases(module: GraphModule) -> None:
-    """Take the bias from every convolution whose result goes to normalisations alone, which take it out again.
+    """Remove the bias of every convolution that only normalisations read: they subtract it again.
 
-    What the network can compute stays the same; ``Muon`` knows the weights whose scale does not matter by that they
-    have no bias.
+    The network computes the same functions; ``Muon`` takes a missing bias as the sign of weights whose scale does not
+    matter.
     """
     nodes = module.graph.nodes
-    readers: dict[int, set[str]] = {index: {"output"} for _, index in module.graph.outputs}
+    reader_ops: dict[int, set[str]] = {index: {"output"} for _, index in module.graph.outputs}
     for node in nodes:
         for index in node.inputs:
-            readers.setdefault(index, set()).add(node.op)
+            reader_ops.setdefault(index, set()).add(node.op)
     for name, layer in module.layers.items():
-        if nodes[int(name)].op == "conv" and readers.get(int(name)) == {"norm"}:
+        if nodes[int(name)].op == "conv" and reader_ops.get(int(name)) == {"norm"}:
             layer.register_parameter("bias", None)
 
 
 def initialise_output_layers(module: GraphModule, bias: Callable[[str], float]) -> None:
-    """Let every output that is a convolution with a bias start constant: weights 0, the bias by the output's name."""
+    """Start every output convolution that has a bias as a constant: weights 0, the bias by the output's name."""
     with torch.no_grad():
         for name, index in module.graph.outputs:
-            predictor = dict(module.layers.items()).get(str(index))
-            if isinstance(predictor, nn.Conv2d) and predictor.bias is not None:
-                predictor.weight.zero_()
-                predictor.bias.fill_(bias(name))
+            layer = dict(module.layers.items()).get(str(index))
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                layer.weight.zero_()
+                layer.bias.fill_(bias(name))
 
 
 def residual_norms(graph: Graph) -> list[int]:
     """The normalisations that end a residual branch: operands of a sum that another operand of it leads to."""
     sums = [node.inputs for node in graph.nodes if node.op == "add"]
     summed = {i for operands in sums for i in operands}
-    before: list[frozenset[int]] = []  # per node, the summed nodes that lead to it
+    summed_ancestors: list[frozenset[int]] = []  # per node
     for node in graph.nodes:
-        before.append(frozenset().union(*(before[i] | ({i} & summed) for i in node.inputs)))
+        summed_ancestors.append(frozenset().union(*(summed_ancestors[i] | ({i} & summed) for i in node.inputs)))
     return sorted(
-        {i for operands in sums for i in operands if graph.nodes[i].op == "norm" and not before[i].isdisjoint(operands)}
+        {
+            i
+            for operands in sums
+            for i in operands
+            if graph.nodes[i].op == "norm" and not summed_ancestors[i].isdisjoint(operands)
+        }
     )

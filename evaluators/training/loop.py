@@ -1,4 +1,4 @@
-"""Trains any network for a stated number of steps on images held in memory, whatever it is to learn from them."""
+"""The training loop: any network, any loss, a stated number of steps on images held in memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from evaluators.evaluator import Diverged, NothingToTrain, OutOfTime
 from evaluators.training.muon import Muon
 
-WARMUP_SHARE = 0.2
+WARMUP_FRACTION = 0.2
 BATCH_NORM_BATCHES = 8
 EVALUATION_BATCH_SIZE = 32
 
 BatchLoss = Callable[[Any, npt.NDArray[np.int64], npt.NDArray[np.bool_]], Tensor]
-"""The loss of a batch from the network's answers, the numbers of its images, and which of them are mirrored."""
+"""The loss of a batch from the network's outputs, the indices of its images, and which of them are mirrored."""
 
 
 def train(
@@ -38,8 +38,8 @@ def train(
 ) -> float:
     """Train in place on images [N, 3, S, S]; the mean loss over the last tenth of the steps.
 
-    Muon with a linear warm-up and a linear way down; ``horizontal_flip`` mirrors every other image, at random. At the
-    end the batch statistics are estimated anew: so few steps leave the running ones behind. Raises ``Diverged``,
+    Muon with linear warm-up and linear decay; ``horizontal_flip`` mirrors half of the images, at random. At the end
+    the batch statistics are estimated again: after so few steps the running ones lag behind. Raises ``Diverged``,
     ``OutOfTime``, ``NothingToTrain``.
     """
     if next(module.parameters(), None) is None:
@@ -76,12 +76,14 @@ def train(
 
 
 def _learning_rate_factor(progress: float) -> float:
-    """The learning rate's factor when this share of the steps is done."""
-    return 0.1 + 0.9 * progress / WARMUP_SHARE if progress < WARMUP_SHARE else (1 - progress) / (1 - WARMUP_SHARE)
+    """The learning rate's factor when this fraction of the steps is done."""
+    return (
+        0.1 + 0.9 * progress / WARMUP_FRACTION if progress < WARMUP_FRACTION else (1 - progress) / (1 - WARMUP_FRACTION)
+    )
 
 
 def network_input(images: npt.NDArray[np.uint8]) -> Tensor:
-    """Pixels 0..255 of images [N, 3, S, S] as -1..1, laid out with channels last, which convolutions on a CPU like."""
+    """Pixels 0..255 of images [N, 3, S, S] as -1..1, channels last, which is faster for convolutions on a CPU."""
     pixels = torch.from_numpy(np.array(images)).to(torch.float32, memory_format=torch.channels_last)
     return pixels.div_(127.5).sub_(1)
 
@@ -103,7 +105,7 @@ def reestimate_batch_norm(module: nn.Module, images: npt.NDArray[np.uint8], rng:
 
 
 def predict_batches(module: nn.Module, images: npt.NDArray[np.uint8]) -> Iterator[tuple[slice, Any]]:
-    """The network's outputs, without gradients, for one slice of the images after the other; it is left in eval mode.
+    """Slices of the images with the network's outputs, without gradients; leaves the network in eval mode.
 
     Raises ``Diverged`` when they are not finite.
     """

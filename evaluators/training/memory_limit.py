@@ -1,25 +1,41 @@
-"""How much memory a training will take, and what is said when there is not as much."""
+"""How much memory training a network takes, and the failure when there is not as much."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from evaluators.evaluator import OutOfMemory
+from search_spaces.graph.fragment import FLOAT_BYTES
+from search_spaces.graph.graph import Graph
 
 ACTIVATION_COPIES = 2.0
-
-
 PARAMETER_COPIES = 8.0
-
-
 WORKSPACE_MIB = 100.0
-"""Memory that training takes: so often the graph's activations and parameters, and a rest; from measured peaks."""
+"""Training takes the graph's activations and parameters so many times, and a constant; from measured peaks."""
+
+
+def training_memory_mib(graph: Graph, batch_size: int) -> float:
+    """Estimated peak memory (MiB) of training the network on batches of that size."""
+    activations = batch_size * sum(math.prod(node.shape) for node in graph.nodes)
+    elements = ACTIVATION_COPIES * activations + PARAMETER_COPIES * graph.params
+    return elements * FLOAT_BYTES / 2**20 + WORKSPACE_MIB
+
+
+def check_training_memory(graph: Graph, batch_size: int, limit_mib: float) -> None:
+    """Raise ``OutOfMemory`` when training the network is estimated above the limit."""
+    mib = training_memory_mib(graph, batch_size)
+    if mib > limit_mib:
+        raise OutOfMemory(
+            f"training is estimated at {mib:.0f} MiB, over the limit of {limit_mib:g} MiB; "
+            "a smaller batch_size, image_size or width needs less"
+        )
 
 
 @contextmanager
 def translate_memory_errors() -> Iterator[None]:
-    """Turn what an allocator says when memory runs out into ``OutOfMemory``."""
+    """Turn an allocator's errors into ``OutOfMemory``."""
     try:
         yield
     except MemoryError:

@@ -1,7 +1,9 @@
 """Muon: stochastic gradient descent whose steps are made orthogonal, matrix by matrix.
 
 After Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon). Every direction of a weight matrix moves alike, so
-that a deep network trained from scratch gets under way within tens of steps instead of hundreds.
+that a deep network trained from scratch makes progress within tens of steps instead of hundreds. ``torch.optim.Muon``
+takes matrices only, decays weights by default, and came after the oldest PyTorch supported here; this one takes
+convolutions, depthwise ones too.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient; closures are not taken."""
+        """Update every parameter that has a gradient. Closures are refused."""
         if closure is not None:
             raise ValueError("Muon takes no closure; call backward() first")
         for group in self.param_groups:

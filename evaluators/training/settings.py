@@ -1,17 +1,12 @@
-"""What all trainings from scratch share: their settings, the limit on their memory, and where networks start."""
+"""The settings of all trainings from scratch, and the training for a data set with settings over its defaults."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from evaluators.evaluator import OutOfMemory
-from evaluators.training.memory_limit import ACTIVATION_COPIES, PARAMETER_COPIES, WORKSPACE_MIB
-from search_spaces.graph.fragment import FLOAT_BYTES
-from search_spaces.graph.graph import Graph
 from search_spaces.registry import unknown_name
 
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
@@ -26,11 +21,12 @@ class LoadedData(Protocol):
 
 @dataclass(frozen=True)
 class TrainingSettings(ABC):
-    """The settings that every training has, checked as they come in: ``ValueError`` says which one is wrong.
+    """The settings that every training has, checked when they are set: ``ValueError`` says which one is wrong.
 
     Subclasses are frozen dataclasses of plain settings (str, int, bool, float). width: the factor on the candidate's
-    widths. learning_rate: that of ``Muon``'s orthogonal steps at its highest. data_seed: draws the data or the subset.
-    memory_limit_mib: candidates estimated above are refused.
+    widths. learning_rate: the peak one of ``Muon``'s orthogonal steps. data_seed: selects the data or the subset.
+    memory_limit_mib: candidates whose training
+    is estimated above it fail with ``OutOfMemory``.
     """
 
     data: str = "digits"
@@ -47,7 +43,7 @@ class TrainingSettings(ABC):
     memory_limit_mib: float = 4096.0
 
     version: ClassVar[int] = 1
-    """Rises when the same settings come to give other results; part of ``cache_identity``."""
+    """Raised when the same settings give other results than before; part of ``cache_identity``."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -58,9 +54,9 @@ class TrainingSettings(ABC):
         self.require_at_least(steps=1, batch_size=2, max_train_images=1, max_val_images=1, data_seed=0)
         self.require_positive("width", "learning_rate", "time_limit_s", "memory_limit_mib")
 
-    def require_at_least(self, **least: int) -> None:
+    def require_at_least(self, **minima: int) -> None:
         """ValueError unless each of these settings has at least that value."""
-        for name, minimum in least.items():
+        for name, minimum in minima.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {minimum} at least")
 
@@ -86,7 +82,7 @@ class TrainingSettings(ABC):
 
     @property
     def data_arguments(self) -> dict[str, Any]:
-        """What a loader of data is called with, behind the text that names them."""
+        """The keyword arguments of a data loader, after the text that names the data."""
         return {
             "image_size": self.image_size,
             "seed": self.data_seed,
@@ -101,7 +97,7 @@ class TrainingSettings(ABC):
 
     @property
     def deploy(self) -> dict[str, Any]:
-        """Options that the data ask of the network itself: none of digits, which only stand in for the user's own.
+        """Options that the data require of the network itself; none for digits, which only stand in for the user's own.
 
         Raises ``DataError``.
         """
@@ -115,7 +111,7 @@ class TrainingSettings(ABC):
         )
 
     def cache_identity(self) -> dict[str, Any]:
-        """What a stored result depends on: this training, all of the data, and the scale. Raises ``DataError``."""
+        """All that a stored result depends on: this training, the data, and the proxy scale. Raises ``DataError``."""
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         not_fidelity = ("data", "time_limit_s", "memory_limit_mib")
         return {
@@ -124,34 +120,23 @@ class TrainingSettings(ABC):
             "fidelity": {name: value for name, value in settings.items() if name not in not_fidelity},
         }
 
-    def check_memory(self, graph: Graph) -> None:
-        """``OutOfMemory`` when training the network is estimated above ``memory_limit_mib``."""
-        activations = self.batch_size * sum(math.prod(node.shape) for node in graph.nodes)
-        elements = ACTIVATION_COPIES * activations + PARAMETER_COPIES * graph.params
-        mib = elements * FLOAT_BYTES / 2**20 + WORKSPACE_MIB
-        if mib > self.memory_limit_mib:
-            raise OutOfMemory(
-                f"training is estimated at {mib:.0f} MiB, over the limit of {self.memory_limit_mib:g} MiB; "
-                "a smaller batch_size, image_size or width needs less"
-            )
-
 
 SettingsType = TypeVar("SettingsType", bound=TrainingSettings)
 
 
 def training_for_data(
     kind: type[SettingsType],
-    what: str,
+    description: str,
     defaults_by_data: Mapping[str, Mapping[str, Any]],
     data: str,
     settings: Mapping[str, Any],
 ) -> SettingsType:
     """The training of that kind for these data: its defaults for the word before the colon, and settings over them.
 
-    ``what`` names it in the error for a setting that there is none of. Raises ``UnknownName``.
+    ``description`` names it in the error for an unknown setting. Raises ``UnknownName``.
     """
     setting_names = [field.name for field in fields(kind)]
     for name in settings:
         if name not in setting_names:
-            raise unknown_name(f"setting of {what}", name, setting_names)
+            raise unknown_name(f"setting of {description}", name, setting_names)
     return kind(**{"data": data, **defaults_by_data.get(data.partition(":")[0], {}), **settings})

@@ -1,1 +1,1 @@
-"""Zero-cost scores: one a file."""
+"""Zero-cost scores: ``scores`` is their table, and each score is a file."""

@@ -4,7 +4,7 @@
     hardware_models/devices/edgetpu/{coral_usb,coral_devboard,pixel4_edgetpu}.toml --data
     ../shared/data/published_tables
 
-A device file's ``[fit_parameters]`` table says which of its numbers are free, with a prior for each; numbers that are
+A device file's ``[fit]`` table says which of its numbers are free, with a prior for each; numbers that are
 ``shared`` are one and the same for all files fitted together. Robust least squares on the logarithm of the latency.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log, prod, sqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardware_models.analytic.model import (
     AnalyticDevice,
@@ -31,6 +31,10 @@ from hardware_models.analytic.model import (
 from hardware_models.device_file.toml_table import HardwareError, TomlTable, parse_device_file, read_device_file
 from hardware_models.measured.published_latencies import PublishedLatency, published_latencies
 from search_spaces.graph.graph import Graph
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 # Scatter of published latencies that no rate explains; how strongly data weigh against priors
 _PUBLISHED_NOISE_STD = 0.1
@@ -171,7 +175,6 @@ def _free_parameters(subjects: Sequence[DeviceFitProblem]) -> dict[tuple[str, st
 
 def fit_parameters(subjects: Sequence[DeviceFitProblem], without: str | None = None) -> list[dict[str, float]]:
     """The fitted numbers of each subject by path. ``without`` names a network whose rows are left out."""
-    import numpy
     from scipy.optimize import least_squares
 
     unknowns = _free_parameters(subjects)
@@ -189,7 +192,7 @@ def fit_parameters(subjects: Sequence[DeviceFitProblem], without: str | None = N
         found = dict(zip(keys, map(exp, point), strict=True))
         return [{f.path: found[(f.path, "" if f.path in s.shared else s.name)] for f in s.free} for s in subjects]
 
-    def residuals(point: numpy.typing.NDArray[numpy.float64]) -> list[float]:
+    def residuals(point: npt.NDArray[np.float64]) -> list[float]:
         devices = [with_parameters(s.device, n) for s, n in zip(subjects, numbers(point.tolist()), strict=True)]
         residual = [
             log(graph_work_ms(devices[number], load) / measured) / _PUBLISHED_NOISE_STD

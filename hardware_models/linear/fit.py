@@ -20,10 +20,10 @@ from search_spaces.graph.fragment import Fragment
 from search_spaces.graph.graph import Graph
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 
 CROSS_VALIDATION_FOLDS = 5
@@ -88,23 +88,23 @@ class DesignMatrix:
                 constant_kinds.append(kind)
         return constant_kinds
 
-    def of(self, chosen: Sequence[int] | numpy.typing.NDArray[Any]) -> DesignMatrix:
+    def of(self, chosen: Sequence[int] | npt.NDArray[Any]) -> DesignMatrix:
         """The same for some of the networks."""
         return DesignMatrix(self.operations, self.kinds, self.counts[chosen], self.rows)
 
 
 def design_matrix(counted: Sequence[Mapping[OperationFeatures, int]]) -> DesignMatrix:
     """The design of networks whose operations were counted."""
-    import numpy
+    import numpy as np
 
     operations = tuple(sorted({o for counts in counted for o in counts}))
     index_of = {o: i for i, o in enumerate(operations)}
     kinds = tuple(sorted({o.kind for o in operations}))
-    matrix = numpy.zeros((len(counted), len(operations)))
+    matrix = np.zeros((len(counted), len(operations)))
     for row, counts in enumerate(counted):
         for operation, count in counts.items():
             matrix[row, index_of[operation]] = count
-    rows = numpy.zeros((len(operations), len(kinds) * len(FEATURE_NAMES)))
+    rows = np.zeros((len(operations), len(kinds) * len(FEATURE_NAMES)))
     for i, operation in enumerate(operations):
         first_column = kinds.index(operation.kind) * len(FEATURE_NAMES)
         rows[i, first_column : first_column + len(FEATURE_NAMES)] = operation.counts
@@ -127,28 +127,26 @@ class LinearFit:
 
 def fit_linear(design_matrix: DesignMatrix, measured: FloatArray, noise: FitNoise = FitNoise()) -> LinearFit:
     """Rates and corrections for ``measured`` figures [networks], all above 0. Raises ``ValueError`` without rows."""
-    import numpy
+    import numpy as np
     from scipy.optimize import nnls
 
     if not len(measured) or not (measured > 0).all():
         raise ValueError("a fit needs measurements, all above 0")
     weight = 1 / measured
-    relative = (
-        numpy.column_stack([numpy.ones(len(measured)), design_matrix.counts @ design_matrix.rows]) * weight[:, None]
-    )
-    scale = numpy.sqrt((relative**2).sum(0))
+    relative = np.column_stack([np.ones(len(measured)), design_matrix.counts @ design_matrix.rows]) * weight[:, None]
+    scale = np.sqrt((relative**2).sum(0))
     scale[scale == 0] = inf
     for kind in design_matrix.constant():
         first_column = 1 + design_matrix.kinds.index(kind) * len(FEATURE_NAMES)
         scale[first_column : first_column + len(FEATURE_NAMES)] = inf
     # A little ridge decides between columns that these networks do not tell apart
-    ridge = numpy.eye(relative.shape[1]) * _RIDGE_PENALTY
+    ridge = np.eye(relative.shape[1]) * _RIDGE_PENALTY
     coefficients, _ = nnls(
-        numpy.vstack([relative / scale, ridge]), numpy.concatenate([numpy.ones(len(measured)), numpy.zeros(len(ridge))])
+        np.vstack([relative / scale, ridge]), np.concatenate([np.ones(len(measured)), np.zeros(len(ridge))])
     )
     coefficients = coefficients / scale
     base, rates = float(coefficients[0]), coefficients[1:]
-    corrections = numpy.zeros(len(design_matrix.operations))
+    corrections = np.zeros(len(design_matrix.operations))
     prices = design_matrix.rows @ rates
     if noise.spread > 0:
         relative_costs = design_matrix.counts * prices * weight[:, None]
@@ -156,11 +154,11 @@ def fit_linear(design_matrix: DesignMatrix, measured: FloatArray, noise: FitNois
         ratio = (noise.scatter / noise.spread) ** 2
         # The smaller of the two equal ways to solve a ridge regression
         if relative_costs.shape[0] < relative_costs.shape[1]:
-            gram = relative_costs @ relative_costs.T + ratio * numpy.eye(relative_costs.shape[0])
-            corrections = relative_costs.T @ numpy.linalg.solve(gram, residual)
+            gram = relative_costs @ relative_costs.T + ratio * np.eye(relative_costs.shape[0])
+            corrections = relative_costs.T @ np.linalg.solve(gram, residual)
         else:
-            gram = relative_costs.T @ relative_costs + ratio * numpy.eye(relative_costs.shape[1])
-            corrections = numpy.linalg.solve(gram, relative_costs.T @ residual)
+            gram = relative_costs.T @ relative_costs + ratio * np.eye(relative_costs.shape[1])
+            corrections = np.linalg.solve(gram, relative_costs.T @ residual)
         corrections = corrections.clip(-0.95, 5.0)
     return LinearFit(base, rates, corrections)
 
@@ -173,13 +171,13 @@ def held_out_predictions(
     groups: Sequence[Any] | None = None,
 ) -> FloatArray:
     """Predictions [networks] of every network by a fit without its fold; equal ``groups`` stay in one fold."""
-    import numpy
+    import numpy as np
 
     fold = _assign_folds(len(measured), groups)
-    predicted = numpy.zeros(len(measured))
+    predicted = np.zeros(len(measured))
     for number in range(fold.max() + 1):
-        fold_rows = numpy.flatnonzero(fold == number)
-        training_rows = numpy.flatnonzero(fold != number)
+        fold_rows = np.flatnonzero(fold == number)
+        training_rows = np.flatnonzero(fold != number)
         if len(training_rows):
             predicted[fold_rows] = fit_linear(design_matrix.of(training_rows), measured[training_rows], noise).predict(
                 design_matrix.of(fold_rows)
@@ -187,16 +185,16 @@ def held_out_predictions(
     return predicted
 
 
-def _assign_folds(rows: int, groups: Sequence[Any] | None) -> numpy.typing.NDArray[numpy.intp]:
+def _assign_folds(rows: int, groups: Sequence[Any] | None) -> npt.NDArray[np.intp]:
     """The fold of every row: five of them, or one a group where there are few."""
-    import numpy
+    import numpy as np
 
     keys = list(range(rows)) if groups is None else list(groups)
     order = list(dict.fromkeys(keys))
-    numpy.random.default_rng(0).shuffle(order)
+    np.random.default_rng(0).shuffle(order)
     folds = CROSS_VALIDATION_FOLDS if len(order) > 40 else len(order)
     index_of = {key: i % folds for i, key in enumerate(order)}
-    return numpy.array([index_of[key] for key in keys])
+    return np.array([index_of[key] for key in keys])
 
 
 def held_out_coverage(
@@ -210,18 +208,18 @@ def held_out_coverage(
 
     Those others alone give the fit, its folds and its interval, so that this says what the interval is worth.
     """
-    import numpy
+    import numpy as np
 
     fold = _assign_folds(len(measured), groups)
-    fold_rows, training_rows = numpy.flatnonzero(fold == 0), numpy.flatnonzero(fold != 0)
+    fold_rows, training_rows = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)
     training_design, training_figures = design_matrix.of(training_rows), measured[training_rows]
     keys = None if groups is None else [groups[int(i)] for i in training_rows]
     factor = interval_factor(
         held_out_predictions(training_design, training_figures, noise, groups=keys), training_figures
     )
     predicted = fit_linear(training_design, training_figures, noise).predict(design_matrix.of(fold_rows))
-    relative_error = numpy.abs(numpy.log(numpy.maximum(predicted, 1e-12) / measured[fold_rows]))
-    return float((relative_error <= numpy.log(factor)).mean())
+    relative_error = np.abs(np.log(np.maximum(predicted, 1e-12) / measured[fold_rows]))
+    return float((relative_error <= np.log(factor)).mean())
 
 
 def to_rates(linear_fit: LinearFit, design_matrix: DesignMatrix, factor: float | None = None) -> Rates:
@@ -251,10 +249,10 @@ def _split_from_base(
     base: float, rates: tuple[float, ...], design_matrix: DesignMatrix, kind: str
 ) -> tuple[float, tuple[float, ...]]:
     """What a kind that every network has as much of takes from the base, at most half, and its rates for that."""
-    import numpy
+    import numpy as np
 
     width, first_column = len(FEATURE_NAMES), design_matrix.kinds.index(kind) * len(FEATURE_NAMES)
     counts = (design_matrix.counts[0] @ design_matrix.rows)[first_column : first_column + width]
-    cost = float(counts @ numpy.array(rates))
+    cost = float(counts @ np.array(rates))
     share = min(1.0, 0.5 * base / cost) if cost > 0 else 0.0
     return base - share * cost, tuple(rate * share for rate in rates)

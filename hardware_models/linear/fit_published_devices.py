@@ -31,8 +31,8 @@ from hardware_models.measured.prediction_error import accuracy_metrics, interval
 from search_spaces.registry import import_object, named_row
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
 
 MAX_NETWORKS = 2500
@@ -48,8 +48,8 @@ class FigureFit:
     rates: Rates
     errors: dict[str, float]
     names: tuple[str, ...]
-    measured: numpy.typing.NDArray[numpy.float64]
-    held_out_predictions: numpy.typing.NDArray[numpy.float64]
+    measured: npt.NDArray[np.float64]
+    held_out_predictions: npt.NDArray[np.float64]
 
 
 @lru_cache(maxsize=8)
@@ -60,11 +60,11 @@ def _dataset_networks(reader: str, folder: Path, max_rows: int) -> list[DatasetN
 
 def fit_figure(rows: Sequence[tuple[DatasetNetwork, float]], noise: FitNoise) -> FigureFit:
     """Rates from measured networks, each with its figure. Raises ``ValueError`` where there are none."""
-    import numpy
+    import numpy as np
 
     operations = OperationCounter()
     matrix = design_matrix([operations.of(row.graph) for row, _ in rows])
-    measured = numpy.array([value for _, value in rows])
+    measured = np.array([value for _, value in rows])
     names = tuple(row.name for row, _ in rows)
     held_out_ms = held_out_predictions(matrix, measured, noise, groups=names)
     coefficients = fit_linear(matrix, measured, noise)
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hardware_models.linear.fit_published_devices", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("devices", nargs="*", help="names of datasets.SOURCES; default: all")
+    parser.add_argument("devices", nargs="*", help="names of datasets.DEVICE_SOURCES; default: all")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
     parser.add_argument("--rows", type=int, default=MAX_NETWORKS, help="most networks of each data set")
     parser.add_argument("--write", action="store_true", help="write the device files")

@@ -37,10 +37,10 @@ from hardware_models.measured.published_latencies import PublishedLatency, publi
 from search_spaces.registry import import_object, named_row
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 PUBLISHED_LATENCIES_CSV = "published_tables/published_latency.csv"
 _PARTS_GROUP = "parts of networks"
@@ -97,7 +97,7 @@ def _part_measurements(plan: SparseDevice, folder: Path, counter: OperationCount
 @lru_cache(maxsize=64)
 def fit_sparse_device(name: str, folder: Path) -> SparseDeviceFit:
     """Fit a device of ``SPARSE_DEVICES`` to what ``folder`` holds. Raises ``HardwareError`` and ``UnknownName``."""
-    import numpy
+    import numpy as np
 
     plan: SparseDevice = named_row("device", name, SPARSE_DEVICES)
     prior = RATE_PRIORS[plan.prior]
@@ -110,7 +110,7 @@ def fit_sparse_device(name: str, folder: Path) -> SparseDeviceFit:
     samples = [*networks, *part_readers]
     unknowns = {key: float(f"{value:.5g}") for key, value in fit_rates_with_prior(samples, prior).items()}
     evaluated_samples = networks or part_readers
-    measured = numpy.array([s.latency_ms for s in evaluated_samples])
+    measured = np.array([s.latency_ms for s in evaluated_samples])
     # Parts stay in every fit but, in five folds, where nothing else is judged
     part_folds = [f"{_PARTS_GROUP} {i % 5}" for i in range(len(part_readers))]
     if networks:
@@ -136,10 +136,10 @@ def fit_sparse_device(name: str, folder: Path) -> SparseDeviceFit:
 
 def _held_out_by_group(samples: Sequence[FitSample], prior: RatePrior, groups: Sequence[str]) -> FloatArray:
     """Predictions of the first samples, which have groups, by fits without their group; parts are in all of them."""
-    import numpy
+    import numpy as np
 
     count = len(groups)
-    predicted = numpy.zeros(count)
+    predicted = np.zeros(count)
     for group in dict.fromkeys(groups):
         inside = [i for i, g in enumerate(groups) if g == group]
         outside = [s for i, s in enumerate(samples) if i >= count or groups[i] != group]
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hardware_models.linear.fit_sparse_devices", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("devices", nargs="*", help="names of PLANS; default: all")
+    parser.add_argument("devices", nargs="*", help="names of SPARSE_DEVICES; default: all")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds published_tables and data sets")
     parser.add_argument("--write", action="store_true", help="write the device files")
     parser.add_argument("--rows", action="store_true", help="print every row with its predictions")

@@ -2,9 +2,9 @@
 
     cost = base + sum over operations of (1 + c) * (a . counts)
 
-``counts`` are those of ``operation.FEATURE_NAMES``, ``a >= 0`` a rate for each of them and each kind of operation, and
+``counts`` are those of ``features.FEATURE_NAMES``, ``a >= 0`` a rate for each of them and each kind of operation, and
 ``c`` a correction of one exact operation that the measurements held (0 for others). Both are found by
-``learning.fit_linear``. What runs one after the other adds up: so it is on processors at batch 1, on accelerators
+``fit.fit_linear``. What runs one after the other adds up: so it is on processors at batch 1, on accelerators
 without overlap between layers, and on GPUs that launch kernels from one stream.
 """
 

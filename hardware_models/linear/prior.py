@@ -23,10 +23,10 @@ from hardware_models.measured.prediction_error import INTERVAL_COVERAGE, interva
 from search_spaces.graph.graph import Graph
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 _PUBLISHED_NOISE_STD = 0.1  # of published latencies, that no rate explains
 _LOG_SPEED_STD = 3.0  # spread of the logarithm of the speed of the whole
@@ -78,10 +78,10 @@ def network_sample(counter: OperationCounter, graph: Graph, latency_ms: float, g
 
 def _rate_columns(samples: Sequence[FitSample], prior: RatePrior) -> FloatArray:
     """How much of each unknown a sample takes [samples, unknowns]."""
-    import numpy
+    import numpy as np
 
     column_of = {name: i for i, name in enumerate(prior.medians)}
-    columns = numpy.zeros((len(samples), len(column_of)))
+    columns = np.zeros((len(samples), len(column_of)))
     for row, s in zip(columns, samples, strict=True):
         row[column_of["base"]] = 0.0 if s.part else 1.0
         for operation, times in s.counts.items():
@@ -103,50 +103,50 @@ def _rate_names(kind: str, prior: RatePrior) -> tuple[str, str, str, str]:
 
 def fit_rates_with_prior(samples: Sequence[FitSample], prior: RatePrior) -> dict[str, float]:
     """The unknowns by name. Raises ``ValueError`` without samples."""
-    import numpy
+    import numpy as np
     from scipy.optimize import least_squares
 
     if not samples:
         raise ValueError("nothing to fit to: there are no measurements")
     columns = _rate_columns(samples, prior)
-    medians = numpy.array(list(prior.medians.values()))
-    spreads = numpy.array([prior.spreads.get(name, prior.spread) for name in prior.medians])
-    logs = numpy.log([s.latency_ms for s in samples])
-    scatter = numpy.array([s.scatter for s in samples])
-    start = float(numpy.median(logs - numpy.log(columns @ medians)))
+    medians = np.array(list(prior.medians.values()))
+    spreads = np.array([prior.spreads.get(name, prior.spread) for name in prior.medians])
+    logs = np.log([s.latency_ms for s in samples])
+    scatter = np.array([s.scatter for s in samples])
+    start = float(np.median(logs - np.log(columns @ medians)))
 
     def residuals(point: FloatArray) -> FloatArray:
-        rates = medians * numpy.exp(point[0] + point[1:])
-        residual = (numpy.log(columns @ rates) - logs) / scatter
-        return numpy.concatenate([residual, point[1:] / spreads, [(point[0]) / prior.speed]])
+        rates = medians * np.exp(point[0] + point[1:])
+        residual = (np.log(columns @ rates) - logs) / scatter
+        return np.concatenate([residual, point[1:] / spreads, [(point[0]) / prior.speed]])
 
     def slopes(point: FloatArray) -> FloatArray:
-        rates = medians * numpy.exp(point[0] + point[1:])
+        rates = medians * np.exp(point[0] + point[1:])
         shares = columns * rates / (columns @ rates)[:, None] / scatter[:, None]
-        top = numpy.column_stack([shares.sum(1), shares])
-        prior_rows = numpy.column_stack([numpy.zeros(len(spreads)), numpy.diag(1 / spreads)])
-        last = numpy.zeros((1, len(spreads) + 1))
+        top = np.column_stack([shares.sum(1), shares])
+        prior_rows = np.column_stack([np.zeros(len(spreads)), np.diag(1 / spreads)])
+        last = np.zeros((1, len(spreads) + 1))
         last[0, 0] = 1 / prior.speed
-        return numpy.vstack([top, prior_rows, last])
+        return np.vstack([top, prior_rows, last])
 
-    point = numpy.concatenate([[start], numpy.zeros(len(medians))])
+    point = np.concatenate([[start], np.zeros(len(medians))])
     solution = least_squares(residuals, point, jac=slopes, loss="soft_l1")
-    rates = medians * numpy.exp(solution.x[0] + solution.x[1:])
+    rates = medians * np.exp(solution.x[0] + solution.x[1:])
     return dict(zip(prior.medians, rates.tolist(), strict=True))
 
 
 def predict(samples: Sequence[FitSample], prior: RatePrior, unknowns: Mapping[str, float]) -> FloatArray:
     """Latencies in ms [samples]."""
-    import numpy
+    import numpy as np
 
-    return numpy.asarray(_rate_columns(samples, prior) @ numpy.array(list(unknowns.values())))
+    return np.asarray(_rate_columns(samples, prior) @ np.array(list(unknowns.values())))
 
 
 def held_out_predictions(samples: Sequence[FitSample], prior: RatePrior, groups: Sequence[str]) -> FloatArray:
     """Predictions [samples] of each sample by a fit without any of its group."""
-    import numpy
+    import numpy as np
 
-    predicted = numpy.zeros(len(samples))
+    predicted = np.zeros(len(samples))
     for group in dict.fromkeys(groups):
         inside = [i for i, g in enumerate(groups) if g == group]
         outside = [s for s, g in zip(samples, groups, strict=True) if g != group]
@@ -158,15 +158,15 @@ def held_out_predictions(samples: Sequence[FitSample], prior: RatePrior, groups:
 
 def jackknife_coverage(predicted: FloatArray, measured: FloatArray) -> float:
     """The share of measurements in the interval that the held-out errors of all others give."""
-    import numpy
+    import numpy as np
 
-    logs = numpy.abs(numpy.log(predicted / measured))
+    logs = np.abs(np.log(predicted / measured))
     inside = []
     for i in range(len(logs)):
         rest = [j for j in range(len(logs)) if j != i]
         factor = interval_factor(predicted[rest], measured[rest], INTERVAL_COVERAGE)
         inside.append(bool(logs[i] <= log(factor)))
-    return float(numpy.mean(inside))
+    return float(np.mean(inside))
 
 
 def to_rates(unknowns: Mapping[str, float], samples: Sequence[FitSample], prior: RatePrior, factor: float) -> Rates:

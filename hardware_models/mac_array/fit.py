@@ -21,10 +21,10 @@ from hardware_models.measured.prediction_error import interval_factor
 from search_spaces.graph.graph import Graph
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 FIT_NOISE = FitNoise(spread=0.0)
 
@@ -50,11 +50,11 @@ def count_demands(graph: Graph, array: MacArray) -> Counter[OperationFeatures]:
 
 def fit_mac_array(graphs: Sequence[Graph], latencies_ms: Sequence[float], array: MacArray) -> Rates:
     """Rates from networks; the interval is that of five folds. Raises ``HardwareError`` without enough of them."""
-    import numpy
+    import numpy as np
 
     if len(graphs) < 10 or min(latencies_ms) <= 0:
         raise HardwareError(f"rates need 10 networks with latencies above 0, not {len(graphs)}")
-    measured = numpy.array(latencies_ms)
+    measured = np.array(latencies_ms)
     matrix = design_matrix([count_demands(graph, array) for graph in graphs])
     factor = interval_factor(held_out_predictions(matrix, measured, FIT_NOISE), measured)
     rates = to_rates(fit_linear(matrix, measured, FIT_NOISE), matrix, factor)
@@ -63,17 +63,17 @@ def fit_mac_array(graphs: Sequence[Graph], latencies_ms: Sequence[float], array:
 
 def bytes_per_weight(graphs: Sequence[Graph], kept_kib: Sequence[float]) -> float:
     """The median of what the compiler keeps of a network, in bytes a parameter."""
-    import numpy
+    import numpy as np
 
-    return float(numpy.median([1024 * kib / graph.params for graph, kib in zip(graphs, kept_kib, strict=True)]))
+    return float(np.median([1024 * kib / graph.params for graph, kib in zip(graphs, kept_kib, strict=True)]))
 
 
 def arena_per_activation(graphs: Sequence[Graph], arena_kib: Sequence[float]) -> float:
     """The median of the memory that the compiler lays out for a network by its peak of live activations."""
-    import numpy
+    import numpy as np
 
     pairs = zip(graphs, arena_kib, strict=True)
-    return float(numpy.median([1024 * kib / graph.peak_activation_elements for graph, kib in pairs]))
+    return float(np.median([1024 * kib / graph.peak_activation_elements for graph, kib in pairs]))
 
 
 def _toml_number(value: float) -> str:

@@ -7,10 +7,10 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 
 INTERVAL_COVERAGE = 0.9
@@ -36,20 +36,20 @@ def attainable_coverage(count: int) -> float:
 
 def interval_factor(predicted: FloatArray, measured: FloatArray, coverage: float = INTERVAL_COVERAGE) -> float:
     """The ratio within which a share ``coverage`` of predictions is of what was measured, by split conformal."""
-    import numpy
+    import numpy as np
 
-    residuals = numpy.abs(numpy.log(numpy.maximum(predicted, 1e-12) / measured))
-    return float(numpy.exp(conformal_quantile(residuals, coverage)))
+    residuals = np.abs(np.log(np.maximum(predicted, 1e-12) / measured))
+    return float(np.exp(conformal_quantile(residuals, coverage)))
 
 
 def accuracy_metrics(predicted: FloatArray, measured: FloatArray) -> dict[str, float]:
     """How good predictions are: rank correlations, where there are any, and errors in per cent of the measured."""
-    import numpy
+    import numpy as np
     from scipy.stats import kendalltau, spearmanr
 
-    relative_error = numpy.abs(predicted / measured - 1)
+    relative_error = np.abs(predicted / measured - 1)
     ranks: dict[str, float] = {}
-    if len(measured) > 2 and numpy.ptp(predicted) > 0 and numpy.ptp(measured) > 0:
+    if len(measured) > 2 and np.ptp(predicted) > 0 and np.ptp(measured) > 0:
         ranks["spearman"] = round(float(spearmanr(predicted, measured).statistic), 4)
         ranks["kendall"] = round(float(kendalltau(predicted, measured).statistic), 4)
     return {

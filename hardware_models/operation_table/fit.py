@@ -20,10 +20,10 @@ from hardware_models.operation_table.model import NetworkOverheads, OperationTab
 from hardware_models.operation_table.operation_csv import MeasuredOperations
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 MIN_NETWORKS = 3
 """Fewer whole networks give neither overheads nor an interval."""
@@ -46,17 +46,17 @@ def fit_overheads(
     rows: OperationTable, entries: Sequence[MeasuredNetwork]
 ) -> tuple[NetworkOverheads, dict[str, float]]:
     """Overheads, scale and interval from whole networks, with the errors on each when it is left out."""
-    import numpy
+    import numpy as np
 
     if len(entries) < MIN_NETWORKS:
         return NetworkOverheads(), {}
-    counts = numpy.array([_overhead_counts(rows, entry) for entry in entries])
-    actual = numpy.array([entry.latency_ms for entry in entries])
+    counts = np.array([_overhead_counts(rows, entry) for entry in entries])
+    actual = np.array([entry.latency_ms for entry in entries])
     if not (actual > 0).all():
         raise HardwareError("latencies of whole networks must be above 0")
-    left_out = numpy.zeros(len(entries))
+    left_out = np.zeros(len(entries))
     for i in range(len(entries)):
-        others = numpy.arange(len(entries)) != i
+        others = np.arange(len(entries)) != i
         left_out[i] = counts[i] @ _solve_overheads(counts[others], actual[others])
     launch, each, scale = _solve_overheads(counts, actual)
     coverage = round(attainable_coverage(len(entries)), 4)  # what so few residuals can promise
@@ -76,15 +76,15 @@ def _overhead_counts(rows: OperationTable, entry: MeasuredNetwork) -> tuple[floa
 
 def _solve_overheads(counts: FloatArray, actual: FloatArray) -> FloatArray:
     """Launch and overhead of an operation in ms, and the scale."""
-    import numpy
+    import numpy as np
     from scipy.optimize import nnls
 
     mean_ms, operations = float(actual.mean()), float(counts[:, 1].mean())
-    spread = numpy.array([_OVERHEAD_SPREAD * mean_ms, _OVERHEAD_SPREAD * mean_ms / operations, _SCALE_SPREAD])
-    prior = numpy.diag(_NETWORK_NOISE_STD / spread)
-    expected = prior @ numpy.array([0.0, 0.0, 1.0])
-    rows = numpy.vstack([counts / actual[:, None], prior])
-    solution: FloatArray = nnls(rows, numpy.concatenate([numpy.ones(len(actual)), expected]))[0]
+    spread = np.array([_OVERHEAD_SPREAD * mean_ms, _OVERHEAD_SPREAD * mean_ms / operations, _SCALE_SPREAD])
+    prior = np.diag(_NETWORK_NOISE_STD / spread)
+    expected = prior @ np.array([0.0, 0.0, 1.0])
+    rows = np.vstack([counts / actual[:, None], prior])
+    solution: FloatArray = nnls(rows, np.concatenate([np.ones(len(actual)), expected]))[0]
     solution[2] = max(solution[2], 1e-3)  # an operation is never free
     return solution
 

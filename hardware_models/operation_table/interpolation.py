@@ -21,10 +21,10 @@ from hardware_models.linear.features import FEATURE_NAMES
 from hardware_models.operation_table.fusion import FusedOperation
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 TRENDS = ("rates", "log-linear")
 LENGTH_SCALES = (0.5, 1.5, 5.0)
@@ -71,14 +71,14 @@ class OperationMatrix:
     """Operations of one kind: ``counts`` [operations, features], ``sizes`` and ``coordinate_rows`` likewise."""
 
     def __init__(self, operations: Sequence[FusedOperation]) -> None:
-        import numpy
+        import numpy as np
 
-        self.counts = numpy.array([o.counts for o in operations])
-        self.sizes = numpy.array([sizes(o) for o in operations])
-        self.coordinate_rows = numpy.array([coordinates(o) for o in operations])
-        self.fused = numpy.array([o.fused for o in operations])
+        self.counts = np.array([o.counts for o in operations])
+        self.sizes = np.array([sizes(o) for o in operations])
+        self.coordinate_rows = np.array([coordinates(o) for o in operations])
+        self.fused = np.array([o.fused for o in operations])
 
-    def of(self, chosen: numpy.typing.NDArray[numpy.intp]) -> OperationMatrix:
+    def of(self, chosen: npt.NDArray[np.intp]) -> OperationMatrix:
         """The same of some of them."""
         some = object.__new__(OperationMatrix)
         some.counts, some.sizes = self.counts[chosen], self.sizes[chosen]
@@ -88,10 +88,10 @@ class OperationMatrix:
 
 def distances(some: OperationMatrix, others: OperationMatrix) -> FloatArray:
     """How far operations of one kind are from each other [some, others]."""
-    import numpy
+    import numpy as np
 
     squares = ((some.coordinate_rows[:, None] - others.coordinate_rows[None]) ** 2).sum(2)
-    distance_matrix: FloatArray = numpy.sqrt(squares + _FUSION_DISTANCE * (some.fused[:, None] != others.fused[None]))
+    distance_matrix: FloatArray = np.sqrt(squares + _FUSION_DISTANCE * (some.fused[:, None] != others.fused[None]))
     return distance_matrix
 
 
@@ -104,22 +104,22 @@ class LatencyTrend:
 
     def of(self, operations: OperationMatrix) -> FloatArray:
         """Logarithms of ms [operations]."""
-        import numpy
+        import numpy as np
 
         if self.name == "rates":
             priced: FloatArray = operations.counts @ self._coefficients
-            return numpy.log(numpy.maximum(priced, MIN_LATENCY_MS))
+            return np.log(np.maximum(priced, MIN_LATENCY_MS))
         log_ms: FloatArray = self._coefficients[0] + operations.sizes @ self._coefficients[1:]
         return log_ms
 
 
 def _kriging_weights(distance: FloatArray, residuals: FloatArray, length_scale: float, scatter: float) -> FloatArray:
     """The weights of rows that are ``distance`` [rows, rows] and off their trend by ``left`` [rows]."""
-    import numpy
+    import numpy as np
 
-    covariance: FloatArray = numpy.exp(-distance / length_scale)
-    covariance[numpy.diag_indices_from(covariance)] += (scatter / _RESIDUAL_STD) ** 2
-    return numpy.asarray(numpy.linalg.solve(covariance, residuals), dtype=numpy.float64)
+    covariance: FloatArray = np.exp(-distance / length_scale)
+    covariance[np.diag_indices_from(covariance)] += (scatter / _RESIDUAL_STD) ** 2
+    return np.asarray(np.linalg.solve(covariance, residuals), dtype=np.float64)
 
 
 class KindInterpolator:
@@ -147,10 +147,10 @@ class KindInterpolator:
 
     def interpolated(self, operation: FusedOperation) -> float:
         """Its latency in ms by trend and neighbours, whether it was measured or not."""
-        import numpy
+        import numpy as np
 
         query = OperationMatrix([operation])
-        near = numpy.exp(-distances(query, self._matrix)[0] / self.choice.length_scale)
+        near = np.exp(-distances(query, self._matrix)[0] / self.choice.length_scale)
         return exp(min(50.0, float(self._trend.of(query)[0] + near @ self._weights)))
 
     def covers(self, operation: FusedOperation) -> bool:
@@ -165,9 +165,9 @@ class KindInterpolator:
 
 
 def _log_latencies(measured: Sequence[float]) -> FloatArray:
-    import numpy
+    import numpy as np
 
-    log_ms: FloatArray = numpy.log(numpy.maximum(numpy.array(measured, dtype=numpy.float64), MIN_LATENCY_MS))
+    log_ms: FloatArray = np.log(np.maximum(np.array(measured, dtype=np.float64), MIN_LATENCY_MS))
     return log_ms
 
 
@@ -181,15 +181,15 @@ def _size_ranges(rows: Sequence[FusedOperation]) -> dict[tuple[object, ...], lis
 
 def rates(rows: OperationMatrix, logs: FloatArray) -> FloatArray:
     """ms for each of ``operation.FEATURE_NAMES`` [features], at least 0, by least squares on relative errors."""
-    import numpy
+    import numpy as np
     from scipy.optimize import nnls
 
-    relative = rows.counts * numpy.exp(-logs)[:, None]
-    scale = numpy.sqrt((relative**2).mean(0))
+    relative = rows.counts * np.exp(-logs)[:, None]
+    scale = np.sqrt((relative**2).mean(0))
     scale[scale == 0] = inf
-    ridge = numpy.eye(len(FEATURE_NAMES)) * _RIDGE_PENALTY * len(logs) ** 0.5
+    ridge = np.eye(len(FEATURE_NAMES)) * _RIDGE_PENALTY * len(logs) ** 0.5
     coefficients, _ = nnls(
-        numpy.vstack([relative / scale, ridge]), numpy.concatenate([numpy.ones(len(logs)), numpy.zeros(len(ridge))])
+        np.vstack([relative / scale, ridge]), np.concatenate([np.ones(len(logs)), np.zeros(len(ridge))])
     )
     result: FloatArray = coefficients / scale
     return result
@@ -197,16 +197,16 @@ def rates(rows: OperationMatrix, logs: FloatArray) -> FloatArray:
 
 def fit_power_trend(rows: OperationMatrix, logs: FloatArray) -> FloatArray:
     """The logarithm of a factor, then a power of each of ``sizes``, at least 0 [1 + sizes]."""
-    import numpy
+    import numpy as np
     from scipy.optimize import nnls
 
     matrix = rows.sizes
     centre, level = matrix.mean(0), logs.mean()
-    expected = numpy.zeros(matrix.shape[1])
+    expected = np.zeros(matrix.shape[1])
     expected[0 if matrix[:, 0].any() else 1] = 1.0  # by multiply-adds, or by elements moved where there are none
-    steady = numpy.eye(matrix.shape[1]) * _POWER_PRIOR_STRENGTH * len(logs) ** 0.5
-    exponents, _ = nnls(numpy.vstack([matrix - centre, steady]), numpy.concatenate([logs - level, steady @ expected]))
-    return numpy.concatenate([[level - centre @ exponents], exponents])
+    steady = np.eye(matrix.shape[1]) * _POWER_PRIOR_STRENGTH * len(logs) ** 0.5
+    exponents, _ = nnls(np.vstack([matrix - centre, steady]), np.concatenate([logs - level, steady @ expected]))
+    return np.concatenate([[level - centre @ exponents], exponents])
 
 
 INTERPOLATION_GRID = tuple([InterpolationSettings(*each) for each in product(TRENDS, LENGTH_SCALES, NOISE_STDS)])
@@ -216,22 +216,22 @@ def held_out_latencies(
     rows: Sequence[FusedOperation], measured: Sequence[float]
 ) -> dict[InterpolationSettings, FloatArray]:
     """Every row in ms as interpolated without it and, of more than ten, without a tenth of them; two rows at least."""
-    import numpy
+    import numpy as np
 
     matrix, logs = OperationMatrix(rows), _log_latencies(measured)
     distance = distances(matrix, matrix)
-    predictions = {choice: numpy.zeros(len(rows)) for choice in INTERPOLATION_GRID}
-    group = numpy.random.default_rng(0).permutation(len(rows)) % 10
+    predictions = {choice: np.zeros(len(rows)) for choice in INTERPOLATION_GRID}
+    group = np.random.default_rng(0).permutation(len(rows)) % 10
     for number in range(min(10, len(rows))):
-        inside, outside = numpy.flatnonzero(group == number), numpy.flatnonzero(group != number)
-        near, far = distance[numpy.ix_(outside, outside)], distance[numpy.ix_(inside, outside)]
+        inside, outside = np.flatnonzero(group == number), np.flatnonzero(group != number)
+        near, far = distance[np.ix_(outside, outside)], distance[np.ix_(inside, outside)]
         training = matrix.of(outside)
         trends = {name: LatencyTrend(name, training, logs[outside]) for name in TRENDS}
         residuals = {name: logs[outside] - trend.of(training) for name, trend in trends.items()}
         level = {name: trend.of(matrix.of(inside)) for name, trend in trends.items()}
         for choice, predicted in predictions.items():
             weights = _kriging_weights(near, residuals[choice.trend], choice.length_scale, choice.scatter)
-            predicted[inside] = numpy.exp(level[choice.trend] + numpy.exp(-far / choice.length_scale) @ weights)
+            predicted[inside] = np.exp(level[choice.trend] + np.exp(-far / choice.length_scale) @ weights)
     return predictions
 
 
@@ -245,14 +245,14 @@ class SelectedInterpolation:
 
 def select_interpolation(rows: Sequence[FusedOperation], measured: Sequence[float]) -> SelectedInterpolation:
     """The choice with the least mean absolute error of logarithms, over rows of one kind left out."""
-    import numpy
+    import numpy as np
 
     if len(rows) < MIN_ROWS:
         return SelectedInterpolation(InterpolationSettings(), None)
-    actual = numpy.exp(_log_latencies(measured))
+    actual = np.exp(_log_latencies(measured))
     predictions = held_out_latencies(rows, measured)
-    best = min(INTERPOLATION_GRID, key=lambda choice: float(numpy.abs(numpy.log(predictions[choice] / actual)).mean()))
-    return SelectedInterpolation(best, 100 * float(numpy.median(numpy.abs(predictions[best] / actual - 1))))
+    best = min(INTERPOLATION_GRID, key=lambda choice: float(np.abs(np.log(predictions[choice] / actual)).mean()))
+    return SelectedInterpolation(best, 100 * float(np.median(np.abs(predictions[best] / actual - 1))))
 
 
 def rows_by_kind(rows: Mapping[FusedOperation, float]) -> dict[str, tuple[list[FusedOperation], list[float]]]:

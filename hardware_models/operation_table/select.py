@@ -17,10 +17,10 @@ from search_spaces.published.networks import networks
 from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 SAMPLED_NETWORKS = 200
 MAX_CANDIDATES = 3000
@@ -102,24 +102,24 @@ def _extremes(ranked: Sequence[FusedOperation], indices: Sequence[int]) -> list[
 def _greedy_design(
     ranked: Sequence[FusedOperation], total: Sequence[float], first: Sequence[int], count: int
 ) -> list[int]:
-    import numpy
+    import numpy as np
 
-    weight = numpy.sqrt(numpy.array(total))
-    covariance = numpy.zeros((len(ranked), len(ranked)))
+    weight = np.sqrt(np.array(total))
+    covariance = np.zeros((len(ranked), len(ranked)))
     for kind in dict.fromkeys(o.kind for o in ranked):
         inside = [i for i, o in enumerate(ranked) if o.kind == kind]
         same_kind = OperationMatrix([ranked[i] for i in inside])
-        covariance[numpy.ix_(inside, inside)] = numpy.exp(-distances(same_kind, same_kind) / _LENGTH_SCALE)
+        covariance[np.ix_(inside, inside)] = np.exp(-distances(same_kind, same_kind) / _LENGTH_SCALE)
     covariance *= weight[:, None] * weight[None]
     noise = _NOISE_VARIANCE * weight**2
     chosen: list[int] = []
     for number in [*first, *[-1] * max(0, count - len(first))][:count]:
         best = number
         if number < 0:
-            gain = (covariance**2).sum(0) / (numpy.diag(covariance) + noise)
+            gain = (covariance**2).sum(0) / (np.diag(covariance) + noise)
             gain[chosen] = -1.0
             best = int(gain.argmax())
         chosen.append(best)
         column = covariance[:, best].copy()
-        covariance -= numpy.outer(column, column) / (column[best] + noise[best])
+        covariance -= np.outer(column, column) / (column[best] + noise[best])
     return chosen

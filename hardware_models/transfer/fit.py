@@ -31,10 +31,10 @@ from hardware_models.transfer.model import DeviceMixture, TransferFeatures
 from search_spaces.graph.graph import Graph
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    FloatArray = numpy.typing.NDArray[numpy.float64]
+    FloatArray = npt.NDArray[np.float64]
 
 DEVICE_VARIANCE, COUNT_VARIANCE, NOISE_VARIANCE = 1.0, 0.3, 0.1
 """Variances of the process, in units of the known devices' spread over the pool: of what tells devices apart, of
@@ -65,30 +65,30 @@ class NetworkPool:
 
 def network_pool(graphs: Sequence[Graph], models: Sequence[LinearModel]) -> NetworkPool:
     """The pool of these networks on the known devices ``models``. Raises ``ValueError`` for fewer than two networks."""
-    import numpy
+    import numpy as np
 
     if len(graphs) < 2:
         raise ValueError(f"a calibration needs two networks at least, not {len(graphs)}")
     counter = OperationCounter()
     kinds = tuple(sorted({o.kind for g in graphs for o in counter.of(g)}))
     signals = TransferFeatures(models, kinds)
-    matrix = numpy.array([signals.of(g)[0] for g in graphs])
-    return pool_from_features(signals, matrix, numpy.array([g.macs / 1e9 for g in graphs]))
+    matrix = np.array([signals.of(g)[0] for g in graphs])
+    return pool_from_features(signals, matrix, np.array([g.macs / 1e9 for g in graphs]))
 
 
 def pool_from_features(signals: TransferFeatures, matrix: FloatArray, gmacs: FloatArray) -> NetworkPool:
     """The pool of networks whose signals are in ``matrix`` [networks, signals], as ``TransferFeatures.of`` gives."""
-    import numpy
+    import numpy as np
 
     device_count = len(signals.models)
-    logs, counts = numpy.log(matrix[:, :device_count]), matrix[:, device_count:]
+    logs, counts = np.log(matrix[:, :device_count]), matrix[:, device_count:]
     scales = counts.mean(0)
     scales[scales == 0] = 1.0
-    lengths = numpy.log1p(counts / scales)
-    count_std = lengths.std(0) * numpy.sqrt(lengths.shape[1])
-    count_std[count_std < 1e-9] = numpy.inf
+    lengths = np.log1p(counts / scales)
+    count_std = lengths.std(0) * np.sqrt(lengths.shape[1])
+    count_std[count_std < 1e-9] = np.inf
     log_std = logs.std(0)
-    log_std[log_std < 1e-9] = numpy.inf
+    log_std[log_std < 1e-9] = np.inf
     log_mean, count_mean = logs.mean(0), lengths.mean(0)
     standard, spread = (logs - log_mean) / log_std, (lengths - count_mean) / count_std
     return NetworkPool(signals, standard, spread, log_mean, log_std, scales, count_mean, count_std, gmacs)
@@ -100,28 +100,28 @@ def select_measurements(pool: NetworkPool, count: int, measured_indices: Sequenc
     Greedy reduction of the total posterior variance (Krause et al. 2008, section 3, with the trace).
     ``measured_indices`` are measured already.
     """
-    import numpy
+    import numpy as np
 
     covariance = prior_covariance(pool)
     chosen: list[int] = []
     for number in [*measured_indices, *[-1] * min(count, len(covariance) - len(measured_indices))]:
-        gain = (covariance**2).sum(0) / (numpy.diag(covariance) + NOISE_VARIANCE)
+        gain = (covariance**2).sum(0) / (np.diag(covariance) + NOISE_VARIANCE)
         gain[[*measured_indices, *chosen]] = -1.0
         best = number if number >= 0 else int(gain.argmax())
         if number < 0:
             chosen.append(best)
         column = covariance[:, best].copy()
-        covariance = covariance - numpy.outer(column, column) / (column[best] + NOISE_VARIANCE)
+        covariance = covariance - np.outer(column, column) / (column[best] + NOISE_VARIANCE)
     return chosen
 
 
 def prior_covariance(pool: NetworkPool) -> FloatArray:
     """What is expected of a device of which nothing was measured [networks, networks]."""
-    import numpy
+    import numpy as np
 
-    mean, rest = _mean_and_deviations(pool.logs, numpy.full(pool.logs.shape[1], 1 / pool.logs.shape[1]))
+    mean, rest = _mean_and_deviations(pool.logs, np.full(pool.logs.shape[1], 1 / pool.logs.shape[1]))
     covariance: FloatArray = (
-        DEVICE_VARIANCE * rest @ rest.T + numpy.outer(mean, mean) + COUNT_VARIANCE * pool.counts @ pool.counts.T
+        DEVICE_VARIANCE * rest @ rest.T + np.outer(mean, mean) + COUNT_VARIANCE * pool.counts @ pool.counts.T
     )
     return covariance + 0.3  # the level
 
@@ -137,13 +137,13 @@ def source_weights(logs: FloatArray, target: FloatArray) -> FloatArray:
 
     ``logs``: the devices' standardised logarithms [networks, devices].
     """
-    import numpy
+    import numpy as np
 
     x, y = logs - logs.mean(0), target - target.mean()
-    slopes = numpy.maximum(0.0, y @ x) / numpy.maximum((x**2).sum(0), 1e-12)
+    slopes = np.maximum(0.0, y @ x) / np.maximum((x**2).sum(0), 1e-12)
     residual = ((y[:, None] - x * slopes) ** 2).sum(0) + _UNEXPLAINED_SHARE * (y**2).sum()
-    logs_of = -LIKELIHOOD_POWER * len(y) / 2 * numpy.log(numpy.maximum(residual, 1e-300))
-    likelihoods = numpy.exp(logs_of - logs_of.max())
+    logs_of = -LIKELIHOOD_POWER * len(y) / 2 * np.log(np.maximum(residual, 1e-300))
+    likelihoods = np.exp(logs_of - logs_of.max())
     weights: FloatArray = likelihoods / likelihoods.sum()
     return weights
 
@@ -158,12 +158,12 @@ class TransferFit:
 
 def fit_transfer(pool: NetworkPool, chosen: Sequence[int], measured: FloatArray) -> TransferFit:
     """The mixture from the latencies [ms] of the chosen networks of a pool. Raises ``ValueError``."""
-    import numpy
+    import numpy as np
 
-    indices = numpy.array(chosen)
+    indices = np.array(chosen)
     if len(indices) < 3 or not (measured > 0).all():
         raise ValueError("a calibration needs three measured networks at least, and latencies above 0")
-    target = numpy.log(measured)
+    target = np.log(measured)
     residual = target - _held_out_logs(pool, indices, target)
     intercept, by_device, by_count = _posterior_mean(pool, indices, target)
     w, v = by_device / pool.log_std, by_count / pool.count_std
@@ -178,15 +178,15 @@ def fit_transfer(pool: NetworkPool, chosen: Sequence[int], measured: FloatArray)
         round(attainable_coverage(len(indices)), 4),
         float(pool.gmacs[indices].max()),
     )
-    return TransferFit(mixture, numpy.exp(target - residual))
+    return TransferFit(mixture, np.exp(target - residual))
 
 
 def _held_out_logs(pool: NetworkPool, indices: Any, target: FloatArray) -> FloatArray:
     """Every network's logarithm as predicted without it; without one of ``MAX_REFITS`` groups where there are more."""
-    import numpy
+    import numpy as np
 
     group = _leave_out_groups(len(indices))
-    predicted_logs = numpy.zeros(len(indices))
+    predicted_logs = np.zeros(len(indices))
     for number in range(int(group.max()) + 1):
         inside = group == number
         intercept, by_device, by_count = _posterior_mean(pool, indices[~inside], target[~inside])
@@ -198,14 +198,14 @@ def _held_out_logs(pool: NetworkPool, indices: Any, target: FloatArray) -> Float
 
 def _leave_out_groups(count: int) -> Any:
     """Which measurements are left out together: each alone, where there are few."""
-    import numpy
+    import numpy as np
 
-    return numpy.random.default_rng(0).permutation(count) % MAX_REFITS
+    return np.random.default_rng(0).permutation(count) % MAX_REFITS
 
 
 def _posterior_mean(pool: NetworkPool, indices: Any, target: FloatArray) -> tuple[float, FloatArray, FloatArray]:
     """The posterior mean as a linear function of standardised signals: intercept, by device, by count."""
-    import numpy
+    import numpy as np
 
     weights = source_weights(pool.logs[indices], target)
     mean, differences = _mean_and_deviations(pool.logs[indices], weights)
@@ -213,7 +213,7 @@ def _posterior_mean(pool: NetworkPool, indices: Any, target: FloatArray) -> tupl
     slope, level, centre = _spread_ratio(mean, target), float(target.mean()), float(mean.mean())
     rest = (target - level) / slope - (mean - centre)
     covariance = DEVICE_VARIANCE * differences @ differences.T + COUNT_VARIANCE * counts @ counts.T + _LEVEL_VARIANCE
-    dual = numpy.linalg.solve(covariance + NOISE_VARIANCE * numpy.eye(len(indices)), rest)
+    dual = np.linalg.solve(covariance + NOISE_VARIANCE * np.eye(len(indices)), rest)
     by_device = weights + DEVICE_VARIANCE * weights**0.5 * (differences.T @ dual)
     intercept = level + slope * (_LEVEL_VARIANCE * float(dual.sum()) - centre)
     return intercept, slope * by_device, slope * COUNT_VARIANCE * counts.T @ dual
@@ -221,11 +221,11 @@ def _posterior_mean(pool: NetworkPool, indices: Any, target: FloatArray) -> tupl
 
 def _spread_ratio(mean: FloatArray, logs: FloatArray) -> float:
     """The device's spread in units of the mean's, by least squares; above 0, so that the order is kept."""
-    import numpy
+    import numpy as np
 
     spread = float(((mean - mean.mean()) ** 2).sum())
     if spread < 1e-12:
-        return float(numpy.std(logs)) or 1.0
+        return float(np.std(logs)) or 1.0
     return max(0.05, float(((mean - mean.mean()) * (logs - logs.mean())).sum()) / spread)
 
 
@@ -239,7 +239,7 @@ def fit_prior_rates(graphs: Sequence[Graph], measured: FloatArray) -> tuple[Rate
 
     Of ``PRIOR_CLASSES``, the one with the least held-out error; each prediction is by the class that the others choose.
     """
-    import numpy
+    import numpy as np
 
     counter = OperationCounter()
     groups = [str(group) for group in _leave_out_groups(len(graphs))]
@@ -247,13 +247,13 @@ def fit_prior_rates(graphs: Sequence[Graph], measured: FloatArray) -> tuple[Rate
         few_rows.network_sample(counter, graph, float(ms), group)
         for graph, ms, group in zip(graphs, measured, groups, strict=True)
     ]
-    each = numpy.array([few_rows.held_out_predictions(samples, RATE_PRIORS[name], groups) for name in PRIOR_CLASSES])
-    squares = numpy.log(each / measured) ** 2
+    each = np.array([few_rows.held_out_predictions(samples, RATE_PRIORS[name], groups) for name in PRIOR_CLASSES])
+    squares = np.log(each / measured) ** 2
     prior = RATE_PRIORS[PRIOR_CLASSES[int(squares.sum(1).argmin())]]
     # The class is chosen without the network that is predicted, or the error would be that of the luckiest class
-    left_out = each[(squares.sum(1, keepdims=True) - squares).argmin(0), numpy.arange(len(samples))]
+    left_out = each[(squares.sum(1, keepdims=True) - squares).argmin(0), np.arange(len(samples))]
     unknowns = few_rows.fit_rates_with_prior(samples, prior)
-    rates = few_rows.to_rates(unknowns, samples, prior, _jackknife_factor(numpy.log(left_out / measured)))
+    rates = few_rows.to_rates(unknowns, samples, prior, _jackknife_factor(np.log(left_out / measured)))
     return replace(rates, coverage=round(attainable_coverage(len(graphs)), 4)), left_out
 
 

@@ -30,8 +30,8 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.memo import MEMO_LIMIT, memo_put
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
 MIN_LATENCY_MS = 1e-3
 _COUNT_UNITS = (1, 10**9, 10**6, 10**6)  # counts as whole numbers: operations, multiply-adds, elements, parameters
@@ -41,24 +41,24 @@ class TransferFeatures:
     """What known devices say of graphs, and what these count: exact sums, remembered by fragment."""
 
     def __init__(self, models: Sequence[LinearModel], kinds: Sequence[str]) -> None:
-        import numpy
+        import numpy as np
 
         self.models = tuple(models)
         self.kinds = tuple(kinds)
         self._first_column = {kind: len(models) + i * len(FEATURE_NAMES) for i, kind in enumerate(self.kinds)}
         self._length = len(models) + len(self.kinds) * len(FEATURE_NAMES)
-        self._base = numpy.array([model.rates["latency"].base + MIN_LATENCY_MS for model in self.models])
-        self._units = numpy.array(
-            [FIXED_POINT_SCALE] * len(models) + list(_COUNT_UNITS) * len(self.kinds), dtype=numpy.float64
+        self._base = np.array([model.rates["latency"].base + MIN_LATENCY_MS for model in self.models])
+        self._units = np.array(
+            [FIXED_POINT_SCALE] * len(models) + list(_COUNT_UNITS) * len(self.kinds), dtype=np.float64
         )
         self._clear_memo()
 
     def _clear_memo(self) -> None:
-        import numpy
+        import numpy as np
 
         self._operations: dict[OperationFeatures, Any] = {}
         self._row_of_fragment: dict[Fragment, int] = {}
-        self._table = numpy.zeros((256, self._length), dtype=numpy.int64)  # a row a fragment
+        self._table = np.zeros((256, self._length), dtype=np.int64)  # a row a fragment
         self._uncounted_kinds: list[frozenset[str]] = []  # kinds that are not counted, a set a fragment
 
     def __getstate__(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class TransferFeatures:
         self.__dict__.update(state)
         self._clear_memo()
 
-    def of(self, graph: Graph) -> tuple[numpy.typing.NDArray[numpy.float64], frozenset[str]]:
+    def of(self, graph: Graph) -> tuple[npt.NDArray[np.float64], frozenset[str]]:
         """Latencies in ms on every known device, then counts by kind; and kinds that are not counted.
 
         Latencies are a microsecond more, so that none is 0.
@@ -90,11 +90,11 @@ class TransferFeatures:
         return features, frozenset[str]().union(*[uncounted_kinds[row] for row in rows if uncounted_kinds[row]])
 
     def _add_fragment(self, fragment: Fragment) -> int:
-        import numpy
+        import numpy as np
 
         row = len(self._row_of_fragment)
         if row == len(self._table):
-            self._table = numpy.concatenate([self._table, numpy.zeros_like(self._table)])
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         uncounted_kinds = set()
         for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
             operation = operation_features(node, figures, fragment.operand_shapes(node))
@@ -112,7 +112,7 @@ class TransferFeatures:
         return row
 
     def _operation_features(self, operation: OperationFeatures) -> Any:
-        import numpy
+        import numpy as np
 
         values = [round(model.rates["latency"].price(operation) * FIXED_POINT_SCALE) for model in self.models]
         values += [0] * (self._length - len(values))
@@ -121,7 +121,7 @@ class TransferFeatures:
             values[first : first + len(FEATURE_NAMES)] = [
                 round(count * unit) for count, unit in zip(operation.counts, _COUNT_UNITS, strict=True)
             ]
-        return numpy.array(values, dtype=numpy.int64)
+        return np.array(values, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class TransferModel:
         executed_graph: str = "normal form",
         number_format: str = DEFAULT_NUMBER_FORMAT,
     ) -> None:
-        import numpy
+        import numpy as np
 
         self.name = name
         self.version = version
@@ -223,22 +223,22 @@ class TransferModel:
         self.number_format = number_format
         self.signals = TransferFeatures(models, tuple(mixture.counts))
         pairs = [pair for kind in mixture.counts for pair in mixture.counts[kind]]
-        self._devices = numpy.array([mixture.devices[model.name] for model in models])
-        self._counts = numpy.array([v for v, _ in pairs])
-        self._scales = numpy.array([s for _, s in pairs])
+        self._devices = np.array([mixture.devices[model.name] for model in models])
+        self._counts = np.array([v for v, _ in pairs])
+        self._scales = np.array([s for _, s in pairs])
 
     def __repr__(self) -> str:
         return f"<TransferredModel {self.name}@{self.version}>"
 
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference, at the batch that was measured."""
-        import numpy
+        import numpy as np
 
         features, uncounted_kinds = self.signals.of(graph)
         device_count = len(self._devices)
-        log_ms = self.mixture.intercept + float(self._devices @ numpy.log(features[:device_count]))
+        log_ms = self.mixture.intercept + float(self._devices @ np.log(features[:device_count]))
         if len(self._counts):
-            log_ms += float(self._counts @ numpy.log1p(features[device_count:] / self._scales))
+            log_ms += float(self._counts @ np.log1p(features[device_count:] / self._scales))
         latency_ms = exp(max(-30.0, min(log_ms, 60.0)))
         factor = self.mixture.factor
         if factor is not None:

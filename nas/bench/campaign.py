@@ -1,4 +1,4 @@
-"""Many runs side by side, each written down when it ends: the same campaign again goes on where it was stopped."""
+"""Many runs in parallel, each written to a file when it ends: a campaign continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CSV_COLUMNS = (
 
 
 class BenchJob(NamedTuple):
-    """One run: what is written in the first columns of its row."""
+    """One run, as the first columns of its row say."""
 
     table: str
     searcher: str
@@ -39,15 +39,15 @@ class FailedRun:
 
 
 def checkpoints(budget: int) -> list[int]:
-    """After how many evaluations a run is written down: 10, 20, ... and the budget."""
+    """The numbers of evaluations at which a run is recorded: 10, 20, ... and the budget."""
     return sorted({*range(CHECKPOINT_STEP, budget + 1, CHECKPOINT_STEP), budget})
 
 
 def csv_row(job: BenchJob, trace: RunTrace, front: bool) -> dict[str, Any]:
     """A run as a line of ``runs.csv``: lists are by checkpoint, joined by spaces.
 
-    ``value``, ``asks_at`` and ``seconds`` are after so many evaluations, ``without_cache`` is the value after so many
-    asks. ``front``: whether to keep the losses of the front that was found.
+    ``value``, ``asks_at`` and ``seconds`` are after as many evaluations, ``without_cache`` is the value after as many
+    asks. ``front``: whether to keep the losses of the run's front.
     """
     checkpoint_counts = checkpoints(job.budget)
     indices = [trace.checkpoint_index(checkpoint) for checkpoint in checkpoint_counts]
@@ -71,7 +71,7 @@ def _join_numbers(values: Sequence[float]) -> str:
 
 
 def finished_jobs(path: Path) -> set[BenchJob]:
-    """The runs that a file holds; a line that was cut off is taken away. Raises ``BenchError``."""
+    """The runs that a file holds; an incomplete last line is removed. Raises ``BenchError``."""
     if not path.exists():
         return set()
     content = path.read_bytes()
@@ -88,7 +88,7 @@ def _run_job(table: BenchTable, job: BenchJob, asks_each: int) -> dict[str, Any]
     run_budget = RunBudget(job.budget, asks_each, job.in_flight)
     try:
         trace = run_contender(table, job.searcher, job.seed, run_budget)
-    except Exception as error:  # noqa: BLE001 - one searcher's error must not cost the night's other runs; it is raised at the end
+    except Exception as error:  # noqa: BLE001 - one searcher's error must not stop the other runs; it is reported at the end
         return FailedRun(job, f"{type(error).__name__}: {error}")
     return csv_row(job, trace, front=not table.optimum.exact)
 
@@ -132,7 +132,7 @@ def make_jobs(
 ) -> list[BenchJob]:
     """Every run of a campaign, all contenders of a seed before the next seed.
 
-    ``in_flight``: those of ``parallel_searchers`` run with so many evaluations in flight too, where it is more than one.
+    ``in_flight``: where it is more than one, ``parallel_searchers`` run with as many evaluations in flight too.
     """
     jobs = []
     for seed in range(seeds):
@@ -158,7 +158,7 @@ def run_campaign(
 ) -> list[FailedRun]:
     """Run the jobs that ``path`` does not hold yet, and add a line to it for each. ``workers`` 0: one a core.
 
-    Returns the runs that ended in an error; they will be tried again. Raises ``BenchError``.
+    Returns the runs that ended in an error; the next campaign tries them again. Raises ``BenchError``.
     """
     done = finished_jobs(path)
     remaining = [job for job in jobs if job not in done]

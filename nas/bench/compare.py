@@ -14,6 +14,7 @@ from nas.bench.campaign import FailedRun, checkpoints, make_jobs, run_campaign
 from nas.bench.contenders import contender, missing_package
 from nas.bench.in_flight_cost import in_flight_costs
 from nas.bench.markdown_page import render_markdown
+from nas.bench.plots import draw_plots
 from nas.bench.standings import checkpoint_figures, load_runs, overall_ranking, standings
 from nas.bench.tables.table import BenchError, BenchTable
 
@@ -22,7 +23,7 @@ REPORTED_EVALUATIONS = (50, 100, 200, 500)
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What a bench found: figures as frames, the page, what was written, runs that ended in an error."""
+    """The results of a bench: figures as frames, the page, the files written, runs that ended in an error."""
 
     standings: pd.DataFrame
     overall_ranking: pd.DataFrame
@@ -32,7 +33,7 @@ class BenchResult:
     failures: tuple[FailedRun, ...]
 
     def to_document(self) -> dict[str, Any]:
-        """The same as JSON-able data; what is not known is ``None``."""
+        """The same as JSON-able data; unknown figures are ``None``."""
         frames = {"overall": self.overall_ranking, "standings": self.standings, "in_flight": self.in_flight_cost}
         records: dict[str, Any] = {
             name: frame.astype(object).where(frame.notna(), None).to_dict("records") for name, frame in frames.items()
@@ -58,10 +59,10 @@ def bench_searchers(
 ) -> BenchResult:
     """Run the searchers on the tables and write everything into ``out``; runs that are there already stay.
 
-    ``in_flight``: searchers that are no rivals run with so many evaluations in flight too. ``asks_each``: a run asks at
-    most so many times as often as it may evaluate; runs of another limit are not told apart. ``report_only``: nothing
-    is run, what is there is reported. ``source``: the command's options that name the tables, for the page. Searchers
-    whose packages are missing are skipped with a word. Raises ``UnknownName``, ``BenchError``.
+    ``in_flight``: this package's own searchers run with as many evaluations in flight too. ``asks_each``: the limit of
+    asks for each evaluation of the budget; runs with other limits are not distinguished. ``report_only``: nothing is
+    run, the runs in ``out`` are reported. ``source``: the command's options that name the tables, for the page.
+    Searchers whose packages are missing are skipped, and a line says so. Raises ``UnknownName``, ``BenchError``.
     """
     available = _available(searchers, print_line)
     own_searchers = [name for name in available if not contender(name).is_external]
@@ -85,7 +86,7 @@ def bench_searchers(
     files = [
         path,
         *_write_files(out, checkpoint_figures(runs), table_standings, in_flight_cost, page),
-        *_draw_plots(runs, tables, out),
+        *draw_plots(runs, tables, out),
     ]
     return BenchResult(table_standings, ranks, in_flight_cost, page, tuple(files), tuple(failures))
 
@@ -102,16 +103,16 @@ def _available(searchers: Sequence[str], print_line: Callable[[str], None]) -> l
 
 
 class _ProgressPrinter:
-    """Says how far a campaign is, every quarter of a minute."""
+    """Prints the progress of a campaign, every quarter of a minute."""
 
     def __init__(self, print_line: Callable[[str], None]) -> None:
-        self._say = print_line
+        self._print_line = print_line
         self._last = time.monotonic()
 
     def __call__(self, done: int, of: int) -> None:
         if time.monotonic() - self._last > 15:
             self._last = time.monotonic()
-            self._say(f"{done} of {of} runs")
+            self._print_line(f"{done} of {of} runs")
 
 
 def _write_files(
@@ -125,9 +126,3 @@ def _write_files(
     paths.append(out / "searchers.md")
     paths[-1].write_text(page, encoding="utf-8")
     return paths
-
-
-def _draw_plots(runs: pd.DataFrame, tables: Mapping[str, BenchTable], out: Path) -> list[Path]:
-    from nas.bench.plots import draw_plots
-
-    return draw_plots(runs, tables, out)

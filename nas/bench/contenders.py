@@ -1,4 +1,4 @@
-"""Who takes part in a bench: searchers by name, and rivals with the settings that their authors recommend."""
+"""The contenders of a bench: searchers by name, and other packages' algorithms with their authors' settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search_spaces.registry import import_object, table_with_plugins, unknown_na
 class Contender:
     """A searcher (a name, or a factory ``package.module:name``), its options, and what they are in words.
 
-    ``required_package``: a package besides this one's own; its absence keeps it out of a bench. ``is_external``: made elsewhere.
+    ``required_package``: another package that must be installed. ``is_external``: whether that package implements it.
     """
 
     searcher: str
@@ -65,7 +65,7 @@ CONTENDERS: dict[str, Contender] = {
         True,
     ),
 }
-"""By the name that a bench calls them by; searchers by their own names besides."""
+"""By their names in a bench, where every searcher takes part by its own name too."""
 
 PREFERRED_SEARCHERS = ("auto", "gp", "predictor", "evolution", "local", "nsga2", "sobol", "random")
 SLOW_CONTENDERS = ("optuna-gp",)
@@ -73,7 +73,7 @@ SLOW_CONTENDERS = ("optuna-gp",)
 
 
 def default_names() -> list[str]:
-    """Every searcher there is, the preferred ones first, then rivals."""
+    """Every searcher, the preferred ones first, then the other contenders but for the slow ones."""
     own = table_with_plugins("nas.searchers", SEARCHERS, SearcherRow)
     names = [name for name in PREFERRED_SEARCHERS if name in own]
     return [*names, *(n for n in own if n not in names), *(n for n in CONTENDERS if n not in SLOW_CONTENDERS)]
@@ -88,10 +88,9 @@ def contender(name: str) -> Contender:
     if name in own:
         return Contender(name, about=own[name].summary)
     if family != name and family in SEARCHER_FAMILIES:
-        foreign = family == "optuna"
-        return Contender(
-            name, about=f"{name}, as it comes", required_package="optuna" if foreign else "", is_external=foreign
-        )
+        is_external = family == "optuna"
+        required_package = "optuna" if is_external else ""
+        return Contender(name, about=f"{name}, as it comes", required_package=required_package, is_external=is_external)
     raise unknown_name("searcher", name, [*own, *CONTENDERS])
 
 
@@ -108,10 +107,9 @@ def make_contender(name: str, table: BenchTable, seed: int) -> Searcher:
     entry = contender(name)
     rng = random.Random(seed)
     if "." in entry.searcher:
-        made: Searcher = import_object(entry.searcher)(
-            table.space, rng, objectives=len(table.objectives), **entry.options
-        )
-        return made
+        make = import_object(entry.searcher)
+        searcher: Searcher = make(table.space, rng, objectives=len(table.objectives), **entry.options)
+        return searcher
     space: Any = table.space
     return make_searcher(
         entry.searcher, space, rng, featurize=table.featurize, objectives=len(table.objectives), **entry.options

@@ -1,4 +1,4 @@
-"""What it costs a searcher to ask before it was told: many evaluations in flight against one after the other."""
+"""The price of asynchrony: many evaluations in flight against one after the other, for each searcher."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from nas.bench.tables.table import BenchTable, Floats
 def in_flight_costs(runs: pd.DataFrame, tables: Mapping[str, BenchTable]) -> pd.DataFrame:
     """A row for each table and searcher that ran both ways; empty where no run had several in flight.
 
-    What one after the other has reached after half of the budget, as the median of its runs, is the target.
-    ``evaluations_1`` and ``evaluations_n``: the first checkpoint where the median is as good, one after the other and
-    with ``in_flight`` of them, ``nan`` for never; ``loss_percent``: how many more that is. ``value_1``, ``value_n``:
-    the medians at half of the budget. ``speed_up``: how many times sooner the target was reached, in the median's
-    simulated seconds. ``mean_1``, ``mean_n``: of all runs' evaluations until the best network or ``report.NEAR`` of the
-    front's volume, at most the budget; ``difference``, ``low``, ``high``: between them, its 95 % interval by bootstrap
-    over the seeds that both have.
+    The target is the median value of the sequential runs after half of the budget. ``evaluations_1`` and
+    ``evaluations_n``: the first checkpoint where the median is as good, one after the other and with ``in_flight`` of
+    them, ``nan`` for never; ``loss_percent``: how many more that is. ``value_1``, ``value_n``: the medians at half of
+    the budget. ``speed_up``: how many times sooner the target was reached, in the median's simulated seconds.
+    ``mean_1``, ``mean_n``: of all runs' evaluations until the best network or ``standings.TARGET_VOLUME_SHARE`` of the
+    front's volume, at most the budget; ``difference``, ``low``, ``high``: between them, and its 95 % interval by
+    bootstrap over the seeds that both have.
     """
     rows = []
-    for (name, who), part in runs.groupby(["table", "searcher"]):
+    for (name, searcher), part in runs.groupby(["table", "searcher"]):
         minimise = len(tables[str(name)].objectives) == 1
         sequential = part[part["in_flight"] == 1]
         for in_flight, parallel in part[part["in_flight"] > 1].groupby("in_flight"):
             if not sequential.empty:
                 compared = _compare(sequential, parallel, minimise)
-                rows.append({"table": name, "searcher": who, "in_flight": in_flight, "runs": len(parallel)} | compared)
+                rows.append(
+                    {"table": name, "searcher": searcher, "in_flight": in_flight, "runs": len(parallel)} | compared
+                )
     return pd.DataFrame(rows)
 
 
@@ -64,11 +66,11 @@ def _compare(sequential: pd.DataFrame, parallel: pd.DataFrame, minimise: bool) -
 
 
 def _median_curve(part: pd.DataFrame, column: str) -> Floats:
-    middle: Floats = np.median(np.stack(part[column].tolist()), axis=0)
-    return middle
+    median: Floats = np.median(np.stack(part[column].tolist()), axis=0)
+    return median
 
 
 def _first_reaching(curve: Floats, target: float, minimise: bool) -> int | None:
-    """The first place that is as good as the target."""
+    """The index of the first value that is as good as the target."""
     reached = curve <= target if minimise else curve >= target
     return int(reached.argmax()) if reached.any() else None

@@ -1,4 +1,4 @@
-"""The page that a bench writes: who won on what, in Markdown."""
+"""The page that a bench writes: the standings of its searchers, in Markdown."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MIN_RUNS_FOR_BOLD = 10
 def render_markdown(
     command: str,
     tables: Mapping[str, BenchTable],
-    found: pd.DataFrame,
+    table_standings: pd.DataFrame,
     ranks: pd.DataFrame,
     in_flight_cost: pd.DataFrame,
     against: str,
     budget: int,
 ) -> str:
-    """The whole page, a figure for every number that the tables have."""
+    """The whole page, with every figure of the frames."""
     lines = [
         "# Search algorithms on tables of measured networks",
         "",
@@ -34,9 +34,8 @@ def render_markdown(
         " everybody. A run ends at the best network, at its budget, or when its searcher repeats itself only."
         f" Budget: {budget} evaluations. Figures after N evaluations are medians over seeds. Differences are"
         f" of means to `{against}`, paired by seed, with a 95 % bootstrap interval, bold where it does not hold 0 and"
-        f" there are {MIN_RUNS_FOR_BOLD} runs or more (no correction for how many comparisons there are). Ask: a searcher's own"
-        " time for an ask and a tell, median over runs, on"
-        " a machine that ran others beside it.",
+        f" there are {MIN_RUNS_FOR_BOLD} runs or more (no correction for how many comparisons there are). Ask: a"
+        " searcher's own time for an ask and a tell, median over runs, on a machine that ran others beside it.",
         "",
         "## Over all tables",
         "",
@@ -47,7 +46,7 @@ def render_markdown(
         "",
     ]
     for name, table in tables.items():
-        lines += _section(name, table, found[found["table"] == name], against, budget)
+        lines += _section(name, table, table_standings[table_standings["table"] == name], against, budget)
     if len(in_flight_cost):
         lines += _in_flight_section(in_flight_cost)
     lines += ["## Who they are", ""]
@@ -63,20 +62,20 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     return [f"| {' | '.join(map(str, line))} |" for line in (header, ["---"] * len(header), *rows)]
 
 
-def _section(name: str, table: BenchTable, found: pd.DataFrame, against: str, budget: int) -> list[str]:
+def _section(name: str, table: BenchTable, of_table: pd.DataFrame, against: str, budget: int) -> list[str]:
     single = len(table.objectives) == 1
-    marks = [column for column in found.columns if column.startswith("value_") and found[column].notna().any()]
+    columns = [column for column in of_table.columns if column.startswith("value_") and of_table[column].notna().any()]
     kind = "regret" if single else "share"
     counted = ["found", "median", "mean", *(["median asks"] if single else [])]
-    header = ["searcher", "runs", *counted, *(f"{kind} at {m.removeprefix('value_')}" for m in marks)]
+    header = ["searcher", "runs", *counted, *(f"{kind} at {column.removeprefix('value_')}" for column in columns)]
     rows = []
-    for row in _rows(found):
-        values = [f"{row[m]:.3g}" if single else f"{row[m]:.4f}" for m in marks]
+    for row in _rows(of_table):
+        values = [f"{row[column]:.3g}" if single else f"{row[column]:.4f}" for column in columns]
         median = f"{row.median_evaluations:.0f}" if row.median_evaluations <= budget else f"> {budget}"
-        spent = [f"{row.found:.0%}", median, f"{row.mean_evaluations:.0f}"]
+        efforts = [f"{row.found:.0%}", median, f"{row.mean_evaluations:.0f}"]
         if single:
-            spent.append(f"{row.median_asks:.0f}" if isfinite(row.median_asks) else "")
-        rows.append([row.searcher, row.runs, *spent, *values, _difference(row, single), f"{row.overhead_ms:.3g}"])
+            efforts.append(f"{row.median_asks:.0f}" if isfinite(row.median_asks) else "")
+        rows.append([row.searcher, row.runs, *efforts, *values, _difference(row, single), f"{row.overhead_ms:.3g}"])
     header += [f"to {against}", "ask, ms"]
     return [f"## {name}: {table.title}", "", _optimum_text(table), "", *_markdown_table(header, rows), ""]
 
@@ -86,18 +85,19 @@ def _optimum_text(table: BenchTable) -> str:
     networks = f"{count:,} networks" if count is not None else "networks without number"
     if len(table.objectives) == 1:
         return (
-            f"{networks}; least {table.objectives[0]} {optimum.least_test_loss:.6g}. Found, median, mean: runs that evaluated"
-            " the network that is best by what the search sees, and evaluations until then, at most the budget;"
-            " asks count repeats."
+            f"{networks}; least {table.objectives[0]} {optimum.least_test_loss:.6g}. Found, median, mean: runs that"
+            " evaluated the network that is best by what the search sees, and evaluations until then, at most the"
+            " budget; asks count repeats."
         )
     front = "true front" if optimum.exact else "front, the best known (a long evolution and all runs),"
     errors = getattr(table, "errors", None) or {}
     held_out = "".join(f" {name} {value:.4g};" for name, value in errors.items() if name.endswith(("r2", "spearman")))
+    reference = ", ".join(f"{x:.5g}" for x in optimum.reference)
     return (
-        f"{networks}; {front} of {len(optimum.front)} networks; reference {', '.join(f'{x:.5g}' for x in optimum.reference)}"
-        f" ({', '.join(table.objectives)}). Found, median, mean: runs that have {TARGET_VOLUME_SHARE:.0%} of the front's hypervolume,"
-        " and evaluations until then, in steps of 10. Ranked by the missing share, averaged over the run."
-        + (f" Of the regressions on the validation split:{held_out.rstrip(';')}." if held_out else "")
+        f"{networks}; {front} of {len(optimum.front)} networks; reference {reference}"
+        f" ({', '.join(table.objectives)}). Found, median, mean: runs that have {TARGET_VOLUME_SHARE:.0%} of the"
+        " front's hypervolume, and evaluations until then, in steps of 10. Ranked by the missing share, averaged"
+        " over the run." + (f" Of the regressions on the validation split:{held_out.rstrip(';')}." if held_out else "")
     )
 
 
@@ -106,8 +106,8 @@ def _difference(row: pd.Series, single: bool) -> str:
         return ""
     digits = ".0f" if single else ".4f"
     text = f"{row.difference:+{digits}} ({row.low:+{digits}} to {row.high:+{digits}})"
-    in_flight_cost = row.low > 0 or row.high < 0
-    return f"**{text}**" if in_flight_cost and row.runs >= MIN_RUNS_FOR_BOLD else text
+    is_significant = row.low > 0 or row.high < 0
+    return f"**{text}**" if is_significant and row.runs >= MIN_RUNS_FOR_BOLD else text
 
 
 def _in_flight_section(in_flight_cost: pd.DataFrame) -> list[str]:
@@ -131,8 +131,9 @@ def _in_flight_section(in_flight_cost: pd.DataFrame) -> list[str]:
     return [
         "## Several in flight",
         "",
-        f"Means of evaluations until the best network or {TARGET_VOLUME_SHARE:.0%} of the front's hypervolume, at most the budget, and"
-        " how much more that is, paired by seed, with a 95 % bootstrap interval. Medians: evaluations, in steps of 10,"
+        f"Means of evaluations until the best network or {TARGET_VOLUME_SHARE:.0%} of the front's hypervolume, at most"
+        " the budget, and how much more that is, paired by seed, with a 95 % bootstrap interval. Medians: evaluations,"
+        " in steps of 10,"
         " until the median run is as good as it is one by one after half of the budget, and how many times sooner that"
         " is in simulated seconds.",
         "",
@@ -144,5 +145,5 @@ def _in_flight_section(in_flight_cost: pd.DataFrame) -> list[str]:
 def _speed_up_cells(row: pd.Series) -> list[str]:
     if pd.isna(row.evaluations_n):
         return ["never", "", ""]
-    sooner = "" if pd.isna(row.speed_up) else f"{row.speed_up:.1f}"
-    return [f"{row.evaluations_n:.0f}", f"{row.loss_percent:+.0f} %", sooner]
+    speed_up = "" if pd.isna(row.speed_up) else f"{row.speed_up:.1f}"
+    return [f"{row.evaluations_n:.0f}", f"{row.loss_percent:+.0f} %", speed_up]

@@ -1,4 +1,4 @@
-"""The pictures of a bench: a panel for each table, a line for each contender, quartiles around it."""
+"""The plots of a bench: a panel for each table, a line for each contender, quartiles around it."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def _has_seconds(part: pd.DataFrame) -> bool:
 
 def _draw_panel(panel: Any, table: BenchTable, part: pd.DataFrame, axis: str, colours: Mapping[str, Any]) -> None:
     single = len(table.objectives) == 1
-    for searcher, of_one in part.groupby("searcher"):
-        values = np.stack(of_one["value"].tolist())
-        checkpoint_counts: Floats = np.array(checkpoints(int(of_one["budget"].iloc[0])), float)
+    for searcher, runs in part.groupby("searcher"):
+        values = np.stack(runs["value"].tolist())
+        checkpoint_counts: Floats = np.array(checkpoints(int(runs["budget"].iloc[0])), float)
         if axis == "seconds":
-            checkpoint_counts, values = values_over_time(np.stack(of_one["seconds"].tolist()), values)
+            checkpoint_counts, values = values_over_time(np.stack(runs["seconds"].tolist()), values)
         low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
         style = "--" if contender(str(searcher)).is_external else "-"
         panel.plot(checkpoint_counts, middle, style, color=colours[str(searcher)], label=searcher, linewidth=1.4)
@@ -84,10 +84,10 @@ def _draw_panel(panel: Any, table: BenchTable, part: pd.DataFrame, axis: str, co
 
 
 def values_over_time(seconds: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """Values (runs, checkpoints) at moments that all runs have: (moments), (runs, moments).
+    """Values (runs, checkpoints) at simulated times that all runs share: (moments), (runs, moments).
 
     A run has the value of the last checkpoint before the moment; before its first, that of the first.
     """
     moments = np.geomspace(max(float(seconds[:, 0].max()), 1e-9), max(float(seconds.max()), 2e-9), CURVE_POINTS)
-    places = [np.searchsorted(one, moments, side="right") - 1 for one in seconds]
-    return moments, np.stack([of_one[np.maximum(index, 0)] for of_one, index in zip(values, places, strict=True)])
+    indices = [np.searchsorted(of_run, moments, side="right") - 1 for of_run in seconds]
+    return moments, np.stack([of_run[np.maximum(index, 0)] for of_run, index in zip(values, indices, strict=True)])

@@ -16,15 +16,15 @@ from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import Genotype
 
 FAILED_LOSS = 1e9
-"""What stands for a loss that is not finite: pymoo sorts by differences of losses."""
+"""Stands for a loss that is not finite: pymoo sorts by differences of losses."""
 
 
 class PymooSearcher:
     """Asks and tells a generation at a time.
 
-    ``algorithm``: ``integers`` or ``mixed``. Asked for more while a generation is out, or when the algorithm finds
-    nobody new, it gives random genotypes, which are not told to the algorithm; so are outcomes of others, ``history``
-    ones among them.
+    ``algorithm``: ``integers`` or ``mixed``. Asked for more while a generation is in flight, or when the algorithm
+    proposes no new vector, it returns random genotypes, whose outcomes the algorithm never sees; nor does it see
+    outcomes of genotypes that it did not propose, such as those of ``history``.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PymooSearcher:
         self._queue.extend(range(len(self._generation)))
 
     def _genotype(self, vector: Any) -> Genotype:
-        """Choices that a network does not make have no effect."""
+        """The genotype of a vector; entries of choices that the network does not make have no effect."""
         option_numbers = [vector[name] for name in self._names()] if isinstance(vector, dict) else vector
         decisions = {
             name: options[int(index)]

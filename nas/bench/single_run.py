@@ -1,8 +1,8 @@
-"""One search of one table by one contender, and what it had found after how much.
+"""One search of one table by one contender, and its anytime performance.
 
-An evaluation is of a network that was not evaluated before, by its functional key; whatever asks for a network again
-is told its losses for free. That holds for every contender. ``asks`` count them all: what a search without such a
-cache pays. With several evaluations in flight they run side by side in simulated time, and are told of as they finish.
+An evaluation is of a network that was not evaluated before, by its functional key; a searcher that asks for a network
+again gets its losses at no cost. That holds for every contender. ``asks`` count them all: the cost of a search without
+such a cache. Several evaluations in flight run in parallel in simulated time, and their outcomes come as they finish.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LOSS_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class RunBudget:
-    """How long a run may be: so many evaluations, at most ``asks_each`` times as many asks.
+    """The length of a run: evaluations, and at most ``asks_each`` times as many asks.
 
-    ``in_flight``: evaluations at a time. ``idle``: who asks for nothing new so often in a row has come to its end.
+    ``in_flight``: evaluations at a time. ``idle``: asks in a row for nothing new after which a run ends.
     """
 
     evaluations: int = 500
@@ -42,12 +42,12 @@ class RunBudget:
 
 @dataclass
 class RunTrace:
-    """What a run had after each evaluation. ``value``: regret of one objective, hypervolume of two.
+    """The state of a run after each evaluation. ``value``: regret of one objective, hypervolume of two.
 
-    The regret is how far the best network that the search saw is above the least loss, both by what the table judges
-    by. ``reached``: the evaluation after which nothing better can be found, where the run ends; ``None``: never.
-    ``seconds``: simulated; ``nan`` where the table does not know them. ``overhead_s``: the searcher's own time for
-    ``asks`` asks and as many tells.
+    The regret is how far the test loss of the best network so far, by the search's own loss, is above the least test
+    loss. ``reached``: the evaluation after which nothing better can be found, where the run ends; ``None``: never.
+    ``seconds``: simulated; ``nan`` where the table has no times. ``overhead_s``: the searcher's own time for ``asks``
+    asks and as many tells.
     """
 
     value: list[float] = field(default_factory=list)
@@ -63,17 +63,17 @@ class RunTrace:
         return len(self.value)
 
     def checkpoint_index(self, evaluations: int) -> int:
-        """The place in the lists after so many evaluations, or the last one if there were fewer."""
+        """The index in the lists after that many evaluations, or the last one if there were fewer."""
         return min(evaluations, len(self.value)) - 1
 
     def without_cache(self, asks: int) -> float:
-        """The value after so many asks, each of them paid; ``nan`` where the first evaluation had not ended."""
+        """The value after that many asks, each of them paid; ``nan`` where the first evaluation had not ended."""
         index = bisect.bisect_right(self.asks_at, asks) - 1
         return self.value[index] if index >= 0 else math.nan
 
 
 class _BestSoFar:
-    """The best so far of a table, and its value."""
+    """The best networks so far, as a value of ``RunTrace``."""
 
     def __init__(self, table: BenchTable) -> None:
         self._table = table
@@ -83,7 +83,7 @@ class _BestSoFar:
         self.value = math.inf if len(table.objectives) == 1 else 0.0
 
     def add(self, genotype: Genotype, losses: Losses) -> bool:
-        """Whether there is nothing better left to find after this one."""
+        """Add an evaluation; whether nothing better can be found after it."""
         if len(losses) == 1:
             if losses[0] < self._least_loss:
                 self._least_loss = losses[0]
@@ -97,13 +97,13 @@ class _BestSoFar:
 
 
 def run_search(table: BenchTable, searcher: Searcher, run_budget: RunBudget) -> RunTrace:
-    """Run a searcher on a table until the plan's end, or until there is nothing better to find."""
+    """Run a searcher on a table until its budget is spent, or until nothing better can be found."""
     trace, progress = RunTrace(), _BestSoFar(table)
     max_evaluations = run_budget.evaluations if table.networks is None else min(run_budget.evaluations, table.networks)
     evaluated: dict[str, Losses] = {}
     running: list[tuple[float, int, str, Genotype]] = []
-    waiting: dict[str, list[Genotype]] = {}  # of each network in flight, who asked for it since
-    now, started, idle, timed_table = 0.0, 0, 0, True
+    waiting: dict[str, list[Genotype]] = {}  # by network in flight, the genotypes asked for since
+    now, started, idle, has_times = 0.0, 0, 0, True
     max_asks = run_budget.asks_each * run_budget.evaluations
 
     def ask() -> Genotype:
@@ -140,13 +140,13 @@ def run_search(table: BenchTable, searcher: Searcher, run_budget: RunBudget) -> 
             return trace
         now, _, key, genotype = heapq.heappop(running)
         evaluated[key] = losses = table.losses(genotype)
-        timed_table = timed_table and not math.isnan(table.seconds(genotype))
-        for one in (genotype, *waiting.pop(key)):
-            tell(one, losses)
+        has_times = has_times and not math.isnan(table.seconds(genotype))
+        for of_network in (genotype, *waiting.pop(key)):
+            tell(of_network, losses)
         finished = progress.add(genotype, losses)
         trace.value.append(progress.value)
         trace.asks_at.append(trace.asks)
-        trace.seconds.append(now if timed_table else math.nan)
+        trace.seconds.append(now if has_times else math.nan)
         if finished:
             trace.reached = trace.evaluations
         trace.front = progress.front
@@ -155,11 +155,11 @@ def run_search(table: BenchTable, searcher: Searcher, run_budget: RunBudget) -> 
 
 
 def _simulated_seconds(table: BenchTable, genotype: Genotype) -> float:
-    """Simulated seconds; where the table does not know them, all trainings take as long."""
+    """Simulated seconds; where the table has no times, all trainings take equally long."""
     seconds = table.seconds(genotype)
     return 1.0 if math.isnan(seconds) else seconds
 
 
 def run_contender(table: BenchTable, name: str, seed: int, run_budget: RunBudget) -> RunTrace:
-    """One contender on one table with one seed. The same again gives the same trace, but for ``overhead_s``."""
+    """One contender on one table with one seed; deterministic but for ``overhead_s``."""
     return run_search(table, make_contender(name, table, seed), run_budget)

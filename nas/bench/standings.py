@@ -1,4 +1,4 @@
-"""A campaign's runs as tables: tidy figures by checkpoint, a line for each contender, and a page in Markdown."""
+"""A campaign's runs as frames: figures by checkpoint, standings of the contenders, and their overall ranking."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nas.candidates.pareto import hypervolume
 
 CURVE_COLUMNS = ("value", "without_cache", "asks_at", "seconds")
 TARGET_VOLUME_SHARE = 0.95
-"""The share of the front's hypervolume whose evaluations are counted."""
+"""The part of the front's hypervolume that a run is to reach: evaluations until then are counted."""
 BOOTSTRAP_RESAMPLES = 2000
 
 
 def load_runs(path: Path, tables: Mapping[str, BenchTable], jobs: Sequence[BenchJob]) -> pd.DataFrame:
-    """The runs of these jobs, lists as arrays; hypervolumes as shares of the best front's. ``BenchError`` if none."""
+    """The runs of these jobs, lists as arrays; hypervolumes as parts of the best front's. ``BenchError`` if none."""
     if not path.is_file():
         raise BenchError(f"no runs at {str(path)!r}")
     frame = pd.read_csv(path, dtype={"front": str, **dict.fromkeys(CURVE_COLUMNS, str)}, keep_default_na=False)
@@ -45,7 +45,7 @@ def load_runs(path: Path, tables: Mapping[str, BenchTable], jobs: Sequence[Bench
 
 
 def best_hypervolume(table: BenchTable, fronts: Sequence[str]) -> float:
-    """Of the true front, or of the best known one and all that were found; 0 for one objective."""
+    """The hypervolume of the true front, or of the best known one and all runs' fronts; 0 for one objective."""
     if table.optimum.exact:
         return table.optimum.hypervolume
     points = [*table.optimum.front, *(tuple(point) for text in fronts if text for point in json.loads(text))]
@@ -80,9 +80,9 @@ def checkpoint_figures(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def evaluations_to_target(part: pd.DataFrame, single: bool) -> Floats:
-    """Evaluations of each run until the best network, or ``TARGET_VOLUME_SHARE`` of the front's volume to the next checkpoint.
+    """Evaluations of each run until the best network, or a checkpoint with ``TARGET_VOLUME_SHARE`` of the volume.
 
-    A run that never came there counts with its budget and one.
+    A run that never reaches it counts with its budget and one.
     """
     budget = int(part["budget"].iloc[0])
     if single:
@@ -94,8 +94,11 @@ def evaluations_to_target(part: pd.DataFrame, single: bool) -> Floats:
 
 
 def ranking_score(part: pd.DataFrame, single: bool) -> Floats:
-    """What contenders are ranked by, less is better: evaluations until the best network; or the front's volume that
-    is missing, on average over the checkpoints."""
+    """The score that contenders are ranked by, less is better.
+
+    Evaluations until the best network; for two objectives the missing part of the front's volume, on average over the
+    checkpoints.
+    """
     if single:
         return evaluations_to_target(part, single)
     return np.array([1 - values.mean() for values in part["value"]])
@@ -127,12 +130,12 @@ def standings(runs: pd.DataFrame, tables: Mapping[str, BenchTable], against: str
             row |= {
                 "found": float(np.mean(efforts <= checkpoint_counts[-1])),
                 "median_evaluations": float(np.median(efforts)),
+                "mean_evaluations": float(np.minimum(efforts, checkpoint_counts[-1]).mean()),
+                "median_asks": float(np.median(part["reached_asks"].fillna(np.inf))),
             }
-            row |= {"mean_evaluations": float(np.minimum(efforts, checkpoint_counts[-1]).mean())}
-            row |= {"median_asks": float(np.median(part["reached_asks"].fillna(np.inf)))}
-            stacked = np.median(np.stack(part["value"].tolist()), axis=0)
+            medians = np.median(np.stack(part["value"].tolist()), axis=0)
             row |= {
-                f"value_{checkpoint}": stacked[checkpoint_counts.index(checkpoint)]
+                f"value_{checkpoint}": medians[checkpoint_counts.index(checkpoint)]
                 for checkpoint in at
                 if checkpoint in checkpoint_counts
             }
@@ -160,7 +163,7 @@ def paired_difference(one: pd.Series, other: pd.Series | None) -> dict[str, floa
 
 
 def overall_ranking(table_standings: pd.DataFrame) -> pd.DataFrame:
-    """Each searcher's mean rank over the tables, the best first, and on how many it was the best."""
+    """Each searcher's mean rank over the tables, the best first, and on how many tables it was the best."""
     grouped = table_standings.groupby("searcher")
     table = pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Claims: who trains what, told to all who ask the same, and free again when its owner is done or dead."""
+"""Claims: which process trains which observation, seen by all others, and free again when it is done or dead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,7 +30,7 @@ class Claim:
         self._owner = owner
 
     def complete(self, metrics: Mapping[str, float], seconds: float, seed: int | None = None) -> bool:
-        """Record what the training gave and free the claim.
+        """Record the training's result and free the claim.
 
         ``False`` where another process, which took this one for dead, recorded this ordinal first: its figures stand.
         Raises ``CacheError`` for metrics that are no named numbers; the claim is then still held.
@@ -47,7 +47,8 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        with suppress(CacheError) if error is not None else nullcontext():  # the first error is the one to report
+            self.release()
 
 
 class ClaimTable:
@@ -63,6 +64,7 @@ class ClaimTable:
         self._heartbeat_thread: threading.Thread | None = None
 
     def acquire(self, network: NetworkId, cache_key: CacheKey, ordinal: int) -> Claim | None:
+        """A claim on an observation, taken over from a dead owner where one holds it; ``None`` as for ``claim``."""
         import sqlalchemy as sa
 
         s = self._schema
@@ -89,8 +91,8 @@ class ClaimTable:
             else:
                 dead = s.claims.update().where(*this, s.claims.c.owner == row.owner)
                 if count(c.execute(dead.values(**owner_columns, since=now, heartbeat=now))) != 1:
-                    return False  # another was quicker
-            # Asked only now that nobody else can claim it: before, its owner might have recorded it in between.
+                    return False  # another process was quicker
+            # Checked only now that nobody else can claim it: before, its owner might have recorded it in between.
             if c.execute(s.recorded, entry).first() is not None:
                 c.execute(s.claims.delete().where(*this))
                 return False
@@ -108,6 +110,7 @@ class ClaimTable:
         return Claim(self, network, cache_key, ordinal, owner)
 
     def acquire_next(self, network: NetworkId, cache_key: CacheKey, repeats: int) -> Claim | None:
+        """A claim on the first ordinal that is neither recorded nor in flight; ``None`` as for ``claim_next``."""
         import sqlalchemy as sa
 
         o, k = self._schema.observations, self._schema.claims
@@ -122,6 +125,7 @@ class ClaimTable:
         return self.acquire(network, cache_key, next(n for n in range(len(unavailable) + 1) if n not in unavailable))
 
     def wait(self, network: NetworkId, cache_key: CacheKey, ordinal: int, poll_s: float) -> bool:
+        """Wait for the end of another's claim; whether the observation is recorded."""
         import sqlalchemy as sa
 
         s = self._schema
@@ -132,7 +136,7 @@ class ClaimTable:
         return self._database.read(lambda c: c.execute(s.recorded, entry).first()) is not None
 
     def record(self, claim: Claim, owner: str, observation: Observation) -> bool:
-        """Store what a training gave and free its claim; whether it is the first of its ordinal."""
+        """Store an observation and free its claim; whether it is the first of its ordinal."""
         import sqlalchemy as sa
 
         s = self._schema
@@ -167,11 +171,12 @@ class ClaimTable:
         return new
 
     def release(self, claim: Claim, owner: str) -> None:
+        """Free a claim without a result, if it is still held."""
         if self._discard_held(owner):
             self._database.write(lambda c: self._delete(c, claim, owner))
 
     def is_alive(self, claim: sa.Row[Any]) -> bool:
-        """Whether the owner of a stored claim is still at it, as far as can be told."""
+        """Whether the process that owns a stored claim still runs, as far as this one can see."""
         if claim.machine == self._boot_id:
             since = process_start_time(claim.pid)
             if since is None:
@@ -182,14 +187,15 @@ class ClaimTable:
 
     @property
     def any_held(self) -> bool:
+        """Whether any claim is held here."""
         return bool(self._held)
 
     def release_all(self, c: sa.Connection) -> None:
-        """Free all that are held."""
+        """Free all claims that are held here."""
         c.execute(self._schema.claims.delete().where(self._owned_here()))
 
     def stop_heartbeat(self) -> None:
-        """Wait for the heart to stand still, once the database is closed."""
+        """Wait for the heartbeat thread to end, once the database is closed."""
         if self._heartbeat_thread is not None and self._heartbeat_thread is not threading.current_thread():
             self._heartbeat_thread.join(timeout=5)
 
@@ -208,15 +214,15 @@ class ClaimTable:
             return self._schema.claims.c.owner.in_(sorted(self._held))
 
     def _heartbeat_loop(self) -> None:
-        """Keeps the claims alive, in a thread of its own."""
+        """Keep the claims alive, in a thread of its own."""
         while not self._database.closed.wait(self._lease_s / 4):
             if self._held:
                 heartbeat_update = self._schema.claims.update().where(self._owned_here()).values(heartbeat=time.time())
-                with suppress(CacheError):  # a server that is away for a moment: the next beat may reach it
+                with suppress(CacheError):  # a server that is unreachable for a moment: the next heartbeat may arrive
                     self._database.write(lambda c: c.execute(heartbeat_update))  # noqa: B023
 
 
 def _observation_key(network: NetworkId, cache_key: CacheKey, ordinal: int | None = None) -> dict[str, Any]:
-    """The key of an observation and of its claim; without an ordinal, of all of a network under a question."""
+    """The primary key of an observation and of its claim; without an ordinal, of all of a network under a cache key."""
     entry: dict[str, Any] = {"network": network.id, "question": cache_key.digest}
     return entry if ordinal is None else {**entry, "ordinal": ordinal}

@@ -1,4 +1,4 @@
-"""The database behind the evaluation cache: opened, its tables made or recognised, and used a transaction at a time."""
+"""The database behind the evaluation cache: opened, its tables created or checked, and used by transactions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DAMAGE_ADVICE = "move it away, and a new one is made"
 class Database:
     """An SQLite file (a path) or any database (an SQLAlchemy URL; ``sqlite://`` is one in memory).
 
-    ``name`` is what messages call it, without a password; ``file`` is there for an SQLite file alone. Raises
+    ``name`` is what messages call it, without a password; ``file`` is ``None`` unless it is an SQLite file. Raises
     ``CacheError``.
     """
 
@@ -43,19 +43,21 @@ class Database:
             raise
 
     def read(self, transaction: Callable[[sa.Connection], T], attempts: int = _MAX_ATTEMPTS) -> T:
+        """What a function returns that only reads. Raises ``CacheError``."""
         return self._transact(transaction, write=False, attempts=attempts)
 
     def write(self, transaction: Callable[[sa.Connection], T]) -> T:
+        """What a function returns that writes, in one transaction; it may be called again. Raises ``CacheError``."""
         return self._transact(transaction, write=True, attempts=_MAX_ATTEMPTS)
 
     @property
     def is_forked(self) -> bool:
-        """Whether this is a copy, in a process that the one which opened it has forked."""
+        """Whether this is a copy in a process that was forked from the one that opened it."""
         return os.getpid() != self.pid
 
     @property
     def size_bytes(self) -> int | None:
-        """Bytes of the file; ``None`` where there is none."""
+        """Bytes of the file and its log; ``None`` where there is no file."""
         if self.file is None:
             return None
         size_bytes = 0
@@ -65,7 +67,7 @@ class Database:
         return size_bytes
 
     def vacuum(self) -> None:
-        """Give back the space of what was removed, if it is a file."""
+        """Shrink the file by what was removed, if it is a file."""
         if self.file is None:
             return
 
@@ -73,7 +75,7 @@ class Database:
             c.exec_driver_sql("VACUUM")
             c.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
-        with suppress(CacheError):  # others are at work: what they write next uses the space
+        with suppress(CacheError):  # others use the file: what they write next fills the space
             self.read(vacuum, attempts=1)
 
     def dispose(self) -> None:
@@ -107,7 +109,7 @@ class Database:
             raise CacheError(f"cannot open the cache {self.name!r}: {error}") from None
 
         # SQLite's transactions begin here and not in the driver: those that write take the lock at once, since one
-        # that reads first and then finds another writing would have to be given up.
+        # that reads first and then finds another writing would have to be rolled back.
         @sa.event.listens_for(engine, "connect")
         def set_up(connection: Any, _: Any) -> None:
             connection.isolation_level = None
@@ -121,7 +123,7 @@ class Database:
         return engine
 
     def _check_schema(self) -> None:
-        """Make the tables where there are none. Raises ``CacheError`` where there are others."""
+        """Create the tables where there are none. Raises ``CacheError`` where there are others."""
         version = self.read(self._stored_version)
         if version is None:
             if self.file is not None:
@@ -162,7 +164,7 @@ class Database:
         return SCHEMA_VERSION if stored is None else stored
 
     def _transact(self, transaction: Callable[[sa.Connection], T], *, write: bool, attempts: int) -> T:
-        """Do the work in one transaction, again where another process came in between."""
+        """Run a transaction, again where another process interfered."""
         from sqlalchemy import exc
 
         for attempt in range(1, attempts + 1):
@@ -187,7 +189,7 @@ class Database:
     def _to_cache_error(self, error: Exception) -> CacheError:
         text = str(getattr(error, "orig", None) or error)
         if any(word in text for word in ("not a database", "malformed", "no such column", "no such table")):
-            return CacheError(f"the cache {self.name} is damaged or none of nas ({text}): {_DAMAGE_ADVICE}")
+            return CacheError(f"the cache {self.name} is damaged, or no cache of nas ({text}): {_DAMAGE_ADVICE}")
         if "locked" in text:
             return CacheError(f"the cache {self.name} is held by another process ({text}): end that one")
         return CacheError(f"cannot use the cache {self.name} ({text}): mend that, or choose another")

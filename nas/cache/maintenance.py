@@ -1,4 +1,4 @@
-"""What a cache holds: told in figures, exported as a table, and cleared, as ``EvaluationCache`` describes it."""
+"""The contents of a cache: summarised, exported as a table, and cleared, as ``EvaluationCache`` describes it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 def summarise(database: Database, claims: ClaimTable) -> CacheSummary:
+    """Counts and times by cache key and in all."""
     import sqlalchemy as sa
 
     s = database.schema
     o = s.observations.c
-    per_question = (
+    per_key = (
         sa.select(
             *[s.questions.c[name] for name in KEY_COLUMNS],
             sa.func.count(o.network.distinct()).label("networks"),
@@ -47,7 +48,7 @@ def summarise(database: Database, claims: ClaimTable) -> CacheSummary:
                 forgotten=int(r.forgotten),
                 seconds=float(r.seconds),
             )
-            for r in c.execute(per_question)
+            for r in c.execute(per_key)
         ]
         rows.sort(key=lambda r: (r.evaluator, r.data, r.fidelity, r.seeds))
         return CacheSummary(
@@ -67,6 +68,7 @@ def summarise(database: Database, claims: ClaimTable) -> CacheSummary:
 
 
 def clear(database: Database, claims: ClaimTable, evaluator: str | None, older_than_s: float | None) -> int:
+    """Remove observations, and what belongs to none any more; how many observations."""
     import sqlalchemy as sa
 
     s = database.schema
@@ -76,11 +78,11 @@ def clear(database: Database, claims: ClaimTable, evaluator: str | None, older_t
         return [] if older_than_s is None else [table.c.recorded < now - older_than_s]
 
     def remove(c: sa.Connection) -> int:
-        removed_observations = older_than(s.observations)
+        conditions = older_than(s.observations)
         if evaluator is not None:
             of_evaluator = sa.select(s.questions.c.id).where(s.questions.c.evaluator == evaluator)
-            removed_observations.append(s.observations.c.question.in_(of_evaluator))
-        removed = count(c.execute(s.observations.delete().where(*removed_observations)))
+            conditions.append(s.observations.c.question.in_(of_evaluator))
+        removed = count(c.execute(s.observations.delete().where(*conditions)))
         for claim in c.execute(sa.select(s.claims)).all():
             if not claims.is_alive(claim):
                 this = {name: getattr(claim, name) for name in ("network", "question", "ordinal", "owner")}
@@ -99,15 +101,16 @@ def clear(database: Database, claims: ClaimTable, evaluator: str | None, older_t
 
 
 def export(database: Database) -> pd.DataFrame:
+    """A row an observation, in the order of recording."""
     import pandas as pd
     import sqlalchemy as sa
 
     s = database.schema
-    own = ("ordinal", "seed", "seconds", "recorded", "place", "forgotten")
+    observation_columns = ("ordinal", "seed", "seconds", "recorded", "place", "forgotten")
     columns = [*[s.networks.c[n] for n in ("key", "variant")], *[s.questions.c[n] for n in KEY_COLUMNS]]
-    shown = {column.name: column for column in (*columns, *[s.observations.c[n] for n in own])}
+    exported = {column.name: column for column in (*columns, *[s.observations.c[n] for n in observation_columns])}
     everything = (
-        sa.select(s.observations.c.metrics, *shown.values())
+        sa.select(s.observations.c.metrics, *exported.values())
         .join_from(s.observations, s.questions, s.questions.c.id == s.observations.c.question)
         # A network may have been cleared while it was in training: its observation is shown without a key.
         .outerjoin(s.networks, s.networks.c.id == s.observations.c.network)
@@ -115,8 +118,8 @@ def export(database: Database) -> pd.DataFrame:
     )
     records = []
     for text, *values in database.read(lambda c: c.execute(everything).all()):
-        metrics = {f"metric_{n}" if n in shown else n: v for n, v in decode_metrics(text).items()}
-        records.append({**dict(zip(shown, values, strict=True)), **metrics})
-    frame = pd.DataFrame(records, columns=None if records else list(shown))
+        metrics = {f"metric_{n}" if n in exported else n: v for n, v in decode_metrics(text).items()}
+        records.append({**dict(zip(exported, values, strict=True)), **metrics})
+    frame = pd.DataFrame(records, columns=None if records else list(exported))
     frame["recorded"] = pd.to_datetime(frame["recorded"], unit="s", utc=True)
     return frame.astype({"variant": "Int64", "seed": "Int64"})

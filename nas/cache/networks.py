@@ -1,4 +1,4 @@
-"""Which stored network a network is: found by its form, compared with others of its key, and kept within a limit."""
+"""The stored networks of a cache: looked up by form, compared with others of their key, evicted beyond a limit."""
 
 from __future__ import annotations
 
@@ -18,29 +18,34 @@ SameNetwork = Callable[[str, str], bool]
 
 
 class NetworkTable:
-    """The networks of a cache, at most ``limit`` of them. ``collisions`` counts those met here whose key was taken."""
+    """The networks of a cache, at most ``limit`` of them.
+
+    ``collisions`` counts the networks stored here whose key another network had.
+    """
 
     def __init__(self, database: Database, limit: int | None) -> None:
         self.collisions = 0
-        self.used: dict[str, float] = {}  # uses that are not written yet
+        self.used: dict[str, float] = {}  # times of use that are not written yet
         self._database = database
         self._schema = database.schema
         self._limit = limit
         self._lock = threading.Lock()
 
     def network(self, key: str, digest: str, form: Callable[[], str], same_network: SameNetwork) -> NetworkId:
+        """The stored network that this one is, as ``EvaluationCache.network`` describes it."""
         alias = texts_digest("form", checked_text("key", key), checked_text("digest", digest))
-        found = self._database.read(lambda c: c.execute(self._schema.by_alias, {"alias": alias}).first())
-        name, variant = (
-            (found.id, found.variant) if found is not None else self._identify(key, alias, form(), same_network)
-        )
+        row = self._database.read(lambda c: c.execute(self._schema.by_alias, {"alias": alias}).first())
+        if row is not None:
+            network_id, variant = row.id, row.variant
+        else:
+            network_id, variant = self._identify(key, alias, form(), same_network)
         if self._limit is not None:
             with self._lock:
-                self.used[name] = time.time()
-        return NetworkId(key, variant, name)
+                self.used[network_id] = time.time()
+        return NetworkId(key, variant, network_id)
 
     def _identify(self, key: str, alias: str, form: str, same_network: SameNetwork) -> tuple[str, int]:
-        """Find a form that was not met before among the key's variants, or store it as a new one."""
+        """Find a new form among the key's variants, or store it as a new variant: id and number of the variant."""
         match, last = self._compare(key, -1, alias, form, same_network)
         while not self._store(key, last, alias, form, match):
             match, last = self._compare(key, last, alias, form, same_network)
@@ -54,7 +59,7 @@ class NetworkTable:
     def _compare(
         self, key: str, last: int, alias: str, form: str, same_network: SameNetwork
     ) -> tuple[tuple[str, int] | None, int]:
-        """The variant after ``last`` that is the same network, and the last one looked at."""
+        """The variant after ``last`` that is the same network, and the last one compared."""
         import sqlalchemy as sa
 
         t = self._schema.networks
@@ -67,7 +72,7 @@ class NetworkTable:
         return None, last
 
     def _store(self, key: str, last: int, alias: str, form: str, match: tuple[str, int] | None) -> bool:
-        """Remember the form as one of ``match``, else as a new variant; ``False`` where ``last`` is not the last."""
+        """Store the form as an alias of ``match``, or as a new variant; ``False`` where ``last`` is not the last."""
         import sqlalchemy as sa
 
         t, aliases = self._schema.networks, self._schema.aliases
@@ -83,18 +88,18 @@ class NetworkTable:
         def store(c: sa.Connection) -> bool:
             if match is None:
                 if c.execute(later).first():
-                    return False  # another process stored one of this key: it is to be compared first
+                    return False  # another process stored one of this key: it must be compared first
                 self.write_uses(c)
                 self._evict(c)
                 c.execute(t.insert().values(**row, used=time.time()))
-            c.execute(aliases.delete().where(aliases.c.id == alias))  # there may be one of a network that has left
+            c.execute(aliases.delete().where(aliases.c.id == alias))  # there may be one of an evicted network
             c.execute(aliases.insert().values(id=alias, network=match[0] if match else alias))
             return True
 
         return self._database.write(store)
 
     def write_uses(self, c: sa.Connection) -> None:
-        """Uses are written beside something else that is: one written at each look-up would cost more than that."""
+        """Write the times of use. Done beside other writes: one at each look-up would cost more than that."""
         import sqlalchemy as sa
 
         with self._lock:
@@ -105,7 +110,7 @@ class NetworkTable:
             c.execute(statement, [{"name": name, "at": at} for name, at in sorted(used.items())])
 
     def _evict(self, c: sa.Connection) -> None:
-        """Let networks leave until there is room for one more, but none in training."""
+        """Remove networks until there is room for one more, but none in training."""
         import sqlalchemy as sa
 
         if self._limit is None:
@@ -119,10 +124,10 @@ class NetworkTable:
                 .order_by(s.networks.c.used, s.networks.c.id)
                 .limit(min(surplus, 500))  # databases bound the number of parameters
             )
-            names = [row.id for row in c.execute(evicted)]
-            if not names:
+            ids = [row.id for row in c.execute(evicted)]
+            if not ids:
                 return
-            c.execute(s.networks.delete().where(s.networks.c.id.in_(names)))
-            c.execute(s.aliases.delete().where(s.aliases.c.network.in_(names)))
-            c.execute(s.observations.delete().where(s.observations.c.network.in_(names)))
-            surplus -= len(names)
+            c.execute(s.networks.delete().where(s.networks.c.id.in_(ids)))
+            c.execute(s.aliases.delete().where(s.aliases.c.network.in_(ids)))
+            c.execute(s.observations.delete().where(s.observations.c.network.in_(ids)))
+            surplus -= len(ids)

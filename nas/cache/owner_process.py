@@ -1,4 +1,4 @@
-"""Which process this is, and whether another still runs: what tells a claim's owner from a dead one."""
+"""Which process this is, and whether another still runs: whether a claim's owner is alive."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from pathlib import Path
 
 
 def machine_and_process() -> tuple[str, str]:
-    """This machine since it was last started, as far as process numbers mean the same; and host and process."""
+    """This machine since its last boot, as a name within which process numbers are unique; and host and process."""
     import platform
 
     host = platform.node() or "unknown"
     boot = _read_text("/proc/sys/kernel/random/boot_id") or f"{uuid.getnode():x}"
     try:
-        pid_namespace = os.readlink(
-            "/proc/self/ns/pid"
-        )  # containers on one machine number processes each for themselves
+        # Containers on one machine number their processes separately
+        pid_namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
         pid_namespace = ""
     return f"{host} {boot} {pid_namespace}", f"{host}/{os.getpid()}"
 
 
 def process_start_time(pid: int) -> str | None:
-    """When a process of this machine was started, empty where that cannot be told, ``None`` where there is none."""
+    """When a process of this machine was started; empty where that is unknown, ``None`` where it does not run."""
     if os.name != "posix":  # elsewhere ``os.kill`` does not merely look
         return ""
     try:

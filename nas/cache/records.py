@@ -1,4 +1,4 @@
-"""What is asked of the evaluation cache and what it answers: values, and the checks of what comes from outside."""
+"""The values of the evaluation cache: keys, observations and results, and the checks of what comes from outside."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Literal
 
-# full: answered from the cache; in_flight: by another's training that was waited for;
-# partial: some observations, fewer than asked for; miss: none
+# full: from the cache; in_flight: from another process's training that was waited for;
+# partial: some observations, fewer than requested; miss: none
 HitKind = Literal["full", "partial", "in_flight", "miss"]
 
 _MAX_TEXT_LENGTH = 10_000
@@ -22,10 +22,12 @@ class CacheError(ValueError):
 
 
 def texts_digest(*parts: str) -> str:
+    """40 hex digits of some texts: what stored ids are."""
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
 
 
 def checked_text(what: str, text: str) -> str:
+    """The text, if every database can hold it. Raises ``CacheError``."""
     if not isinstance(text, str) or not text or len(text) > _MAX_TEXT_LENGTH or "\0" in text:
         raise CacheError(f"the {what} must be a text of 1 to {_MAX_TEXT_LENGTH} characters, not {text!r:.80}")
     try:
@@ -37,7 +39,7 @@ def checked_text(what: str, text: str) -> str:
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What is asked of a network: questions are equal where their ``digest`` is.
+    """All that a result depends on beside the network: keys are equal where their ``digest`` is.
 
     ``evaluator`` and ``data`` name the training and the data with their versions or digests, ``fidelity`` is the scale
     (JSON-able: steps, image size), ``seeds`` says how an observation's seed follows from its ordinal. Raises
@@ -77,7 +79,7 @@ class NetworkId:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one training gave, and how many seconds it took."""
+    """The metrics of one training, and how many seconds it took. ``ordinal`` numbers a network's trainings from 0."""
 
     ordinal: int
     metrics: Mapping[str, float]
@@ -86,7 +88,7 @@ class Observation:
 
 
 def checked_observation(ordinal: int, metrics: Mapping[str, float], seconds: float, seed: int | None) -> Observation:
-    """An observation, checked."""
+    """An observation, checked. Raises ``CacheError``."""
     metrics = checked_metrics(metrics)
     if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 <= float(seconds) < math.inf:
         raise CacheError(f"a training takes a finite number of seconds, 0 or more, not {seconds!r:.80}")
@@ -96,6 +98,7 @@ def checked_observation(ordinal: int, metrics: Mapping[str, float], seconds: flo
 
 
 def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics as floats by name. Raises ``CacheError``."""
     if not isinstance(metrics, Mapping) or not metrics:
         raise CacheError(f"metrics are numbers by name, at least one, not {metrics!r:.80}")
     checked: dict[str, float] = {}
@@ -111,7 +114,7 @@ def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class CachedResult:
-    """What is known of a network under a question: its observations in order, forgotten ones left out."""
+    """The observations of a network under a cache key, in order, without those marked as forgotten."""
 
     kind: HitKind
     observations: tuple[Observation, ...]
@@ -132,7 +135,7 @@ class CachedResult:
 
     @property
     def seconds(self) -> float:
-        """The mean time of one training, 0 where nothing is known."""
+        """The mean time of one training, 0 without observations."""
         return _mean([o.seconds for o in self.observations]) if self.observations else 0.0
 
     def _values(self) -> dict[str, list[float]]:
@@ -158,7 +161,7 @@ def _std(values: list[float]) -> float:
 
 @dataclass(frozen=True)
 class CacheKeySummary:
-    """What is stored for one question. ``seconds`` is the time of all its trainings, forgotten ones included."""
+    """What is stored under one cache key. ``seconds``: the time of all its trainings, forgotten ones included."""
 
     evaluator: str
     data: str
@@ -172,8 +175,12 @@ class CacheKeySummary:
 
 @dataclass(frozen=True)
 class CacheSummary:
-    """What a cache holds. ``bytes`` is ``None`` where it is no local file; ``collisions`` are variants beyond the first
-    of a key, ``in_flight`` the claims whose owners live."""
+    """What a cache holds.
+
+    ``questions``: by cache key. ``collisions``: variants beyond the first of a key. ``forgotten``: observations that an
+    earlier release marked so. ``in_flight``: claims whose owners are alive. ``costs``: measured costs that an earlier
+    release stored. ``bytes``: ``None`` where it is no local file.
+    """
 
     where: str
     questions: tuple[CacheKeySummary, ...]

@@ -1,1 +1,1 @@
-"""Candidates, their metrics, objectives, limits and Pareto fronts."""
+"""Candidates, their metrics, objectives, limits and Pareto fronts; published networks as baselines."""

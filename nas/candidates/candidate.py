@@ -1,4 +1,4 @@
-"""One network on its way through a search, and what is known of it."""
+"""One network on its way through a search, with its measurements and its status."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from search_spaces.graph.graph import Graph
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
 
-# scored: looked at and not chosen for training; infeasible: over a hard limit; failed: its training broke off;
-# stopped: trained for a share of the full training, and not in full
+# scored: not chosen for training; infeasible: over a hard limit; failed: its training broke off;
+# stopped: trained at a fidelity below 1, and not in full
 Status = Literal["scored", "infeasible", "trained", "failed", "stopped"]
 
 
@@ -30,10 +30,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A distinct network of a search. ``number`` counts from 0 in the order they were found.
+    """A distinct network of a search. ``number`` counts from 0 in the order they were drawn.
 
-    ``fidelity`` of the full training is the longest that a stopped candidate was trained for, or that in which a failed
-    one failed; what a training for a share gave is measured as ``map@1/9``, never as ``map``.
+    ``fidelity`` is the highest that a stopped candidate was trained at, or that at which a failed one failed; a quality
+    at a fidelity below 1 is measured as ``map@1/9``, never as ``map``.
     """
 
     number: int
@@ -57,7 +57,7 @@ class Candidate:
         return {name: m.value for name, m in self.measurements.items()}
 
     def metrics_at_fidelity(self, fidelity: float) -> dict[str, float]:
-        """Every figure by name, of qualities those that training for this share gave."""
+        """Every figure by name, of qualities those of the training at this fidelity."""
         metrics, suffix = self.metrics, fidelity_suffix(fidelity)
         own = {name.removesuffix(suffix): value for name, value in metrics.items() if name.endswith(suffix)}
         return {**metrics, **own}

@@ -6,13 +6,13 @@ from fractions import Fraction
 
 
 def fidelity_suffix(fidelity: float) -> str:
-    """What stands behind the name of a figure that training for a share gave: ``@1/9``; nothing for all of it."""
+    """What stands behind the name of a figure measured at a fidelity: ``@1/9``; nothing for the full training."""
     return "" if fidelity == 1 else f"@{exact_fraction(fidelity)}"
 
 
-_LARGEST_DENOMINATOR = 10**9  # denominators of shares: more steps than any training has
+_LARGEST_DENOMINATOR = 10**9  # of fidelities: more steps than any training has
 
 
 def exact_fraction(fidelity: float) -> Fraction:
-    """A share as the fraction that was meant, so that nine ninths are one; its text is ``1/9``."""
+    """A fidelity as the fraction that was meant, so that nine ninths are one; its text is ``1/9``."""
     return Fraction(fidelity).limit_denominator(_LARGEST_DENOMINATOR)

@@ -1,4 +1,4 @@
-"""What is known of a metric: its unit, its direction, where it comes from, how it is written."""
+"""The table of metrics: unit, direction, origin, and the words that users write for them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ METRICS: dict[str, Metric] = {
     "training_memory_kib": Metric(
         "minimize", "KiB", "graph", "training memory", "hardware_models.training_memory:training_memory_kib"
     ),
-    "cut_bytes": Metric("minimize", "B", "graph", "bytes across the cut", "nas.candidates.free_metrics:cut_bytes"),
+    "cut_bytes": Metric("minimize", "B", "graph", "bytes across the cut", "nas.candidates.untrained_metrics:cut_bytes"),
     "score": Metric("maximize", "", "score", "zero-cost score"),
     "map": Metric("maximize", "", "quality", "mAP@[.5:.95]"),
     "map50": Metric("maximize", "", "quality", "mAP@.5"),

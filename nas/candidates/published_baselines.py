@@ -13,15 +13,14 @@ from hardware_models.cost import HardwareModel
 from hardware_models.device_file.toml_table import HardwareError
 from search_spaces.catalog import load_network, network_space, spaces
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.accuracy import PublishedResult, published_results
-from search_spaces.published.networks import networks
+from search_spaces.published.networks import PublishedResult, networks, published_results
 from search_spaces.registry import UnknownName, named_row, unknown_name
 from search_spaces.space.genotype import GenotypeError, SpaceError
 from search_spaces.space.space import Space
-from search_spaces.tasks import task_of
+from search_spaces.task_heads import task_of
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 
 def baseline_rows(space: Space, hardware: HardwareModel) -> tuple[Mapping[str, Any], ...]:
@@ -80,7 +79,7 @@ _FAILURES = (GenotypeError, GraphError, SpaceError, UnknownName, HardwareError, 
 
 def baselines(
     hw: str | Path | HardwareModel | None, names: Sequence[str] | None = None, space: str | None = None
-) -> pandas.DataFrame:
+) -> pd.DataFrame:
     """A row for each published network, or those of ``names`` and of ``space``: the fastest on ``hw`` first.
 
     Without hardware, or where it cannot price a network, there is no latency; such rows come last, fewest MACs first,
@@ -88,7 +87,7 @@ def baselines(
     in per cent, for the resolution of the row where there is one; ``published_resolution`` tells where there is not.
     Raises ``UnknownName`` and, for a device file that cannot be used, ``HardwareError``.
     """
-    import pandas
+    import pandas as pd
 
     model = None if hw is None else load_hardware(hw)
     network_rows = networks()
@@ -96,10 +95,12 @@ def baselines(
         named_row("network", name, network_rows)
     if space is not None and space not in (of_space := {*spaces(), *(row.space for row in network_rows.values())}):
         raise unknown_name("space", space, sorted(of_space))
-    wanted = network_rows if names is None else dict.fromkeys(names)
-    rows = [_row(name, network_rows[name].space, model) for name in wanted if space in (None, network_rows[name].space)]
+    selected = network_rows if names is None else dict.fromkeys(names)
+    rows = [
+        _row(name, network_rows[name].space, model) for name in selected if space in (None, network_rows[name].space)
+    ]
     rows.sort(key=lambda row: (_or_inf(row["latency_ms"]), _or_inf(row["macs"]), row["network"]))
-    return pandas.DataFrame(rows, columns=list(COLUMNS), dtype=object).astype(COLUMNS)
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object).astype(COLUMNS)
 
 
 def _or_inf(value: float | None) -> float:

@@ -16,7 +16,7 @@ from search_spaces.graph.operations import GraphError
 from search_spaces.registry import import_object
 
 DEVICE_LATENCY = "device_latency_ms"
-"""What a real device, or a vendor's compiler, said of a candidate; its source tells which. No prediction of ours."""
+"""The latency of a candidate on a real device, or by a vendor's compiler; its source tells which. Never predicted."""
 _OPERATION_COUNTS = ("fallback_ops", "guessed_ops")
 
 

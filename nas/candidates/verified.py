@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from hardware_models.measured.prediction_error import accuracy_metrics
+
 _PREDICTION_FIELDS = ("number", "key", "metric", "predicted_ms", "low_ms", "high_ms", "model_ms")
 
 
@@ -58,10 +62,10 @@ class VerifiedCandidate:
         return self.failure if self.failure.startswith(REFUSAL_CODE) else ""
 
     def with_device_result(self, document: Mapping[str, Any]) -> VerifiedCandidate:
-        """This prediction, with what the device said when the document was written."""
-        said: dict[str, Any] = {name: document[name] for name in _DEVICE_FIELDS if name in document}
-        tuples = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
-        return replace(self, **(said | tuples))
+        """This prediction, with the device's answer from a document."""
+        result: dict[str, Any] = {name: document[name] for name in _DEVICE_FIELDS if name in document}
+        tuples = {name: tuple(value) for name, value in result.items() if isinstance(value, list)}
+        return replace(self, **(result | tuples))
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> VerifiedCandidate:
@@ -77,21 +81,18 @@ class VerifiedCandidate:
 def verification_scores(verified: Sequence[VerifiedCandidate]) -> dict[str, float]:
     """How good the predictions before measuring were, and the model's alone; empty where nothing was measured.
 
-    ``rows``, ``spearman``, ``mape_percent`` and the others of ``hardware_models.measured.prediction_error.accuracy_metrics``, ``model_`` ones for
-    the model without corrections, and ``interval_coverage``: the share that the intervals held.
+    ``rows``, ``spearman``, ``mape_percent`` and the others of
+    ``hardware_models.measured.prediction_error.accuracy_metrics``, those with ``model_`` before them for the model
+    without corrections, and ``interval_coverage``: the fraction of measurements within their intervals.
     """
-    import numpy
-
-    from hardware_models.measured.prediction_error import accuracy_metrics
-
     measured_candidates = [v for v in verified if v.measured_ms]
     if not measured_candidates:
         return {}
-    measured = numpy.array([v.measured_ms for v in measured_candidates])
-    found = accuracy_metrics(numpy.array([v.predicted_ms for v in measured_candidates]), measured)
-    alone = accuracy_metrics(numpy.array([v.model_ms for v in measured_candidates]), measured)
-    found |= {f"model_{name}": alone[name] for name in ("spearman", "mape_percent") if name in alone}
+    measured = np.array([v.measured_ms for v in measured_candidates])
+    scores = accuracy_metrics(np.array([v.predicted_ms for v in measured_candidates]), measured)
+    uncorrected = accuracy_metrics(np.array([v.model_ms for v in measured_candidates]), measured)
+    scores |= {f"model_{name}": uncorrected[name] for name in ("spearman", "mape_percent") if name in uncorrected}
     held = [v.held for v in measured_candidates if v.held is not None]
     if held:
-        found["interval_coverage"] = round(sum(held) / len(held), 4)
-    return found
+        scores["interval_coverage"] = round(sum(held) / len(held), 4)
+    return scores

@@ -39,7 +39,9 @@ def searchers(
     data: Annotated[Path, typer.Option(help="Folder of the measurements.", envvar="NAS_BENCH_DATA")] = Path(
         "../shared/data"
     ),
-    out: Annotated[Path, typer.Option(help="Folder for what is written; the same again goes on.")] = Path("nas-bench"),
+    out: Annotated[Path, typer.Option(help="Folder for what is written; the same command again resumes.")] = Path(
+        "nas-bench"
+    ),
     table: Annotated[str, typer.Option(help="In place of --tables: a CSV file of one's own.")] = "",
     space: Annotated[str, typer.Option(help="With --table: the space that its architectures are of.")] = "",
     column: Annotated[

@@ -1,26 +1,30 @@
-"""nas cache: what the evaluation cache holds."""
+"""``nas cache``: what the evaluation cache holds."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.options import CacheOption, DirectoryOption, JsonOption, console
 
+if TYPE_CHECKING:
+    from nas.cache import EvaluationCache
+
 cache_app = typer.Typer(help="The evaluation cache: what searches have trained, kept for later ones.")
 
 
-def _open_cache(cache: str, directory: Path) -> Any:
+def _open_cache(cache: str, directory: Path) -> EvaluationCache:
+    """The cache that ``--cache`` and ``--directory`` name. Raises ``ValueError`` where there is none yet."""
     from nas.cache import EvaluationCache
     from nas.execution.cached_training import default_cache
 
-    where = cache or str(default_cache(directory))
-    if "://" not in where and not Path(where).is_file():
-        raise ValueError(f"no evaluation cache at {where!r} yet; searches make it, or say --cache")
-    return EvaluationCache(where)
+    location = cache or str(default_cache(directory))
+    if "://" not in location and not Path(location).is_file():
+        raise ValueError(f"no evaluation cache at {location!r} yet; searches make it, or say --cache")
+    return EvaluationCache(location)
 
 
 @cache_app.command("show")
@@ -32,8 +36,8 @@ def cache_show(
 
     from rich.table import Table
 
-    with _open_cache(cache, directory) as opened:
-        summary = opened.summary()
+    with _open_cache(cache, directory) as evaluation_cache:
+        summary = evaluation_cache.summary()
     if as_json:
         typer.echo(json.dumps(asdict(summary)))
         return
@@ -67,9 +71,9 @@ def cache_clear(
     directory: DirectoryOption = Path("nas-runs"),
 ) -> None:
     """Remove trainings from the evaluation cache: all, or those of an evaluator or an age."""
-    seconds = None if older_than_days is None else older_than_days * 86400
-    with _open_cache(cache, directory) as opened:
-        removed = opened.clear(evaluator=evaluator, older_than_s=seconds)
+    age_s = None if older_than_days is None else older_than_days * 86400
+    with _open_cache(cache, directory) as evaluation_cache:
+        removed = evaluation_cache.clear(evaluator=evaluator, older_than_s=age_s)
     typer.echo(f"{removed} trainings removed")
 
 
@@ -80,7 +84,7 @@ def cache_export(
     directory: DirectoryOption = Path("nas-runs"),
 ) -> None:
     """Write the evaluation cache as a CSV file, one row a training."""
-    with _open_cache(cache, directory) as opened:
-        frame = opened.export()
+    with _open_cache(cache, directory) as evaluation_cache:
+        frame = evaluation_cache.export()
     frame.to_csv(to, index=False)
     typer.echo(f"{len(frame)} trainings written to {to}")

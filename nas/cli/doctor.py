@@ -1,19 +1,38 @@
-"""Whether this installation can search, and what would help it."""
+"""``nas doctor``: whether this installation can search, and what would help it."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
 import sys
 from typing import Literal, NamedTuple
 
+import typer
+
+from nas.cli.options import JsonOption, console
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this installation: Python, libraries, cores, memory, and what is missing."""
+    checks = check_installation()
+    if as_json:
+        typer.echo(json.dumps([check._asdict() for check in checks]))
+    else:
+        screen = console()
+        for check in checks:
+            mark = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}[check.state]
+            screen.print(f"{mark:<14} {check.what}: {check.text}", highlight=False)
+    if any(check.state == "bad" for check in checks):
+        raise typer.Exit(1)
+
 
 class InstallationCheck(NamedTuple):
-    """One finding: ``bad`` stops a search, a ``note`` does not."""
+    """One check of the installation: ``bad`` stops a search, a ``note`` does not."""
 
     what: str
     state: Literal["ok", "note", "bad"]

@@ -1,4 +1,4 @@
-"""nas hash, nas baselines, nas scale: single networks."""
+"""``nas hash``, ``nas baselines`` and ``nas scale``: single networks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.app import app
 from nas.cli.options import JsonOption, console, parse_network
 
 
 def show_network(name: str, hw: str | None, as_json: bool) -> None:
+    """Print a published network: where it comes from, its size, its predicted cost on ``hw``, and its key."""
     from rich.table import Table
 
     from nas.candidates.metrics import METRICS
     from nas.hashing import functional_hash
-    from nas.report.format import figure, metric_heading
+    from nas.report.format import format_metric, metric_heading
     from search_spaces.catalog import load_network
     from search_spaces.published.networks import networks
 
@@ -29,20 +29,17 @@ def show_network(name: str, hw: str | None, as_json: bool) -> None:
 
         figures.update({n: v for n, v in load_hardware(hw).estimate(graph).metrics().items() if n in METRICS})
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "network": name,
-                    "space": row.space,
-                    "architecture": row.architecture,
-                    "source": row.source,
-                    "key": functional_hash(graph),
-                    "input_shape": graph.input_shape,
-                    "output_shapes": graph.output_shapes,
-                    **figures,
-                }
-            )
-        )
+        document = {
+            "network": name,
+            "space": row.space,
+            "architecture": row.architecture,
+            "source": row.source,
+            "key": functional_hash(graph),
+            "input_shape": graph.input_shape,
+            "output_shapes": graph.output_shapes,
+            **figures,
+        }
+        typer.echo(json.dumps(document))
         return
     table = Table(title=name, title_justify="left", show_header=False)
     table.add_row("space", row.space)
@@ -51,13 +48,12 @@ def show_network(name: str, hw: str | None, as_json: bool) -> None:
     table.add_row("input", "x".join(map(str, graph.input_shape)))
     table.add_row("operations", str(len(graph)))
     for metric, value in figures.items():
-        table.add_row(metric_heading(metric), figure(metric, float(value)))
+        table.add_row(metric_heading(metric), format_metric(metric, float(value)))
     table.add_row("key", functional_hash(graph))
     console().print(table, highlight=False, markup=False)
 
 
-@app.command("hash")
-def hash_(
+def hash_networks(
     networks: Annotated[
         list[str],
         typer.Argument(help="One or two: a published network, a graph's JSON file, or SPACE=ARCHITECTURE."),
@@ -72,29 +68,28 @@ def hash_(
     Ends with exit code 1 where two differ.
     """
     from nas.hashing import functional_hash
+    from nas.hashing.equivalence import parse_equivalence
     from nas.hashing.isomorphism import first_difference
-    from nas.hashing.rules import parse_equivalence
 
     if len(networks) > 2:
         raise ValueError(f"nas hash takes one or two networks, not {len(networks)}")
     graphs = [parse_network(text) for text in networks]
     keys = [functional_hash(graph, rules=rules) for graph in graphs]
-    differs = first_difference(graphs[0], graphs[1], parse_equivalence(rules)) if len(graphs) == 2 else ""
+    difference = first_difference(graphs[0], graphs[1], parse_equivalence(rules)) if len(graphs) == 2 else ""
     if as_json:
         document: dict[str, Any] = {"networks": networks, "keys": keys}
         if len(graphs) == 2:
-            document |= {"same": not differs, "difference": differs}
+            document |= {"same": not difference, "difference": difference}
         typer.echo(json.dumps(document))
     else:
         for text, key in zip(networks, keys, strict=True):
             typer.echo(f"{key}  {text}")
         if len(graphs) == 2:
-            typer.echo(f"different: {differs}" if differs else "the same network")
-    if differs:
+            typer.echo(f"different: {difference}" if difference else "the same network")
+    if difference:
         raise typer.Exit(1)
 
 
-@app.command()
 def baselines(
     names: Annotated[list[str] | None, typer.Argument(help="Published networks; default: all.")] = None,
     hw: Annotated[str | None, typer.Option(help="Predict their cost on this hardware.")] = None,
@@ -102,17 +97,16 @@ def baselines(
     as_json: JsonOption = False,
 ) -> None:
     """List the published networks: size, predicted latency, and the accuracy that was published, with its source."""
-    from nas.measurement.published_baselines import baselines as listed
+    from nas.candidates.published_baselines import baselines as baselines_frame
     from nas.report.baselines import baselines_table
 
-    frame = listed(hw, names or None, space)
+    frame = baselines_frame(hw, names or None, space)
     if as_json:
         typer.echo(frame.to_json(orient="records"))
     else:
         console().print(baselines_table(frame), highlight=False)
 
 
-@app.command()
 def scale(
     base: Annotated[str, typer.Option(help="What to scale: efficientnet_b0, tinynet, or package.module:function.")],
     flops: Annotated[str, typer.Option(help="Multiply-adds to spend, such as 100M.")],
@@ -124,22 +118,24 @@ def scale(
 ) -> None:
     """Scale a network to a budget by the tiny formula (Model Rubik's Cube, arXiv 2010.14819).
 
-    What is evaluated here is a zero-cost score; with a training of your own, call nas.scaling.scale from Python.
+    What is evaluated here is a zero-cost score; with a training of your own, call nas.compound_scaling.scale from
+    Python.
     """
-    from nas.candidates.objectives import Limit
-    from nas.scaling import scale as scaled
+    from nas.candidates.constraints import Limit
+    from nas.compound_scaling import scale as scale_network
     from search_spaces.registry import import_object
 
-    named = import_object(base) if ":" in base else base
-    found = scaled(named, Limit.parse(f"macs<={flops}").bound, samples=samples, evaluator=score, seed=seed)
+    base_network = import_object(base) if ":" in base else base
+    budget_macs = Limit.parse(f"macs<={flops}").bound
+    scaled = scale_network(base_network, budget_macs, samples=samples, evaluator=score, seed=seed)
     if out is not None:
-        out.write_text(found.graph.to_json(), encoding="utf-8")
+        out.write_text(scaled.graph.to_json(), encoding="utf-8")
     if as_json:
-        typer.echo(json.dumps(found.to_document()))
+        typer.echo(json.dumps(scaled.to_document()))
         return
     typer.echo(
-        f"{found.base} at {found.target_macs / 1e6:.1f} M MACs: resolution x{found.resolution:g}"
-        f" (+-{found.resolution_std:.2f}), depth x{found.depth:g} (+-{found.depth_std:.2f}), width x{found.width:g}:"
-        f" {found.macs / 1e6:.1f} M MACs, {found.graph.params / 1e6:.2f} M parameters,"
-        f" input {'x'.join(map(str, found.graph.input_shape))}"
+        f"{scaled.base} at {scaled.target_macs / 1e6:.1f} M MACs: resolution x{scaled.resolution:g}"
+        f" (+-{scaled.resolution_std:.2f}), depth x{scaled.depth:g} (+-{scaled.depth_std:.2f}),"
+        f" width x{scaled.width:g}: {scaled.macs / 1e6:.1f} M MACs, {scaled.graph.params / 1e6:.2f} M parameters,"
+        f" input {'x'.join(map(str, scaled.graph.input_shape))}"
     )

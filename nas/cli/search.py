@@ -1,4 +1,4 @@
-"""nas search and nas resume."""
+"""``nas search`` and ``nas resume``, and how their result is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.app import app
 from nas.cli.options import (
     BaselinesOption,
     CacheOption,
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from nas.engine.result import SearchResult
 
 
-@app.command()
 def search(
     hw: Annotated[
         str, typer.Option(help="A hardware model's name, or its TOML file; several joined by commas: their worst case.")
@@ -39,7 +37,7 @@ def search(
         str, typer.Option(help="classify, detect or segment; default: the space's own, if the data can train it.")
     ] = "",
     limit: Annotated[
-        list[str], typer.Option(help="Hard limit, such as latency<=7ms or latency@pixel3_cpu<=60ms; repeatable.")
+        list[str], typer.Option(help="Hard constraint, such as latency<=7ms or latency@pixel3_cpu<=60ms; repeatable.")
     ] = [],  # noqa: B006
     objective: Annotated[
         list[str],
@@ -63,14 +61,16 @@ def search(
     searcher: Annotated[
         str,
         typer.Option(
-            help="auto, evolution, nsga2, gp, predictor, local, sobol, random, optuna:SAMPLER, halving:ANOTHER."
+            help="auto, evolution, nsga2, gp, predictor, local, sobol, random, optuna:SAMPLER, or halving:SEARCHER,"
+            " which trains at lower fidelities first."
         ),
     ] = "auto",
     warm_start: Annotated[
         str, typer.Option(help="An earlier study (name or folder): its best go first, and what it learnt is used.")
     ] = "",
     repair: Annotated[
-        bool, typer.Option(help="Lead candidates over a limit back to within it before they count.")
+        bool,
+        typer.Option(help="Constraint repair: mutate what is over a limit until it is within it, before it counts."),
     ] = True,
     in_flight: Annotated[
         int, typer.Option(min=1, help="With --score none: candidates in training when the next is asked for.")
@@ -101,7 +101,7 @@ def search(
     ] = "exact",
     evaluations: Annotated[int, typer.Option(min=1, help="Trainings of one network, whose mean is its quality.")] = 1,
     forget: Annotated[
-        float, typer.Option(min=0, max=1, help="With --score none: chance that a network met again is trained anew.")
+        float, typer.Option(min=0, max=1, help="With --score none: chance that a network met again is trained again.")
     ] = 0.0,
     study: Annotated[str | None, typer.Option(help="Name of the study; default: from the settings.")] = None,
     storage: StorageOption = None,
@@ -158,6 +158,7 @@ def search(
 
 
 def print_result(result: SearchResult, storage: str | None, as_json: bool) -> None:
+    """Write pictures, table and document into the study's folder, and print the result."""
     from nas.report.plots import plot_front
     from nas.report.tables import architecture_lines, front_table, summary_lines, supplementary_tables
     from nas.report.verification import plot_verification
@@ -181,11 +182,10 @@ def print_result(result: SearchResult, storage: str | None, as_json: bool) -> No
         screen.print(line, highlight=False, markup=False)
     pictures = f"{picture}, {measured}" if measured else str(picture)
     screen.print(f"Picture: {pictures}   table: {table}", highlight=False, markup=False)
-    where = f" --storage {storage}" if storage else ""
-    screen.print(f"Next: nas dashboard {result.study}{where}", style="bold", highlight=False, markup=False)
+    option = f" --storage {storage}" if storage else ""
+    screen.print(f"Next: nas dashboard {result.study}{option}", style="bold", highlight=False, markup=False)
 
 
-@app.command()
 def resume(
     study: Annotated[str, typer.Argument(help="The study's name, or its folder.")],
     storage: StorageOption = None,
@@ -201,15 +201,15 @@ def resume(
     from nas.report.progress_bars import ProgressReporter
     from nas.study.load import load_document, stored_study
 
-    where, guess = stored_study(study, directory, storage)
-    name, document = load_document(where, guess)
+    location, study_name = stored_study(study, directory, storage)
+    name, document = load_document(location, study_name)
     with ProgressReporter(console(stderr=True)) as reporter:
         result = run(
             SearchSettings.from_document(document),
             study=name,
-            storage=where,
+            storage=location,
             cache=cache,
-            directory=where.parent.parent if isinstance(where, Path) else directory,
+            directory=location.parent.parent if isinstance(location, Path) else directory,
             workers=workers,
             baselines=baselines,
             reporter=reporter,

@@ -1,4 +1,4 @@
-"""nas spaces: the search spaces, and one of them in detail."""
+"""``nas spaces``: the search spaces, and one of them in detail."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ def spaces(ctx: typer.Context, as_json: JsonOption = False) -> None:
         return
     from rich.table import Table
 
-    from search_spaces.catalog import spaces as known
+    from search_spaces.catalog import spaces as space_rows
     from search_spaces.published.networks import networks
 
     if as_json:
-        typer.echo(json.dumps({"spaces": {n: r.summary for n, r in known().items()}, "networks": list(networks())}))
+        summaries = {name: row.summary for name, row in space_rows().items()}
+        typer.echo(json.dumps({"spaces": summaries, "networks": list(networks())}))
         return
     table = Table("space", "what it is", "published networks", title_justify="left")
-    listed: list[str] = []
-    for name, row in known().items():
+    with_space: set[str] = set()
+    for name, row in space_rows().items():
         members = [n for n, r in networks().items() if r.space == name]
-        listed += members
+        with_space.update(members)
         table.add_row(name, row.summary, ", ".join(members))
     screen = console()
     screen.print(table)
-    others = [n for n in networks() if n not in listed]
+    others = [n for n in networks() if n not in with_space]
     if others:
         screen.print("Other published networks: " + ", ".join(others), highlight=False, markup=False)
     screen.print("Your own: nas search --space ./my_space.py:my_space ...", highlight=False, markup=False)
@@ -57,11 +58,10 @@ def spaces_show(
     from time import perf_counter
 
     from hardware_models.catalog import load_hardware
-    from nas.report import space_summary as space_view
-    from nas.report import space_tables
+    from nas.report import space_summary, space_tables
     from search_spaces.catalog import load_space
 
-    begin = perf_counter()
+    start_s = perf_counter()
     loaded = load_space(space, **parse_assignments(option, "--set"))
     model = None if hw is None else load_hardware(hw)
     if picture is None and network:
@@ -69,20 +69,20 @@ def spaces_show(
     if picture is not None:
         from nas.report.network_picture.picture import draw_graph
 
-        title, graph = space_view.select_network(loaded, network, seed)
+        title, graph = space_summary.select_network(loaded, network, seed)
         draw_graph(graph, picture, title)
-    found = space_view.metric_ranges(loaded, model, samples=samples, seed=seed) if samples else None
-    published = space_view.published_members(loaded, model)
+    ranges = space_summary.metric_ranges(loaded, model, samples=samples, seed=seed) if samples else None
+    published = space_summary.published_members(loaded, model)
     device = None if model is None else model.name
     if as_json:
-        shown = space_tables.space_document(loaded, found, published, device)
-        typer.echo(json.dumps(shown | {"picture": picture and str(picture)}, default=str))
+        document = space_tables.space_document(loaded, ranges, published, device)
+        typer.echo(json.dumps(document | {"picture": picture and str(picture)}, default=str))
         return
     screen = console()
-    screen.print(space_tables.stages_table(loaded, found), highlight=False, markup=False)
-    if found is not None:
-        screen.print(space_tables.ranges_table(found, published, device), highlight=False, markup=False)
+    screen.print(space_tables.stages_table(loaded, ranges), highlight=False, markup=False)
+    if ranges is not None:
+        screen.print(space_tables.ranges_table(ranges, published, device), highlight=False, markup=False)
     elif published:
         screen.print("Published networks: " + ", ".join(r.name for r in published), highlight=False, markup=False)
-    told = f"Nothing was trained; {perf_counter() - begin:.1f} s." + (f" Picture: {picture}" if picture else "")
-    screen.print(told, highlight=False, markup=False)
+    last_line = f"Nothing was trained; {perf_counter() - start_s:.1f} s." + (f" Picture: {picture}" if picture else "")
+    screen.print(last_line, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""nas show and nas dashboard: what a study holds."""
+"""``nas show`` and ``nas dashboard``: what a study holds."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import app
 from nas.cli.networks import show_network
 from nas.cli.options import DirectoryOption, JsonOption, StorageOption, console
 
 
-@app.command()
 def show(
     name: Annotated[
         str, typer.Argument(help="A study (name or folder), or a published network such as mobiledet_cpu.")
@@ -29,25 +27,24 @@ def show(
     if name in networks():
         show_network(name, hw, as_json)
         return
-    from nas.measurement.verification import load_verified
-    from nas.measurement.verified import verification_scores
+    from nas.candidates.verified import verification_scores
+    from nas.engine.verification import load_verified
     from nas.report.tables import study_tables
     from nas.study.load import load_candidates, stored_study
 
-    where, guess = stored_study(name, directory, storage)
-    study, candidates, document = load_candidates(where, guess)
-    verified = load_verified(where, study)
+    location, study_name = stored_study(name, directory, storage)
+    study, candidates, document = load_candidates(location, study_name)
+    verified = load_verified(location, study)
     if as_json:
-        shown = {"study": study, "settings": document, "candidates": [c.to_document() for c in candidates]}
-        shown |= {"verified": [v.to_document() for v in verified], "verification": verification_scores(verified)}
-        typer.echo(json.dumps(shown))
+        result = {"study": study, "settings": document, "candidates": [c.to_document() for c in candidates]}
+        result |= {"verified": [v.to_document() for v in verified], "verification": verification_scores(verified)}
+        typer.echo(json.dumps(result))
         return
     screen = console()
     for part in study_tables(study, candidates, document, verified):
         screen.print(part, highlight=False, markup=False)
 
 
-@app.command()
 def dashboard(
     study: Annotated[str, typer.Argument(help="The study's name, or its folder.")],
     storage: StorageOption = None,
@@ -58,11 +55,11 @@ def dashboard(
     from nas.study.load import stored_study
     from nas.study.storage import open_storage
 
-    where, _ = stored_study(study, directory, storage)
+    location, _ = stored_study(study, directory, storage)
     try:
         from optuna_dashboard import run_server
     except ImportError:
         raise ValueError("the dashboard is an extra: pip install 'nas[dashboard]'") from None
-    opened = open_storage(where)
+    optuna_storage = open_storage(location)
     typer.echo(f"http://127.0.0.1:{port}/  (Ctrl-C ends it)")
-    run_server(opened, host="127.0.0.1", port=port)
+    run_server(optuna_storage, host="127.0.0.1", port=port)

@@ -23,23 +23,28 @@ from hardware_models.composed.multi_device import (
 )
 from hardware_models.cost import HardwareModel
 from nas.candidates.candidate import Measurement
-from nas.candidates.free_metrics import counted_metrics, predicted_metrics
+from nas.candidates.constraints import Limit, parse_limits
 from nas.candidates.metrics import metric_row
-from nas.candidates.objectives import Limit, Objective, parse_limits, parse_objectives
+from nas.candidates.objectives import Objective, parse_objectives
+from nas.candidates.untrained_metrics import counted_metrics, predicted_metrics
 from nas.engine.settings import SearchSettings
 from nas.hashing import functional_hash
-from nas.hashing.rules import parse_equivalence
+from nas.hashing.equivalence import parse_equivalence
 from nas.version import __version__
 from search_spaces.catalog import load_space
 from search_spaces.graph.graph import Graph
 from search_spaces.space.genotype import SpaceError
 from search_spaces.space.space import Space
-from search_spaces.tasks import space_for_task, task_of
+from search_spaces.task_heads import space_for_task, task_of
 
 
-@dataclass
+@dataclass(frozen=True)
 class SearchProblem:
-    """The settings, turned into the things they name."""
+    """The settings, turned into the things they name.
+
+    ``space`` is at the scale of deployment, ``proxy_space`` the same at the scale that the evaluator trains at, by the
+    options ``proxy``. ``evaluator`` is ``None`` where nothing is trained, ``score`` where no zero-cost score is wanted.
+    """
 
     settings: SearchSettings
     space: Space
@@ -73,20 +78,16 @@ class SearchProblem:
         Each operation that the hardware cannot run counts as much as a limit passed twice over, so that searches
         move away from it; ``refusal`` is why a real device does not take the network.
         """
-        broken_limits = [
-            (limit, constraint_violation)
-            for limit in self.limits
-            if (constraint_violation := limit.constraint_violation(values)) > 0
-        ]
+        violations = [(limit, limit.constraint_violation(values)) for limit in self.limits]
+        broken_limits = [(limit, violation) for limit, violation in violations if violation > 0]
         reasons = [f"{limit.metric} is {values[limit.metric]:.4g}, limit {limit}" for limit, _ in broken_limits]
         if unsupported:
             where = "" if device_labels(self.hardware) else f" on {self.hardware.name}"
             reasons.append(f"cannot run {', '.join(unsupported)}{where}")
         if refusal:
             reasons.append(refusal)
-        return sum(constraint_violation for _, constraint_violation in broken_limits) + len(unsupported) + bool(
-            refusal
-        ), "; ".join(reasons)
+        total = sum(violation for _, violation in broken_limits) + len(unsupported) + bool(refusal)
+        return total, "; ".join(reasons)
 
     def losses(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """One loss an objective; the zero-cost score stands in for a quality that is not known yet."""
@@ -105,61 +106,33 @@ def build_problem(
     hw: HardwareSpec,
     evaluator: QualityEvaluator | None,
 ) -> SearchProblem:
+    """The problem that settings name; ``space``, ``hw`` and ``evaluator`` may be objects in place of names.
+
+    Raises ``ValueError``s of their own small classes for settings that make no sense, and for a space that cannot be
+    trained on the data.
+    """
+    settings.check()
     trains = settings.train > 0
-    if settings.trials < 1:
-        raise ValueError(f"trials must be at least 1, not {settings.trials}")
-    if settings.train < 0:
-        raise ValueError(f"train must be at least 0, not {settings.train}")
-    if settings.repeats < 1:
-        raise ValueError(f"evaluations must be at least 1, not {settings.repeats}")
-    if settings.in_flight < 1:
-        raise ValueError(f"in_flight must be at least 1, not {settings.in_flight}")
-    if not 0 <= settings.revisit_probability <= 1:
-        raise ValueError(f"forget is a probability, 0 to 1, not {settings.revisit_probability}")
-    if not trains and settings.score == "none":
-        raise ValueError("nothing ranks the candidates: choose a score, or train some (train=12)")
-    loaded_space = load_space(space, **settings.space_options)
+    space = load_space(space, **settings.space_options)
     if trains and evaluator is None:
-        task = trained_task(loaded_space, settings.data, settings.task)
+        task = trained_task(space, settings.data, settings.task)
         evaluator = make_evaluator(settings.data, task, **settings.evaluator)
     if settings.task:
-        loaded_space = space_for_task(loaded_space, settings.task)
-    loaded_space = parse_equivalence(settings.rules).canonical_space(loaded_space)  # what is hashed is what is trained
-    loaded_space.check()
+        space = space_for_task(space, settings.task)
+    space = parse_equivalence(settings.rules).canonical_space(space)  # what is hashed is what is trained
+    space.check()
     hardware = load_hardware_models(hw)
     proxy: dict[str, Any] = {}
-    proxy_space = loaded_space
+    proxy_space = space
     if trains and evaluator is not None:
-        evaluator_task = getattr(evaluator, "task", "")
-        task_is_chosen = settings.task or settings.space_options.get("task")
-        if (
-            evaluator_task
-            and not task_is_chosen
-            and _training_obstacle(evaluator, _proxy_space(loaded_space, evaluator)) is not None
-        ):
-            settings = replace(settings, task=evaluator_task)
-            loaded_space = space_for_task(loaded_space, evaluator_task)
-            loaded_space.check()
-        if "num_classes" in evaluator.proxy and not loaded_space.accepts("num_classes"):
-            raise SpaceError(
-                f"space {loaded_space.name!r} takes no option 'num_classes', which training on {settings.data} needs; give"
-                " its function a keyword argument num_classes, or search by prediction alone (train 0)"
-            )
-        deploy = {
-            o: v for o, v in evaluator.deploy.items() if o not in settings.space_options and loaded_space.accepts(o)
-        }
-        loaded_space = loaded_space.with_options(**deploy) if deploy else loaded_space
-        proxy = {o: v for o, v in evaluator.proxy.items() if loaded_space.accepts(o)}
-        proxy_space = _proxy_space(loaded_space, evaluator)
-        obstacle = _training_obstacle(evaluator, proxy_space)
-        if obstacle is not None:
-            raise SpaceError(
-                f"space {loaded_space.name!r} cannot be trained on {settings.data}: {obstacle}; or search by prediction"
-                " alone (--train 0)"
-            )
+        settings, space = _with_trainable_task(settings, space, evaluator)
+        space = _with_deployment_options(settings, space, evaluator)
+        proxy = {o: v for o, v in evaluator.proxy.items() if space.accepts(o)}
+        proxy_space = _proxy_space(space, evaluator)
+        _check_trainable(settings, space, proxy_space, evaluator)
     problem = SearchProblem(
         settings=settings,
-        space=loaded_space,
+        space=space,
         hardware=hardware,
         limits=parse_limits(settings.limits),
         objectives=parse_objectives(settings.objectives, trains),
@@ -177,9 +150,44 @@ def trained_task(space: Space, data: str, requested_task: str) -> str:
     return requested_task or trainable_task(data, task_of(space))
 
 
+def _with_trainable_task(
+    settings: SearchSettings, space: Space, evaluator: QualityEvaluator
+) -> tuple[SearchSettings, Space]:
+    """Settings and space with the evaluator's own task, where nobody chose one and the space's cannot be trained."""
+    evaluator_task = getattr(evaluator, "task", "")
+    task_is_chosen = settings.task or settings.space_options.get("task")
+    if not evaluator_task or task_is_chosen or _training_obstacle(evaluator, _proxy_space(space, evaluator)) is None:
+        return settings, space
+    space = space_for_task(space, evaluator_task)
+    space.check()
+    return replace(settings, task=evaluator_task), space
+
+
+def _with_deployment_options(settings: SearchSettings, space: Space, evaluator: QualityEvaluator) -> Space:
+    """The space with what the evaluator says of deployment, such as the number of classes; what a user set stays."""
+    if "num_classes" in evaluator.proxy and not space.accepts("num_classes"):
+        raise SpaceError(
+            f"space {space.name!r} takes no option 'num_classes', which training on {settings.data} needs; give"
+            " its function a keyword argument num_classes, or search by prediction alone (train 0)"
+        )
+    deployment_options = {
+        o: v for o, v in evaluator.deploy.items() if o not in settings.space_options and space.accepts(o)
+    }
+    return space.with_options(**deployment_options) if deployment_options else space
+
+
 def _proxy_space(space: Space, evaluator: QualityEvaluator) -> Space:
     """The space at the evaluator's proxy scale."""
     return space.with_options(**{o: v for o, v in evaluator.proxy.items() if space.accepts(o)})
+
+
+def _check_trainable(settings: SearchSettings, space: Space, proxy_space: Space, evaluator: QualityEvaluator) -> None:
+    obstacle = _training_obstacle(evaluator, proxy_space)
+    if obstacle is not None:
+        raise SpaceError(
+            f"space {space.name!r} cannot be trained on {settings.data}: {obstacle}; or search by prediction"
+            " alone (--train 0)"
+        )
 
 
 def _training_obstacle(evaluator: QualityEvaluator, space: Space) -> str | None:

@@ -1,4 +1,4 @@
-"""What a search tells of its progress, and to whom."""
+"""Progress of a search: who is told of it, and how trainings at several fidelities are counted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TrainingProgress:
         self._done = Fraction(0)
 
     def advance(self, candidate: Candidate, counts_as_progress: bool = True) -> None:
-        """A candidate was trained, or known already; ``counts_as_progress`` says whether as progress."""
+        """A candidate was trained, now or before; a repeat that the budget did not pay for is no progress."""
         self._any_fully_trained |= candidate.status == "trained"
         self._best = max(self._best, candidate.metrics.get(self._quality, 0.0))
         if not counts_as_progress:

@@ -1,4 +1,4 @@
-"""What quality to expect of an untrained network, from those that were trained: a guide for choosing, never a result.
+"""A performance predictor: the quality to expect of an untrained network. It guides choices and is never a result.
 
 Bayesian ridge regression on the genotype's decisions (one column an option), the zero-cost score, and the logarithms
 of MACs and parameters. With a dozen trained networks it mostly says: as good as the trained ones it resembles.
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from math import log
 from typing import Any
 
-import numpy
-import numpy.typing
+import numpy as np
+import numpy.typing as npt
 
 from nas.candidates.candidate import Candidate
 from search_spaces.space.space import Space
 
-FloatArray = numpy.typing.NDArray[numpy.float64]
+FloatArray = npt.NDArray[np.float64]
 
 # Below this there is nothing to regress on.
 MIN_TRAINED = 4
@@ -30,11 +30,11 @@ class QualityPredictor:
 
         self._space = space
         self._sizes = [len(options) for options in space.decisions().values()]
-        features = numpy.array([self._features(c) for c in trained])
+        features = np.array([self._features(c) for c in trained])
         self._centre = features.mean(axis=0)
         self._scale = features.std(axis=0)
         self._scale[self._scale == 0] = 1.0
-        rows = numpy.array([self._row(c) for c in trained])
+        rows = np.array([self._row(c) for c in trained])
         self._models: dict[str, Any] = {
             metric: BayesianRidge().fit(rows, [c.metrics[metric] for c in trained]) for metric in metrics
         }
@@ -51,11 +51,11 @@ class QualityPredictor:
 
     def _row(self, candidate: Candidate) -> FloatArray:
         option_indices = self._space.encode(candidate.genotype)
-        options = numpy.zeros(sum(self._sizes))
+        options = np.zeros(sum(self._sizes))
         start = 0
         for size, index in zip(self._sizes, option_indices, strict=True):
             if index >= 0:
                 options[start + index] = 1.0
             start += size
-        features: FloatArray = (numpy.array(self._features(candidate)) - self._centre) / self._scale
-        return numpy.concatenate([options, features])
+        features: FloatArray = (np.array(self._features(candidate)) - self._centre) / self._scale
+        return np.concatenate([options, features])

@@ -1,4 +1,4 @@
-"""What a search found."""
+"""The result of a search: candidates, their Pareto front, and counts of what the search did."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.candidates.candidate import Candidate
-from nas.candidates.objectives import Limit, Objective
+from nas.candidates.constraints import Limit
+from nas.candidates.objectives import Objective
 from nas.candidates.pareto import non_dominated_indices
-from nas.measurement.verified import VerifiedCandidate, verification_scores
+from nas.candidates.verified import VerifiedCandidate, verification_scores
 from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 
 @dataclass
@@ -23,11 +24,11 @@ class Tally:
     """What a search did: candidates costed, repeated draws that were not, trainings, and seconds in all.
 
     ``resumed`` counts trainings that an earlier run of the same search had done. Of the others, ``misses`` were
-    trained now, ``full_hits`` were known (to this search, or to the evaluation cache), ``in_flight_hits`` were being
-    trained for another candidate or by another search, ``partial_hits`` were known in part; ``saved_seconds`` is what
-    the hits took when they were trained. ``short`` of those trained now were for a share of the full training.
-    ``unsupported`` of the infeasible have operations that a device cannot run. ``collisions`` are different networks
-    whose keys met.
+    trained now, ``full_hits`` came from this search's own results or the evaluation cache, ``in_flight_hits`` were
+    being trained for another candidate or by another search, ``partial_hits`` had some repeats trained before and some
+    now; ``saved_seconds`` is what the hits took when they were trained. ``short`` of those trained now were at a
+    fidelity below 1. ``unsupported`` of the infeasible have operations that a device cannot run. ``collisions`` are
+    different networks whose keys met.
     """
 
     scored: int = 0
@@ -51,7 +52,7 @@ class Tally:
 def pareto_front(
     candidates: Iterable[Candidate], objectives: Sequence[Objective], *, trained: bool
 ) -> tuple[Candidate, ...]:
-    """Finished candidates that no other beats in every objective, best first objective first.
+    """Finished candidates that no other dominates, best first objective first.
 
     Finished are the trained ones, or, in a search that trains none, the scored ones.
     """
@@ -66,7 +67,7 @@ class SearchResult:
     """A finished search. ``references`` are the space's published networks, trained in the same way.
 
     ``verified`` are the candidates that were measured on a real device, in that order. ``baselines`` are rows of
-    ``nas.measurement.published_baselines.baselines``, published networks that were predicted on the same hardware and never trained here.
+    ``nas.candidates.published_baselines.baselines``: published networks predicted on the same hardware, not trained.
     """
 
     study: str
@@ -84,12 +85,12 @@ class SearchResult:
 
     @cached_property
     def front(self) -> tuple[Candidate, ...]:
-        """Distinct networks within the limits that no other beats in every objective, best first objective first."""
+        """Distinct networks within the limits that no other dominates, best first objective first."""
         return pareto_front(self.candidates, self.objectives, trained=bool(self.proxy))
 
-    def to_frame(self) -> pandas.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """One row a candidate, references last: number, status, figures, architecture, key, reason."""
-        import pandas
+        import pandas as pd
 
         best = {c.key for c in self.front}
         rows = [
@@ -105,7 +106,7 @@ class SearchResult:
             }
             for c in (*self.candidates, *self.references)
         ]
-        return pandas.DataFrame(rows)
+        return pd.DataFrame(rows)
 
     def to_document(self) -> dict[str, Any]:
         """The result as JSON-able data: settings, tally, the front and the references whole, and counts."""

@@ -1,4 +1,4 @@
-"""The trainings of a search: who asked for which, what came of them, and what was known already."""
+"""The trainings of a search: which candidates request which, what came of them, and which ones are shared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from evaluators.training.fidelity import evaluators_by_fidelity
+from evaluators.training.at_fidelity import evaluators_by_fidelity
 from nas.cache import EvaluationCache
 from nas.candidates.candidate import Candidate, Measurement, Status
 from nas.candidates.fidelity import exact_fraction, fidelity_suffix
@@ -18,14 +18,11 @@ from nas.execution.executor import Executor, Middleware, TrainingJob, TrainingRe
 from search_spaces.graph.graph import Graph
 
 _RunKey = tuple[str, float, int]
-"""A network, the share of the full training, and the number of one of its trainings for that."""
+"""A network, a fidelity, and the ordinal of one of the network's trainings at that fidelity."""
 
 
 class Request(NamedTuple):
-    """A candidate to train, the numbers of its trainings, how many of these are new to the budget, and for how long.
-
-    ``fidelity``: of the full training.
-    """
+    """A candidate to train at a fidelity, the ordinals of its trainings, and how many of them the budget pays for."""
 
     candidate: Candidate
     window: range
@@ -34,13 +31,17 @@ class Request(NamedTuple):
 
     @property
     def counts_as_progress(self) -> bool:
-        """As progress."""
+        """Whether the request moves the search's progress: not where the budget paid for all of it before."""
         return self.new_repeats > 0
 
 
 @dataclass(frozen=True)
 class PendingTraining:
-    """A request whose trainings run, or are known. ``done``: the candidate, where an earlier run had trained it."""
+    """A request whose trainings run or are finished.
+
+    ``own`` are the trainings that this request started, ``results`` those and the ones it shares with others.
+    ``done``: the candidate, where an earlier run of the search had trained it.
+    """
 
     request: Request
     results: tuple[TrainingResult | Future[TrainingResult], ...] = ()
@@ -49,16 +50,16 @@ class PendingTraining:
 
     @property
     def running_futures(self) -> list[Future[TrainingResult]]:
-        """What still runs."""
+        """The trainings that still run."""
         return [a for a in self.results if isinstance(a, Future) and not a.done()]
 
 
 class TrainingScheduler:
     """Trains candidates through an executor; where there is a cache, each network's trainings once.
 
-    ``fidelities``: of the full training, those that are asked for. Raises ``ValueError`` where the evaluator cannot train
-    for them (``evaluators.job.fidelity``). ``recorded_candidate`` tells what an earlier run of the same search made of a candidate.
-    ``training_graph`` gives the network to train. ``tally`` counts what happens.
+    ``fidelities``: all at which candidates will be trained. Raises ``ValueError`` where the evaluator cannot train at
+    them (``evaluators.training.at_fidelity``). ``recorded_candidate`` tells what an earlier run of the same search made
+    of a candidate. ``training_graph`` gives the network to train. ``tally`` counts what happens.
     """
 
     def __init__(
@@ -86,12 +87,12 @@ class TrainingScheduler:
             }
         self._recorded_candidate = recorded_candidate
         self._training_graph = training_graph
-        self._known_results: dict[_RunKey, TrainingResult] = {}  # what this search knows of a network's trainings
+        self._finished_results: dict[_RunKey, TrainingResult] = {}  # shared with later requests; only with a cache
         self._running: dict[_RunKey, Future[TrainingResult]] = {}
         self._request_count = 0
 
     def start(self, request: Request) -> PendingTraining:
-        """Start what is neither known nor running."""
+        """Start the trainings that are neither finished nor running."""
         candidate, window, _, fidelity = request
         self._request_count += 1
         done = self._from_earlier_run(request)
@@ -103,7 +104,7 @@ class TrainingScheduler:
         own = []
         for ordinal in window:
             run_key = (network, fidelity, ordinal)
-            result = self._known_results.get(run_key) or self._running.get(run_key)
+            result = self._finished_results.get(run_key) or self._running.get(run_key)
             if result is None:
                 result = self._submit(graph, request, ordinal)
                 own.append((run_key, result))
@@ -112,18 +113,22 @@ class TrainingScheduler:
         return PendingTraining(request, tuple(results), tuple(own))
 
     def _from_earlier_run(self, request: Request) -> Candidate | None:
-        """The candidate as these very trainings left it in an earlier run of this search; ``None`` where none did."""
+        """The candidate after these very trainings in an earlier run of this search; ``None`` where there were none."""
         candidate, window, _, fidelity = request
-        known = self._recorded_candidate(candidate)
-        if known is None or window != range(self._problem.settings.repeats):
+        recorded = self._recorded_candidate(candidate)
+        if recorded is None or window != range(self._problem.settings.repeats):
             return None
-        if known.fidelity == fidelity and known.status in ("trained", "failed"):
+        if recorded.fidelity == fidelity and recorded.status in ("trained", "failed"):
             return replace(
-                candidate, status=known.status, reason=known.reason, measurements=known.measurements, fidelity=fidelity
+                candidate,
+                status=recorded.status,
+                reason=recorded.reason,
+                measurements=recorded.measurements,
+                fidelity=fidelity,
             )
         own = {
             name: m
-            for name, m in known.measurements.items()
+            for name, m in recorded.measurements.items()
             if fidelity < 1 and name.endswith(fidelity_suffix(fidelity))
         }
         if not own:
@@ -138,46 +143,46 @@ class TrainingScheduler:
     def finish(self, pending: PendingTraining) -> Candidate:
         """The candidate with its quality, or failed; waits for it.
 
-        From here on what it trained itself is known to all; a failure is no answer, and is tried again when met again.
+        From here on later requests share what it trained itself. A failure is not shared: it is tried again.
         """
         if pending.done is not None:
             self._tally.resumed += 1
             return pending.done
         owned = {future for _, future in pending.own}
-        found = []
+        results = []
         for result in pending.results:
             if isinstance(result, Future):
                 trained = result.result()
-                found.append(trained if result in owned else replace(trained, kind="in_flight"))
+                results.append(trained if result in owned else replace(trained, kind="in_flight"))
             else:
-                found.append(result)
+                results.append(result)
         for run_key, future in pending.own:
             del self._running[run_key]
             if self._uses_cache and not future.result().failure:
-                self._known_results[run_key] = replace(future.result(), kind="full")
+                self._finished_results[run_key] = replace(future.result(), kind="full")
         fidelity = pending.request.fidelity
-        self._count_hits(found, fidelity)
-        candidate = self._with_quality(pending.request.candidate, found, fidelity)
+        self._count_hits(results, fidelity)
+        candidate = self._with_quality(pending.request.candidate, results, fidelity)
         self._tally.trained += 1
         self._tally.failed += candidate.status == "failed"
         return candidate
 
     def as_completed(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Candidate]]:
-        """All of them, those that are known already first."""
-        waiting = [self.start(request) for request in requests]
-        while waiting:
+        """All requests with their candidates as they finish, those that need no training first."""
+        unfinished = [self.start(request) for request in requests]
+        while unfinished:
             running: list[PendingTraining] = []
             finished: list[PendingTraining] = []
-            for one in waiting:
-                (running if one.running_futures else finished).append(one)
-            waiting = running
-            for one in finished:
-                yield one.request, self.finish(one)
-            if waiting and not finished:
-                wait([future for one in waiting for future in one.running_futures], return_when=FIRST_COMPLETED)
+            for pending in unfinished:
+                (running if pending.running_futures else finished).append(pending)
+            unfinished = running
+            for pending in finished:
+                yield pending.request, self.finish(pending)
+            if unfinished and not finished:
+                wait([f for pending in unfinished for f in pending.running_futures], return_when=FIRST_COMPLETED)
 
     def _count_hits(self, trained: Sequence[TrainingResult], fidelity: float) -> None:
-        """Who trained what one candidate asked for."""
+        """Count where the results of one request came from."""
         kinds = {t.kind for t in trained}
         tally = self._tally
         tally.short += "miss" in kinds and fidelity < 1

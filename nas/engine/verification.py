@@ -1,6 +1,6 @@
-"""The best few candidates of a search, measured on a real device, and what that teaches the prediction.
+"""The best few candidates of a search, measured on a real device to correct the predicted latency.
 
-What was measured is noted in the study, a note a network, and never measured again by the same search.
+Each measurement is a note in the study, one a network, and the same search never measures a network twice.
 """
 
 from __future__ import annotations
@@ -9,26 +9,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluators.devices.device import Device, DeviceError
+from evaluators.devices.device_in_format import open_in_format
+from evaluators.devices.retrying import RetryingDevice
 from hardware_models.composed.corrected import CorrectedModel, fit_correction
 from hardware_models.composed.multi_device import MultiDeviceModel, device_labels
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.number_format import number_format_of
 from nas.candidates.candidate import Candidate, Measurement
-from nas.candidates.free_metrics import DEVICE_LATENCY
-from nas.measurement.verified import REFUSAL_CODE, VerifiedCandidate
+from nas.candidates.untrained_metrics import DEVICE_LATENCY
+from nas.candidates.verified import REFUSAL_CODE, VerifiedCandidate
 from nas.study.load import load_notes
+from nas.study.study import Study
 from search_spaces.graph.graph import Graph
 from search_spaces.registry import unknown_name
 
-if TYPE_CHECKING:
-    from nas.study.study import Study
-
-
 DEFAULT_VERIFY_COUNT = 8
-"""Candidates that are measured where a device is given and no number."""
+"""Candidates that are measured where a device is named and no number."""
 
 
 _NOTE_PREFIX = "measured_"
@@ -38,13 +37,13 @@ DeviceSpec = str | Device | Mapping[str, str | Device]
 
 
 class VerificationError(ValueError):
-    """Measuring that makes no sense as it was asked for."""
+    """A verification that makes no sense as the user asked for it."""
 
 
 class Verification:
     """Measures candidates and corrects ``model`` by what it measured.
 
-    ``metric`` is the predicted latency that the device tells of: ``latency_ms``, or ``latency_ms@`` one of several.
+    ``metric`` is the predicted latency that the device measures: ``latency_ms``, or ``latency_ms@`` one of several.
     """
 
     def __init__(self, device: Device, model: CorrectedModel, metric: str, study: Study, *, seed: int = 0) -> None:
@@ -59,7 +58,7 @@ class Verification:
     def measure(self, candidate: Candidate, graph: Graph) -> VerifiedCandidate:
         """Measure one candidate, or take what the study has of it. Failures of the device are recorded, not raised."""
         prediction = self.model.estimate(graph)
-        told = VerifiedCandidate(
+        predicted = VerifiedCandidate(
             candidate.number,
             candidate.key,
             self.metric,
@@ -68,32 +67,34 @@ class Verification:
             prediction.latency_high_ms,
             self.model.model.estimate(graph).latency_ms,
         )
-        known = self._notes.get(candidate.key)
-        if known is None or known.get("again"):
-            known = self._measure_on_device(graph)
-        told = told.with_device_result(known)
-        self._note(told)
-        self.verified[candidate.key] = told
-        return told
+        device_result = self._notes.get(candidate.key)
+        if device_result is None or device_result.get("again"):
+            device_result = self._measure_on_device(graph)
+        verified = predicted.with_device_result(device_result)
+        self._note(verified)
+        self.verified[candidate.key] = verified
+        return verified
 
-    def _note(self, told: VerifiedCandidate) -> None:
-        document = json.loads(json.dumps({**asdict(told), "place": len(self.verified)}))
-        if self._notes.get(told.key) != document:
-            self._notes[told.key] = document
-            self._study.note(_NOTE_PREFIX + told.key, document)
+    def _note(self, verified: VerifiedCandidate) -> None:
+        """Keep a measurement in the study; ``place`` is its index in the order of measuring."""
+        document = json.loads(json.dumps({**asdict(verified), "place": len(self.verified)}))
+        if self._notes.get(verified.key) != document:
+            self._notes[verified.key] = document
+            self._study.note(_NOTE_PREFIX + verified.key, document)
 
     def _measure_on_device(self, graph: Graph) -> dict[str, Any]:
+        """The device's answer, or its failure and whether a resumed search is to try ``again``."""
         try:
-            said = self._device.measure(graph, seed=self._seed)
+            measurement = self._device.measure(graph, seed=self._seed)
         except DeviceError as error:
             lasting = not error.transient and error.code in (REFUSAL_CODE, "output_mismatch")
             return {"failure": f"{error.code}: {error}", "source": self._device.name, "again": not lasting}
         return {
-            "measured_ms": said.latency_ms,
-            "std_ms": said.std_ms,
-            "source": said.source,
-            "warnings": said.warnings,
-            "fallback_ops": said.fallback_ops,
+            "measured_ms": measurement.latency_ms,
+            "std_ms": measurement.std_ms,
+            "source": measurement.source,
+            "warnings": measurement.warnings,
+            "fallback_ops": measurement.fallback_ops,
         }
 
     def close(self) -> None:
@@ -112,23 +113,25 @@ class Verification:
         )
 
     def with_device_latency(self, key: str, measurements: Mapping[str, Measurement]) -> dict[str, Measurement]:
-        """A candidate's figures with what the device said of it beside them."""
-        said = self.verified.get(key)
-        if said is None or said.measured_ms is None:
+        """A candidate's figures with the latency on the device beside them."""
+        verified = self.verified.get(key)
+        if verified is None or verified.measured_ms is None:
             return dict(measurements)
-        return {**measurements, DEVICE_LATENCY: Measurement(said.measured_ms, said.source, said.std_ms)}
+        device_latency = Measurement(verified.measured_ms, verified.source, verified.std_ms)
+        return {**measurements, DEVICE_LATENCY: device_latency}
 
-    def known(self, key: str, values: Mapping[str, float]) -> dict[str, float]:
+    def with_measured_values(self, key: str, values: Mapping[str, float]) -> dict[str, float]:
         """Figures to hold against a limit: the measured latency in place of the predicted one, where there is one."""
-        said = self.verified.get(key)
-        if said is None or said.measured_ms is None:
+        verified = self.verified.get(key)
+        if verified is None or verified.measured_ms is None:
             return dict(values)
-        found = {**values, self.metric: said.measured_ms}
+        measured_values = {**values, self.metric: verified.measured_ms}
         if self.metric != "latency_ms":
-            found["latency_ms"] = max(v for name, v in found.items() if name.startswith("latency_ms@"))
-        return found
+            of_devices = [value for name, value in measured_values.items() if name.startswith("latency_ms@")]
+            measured_values["latency_ms"] = max(of_devices)
+        return measured_values
 
-    def refused(self, key: str) -> str:
+    def refusal(self, key: str) -> str:
         """Why the device refused a candidate, or nothing."""
         return self.verified[key].refused if key in self.verified else ""
 
@@ -136,8 +139,9 @@ class Verification:
 def load_verified(storage: str | Path, name: str | None) -> list[VerifiedCandidate]:
     """What a study's search measured so far, in that order. Raises as ``nas.study.load.load_document``."""
     notes = load_notes(storage, name, _NOTE_PREFIX)
-    whole = [note for note in notes.values() if "place" in note]  # without: of a release that kept no predictions
-    return [VerifiedCandidate.from_document(note) for note in sorted(whole, key=lambda note: int(note["place"]))]
+    with_prediction = [note for note in notes.values() if "place" in note]  # an early release kept no predictions
+    in_order = sorted(with_prediction, key=lambda note: int(note["place"]))
+    return [VerifiedCandidate.from_document(note) for note in in_order]
 
 
 def device_text(device: DeviceSpec | None) -> str:
@@ -184,12 +188,9 @@ def with_correction(hardware: HardwareModel, label: str) -> tuple[HardwareModel,
 
 
 def open_verification_device(device: str | Device, model: HardwareModel) -> Device:
-    """The device in the number format of ``model``, asked again where it fails and left alone where it fails too often.
+    """The device in the number format of ``model``, retried where it fails and given up where it fails too often.
 
     Raises ``NumberFormatError`` where it runs another one.
     """
-    from evaluators.devices.retrying import RetryingDevice
-    from nas.measurement.device_in_format import open_in_format
-
     opened = open_in_format(device, number_format_of(model), model.name)
     return opened if isinstance(opened, RetryingDevice) else RetryingDevice(opened)

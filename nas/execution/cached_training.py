@@ -1,4 +1,4 @@
-"""Between a search and the evaluation cache: what a training is called there, and who trains it."""
+"""Trainings through the evaluation cache: the cache key of a training, and who trains it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import hashlib
 import inspect
 import json
 import random
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evaluators.evaluator import QualityEvaluator
-from nas.cache import CacheKey, EvaluationCache
+from nas.cache import CachedResult, CacheKey, EvaluationCache
 from nas.candidates.fidelity import exact_fraction
 from nas.execution.executor import TrainingJob, TrainingResult
 from nas.hashing import functional_hash
 from nas.hashing.isomorphism import same_network
 from nas.version import __version__
-from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 
 CACHE_OFF = "off"
 
 
 def cache_key_of(evaluator: QualityEvaluator, seed: int) -> CacheKey:
-    """What a search asks of a network: by what the evaluator says of itself, and the seed its trainings begin with.
+    """What a training's result depends on beside the network: the evaluator by its own word, and the first seed.
 
-    An evaluator may say so with ``cache_identity() -> {"evaluator": name/version, "data": digest, "fidelity": {...}}``.
-    One that does not is known by its class and that class's source, its attributes, and its ``describe()``.
+    An evaluator may identify itself with
+    ``cache_identity() -> {"evaluator": name/version, "data": digest, "fidelity": {...}}``.
+    One that does not is identified by its class and that class's source, its attributes, and its ``describe()``.
     """
     identity: Mapping[str, Any]
     cache_identity = getattr(evaluator, "cache_identity", None)
@@ -41,9 +43,9 @@ def cache_key_of(evaluator: QualityEvaluator, seed: int) -> CacheKey:
 
 
 def cache_keys_of(evaluators: Mapping[float, QualityEvaluator], seed: int) -> dict[float, CacheKey]:
-    """``cache_key_of`` the evaluator for each share of the full training, no two alike.
+    """``cache_key_of`` the evaluator at each fidelity, no two alike.
 
-    An evaluator that does not say for how many steps it trains is told apart by the share.
+    An evaluator that does not say for how many steps it trains gets the fidelity as part of its key.
     """
     cache_keys = {fidelity: cache_key_of(evaluator, seed) for fidelity, evaluator in evaluators.items()}
     for fidelity, cache_key in cache_keys.items():
@@ -84,7 +86,7 @@ def open_cache(cache: str | Path | EvaluationCache | None, directory: Path) -> t
 
 
 def default_cache(directory: Path) -> Path:
-    """Where the searches of a folder keep their evaluations."""
+    """The cache file that the searches of a folder share."""
     return directory / "evaluations.sqlite"
 
 
@@ -96,35 +98,26 @@ class CachedTraining:
     cache_key: CacheKey
 
     def __call__(self, job: TrainingJob, train: Callable[[TrainingJob], TrainingResult]) -> TrainingResult:
-        """This training's outcome: kept, trained now, or waited for while another search trains it."""
+        """This training's result: from the cache, trained now, or waited for while another search trains it."""
         graph = job.graph
         network = self.cache.network(functional_hash(graph), graph.digest, graph.to_json, _is_same_network)
-        waited = False
-        while True:
-            for observation in self.cache.lookup(network, self.cache_key).observations:
-                if observation.ordinal == job.ordinal:
-                    kind = "in_flight" if waited else "full"
-                    return TrainingResult(dict(observation.metrics), observation.seconds, kind=kind)
-            claim = self.cache.claim(network, self.cache_key, job.ordinal)
-            if claim is None:
-                waited = True
-                self.cache.wait(network, self.cache_key, job.ordinal)
-                continue
-            with claim:
-                trained = train(job)
-                if not trained.failure:  # the cache keeps no failures
-                    claim.complete(trained.metrics, trained.seconds, job.seed)
-                return trained
+        result = self.cache.result_or_claim(network, self.cache_key, job.ordinal)
+        if isinstance(result, CachedResult):
+            (observation,) = result.observations
+            return TrainingResult(dict(observation.metrics), observation.seconds, kind=result.kind)
+        with result as claim:
+            trained = train(job)
+            if not trained.failure:  # the cache keeps no failures
+                claim.complete(trained.metrics, trained.seconds, job.seed)
+            return trained
 
 
 def _is_same_network(a: str, b: str) -> bool:
-    return same_network(Graph.from_json(a), Graph.from_json(b))
+    return same_network(graph_from_json(a), graph_from_json(b))
 
 
 def mean_result(trained: list[TrainingResult]) -> tuple[TrainingResult, dict[str, float]]:
     """The mean of several trainings of one network, and each metric's standard deviation; a failure fails them all."""
-    import statistics
-
     for one in trained:
         if one.failure:
             return one, {}

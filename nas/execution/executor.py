@@ -10,6 +10,7 @@ from typing import Protocol
 
 from evaluators.evaluator import EvaluationFailure, QualityEvaluator
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of it: metrics, or the code and text of a failure.
+    """The result of a training: metrics, or the code and text of a failure.
 
     ``kind`` says who trained it: this search (``miss``), an earlier one (``full``) or another at the same time
     (``in_flight``); then ``seconds`` is what it took there.
@@ -44,30 +45,32 @@ Middleware = Callable[[TrainingJob, Callable[[TrainingJob], TrainingResult]], Tr
 
 
 def call_through(job: TrainingJob, train: Callable[[TrainingJob], TrainingResult]) -> TrainingResult:
-    """Nothing around a training."""
+    """The middleware that adds nothing."""
     return train(job)
 
 
 class Executor(Protocol):
     """Trains candidates.
 
-    ``middleware`` is called in place of each training, with the training and the function that does it; several at once,
+    ``middleware`` is called in place of each training, with the job and the function that trains it; several at once,
     each in a thread of its own, where there are several workers.
     """
 
     def submit(
         self, evaluator: QualityEvaluator, job: TrainingJob, middleware: Middleware = call_through
     ) -> Future[TrainingResult]:
-        """Begin a training, or queue it; the future tells what came of it, and raises what was no planned failure."""
+        """Start a training, or queue it; the future has its result, and raises what was no planned failure."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release all workers."""
+        ...
 
 
 def run_all(
     executor: Executor, evaluator: QualityEvaluator, jobs: Sequence[TrainingJob], middleware: Middleware = call_through
 ) -> Iterator[tuple[int, TrainingResult]]:
-    """Train all of them; yields ``(index in the sequence, what came of it)`` as they finish."""
+    """Train all of them; yields ``(index in the sequence, result)`` as they finish."""
     indices = {executor.submit(evaluator, job, middleware): index for index, job in enumerate(jobs)}
     for future in as_completed(indices):
         yield indices[future], future.result()
@@ -81,7 +84,7 @@ def train_one(evaluator: QualityEvaluator, graph_json: str, seed: int, architect
         if evaluate_architecture is not None:
             metrics = evaluate_architecture(architecture, seed=seed)
         else:
-            metrics = evaluator.evaluate(Graph.from_json(graph_json), seed=seed)
+            metrics = evaluator.evaluate(graph_from_json(graph_json), seed=seed)
     except EvaluationFailure as failure:
         return TrainingResult({}, time.monotonic() - started, failure.code, str(failure))
     return TrainingResult(dict(metrics), time.monotonic() - started)

@@ -14,6 +14,7 @@ class InProcessExecutor:
     def submit(
         self, evaluator: QualityEvaluator, job: TrainingJob, middleware: Middleware = call_through
     ) -> Future[TrainingResult]:
+        """Train now; the future is done when this returns."""
         future: Future[TrainingResult] = Future()
         try:
             future.set_result(

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
 from evaluators.evaluator import QualityEvaluator
@@ -74,8 +74,6 @@ class LocalProcessExecutor:
             pool.shutdown(wait=True, kill_workers=True)
 
     def _train(self, slot: int, evaluator: QualityEvaluator, job: TrainingJob) -> TrainingResult:
-        from concurrent.futures import BrokenExecutor
-
         limit_s = 2 * evaluator.time_limit_s + self._grace_s
         started = time.monotonic()
         try:
@@ -99,6 +97,7 @@ class LocalProcessExecutor:
     def submit(
         self, evaluator: QualityEvaluator, job: TrainingJob, middleware: Middleware = call_through
     ) -> Future[TrainingResult]:
+        """Queue a training; a worker is started for it where fewer than ``count`` run."""
         future: Future[TrainingResult] = Future()
         self._queue.put((future, evaluator, job, middleware))
         while len(self._server_threads) < len(self._slots):

@@ -1,13 +1,13 @@
-"""What a network looks like from each of its operations, in one pass forward and one back, chains taken as one.
+"""The signature of each of a network's operations, in one pass forward and one back, a chain of operations at a time.
 
 A maximal chain of unary operations (each the only reader of the one before) is one application of the keyed hash to
 the codes of its operations: a MobileDet of 250 operations has some 40 chains. What is inside a chain follows from its
-two ends, so nothing is lost. The chains of a block are found once; across the borders of blocks they are joined.
+two ends, so nothing is lost. Each block is condensed to its chains once; across the borders of blocks they are joined.
 
-Blocks that are a chain, or a chain and a sum with what it reads, are links: they follow each other in *runs*, which
-need no bookkeeping but at their ends.
+Blocks that are a chain, or a chain and a sum with what it reads (a residual block), are links: they follow each other
+in *runs*, which need no bookkeeping but at their ends.
 
-Networks with concatenations or constants do not take this way; ``form`` has them.
+Networks with concatenations or constants are left to ``form``.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class NetworkSignature(NamedTuple):
         return [(signature >> 127, signature & PRIME) for signature in self.signatures]
 
 
-# A step is (operation, operands, end, codes, has parameters, leaves): of a chain, the operation is "" and it may go on
-# behind the block where it leaves, that is, ends in an output that nothing inside reads. Places are those of the
-# fragment's nodes, its operands -1, -2 and so on.
+# A step is (operation, operands, end, codes, has parameters, stays open): of a chain, the operation is "" and it may go
+# on behind the block where it stays open, that is, ends in an output that nothing inside reads. Indices are
+# those of the fragment's nodes; its operands are -1, -2 and so on.
 _ChainStep = tuple[str, tuple[int, ...], int, bytes, bool, bool]
 
 
-class _CondensedBlock(NamedTuple):
-    """A block condensed; ``read_counts`` says how often it reads each operand.
+class CondensedBlock(NamedTuple):
+    """A block as chains and joins; ``read_counts`` says how often it reads each operand.
 
     ``link``: (codes, has parameters, end, whether its operand is added) of a block that is one chain.
     """
@@ -53,15 +53,15 @@ class _CondensedBlock(NamedTuple):
     link: tuple[bytes, bool, int, bool] | None
 
 
-_CONDENSED_BLOCKS: dict[Fragment, _CondensedBlock | None] = {}
+_CONDENSED_BLOCKS: dict[Fragment, CondensedBlock | None] = {}
 
 
-def condense_block(fragment: Fragment) -> _CondensedBlock | None:
-    """A block condensed; ``None`` where it holds a concatenation or a constant."""
+def condense_block(fragment: Fragment) -> CondensedBlock | None:
+    """A block as chains and joins; ``None`` where it holds a concatenation or a constant."""
     return memo_get_or_make(_CONDENSED_BLOCKS, fragment, _condense_fragment)
 
 
-def _condense_fragment(fragment: Fragment) -> _CondensedBlock | None:
+def _condense_fragment(fragment: Fragment) -> CondensedBlock | None:
     read_counts: dict[int, int] = {}
     for node in fragment.nodes:
         if node.op in ("concat", "zero"):
@@ -76,33 +76,30 @@ def _condense_fragment(fragment: Fragment) -> _CondensedBlock | None:
             text = repr(node.attrs).encode() if node.op == "input" else b""
             steps[index] = (node.op, node.inputs, index, text, False, False)
             continue
-        source, codes, parametric = (
-            node.inputs,
-            label_code(node.op, node.attrs),
-            fragment.node_counts()[index].params > 0,
-        )
+        source, codes = node.inputs, label_code(node.op, node.attrs)
+        has_parameters = fragment.node_counts()[index].params > 0
         (i,) = source
         if i >= 0 and not steps[i][0] and read_counts[i] == 1 and i not in outputs:
-            _, source, _, before, had, _ = steps.pop(i)
-            codes, parametric = before + codes, had or parametric
-        steps[index] = ("", source, index, codes, parametric, index in outputs and index not in read_counts)
+            _, source, _, codes_before, had_parameters, _ = steps.pop(i)
+            codes, has_parameters = codes_before + codes, had_parameters or has_parameters
+        steps[index] = ("", source, index, codes, has_parameters, index in outputs and index not in read_counts)
     condensed = tuple(steps.values())
     link = _link(condensed) if len(fragment.outputs) == len(fragment.input_shapes) == 1 else None
-    return _CondensedBlock(
+    return CondensedBlock(
         condensed, tuple([read_counts.get(-k - 1, 0) for k in range(len(fragment.input_shapes))]), link
     )
 
 
 def _link(steps: tuple[_ChainStep, ...]) -> tuple[bytes, bool, int, bool] | None:
     """The chain of a block with one operand and one output, if it is no more than that."""
-    op, source, end, codes, parametric, stays_open = steps[0]
+    op, source, end, codes, has_parameters, stays_open = steps[0]
     if op or source != (-1,):
         return None
     if len(steps) == 1:
-        return (codes, parametric, end, False) if stays_open else None
-    adds, terms, last, _, _, _ = steps[1]
-    residual = len(steps) == 2 and adds == "add" and sorted(terms) == [-1, end] and not stays_open
-    return (codes, parametric, last, True) if residual else None
+        return (codes, has_parameters, end, False) if stays_open else None
+    join, terms, last, _, _, _ = steps[1]
+    is_residual = len(steps) == 2 and join == "add" and sorted(terms) == [-1, end] and not stays_open
+    return (codes, has_parameters, last, True) if is_residual else None
 
 
 # What a link gives on the value that it reads: the factor that adjoints take on the way back, and the chain's own
@@ -111,7 +108,7 @@ _LinkResult = tuple[int, int]
 
 
 class _ForwardPass:
-    """The way forward through a network: values by place, and the tape that the way back reads.
+    """The forward pass through a network: values by node index, and the tape that ``backpropagate`` reads.
 
     ``open_chains`` holds chains that may go on: where they started, codes, whether they have parameters. The tape holds
     (end, start, results, -1) of a run, (end, start, factor, the chain's own value << 127 or -1) of a chain alone, and
@@ -119,43 +116,38 @@ class _ForwardPass:
     """
 
     def __init__(self, shared_nodes: set[int]) -> None:
-        self.shared_nodes = shared_nodes  # places that several read
+        self.shared_nodes = shared_nodes  # nodes that several read
         self.values: dict[int, int] = {}
         self.tape: list[tuple[int, Any, Any, int]] = []
         self.sums: list[int] = []
         self.open_chains: dict[int, tuple[int, bytes, bool]] = {}
         self._input_count = 0
-        self._next_factor = -1  # places of the factors of products, which are no nodes
+        self._next_factor = -1  # indices of the factors of products, which are no nodes
 
-    def take_chain(self, index: int, alone: bool = True) -> tuple[int, bytes, bool]:
-        """The chain that an only reader of a place goes on with; an empty one from there where there is none."""
+    def take_chain(self, index: int, only_reader: bool = True) -> tuple[int, bytes, bool]:
+        """The open chain that a node's only reader goes on with; an empty one from there where there is none."""
         if index in self.open_chains:
-            if alone and index not in self.shared_nodes:
+            if only_reader and index not in self.shared_nodes:
                 return self.open_chains.pop(index)
             self.end_chain(index)
         return index, b"", False
 
     def end_chain(self, index: int) -> None:
-        """Where a chain waits, it ends."""
-        start, codes, parametric = self.open_chains.pop(index)
-        self.chain(index, start, codes, parametric)
+        """End the open chain at a node."""
+        start, codes, has_parameters = self.open_chains.pop(index)
+        self.chain(index, start, codes, has_parameters)
 
-    def chain(self, end: int, start: int, codes: bytes, parametric: bool) -> None:
-        """A chain between two places."""
+    def chain(self, end: int, start: int, codes: bytes, has_parameters: bool) -> None:
+        """Apply a whole chain between two nodes."""
         own, jacobian = prf(codes, self.values[start])
         self.values[end] = own
-        self.tape.append((end, start, jacobian, own << 127 if parametric else -1))
+        self.tape.append((end, start, jacobian, own << 127 if has_parameters else -1))
 
-    def block(self, condensed: _CondensedBlock, inputs: tuple[int, ...], base: int) -> None:
+    def block(self, condensed: CondensedBlock, inputs: tuple[int, ...], base: int) -> None:
         """Go through a block that is no link."""
-        shared_nodes, values, open_chains, tape, number = (
-            self.shared_nodes,
-            self.values,
-            self.open_chains,
-            self.tape,
-            int.from_bytes,
-        )
-        for op, operands, end, codes, parametric, stays_open in condensed.steps:
+        shared_nodes, values, number = self.shared_nodes, self.values, int.from_bytes
+        open_chains, tape = self.open_chains, self.tape
+        for op, operands, end, codes, has_parameters, stays_open in condensed.steps:
             end += base
             if not op:
                 start = operands[0]
@@ -165,34 +157,36 @@ class _ForwardPass:
                     index = inputs[-start - 1]
                     start = index
                     if index in open_chains:
-                        start, before, had = self.take_chain(index, condensed.read_counts[-operands[0] - 1] == 1)
-                        codes, parametric = before + codes, had or parametric
+                        only_reader = condensed.read_counts[-operands[0] - 1] == 1
+                        start, codes_before, had_parameters = self.take_chain(index, only_reader)
+                        codes, has_parameters = codes_before + codes, had_parameters or has_parameters
                 if stays_open and end not in shared_nodes:
-                    open_chains[end] = start, codes, parametric
+                    open_chains[end] = start, codes, has_parameters
                     continue
                 state = keyed_hash()  # as ``chain``, which this calls most often
                 state.update(codes + values[start].to_bytes(16, "little"))
                 both = number(state.digest(), "little")
                 values[end] = own = both & PRIME
-                tape.append((end, start, both >> JACOBIAN_SHIFT, own << 127 if parametric else -1))
+                tape.append((end, start, both >> JACOBIAN_SHIFT, own << 127 if has_parameters else -1))
                 continue
-            places = tuple([base + i if i >= 0 else inputs[-i - 1] for i in operands])
-            for index in places:
+            terms = tuple([base + i if i >= 0 else inputs[-i - 1] for i in operands])
+            for index in terms:
                 if index in self.open_chains:
                     self.end_chain(index)
             if op == "add":
-                self.values[end] = total = sum([self.values[index] for index in places]) % PRIME
+                self.values[end] = total = sum([self.values[index] for index in terms]) % PRIME
                 self.sums.append(total)
-                self.tape.append((end, places, None, -1))
+                self.tape.append((end, terms, None, -1))
             elif op == "input":
                 self.values[end] = prf(label_code("input", self._input_count, codes), 0)[0]
                 self._input_count += 1
             else:
-                self._product(op, places, end)
+                self._product(op, terms, end)
 
-    def _product(self, op: str, places: tuple[int, ...], end: int) -> None:
+    def _product(self, op: str, operands: tuple[int, ...], end: int) -> None:
+        """A product of two operands: a chain on the sum of what a chain makes of each."""
         factors = []
-        for side, index in enumerate(places):
+        for side, index in enumerate(operands):
             self.chain(self._next_factor, index, _FACTOR if op == "mul" else _OPERANDS[side], False)
             factors.append(self._next_factor)
             self._next_factor -= 1
@@ -202,7 +196,7 @@ class _ForwardPass:
         self._next_factor -= 1
 
     def backpropagate(self, adjoints: dict[int, int]) -> list[int]:
-        """The looks of a view, from the adjoints of the outputs."""
+        """The signatures of all chains with parameters, from the adjoints of the outputs, which are changed."""
         signatures: list[int] = []
         for end, start, factor, own in reversed(self.tape):
             adjoint = adjoints.get(end, 0) % PRIME
@@ -223,26 +217,27 @@ class _ForwardPass:
 
 
 def _shared_nodes(graph: Graph) -> set[int]:
-    """Places that more than one block or output reads, and all outputs: there, chains end."""
+    """Nodes that more than one block or output reads, and all outputs: there, chains end."""
     read_counts = sorted([i for _, inputs, _, _ in graph.pieces for i in inputs])
     return {i for _, i in graph.outputs}.union([i for i, following in pairwise(read_counts) if i == following])
 
 
 def network_signature(graph: Graph) -> NetworkSignature | None:
-    """The network's view; ``None`` where it has to go another way."""
+    """The network's signature; ``None`` where only its ``form`` tells: it holds a concatenation or a constant, or two
+    sums of one value."""
     shared_nodes = _shared_nodes(graph)
     forward = _ForwardPass(shared_nodes)
-    # The run at hand: from where, through what, to where and to which value; then a chain up to ``end``
-    start, at, value, codes, parametric, end = -1, -1, 0, b"", False, -1
+    # The current run: from where, through what, to where and to which value; then a chain up to ``end``
+    start, at, value, codes, has_parameters, end = -1, -1, 0, b"", False, -1
     results: list[_LinkResult] = []
     sums, number = forward.sums, int.from_bytes
 
-    def leave() -> None:
+    def end_run() -> None:
         if results:
             forward.values[at] = value
             forward.tape.append((at, start, results, -1))
         if codes:
-            forward.open_chains[end] = at, codes, parametric
+            forward.open_chains[end] = at, codes, has_parameters
 
     for fragment, inputs, _, base in graph.pieces:
         condensed = condense_block(fragment)
@@ -250,33 +245,38 @@ def network_signature(graph: Graph) -> NetworkSignature | None:
             return None
         link = condensed.link
         if link is None:
-            leave()
+            end_run()
             results, codes, end = [], b"", -1
             forward.block(condensed, inputs, base)
             continue
         index = inputs[0]
         if index != end or index in shared_nodes:
-            leave()
-            start, codes, parametric = forward.take_chain(index)
+            end_run()
+            start, codes, has_parameters = forward.take_chain(index)
             at, value, results = start, forward.values[start], []
-        own, has_parameters, last, residual = link
+        link_codes, link_has_parameters, last, is_residual = link
         end = base + last
-        if not residual:
-            codes += own
-            parametric = parametric or has_parameters
+        if not is_residual:
+            codes += link_codes
+            has_parameters = has_parameters or link_has_parameters
             continue
         if codes:
             value, jacobian = prf(codes, value)
-            results.append((jacobian, value << 127 if parametric else -1))
-            codes, parametric = b"", False
+            results.append((jacobian, value << 127 if has_parameters else -1))
+            codes, has_parameters = b"", False
         state = keyed_hash()  # as ``prf``, which half of the time would go into calling
-        state.update(own + value.to_bytes(16, "little"))
+        state.update(link_codes + value.to_bytes(16, "little"))
         both = number(state.digest(), "little")
         inside = both & PRIME
-        results.append(((both >> JACOBIAN_SHIFT) + 1, inside << 127 if has_parameters else -1))
+        results.append(((both >> JACOBIAN_SHIFT) + 1, inside << 127 if link_has_parameters else -1))
         value, at = (value + inside) % PRIME, end
         sums.append(value)
-    leave()
+    end_run()
+    return _backward_signature(graph, forward)
+
+
+def _backward_signature(graph: Graph, forward: _ForwardPass) -> NetworkSignature | None:
+    """The signature once all blocks are passed; ``None`` where two sums have one value."""
     for index in list(forward.open_chains):  # all of them are outputs
         forward.end_chain(index)
     if len(set(forward.sums)) < len(forward.sums):  # one sum grouped in two ways: what reads both may be one operation

@@ -1,13 +1,13 @@
-"""Recognises the networks of one search: a key for every genotype, and a comparison wherever a key comes back."""
+"""One key for each network of a search: a functional key for every genotype, verified wherever a key comes back."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from nas.hashing import functional_hash
+from nas.hashing.equivalence import parse_equivalence
+from nas.hashing.functional_key import functional_hash
 from nas.hashing.isomorphism import same_network
-from nas.hashing.rules import parse_equivalence
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.memo import memo_put
 from search_spaces.space.genotype import Genotype
@@ -15,30 +15,31 @@ from search_spaces.space.space import Space
 
 
 class Deduplicator:
-    """Names a space's networks. Two genotypes get one name where they are one network under ``rules``.
+    """Gives a space's networks keys. Two genotypes get one key where they are one network under ``rules``.
 
-    Keys that meet by accident are told apart: the second network's name is its key and ``#2``. ``seconds`` is the
-    time spent, ``collisions`` how often keys met. ``graph_hash`` stands in for the key of a graph.
+    Where two networks have one functional key by accident, the second network's key is that key and ``#2``.
+    ``seconds`` is the time spent, ``collisions`` counts such accidents. ``graph_hash`` replaces the functional key of
+    a graph.
     """
 
     def __init__(self, space: Space, rules: str, graph_hash: Callable[[Graph], str] | None = None) -> None:
         self.seconds = 0.0
         self.collisions = 0
-        self._name = rules
+        self._rules = rules
         self._equivalence = parse_equivalence(rules)
         self._space = self._equivalence.canonical_space(space)
-        self._hash_of = graph_hash
+        self._graph_hash = graph_hash
         self._keys: dict[Genotype, str] = {}
         self._representatives: dict[str, Genotype] = {}
-        self._confirmed_digests: dict[str, str] = {}  # of graphs that were compared, their names
+        self._confirmed_digests: dict[str, str] = {}  # digests of graphs that were compared, and their networks' keys
 
     @property
     def uses_notation(self) -> bool:
-        """Whether names follow from how a cell is written, and not from the network."""
+        """Whether keys follow from how a cell is written, and not from the network."""
         return bool(self._equivalence.notation)
 
-    def name(self, genotype: Genotype) -> str:
-        """The network's name."""
+    def network_key(self, genotype: Genotype) -> str:
+        """The key of the genotype's network, unique within this search."""
         key = self._keys.get(genotype)
         if key is None:
             started = time.perf_counter()
@@ -49,24 +50,24 @@ class Deduplicator:
 
     def _identify(self, genotype: Genotype) -> str:
         if self._equivalence.notation:
-            return functional_hash(genotype, space=self._space, rules=self._name)
+            return functional_hash(genotype, space=self._space, rules=self._rules)
         graph = self._space.graph(genotype)
-        key = self._hash_of(graph) if self._hash_of else functional_hash(graph, rules=self._name)
-        name = key
+        functional_key = self._graph_hash(graph) if self._graph_hash else functional_hash(graph, rules=self._rules)
+        key = functional_key
         variant = 1
-        while (first := self._representatives.get(name)) is not None:
-            if first == genotype or self._is_same_network(graph, first, name):
-                return name
+        while (representative := self._representatives.get(key)) is not None:
+            if representative == genotype or self._is_same_network(graph, representative, key):
+                return key
             variant += 1
-            name = f"{key}#{variant}"
+            key = f"{functional_key}#{variant}"
         self.collisions += variant > 1
-        self._representatives[name] = genotype
-        return name
+        self._representatives[key] = genotype
+        return key
 
-    def _is_same_network(self, graph: Graph, first: Genotype, name: str) -> bool:
-        if self._confirmed_digests.get(graph.digest) == name:
+    def _is_same_network(self, graph: Graph, representative: Genotype, key: str) -> bool:
+        if self._confirmed_digests.get(graph.digest) == key:
             return True
-        same = same_network(graph, self._space.graph(first), self._equivalence)
-        if same:
-            memo_put(self._confirmed_digests, graph.digest, name)
-        return same
+        is_same = same_network(graph, self._space.graph(representative), self._equivalence)
+        if is_same:
+            memo_put(self._confirmed_digests, graph.digest, key)
+        return is_same

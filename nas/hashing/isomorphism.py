@@ -1,4 +1,4 @@
-"""Whether two graphs are the same trainable network, one way of writing it for all of them, and where two differ."""
+"""Whether two graphs are the same trainable network, and where two networks differ."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nas.hashing.form import (
+from nas.hashing.canonical_form import (
     NormalForm,
     ambiguous_vertices,
     contract_chains,
@@ -15,7 +15,7 @@ from nas.hashing.form import (
     stable_colouring,
     vertex_values_and_adjoints,
 )
-from nas.hashing.rules import EXACT, Equivalence
+from nas.hashing.equivalence import EXACT, Equivalence
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import OPS
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def same_network(a: Graph, b: Graph, rules: Equivalence = EXACT) -> bool:
-    """Whether the forms of two graphs are isomorphic: no key is asked, so no collision of keys can mislead.
+    """Whether the forms of two graphs are isomorphic. No key is compared, so no collision of keys can mislead.
 
-    Colour refinement settles all but networks whose operations look alike; of those that even a round of
-    individualisation leaves alike, networkx tries the matchings.
+    Colour refinement settles all but networks with ambiguous vertices; for those that even a round of
+    individualisation does not separate, networkx tries the matchings.
     """
     if a.digest == b.digest:
         return True
@@ -50,8 +50,8 @@ def same_network(a: Graph, b: Graph, rules: Equivalence = EXACT) -> bool:
     matcher = DiGraphMatcher(
         first,
         second,
-        node_match=lambda m, n: m["what"] == n["what"],
-        edge_match=lambda m, n: m["times"] == n["times"],
+        node_match=lambda m, n: m["label"] == n["label"],
+        edge_match=lambda m, n: m["multiplicity"] == n["multiplicity"],
     )
     return bool(matcher.is_isomorphic())
 
@@ -62,15 +62,15 @@ def _to_networkx(form: NormalForm, colours: Sequence[bytes]) -> networkx.DiGraph
 
     graph: networkx.DiGraph[object] = networkx.DiGraph()
     for vertex, label in enumerate(form.labels):
-        graph.add_node(vertex, what=(label, form.has_parameters[vertex], colours[vertex]))
+        graph.add_node(vertex, label=(label, form.has_parameters[vertex], colours[vertex]))
         for arg, multiplicity in form.operands[vertex]:
             graph.add_edge(arg, vertex, multiplicity=multiplicity)
     for number, group in enumerate(form.instance_groups):
-        graph.add_node(("instance", number), what="instance")
+        graph.add_node(("instance", number), label="instance")
         for vertex in group:
             graph.add_edge(vertex, ("instance", number), multiplicity=1)
     for name, terms, zero in form.outputs:
-        graph.add_node(("output", name), what=("output", name, zero))
+        graph.add_node(("output", name), label=("output", name, zero))
         for arg, multiplicity in terms.items():
             graph.add_edge(arg, ("output", name), multiplicity=multiplicity)
     return graph
@@ -89,23 +89,24 @@ def first_difference(a: Graph, b: Graph, rules: Equivalence = EXACT) -> str:
     names = [[name for name, _, _ in form.outputs] for form in forms]
     if names[0] != names[1]:
         return f"the outputs differ: {', '.join(names[0]) or 'one'} and {', '.join(names[1]) or 'one'}"
-    looks = [vertex_values_and_adjoints(form) for form in forms]
-    firsts = []
+    (values_a, adjoints_a, _), (values_b, adjoints_b, _) = [vertex_values_and_adjoints(form) for form in forms]
+    values = (values_a, values_b)
+    firsts = []  # of each network, the first vertex whose value the other does not have
     for mine, other in ((0, 1), (1, 0)):
-        known = set(looks[other][0])
-        new = [v for v, value in enumerate(looks[mine][0]) if value not in known]
-        firsts.append(new[0] if new else None)
+        other_values = set(values[other])
+        firsts.append(next((v for v, value in enumerate(values[mine]) if value not in other_values), None))
     graphs = (a, b)
     if firsts != [None, None]:
-        told = [
+        texts = [
             "nothing more" if vertex is None else _vertex_text(graphs[i], forms[i], vertex)
             for i, vertex in enumerate(firsts)
         ]
-        return f"the first has {told[0]}, where the second has {told[1]}"
-    both = [Counter(zip(values, adjoints, strict=True)) for values, adjoints, _ in looks]
+        return f"the first has {texts[0]}, where the second has {texts[1]}"
+    signatures = [list(zip(*both, strict=True)) for both in ((values_a, adjoints_a), (values_b, adjoints_b))]
+    counts = [Counter(of_network) for of_network in signatures]
     for mine, other, which in ((0, 1, "first"), (1, 0, "second")):
-        for vertex, look in enumerate(zip(looks[mine][0], looks[mine][1], strict=True)):
-            if forms[mine].has_parameters[vertex] and both[mine][look] > both[other][look]:
+        for vertex, signature in enumerate(signatures[mine]):
+            if forms[mine].has_parameters[vertex] and counts[mine][signature] > counts[other][signature]:
                 return (
                     f"the {which} has {_vertex_text(graphs[mine], forms[mine], vertex)}, which both compute but use"
                     " differently: shared in one and copied in the other, or read by something else"

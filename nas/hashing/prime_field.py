@@ -1,4 +1,4 @@
-"""Where the values live: the prime field of 2^127 - 1, and a keyed hash that stands for a random function on it.
+"""The prime field of 2^127 - 1 and a keyed hash as a random function on it: the arithmetic of functional keys.
 
 An operation's value is ``prf(label_code, sum of its operands' values)``, so that sums cost an addition and forget their
 order. A plain polynomial in place of the keyed hash would have a degree of the network's depth exponentially, and
@@ -48,14 +48,14 @@ def forward_and_backward(
 ) -> tuple[list[int], list[int]]:
     """Values and adjoints of a graph's vertices, in topological order: forward once, back once.
 
-    ``operands[v]`` are the vertices that ``v`` reads and how often; ``starts`` the adjoints before the way back.
+    ``operands[v]`` are the vertices that ``v`` reads and how often; ``starts`` the adjoints before the backward pass.
     """
     values: list[int] = []
     jacobians: list[int] = []
-    for label, read in zip(codes, operands, strict=True):
+    for label, of_vertex in zip(codes, operands, strict=True):
         total = 0
-        for arg, times in read:
-            total += values[arg] * times
+        for arg, multiplicity in of_vertex:
+            total += values[arg] * multiplicity
         value, jacobian = prf(label, total % PRIME)
         values.append(value)
         jacobians.append(jacobian)
@@ -63,6 +63,6 @@ def forward_and_backward(
     for vertex in range(len(values) - 1, -1, -1):
         adjoints[vertex] %= PRIME
         passed = adjoints[vertex] * jacobians[vertex] % PRIME
-        for arg, times in operands[vertex]:
-            adjoints[arg] += passed * times
+        for arg, multiplicity in operands[vertex]:
+            adjoints[arg] += passed * multiplicity
     return values, adjoints

@@ -1,1 +1,1 @@
-"""Measuring candidates, published networks and operations on devices."""
+"""Networks and operations measured on real devices, into files for a calibration."""

@@ -18,11 +18,11 @@ COLUMNS = ("space", "architecture", "latency_ms", "std_ms", "source", "remark")
 
 def measure_network(graph: Graph, device: str | Device, *, seed: int = 0) -> LatencyMeasurement:
     """One network on a device, given by address or as an object. Raises ``DeviceError``, ``AddressError``."""
-    opened = open_device(device) if isinstance(device, str) else device
+    raw_device = open_device(device) if isinstance(device, str) else device
     try:
-        return RetryingDevice(opened).measure(graph, seed=seed)
+        return RetryingDevice(raw_device).measure(graph, seed=seed)
     finally:
-        opened.close()
+        raw_device.close()
 
 
 def measure_samples(
@@ -34,14 +34,14 @@ def measure_samples(
     seed: int = 0,
     report: Callable[[str], None] = lambda text: None,
 ) -> int:
-    """Measure the most informative networks of a space into a CSV file, a row as soon as it is known; how many.
+    """Measure the most informative networks of a space into a CSV file, a row as soon as it is measured; how many.
 
     A network that could not be measured is reported and left out. Raises ``DeviceError`` where the device fails too
     often in a row or none could be measured, ``OSError`` where the file cannot be written.
     """
     loaded = load_space(space)
-    opened = open_device(device) if isinstance(device, str) else device
-    retrying_device, measured_count = RetryingDevice(opened, report=report), 0
+    raw_device = open_device(device) if isinstance(device, str) else device
+    retrying_device, measured_count = RetryingDevice(raw_device, report=report), 0
     try:
         with to.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -66,7 +66,7 @@ def measure_samples(
                 measured_count += 1
                 report(f"{number} of {samples}: {measurement.latency_ms:.3g} ms")
     finally:
-        opened.close()
+        raw_device.close()
     if not measured_count:
         raise DeviceError(f"none of {samples} networks could be measured on {retrying_device.name}")
     return measured_count

@@ -6,30 +6,29 @@ from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from nas.report.format import format_metric
+
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
     from rich.table import Table
 
-
-_LATENCY_RANGE_FACTOR = 1.5
-
-
+_LATENCY_RANGE_FACTOR = 1.5  # so much faster or slower than the front's ends
 _MAX_ROWS = 24
+_MAX_LABELS = 14
+_MIN_LABEL_GAP = 1 / 40  # of the axis, between two names
 
 
 def baselines_near_front(rows: Sequence[Mapping[str, Any]], latencies_ms: Sequence[float]) -> Table:
     """A table of those networks that are predicted to take about as long as a front, by its latencies; at most 24."""
-    import pandas
+    import pandas as pd
     from rich.text import Text
 
-    low, high = (
-        min(latencies_ms, default=0.0) / _LATENCY_RANGE_FACTOR,
-        max(latencies_ms, default=inf) * _LATENCY_RANGE_FACTOR,
-    )
+    low = min(latencies_ms, default=0.0) / _LATENCY_RANGE_FACTOR
+    high = max(latencies_ms, default=inf) * _LATENCY_RANGE_FACTOR
     near = [row for row in rows if _has_number(row, "latency_ms") and low <= row["latency_ms"] <= high]
     if len(near) > _MAX_ROWS:
         near = [near[round(i * (len(near) - 1) / (_MAX_ROWS - 1))] for i in range(_MAX_ROWS)]
-    frame = pandas.DataFrame(near, columns=list(rows[0]))
+    frame = pd.DataFrame(near, columns=list(rows[0]))
     table = baselines_table(frame)
     omitted_count = len(rows) - len(near)
     notes = [str(table.caption)] if str(table.caption) else []
@@ -38,20 +37,14 @@ def baselines_near_front(rows: Sequence[Mapping[str, Any]], latencies_ms: Sequen
     return table
 
 
-_MAX_LABELS = 14
-
-
-_MIN_LABEL_GAP = 1 / 40  # of the axis, between two names
-
-
 def draw_baselines(
     axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, names_in_picture: Collection[str]
 ) -> None:
     """The published networks in a picture of a front: points where both axes are predicted or counted, else ticks.
 
     A tick at the upper edge tells the first axis alone: what was published of a network's quality was measured on other
-    data, after another training. Networks of ``names_in_picture`` are in the picture already. Of those within the view some are
-    named, evenly along the axis; all are in the table.
+    data, after another training. Networks of ``names_in_picture`` are in the picture already. Of those within the view
+    some are named, evenly along the axis; all are in the table.
     """
     (low, high), (bottom, top) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
     visible = [
@@ -88,22 +81,20 @@ def _has_number(row: Mapping[str, Any], metric: str) -> bool:
 
 def _thin_out(points: Sequence[tuple[Any, ...]], step: float) -> list[tuple[Any, ...]]:
     """At most ``_MAX_LABELS`` of the points, no two nearer than ``step``."""
-    kept: list[tuple[Any, ...]] = []
+    spaced: list[tuple[Any, ...]] = []
     for point in points:
-        if not kept or point[0] - kept[-1][0] >= step:
-            kept.append(point)
-    if len(kept) > _MAX_LABELS:
-        kept = [kept[round(i * (len(kept) - 1) / (_MAX_LABELS - 1))] for i in range(_MAX_LABELS)]
-    return kept
+        if not spaced or point[0] - spaced[-1][0] >= step:
+            spaced.append(point)
+    if len(spaced) > _MAX_LABELS:
+        spaced = [spaced[round(i * (len(spaced) - 1) / (_MAX_LABELS - 1))] for i in range(_MAX_LABELS)]
+    return spaced
 
 
-def baselines_table(frame: pandas.DataFrame) -> Table:
+def baselines_table(frame: pd.DataFrame) -> Table:
     """The frame of ``baselines`` for a terminal: sources by number, and they and what failed below the table."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
-
-    from nas.report.format import figure
 
     hardware = next(iter(frame["hardware"].dropna()), None)
     title = "Published networks" + (f" on {hardware}" if hardware else "")
@@ -114,10 +105,10 @@ def baselines_table(frame: pandas.DataFrame) -> Table:
     table.add_column("published (%)")
     notes = []
     sources: dict[str, int] = {}
-    has_partial_prices = False
+    has_guesses = False
     for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
         mark = "*" if row["guessed_ops"] or row["fallback_ops"] else ""
-        has_partial_prices = has_partial_prices or bool(mark)
+        has_guesses = has_guesses or bool(mark)
         low, high = row["latency_low_ms"], row["latency_high_ms"]
         published_figure = ""
         if row["published_metric"] is not None:
@@ -128,15 +119,15 @@ def baselines_table(frame: pandas.DataFrame) -> Table:
         table.add_row(
             row["network"],
             "-" if row["resolution"] is None else str(row["resolution"]),
-            figure("macs", row["macs"]),
-            figure("params", row["params"]),
-            figure("latency_ms", row["latency_ms"]) + mark,
+            format_metric("macs", row["macs"]),
+            format_metric("params", row["params"]),
+            format_metric("latency_ms", row["latency_ms"]) + mark,
             "-" if low is None or high is None else f"{low:.1f}-{high:.1f}",
             Text(published_figure),
         )
         if row["reason"]:
             notes.append(f"{row['network']}: {row['reason']}")
-    if has_partial_prices:
+    if has_guesses:
         notes.append("* in part on the host's processor, or priced by a guess; nas hw predict names the operations")
     notes += [f"[{number}] {source}" for source, number in sources.items()]
     table.caption, table.caption_justify = Text("\n".join(notes)), "left"

@@ -1,13 +1,13 @@
-"""Figures and headings as tables print them."""
+"""Values and headings of metrics as tables print them."""
 
 from __future__ import annotations
 
-from nas.candidates.free_metrics import DEVICE_LATENCY
 from nas.candidates.metrics import metric_row
+from nas.candidates.untrained_metrics import DEVICE_LATENCY
 
 
-def figure(metric: str, value: float | None) -> str:
-    """A metric's value as people read it, without its name."""
+def format_metric(metric: str, value: float | None) -> str:
+    """A metric's value as people read it, in the unit of its heading; ``-`` where there is none."""
     if value is None:
         return "-"
     if metric.partition("@")[0] in ("latency_ms", DEVICE_LATENCY):
@@ -26,7 +26,7 @@ def figure(metric: str, value: float | None) -> str:
 
 
 def metric_heading(metric: str) -> str:
-    """A metric's column heading."""
+    """A metric's column heading, with its device and its unit."""
     if metric == DEVICE_LATENCY:
         return "on the device (ms)"
     row, device = metric_row(metric), metric.partition("@")[2]

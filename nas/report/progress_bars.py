@@ -19,6 +19,8 @@ from rich.text import Text
 
 
 class _RateColumn(ProgressColumn):
+    """Steps a second, or seconds a step."""
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         if not speed:
@@ -52,7 +54,9 @@ class ProgressReporter:
         self._progress.stop()
 
     def phase(self, name: str, total: int) -> None:
+        """Begin a phase of ``total`` steps with a bar of its own."""
         self._task = self._progress.add_task(name, total=total, note="")
 
     def advance(self, note: str = "") -> None:
+        """One step of the phase is done; ``note`` stands beside its bar."""
         self._progress.update(self._task, advance=1, note=note)

@@ -1,4 +1,4 @@
-"""A search space at a glance: its choices by stage, and how far its networks' figures reach."""
+"""A search space at a glance: its choices by stage, and the ranges of its networks' metrics."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ChoiceStage:
 
 @dataclass(frozen=True)
 class MetricRange:
-    """How far a metric reaches: over random networks, and over all that were looked at, mutated ones included."""
+    """How far a metric reaches: ``low`` to ``high`` in random networks, ``lowest`` to ``highest`` with mutated ones."""
 
     low: float
     median: float
@@ -57,16 +57,16 @@ class MetricRange:
 class SpaceRanges:
     """The ``MetricRange`` of every metric over ``samples`` random networks and ``mutations`` mutated ones.
 
-    ``complete`` says that the space is so small that the samples are all of its networks. ``active_share`` is the share of
-    the samples in which each choice is made. ``partly_priced`` counts those that the hardware model priced in part by
-    a guess or by its host.
+    ``complete`` says that the space is so small that the samples are all of its networks. ``active_fraction`` is the
+    fraction of the samples in which each choice is made. ``partly_priced`` counts those that the hardware model priced
+    in part by a guess or by its host.
     """
 
     metrics: Mapping[str, MetricRange]
     samples: int
     mutations: int
     complete: bool
-    active_share: Mapping[str, float]
+    active_fraction: Mapping[str, float]
     partly_priced: int
 
 
@@ -109,8 +109,8 @@ def _split_choice_name(name: str) -> tuple[str, str]:
     stage, dot, rest = name.partition(".")
     if dot and stage and rest:
         return stage, rest
-    written = _STAGE_NAME.fullmatch(name)
-    return (written[1], written[2]) if written else (NETWORK_STAGE, name)
+    match = _STAGE_NAME.fullmatch(name)
+    return (match[1], match[2]) if match else (NETWORK_STAGE, name)
 
 
 def _row_label(names: list[str]) -> str:
@@ -122,9 +122,9 @@ def _row_label(names: list[str]) -> str:
     if len(varying) != 1:
         return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]}, ... {names[-1]}"
     parts = re.split(r"\d+", names[0])
-    written = list(numbers[0])
-    written[varying[0]] = _number_runs([int(row[varying[0]]) for row in numbers])
-    return "".join(part + number for part, number in zip(parts, [*written, ""], strict=True))
+    label_numbers = list(numbers[0])
+    label_numbers[varying[0]] = _number_runs([int(row[varying[0]]) for row in numbers])
+    return "".join(part + number for part, number in zip(parts, [*label_numbers, ""], strict=True))
 
 
 def _number_runs(numbers: Iterable[int]) -> str:
@@ -142,7 +142,7 @@ def _number_runs(numbers: Iterable[int]) -> str:
 
 
 class _RangeFinder:
-    """Figures of a space's networks, and which were the lowest and the highest."""
+    """Metrics of a space's networks, and which were the lowest (sign 1) and the highest (sign -1)."""
 
     def __init__(self, space: Space, model: HardwareModel | None) -> None:
         self.space = space
@@ -151,17 +151,18 @@ class _RangeFinder:
         self.extremes: dict[tuple[str, int], tuple[float, Genotype]] = {}
 
     def measure(self, genotype: Genotype) -> dict[str, float]:
-        found, partly = network_metrics(self.space.graph(genotype), self.model)
-        self.partly_priced += partly
-        for metric, value in found.items():
+        """The metrics of a genotype's network, which count for the extremes from now on."""
+        metrics, is_partly_priced = network_metrics(self.space.graph(genotype), self.model)
+        self.partly_priced += is_partly_priced
+        for metric, value in metrics.items():
             for sign in (1, -1):
-                known = self.extremes.get((metric, sign))
-                if known is None or sign * value < known[0]:
+                extreme = self.extremes.get((metric, sign))
+                if extreme is None or sign * value < extreme[0]:
                     self.extremes[metric, sign] = sign * value, genotype
-        return found
+        return metrics
 
     def hill_climb(self, metric: str, sign: int, steps: int, rng: random.Random) -> None:
-        """Mutations from the best network so far; one that is no worse is gone on from."""
+        """Mutate the best network so far ``steps`` times, going on from every child that is no worse."""
         best, current = self.extremes[metric, sign]
         for _ in range(steps):
             child = self.space.mutate(current, rng)
@@ -172,11 +173,11 @@ class _RangeFinder:
 
 def network_metrics(graph: Graph, model: HardwareModel | None) -> tuple[dict[str, float], bool]:
     """MACs, parameters, peak activation bytes and latency of a network; and whether the price is in part a guess."""
-    found: dict[str, float] = {name: getattr(graph, name) for name in _GRAPH_METRICS}
+    metrics: dict[str, float] = {name: getattr(graph, name) for name in _GRAPH_METRICS}
     if model is None:
-        return found, False
+        return metrics, False
     cost = model.estimate(graph)
-    return {**found, "latency_ms": cost.latency_ms}, bool(cost.guessed_ops or cost.fallback_ops)
+    return {**metrics, "latency_ms": cost.latency_ms}, bool(cost.guessed_ops or cost.fallback_ops)
 
 
 def metric_ranges(
@@ -184,9 +185,9 @@ def metric_ranges(
 ) -> SpaceRanges:
     """How far MACs, parameters, peak activations (float32) and, with a model, latency reach in a space.
 
-    ``samples`` random networks, each choice uniform over its options, then for each end of each metric a walk of
-    ``steps`` mutations (default: as many as samples) that goes on from what is no worse. Its ends are networks of the
-    space, not proven extremes. A space of at most ``samples`` networks is listed whole, without a walk.
+    ``samples`` random networks, each choice uniform over its options, then for each end of each metric a hill climb of
+    ``steps`` mutations (default: as many as samples). Its ends are networks of the space, not proven extremes. A space
+    of at most ``samples`` networks is enumerated, without a climb.
     Raises ``ValueError`` for fewer than one sample, and what the space and the model raise.
     """
     if samples < 1:
@@ -195,29 +196,30 @@ def metric_ranges(
     finder = _RangeFinder(space, model)
     complete = space.size() <= samples
     genotypes = list(islice(space.enumerate(), samples)) if complete else [space.sample(rng) for _ in range(samples)]
-    found = [finder.measure(genotype) for genotype in genotypes]
-    partly = finder.partly_priced
+    sampled_metrics = [finder.measure(genotype) for genotype in genotypes]
+    partly_priced = finder.partly_priced
     steps = 0 if complete else samples if steps is None else steps
-    for metric in found[0]:
+    for metric in sampled_metrics[0]:
         for sign in (1, -1):
             finder.hill_climb(metric, sign, steps, rng)
     metrics = {}
-    for metric in found[0]:
-        values = [figures[metric] for figures in found]
+    for metric in sampled_metrics[0]:
+        values = [figures[metric] for figures in sampled_metrics]
         lowest, highest = finder.extremes[metric, 1][0], -finder.extremes[metric, -1][0]
         metrics[metric] = MetricRange(min(values), median(values), max(values), lowest, highest)
-    active_share = {
+    active_fraction = {
         name: sum(name in genotype for genotype in genotypes) / len(genotypes) for name in space.decisions()
     }
-    return SpaceRanges(metrics, len(genotypes), steps * 2 * len(metrics), complete, active_share, partly)
+    return SpaceRanges(metrics, len(genotypes), steps * 2 * len(metrics), complete, active_fraction, partly_priced)
 
 
 def published_members(space: Space, model: HardwareModel | None = None) -> tuple[PublishedMember, ...]:
     """The published networks of a space of the catalog, each with its own options.
 
-    ``other_options`` holds the options that differ from the space's: figures of such a network are not those of a member.
+    ``other_options`` holds the options that differ from the space's: figures of such a network are not those of a
+    member.
     """
-    found = []
+    members = []
     for name, row in networks().items():
         if row.space != space.name:
             continue
@@ -228,10 +230,10 @@ def published_members(space: Space, model: HardwareModel | None = None) -> tuple
         other_options = {n: own.option(n) for n in sorted(options) if own.option(n) != space.option(n)}
         try:
             graph = own.graph(own.parse(architecture))
-            found.append(PublishedMember(name, network_metrics(graph, model)[0], other_options))
+            members.append(PublishedMember(name, network_metrics(graph, model)[0], other_options))
         except (GenotypeError, GraphError, SpaceError) as error:
-            found.append(PublishedMember(name, {}, other_options, str(error)))
-    return tuple(found)
+            members.append(PublishedMember(name, {}, other_options, str(error)))
+    return tuple(members)
 
 
 def select_network(space: Space, network: str, seed: int = 0) -> tuple[str, Graph]:

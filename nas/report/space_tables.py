@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from nas.report.format import format_metric, metric_heading
 from nas.report.space_summary import PublishedMember, SpaceRanges, choice_stages
 from search_spaces.space.genotype import DecisionValue
 from search_spaces.space.space import Space
@@ -18,7 +19,7 @@ _MAX_OPTION_TEXT = 100  # characters of options that are written once
 def space_document(
     space: Space, space_ranges: SpaceRanges | None, published: Iterable[PublishedMember], hardware: str | None
 ) -> dict[str, Any]:
-    """Everything as JSON-able data. ``size`` is exact; ``decisions`` are the choices one by one."""
+    """Choices, ranges and published networks as JSON-able data; ``size`` is exact, ``decisions`` has every choice."""
     size = space.size()
     return {
         "space": space.name,
@@ -41,8 +42,8 @@ def space_document(
             "mutations": space_ranges.mutations,
             "complete": space_ranges.complete,
             "partly_priced": space_ranges.partly_priced,
-            "metrics": {name: vars(reach) for name, reach in space_ranges.metrics.items()},
-            "made": dict(space_ranges.active_share),
+            "metrics": {name: vars(metric_range) for name, metric_range in space_ranges.metrics.items()},
+            "made": dict(space_ranges.active_fraction),
         },
         "networks": [
             {"network": r.name, **r.figures, "other_options": dict(r.other_options), "reason": r.reason}
@@ -57,7 +58,7 @@ def _scientific(size: int) -> str:
 
 
 def stages_table(space: Space, space_ranges: SpaceRanges | None = None) -> Table:
-    """The choices for a terminal: a section a stage, alike layers in one row."""
+    """The choices for a terminal: a section a stage, layers with the same options in one row."""
     from rich.table import Table
     from rich.text import Text
 
@@ -70,19 +71,19 @@ def stages_table(space: Space, space_ranges: SpaceRanges | None = None) -> Table
     table.add_column("choices", justify="right")
     table.add_column("options", justify="right")
     table.add_column("which", ratio=1)
-    first_place: dict[str, str] = {}
+    first_row: dict[str, str] = {}  # where a list of options was written first
     for stage in choice_stages(space.decisions()):
         table.add_section()
         for k, row in enumerate(stage.rows):
-            sometimes = space_ranges is not None and any(space_ranges.active_share[name] < 1 for name in row.names)
+            sometimes = space_ranges is not None and any(space_ranges.active_fraction[name] < 1 for name in row.names)
             label = row.label + (" *" if sometimes else "")
             which = ", ".join(map(_option_text, row.options))
-            first = first_place.setdefault(which, f"{stage.name} {row.label}")
+            first = first_row.setdefault(which, f"{stage.name} {row.label}")
             if len(which) > _MAX_OPTION_TEXT and first != f"{stage.name} {row.label}":
                 which = f"as {first}"
             cells = (stage.name if not k else "", label, str(len(row.names)), str(len(row.options)), which)
             table.add_row(*map(Text, cells))
-    if space_ranges is not None and any(share < 1 for share in space_ranges.active_share.values()):
+    if space_ranges is not None and any(fraction < 1 for fraction in space_ranges.active_fraction.values()):
         table.caption, table.caption_justify = Text("* not made in every network"), "left"
     return table
 
@@ -98,8 +99,6 @@ def ranges_table(space_ranges: SpaceRanges, published: Iterable[PublishedMember]
     from rich.table import Table
     from rich.text import Text
 
-    from nas.report.format import figure, metric_heading
-
     metrics = list(space_ranges.metrics)
     title = "Reach" + (f", predicted latency on {hardware}" if hardware else "")
     table = Table(title=title, title_justify="left")
@@ -108,25 +107,28 @@ def ranges_table(space_ranges: SpaceRanges, published: Iterable[PublishedMember]
         table.add_column(metric_heading(metric), justify="right")
     samples_text = f"all {space_ranges.samples}" if space_ranges.complete else f"random {space_ranges.samples}"
     for word, name in (("minimum", "low"), ("median", "median"), ("maximum", "high")):
-        table.add_row(f"{samples_text}: {word}", *[figure(m, getattr(space_ranges.metrics[m], name)) for m in metrics])
+        table.add_row(
+            f"{samples_text}: {word}", *[format_metric(m, getattr(space_ranges.metrics[m], name)) for m in metrics]
+        )
     if not space_ranges.complete:
         table.add_section()
         for word in ("lowest", "highest"):
             label = f"reached by {space_ranges.mutations} mutations: {word}"
-            table.add_row(label, *[figure(m, getattr(space_ranges.metrics[m], word)) for m in metrics])
+            table.add_row(label, *[format_metric(m, getattr(space_ranges.metrics[m], word)) for m in metrics])
     table.add_section()
     notes = []
     for reference in published:
         mark = " +" if reference.other_options else ""
-        table.add_row(Text(reference.name + mark), *[figure(m, reference.figures.get(m)) for m in metrics], style="dim")
+        table.add_row(
+            Text(reference.name + mark), *[format_metric(m, reference.figures.get(m)) for m in metrics], style="dim"
+        )
         if reference.other_options:
             differences = ", ".join(f"{n}={value}" for n, value in reference.other_options.items())
             notes.append(f"+ {reference.name}: {differences}")
         if reference.reason:
             notes.append(f"{reference.name}: {reference.reason}")
     if space_ranges.partly_priced:
-        notes.append(
-            f"{space_ranges.partly_priced} of {space_ranges.samples} priced in part by a guess or by the host's processor"
-        )
+        count = f"{space_ranges.partly_priced} of {space_ranges.samples}"
+        notes.append(f"{count} priced in part by a guess or by the host's processor")
     table.caption, table.caption_justify = Text("\n".join(notes)), "left"
     return table

@@ -1,4 +1,4 @@
-"""What a person sees: progress, tables, and the picture of a front."""
+"""Fronts, candidates and summaries of a search as tables and lines of text."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 from rich.table import Table
 
 from nas.candidates.candidate import Candidate
+from nas.candidates.constraints import Limit
 from nas.candidates.fidelity import exact_fraction
-from nas.candidates.free_metrics import DEVICE_LATENCY
 from nas.candidates.metrics import METRICS
-from nas.candidates.objectives import Limit, Objective
+from nas.candidates.objectives import Objective
+from nas.candidates.untrained_metrics import DEVICE_LATENCY
+from nas.candidates.verified import VerifiedCandidate
 from nas.engine.result import SearchResult, Tally, pareto_front
-from nas.measurement.verified import VerifiedCandidate
 from nas.report.baselines import baselines_near_front
-from nas.report.format import figure, metric_heading
+from nas.report.format import format_metric, metric_heading
 from nas.report.verification import verification_lines, verification_table
 
 
-def _columns(
-    objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool, shown: Iterable[Candidate] = ()
+def _metric_columns(
+    objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool, candidates: Iterable[Candidate] = ()
 ) -> list[str]:
     """The metrics of a table: what was asked for, each device's latency, what a device said, and sizes."""
-    available = dict.fromkeys(name for c in shown for name in c.metrics)
+    available = dict.fromkeys(name for c in candidates for name in c.metrics)
     columns = [o.metric for o in objectives]
     if trained:
         columns += [name for name, metric in METRICS.items() if metric.origin == "quality" and name in available]
@@ -39,7 +40,7 @@ def _columns(
 
 def front_table(result: SearchResult) -> Table:
     """The front, best first objective first, then the published networks that were trained beside it."""
-    columns = _columns(result.objectives, result.limits, bool(result.proxy), [*result.front, *result.references])
+    columns = _metric_columns(result.objectives, result.limits, bool(result.proxy), [*result.front, *result.references])
     table = _candidate_table(f"Pareto front of {result.study}", columns)
     for c in result.front:
         _add_candidate_row(table, c, columns)
@@ -58,12 +59,12 @@ def _candidate_table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _add_candidate_row(table: Table, candidate: Candidate, columns: Sequence[str], style: str | None = None) -> None:
-    figures = [figure(metric, candidate.metrics.get(metric)) for metric in columns]
+    figures = [format_metric(metric, candidate.metrics.get(metric)) for metric in columns]
     table.add_row(candidate.reference or f"#{candidate.number}", *figures, style=style)
 
 
 def supplementary_tables(result: SearchResult) -> list[Table]:
-    """What stands under the front, where there is any: predicted against measured, and the published networks."""
+    """The tables below the front, where there is anything to show: predicted against measured, published networks."""
     tables = [verification_table(result.verified)] if result.verified else []
     if result.baselines:
         tables.append(baselines_near_front(result.baselines, [c.metrics["latency_ms"] for c in result.front]))
@@ -101,14 +102,14 @@ def _unsupported_text(t: Tally) -> str:
 
 
 def _partial_training_text(t: Tally) -> str:
-    return f" ({t.short} of them for a share of the steps)" if t.short else ""
+    return f" ({t.short} of them at a lower fidelity)" if t.short else ""
 
 
 def _cache_lines(t: Tally) -> list[str]:
-    """What was paid for, and what was not paid for twice."""
+    """What identifying networks cost, and which trainings the evaluation cache saved."""
     lookups = t.full_hits + t.partial_hits + t.in_flight_hits + t.misses
-    share = f" ({t.hash_seconds / t.seconds:.2%} of the time)" if t.seconds > 0 else ""
-    line = f"Recognising networks took {t.hash_seconds:.2f} s{share}"
+    fraction = f" ({t.hash_seconds / t.seconds:.2%} of the time)" if t.seconds > 0 else ""
+    line = f"Recognising networks took {t.hash_seconds:.2f} s{fraction}"
     if t.collisions:
         line += f"; {t.collisions} keys met by accident and were told apart"
     if not lookups:
@@ -122,8 +123,7 @@ def _cache_lines(t: Tally) -> list[str]:
 def study_tables(
     study: str, candidates: Sequence[Candidate], document: dict[str, Any], verified: Sequence[VerifiedCandidate] = ()
 ) -> list[Table | str]:
-    """A study as it stands: how many candidates are in which state, the front of those that are finished, and what was
-    measured beside what was predicted."""
+    """A study as it stands: candidates in each state, the front of the finished ones, predicted against measured."""
     counts: dict[str, int] = {}
     for c in candidates:
         kind: str = "published" if c.reference else c.status
@@ -134,7 +134,7 @@ def study_tables(
     objectives = [Objective.parse(text) for text in document["objectives"]]
     trained = int(document["train"]) > 0
     best = pareto_front([c for c in candidates if not c.reference], objectives, trained=trained)
-    columns = _columns(objectives, [], trained, best)
+    columns = _metric_columns(objectives, [], trained, best)
     table = _candidate_table("Front so far", columns)
     for c in best:
         _add_candidate_row(table, c, columns)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.measurement.verified import VerifiedCandidate, verification_scores
+from nas.candidates.verified import VerifiedCandidate, verification_scores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,14 +29,14 @@ def verification_table(verified: Sequence[VerifiedCandidate]) -> Table:
     table.add_column("remarks")
     for v in verified:
         interval = "-" if v.low_ms is None or v.high_ms is None else f"{v.low_ms:.3g}-{v.high_ms:.3g}"
-        missed = " !" if v.held is False else ""
+        outside = " !" if v.held is False else ""
         more = f" (and {len(v.warnings) - 1} more)" if len(v.warnings) > 1 else ""
         remarks = [v.failure, *[warning + more for warning in v.warnings[:1]]]
         remarks += [f"on the host: {', '.join(v.fallback_ops)}"] if v.fallback_ops else []
         table.add_row(
             f"#{v.number}",
             f"{v.predicted_ms:.3g}",
-            interval + missed,
+            interval + outside,
             "-" if v.measured_ms is None else f"{v.measured_ms:.3g}",
             "-" if v.std_ms is None else f"{v.std_ms:.2g}",
             "-" if v.error_percent is None else f"{v.error_percent:+.1f} %",
@@ -54,12 +54,13 @@ def verification_lines(verified: Sequence[VerifiedCandidate]) -> list[str]:
         return [
             f"None of {len(verified)} measurements succeeded ({failed[0].failure}): every latency here is a prediction."
         ]
-    found = verification_scores(verified)
-    ranks = f"Spearman {found['spearman']:.2f}, " if "spearman" in found else ""
-    held = f", {found['interval_coverage']:.0%} inside the interval" if "interval_coverage" in found else ""
+    scores = verification_scores(verified)
+    ranks = f"Spearman {scores['spearman']:.2f}, " if "spearman" in scores else ""
+    coverage = f", {scores['interval_coverage']:.0%} inside the interval" if "interval_coverage" in scores else ""
     line = (
         f"{len(verified) - len(failed)} of {len(verified)} candidates measured. As predicted before each was measured:"
-        f" {ranks}MAPE {found['mape_percent']:.1f} %{held}; the model alone: MAPE {found['model_mape_percent']:.1f} %."
+        f" {ranks}MAPE {scores['mape_percent']:.1f} %{coverage};"
+        f" the model alone: MAPE {scores['model_mape_percent']:.1f} %."
     )
     note = "The front is that of predictions, corrected by what was measured."
     return [f"{line} {note}", *([f"Not measured: {_reasons(failed)}."] if failed else [])]
@@ -78,19 +79,17 @@ def plot_verification(verified: Sequence[VerifiedCandidate], path: Path, hw: str
     measured_candidates = [v for v in verified if v.measured_ms]
     if not measured_candidates:
         return None
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 5.5), dpi=130, layout="constrained")
+    figure = Figure(figsize=(6, 5.5), dpi=130, layout="constrained")
+    axes = figure.subplots()
     measured = [v.measured_ms or 0.0 for v in measured_candidates]
     axes.plot(measured, [v.model_ms for v in measured_candidates], "x", color="#999999", label="the model alone")
-    for v, at in zip(measured_candidates, measured, strict=True):
+    for v, x in zip(measured_candidates, measured, strict=True):
         low, high = (v.predicted_ms if end is None else end for end in (v.low_ms, v.high_ms))
-        axes.plot([at, at], [low, high], color="#1e8449", linewidth=0.9, alpha=0.7)
-        axes.plot([at - (v.std_ms or 0), at + (v.std_ms or 0)], [v.predicted_ms] * 2, color="#1e8449", linewidth=0.9)
-        axes.annotate(f"#{v.number}", (at, v.predicted_ms), (4, 3), textcoords="offset points", fontsize=6)
+        axes.plot([x, x], [low, high], color="#1e8449", linewidth=0.9, alpha=0.7)
+        axes.plot([x - (v.std_ms or 0), x + (v.std_ms or 0)], [v.predicted_ms] * 2, color="#1e8449", linewidth=0.9)
+        axes.annotate(f"#{v.number}", (x, v.predicted_ms), (4, 3), textcoords="offset points", fontsize=6)
     axes.plot(
         measured,
         [v.predicted_ms for v in measured_candidates],
@@ -104,14 +103,13 @@ def plot_verification(verified: Sequence[VerifiedCandidate], path: Path, hw: str
     axes.set_xlabel(f"latency (ms), {source_kind}")
     model = measured_candidates[0].metric.partition("@")[2] or hw
     axes.set_ylabel(f"predicted latency (ms), {model}" if model else "predicted latency (ms)")
-    found = verification_scores(measured_candidates)
-    ranks = f"Spearman {found['spearman']:.2f}, " if "spearman" in found else ""
-    axes.set_title(f"{len(measured_candidates)} candidates: {ranks}MAPE {found['mape_percent']:.1f} %", fontsize=9)
+    scores = verification_scores(measured_candidates)
+    ranks = f"Spearman {scores['spearman']:.2f}, " if "spearman" in scores else ""
+    axes.set_title(f"{len(measured_candidates)} candidates: {ranks}MAPE {scores['mape_percent']:.1f} %", fontsize=9)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=7, loc="best")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-    pyplot.close(figure)
     return path
 
 
@@ -123,9 +121,11 @@ def draw_measured(axes: Any, result: SearchResult, x: str, y: str) -> None:
         metrics = metrics_by_key.get(v.key, {})
         if v.measured_ms is None or v.metric not in (x, y) or x not in metrics or y not in metrics:
             continue
-        at = {x: metrics[x], y: metrics[y]}
-        measured = {**at, v.metric: v.measured_ms}
-        axes.plot([at[x], measured[x]], [at[y], measured[y]], ":", color="#1e8449", linewidth=1.2, zorder=3)
+        predicted = {x: metrics[x], y: metrics[y]}
+        measured = {**predicted, v.metric: v.measured_ms}
+        axes.plot(
+            [predicted[x], measured[x]], [predicted[y], measured[y]], ":", color="#1e8449", linewidth=1.2, zorder=3
+        )
         whiskers = {("xerr" if v.metric == x else "yerr"): v.std_ms}
         label = v.source.partition("@")[0] if label is None else "_nolegend_"
         axes.errorbar(

@@ -1,9 +1,9 @@
 """The searcher that is used where none is named: it chooses by what an evaluation costs and how many there are.
 
-Where every objective is free (predicted costs, zero-cost scores), thousands of candidates cost less than a model of
-them would: NSGA-II, or aging evolution for a single objective. Where candidates are paid for, Gaussian processes
-choose each of the first thousand, and an ensemble of trees what comes after, since the time of a process grows with
-the cube of what it has seen.
+Where every objective is known without training (predicted costs, zero-cost scores), thousands of candidates cost less
+than a model of them would: NSGA-II, or aging evolution for a single objective. Where candidates are trained, Gaussian
+processes choose each of the first thousand, and an ensemble of trees what comes after, since the time of a process
+grows with the cube of its observations.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
 
 MAX_GP_OBSERVATIONS = 1000
-"""Paid outcomes after which trees take over from Gaussian processes."""
+"""Outcomes after which trees take over from Gaussian processes."""
 
 
 class AutoSearch:
-    """See the module. ``objectives``: how many losses an outcome has, 1 where it is not said."""
+    """See the module. ``objectives``: how many losses an outcome has, 1 where that is ``None``."""
 
     def __init__(
         self,
@@ -65,6 +65,6 @@ class AutoSearch:
 
 
 def _trains_candidates(featurize: Featurizer, space: Space) -> bool:
-    """Whether some objective of a genotype is not free; a draw of its own, which changes nothing else."""
+    """Whether some objective of a genotype is known only after training, by a sample that no other draw depends on."""
     losses = featurize(space.sample(random.Random(0))).losses
     return not losses or any(loss is None for loss in losses)

@@ -20,7 +20,7 @@ from search_spaces.space.space import Space
 
 @dataclass(frozen=True)
 class SearcherRow:
-    """One named searcher: a factory of (space, random source, known outcomes), and what it is in a line."""
+    """One named searcher: a factory of (space, random source, earlier outcomes), and what it is in a line."""
 
     factory: str
     summary: str
@@ -36,7 +36,7 @@ SEARCHERS: dict[str, SearcherRow] = {
     ),
     "gp": SearcherRow(
         "nas.searchers.surrogates.bayesian:BayesianSearch",
-        "Gaussian processes over decisions and free figures, expected (hypervolume) improvement",
+        "Gaussian processes over decisions and zero-cost features, expected (hypervolume) improvement",
     ),
     "local": SearcherRow(
         "nas.searchers.local_search:LocalSearch",
@@ -46,8 +46,8 @@ SEARCHERS: dict[str, SearcherRow] = {
         "nas.searchers.nsga2:Nsga2", "NSGA-II, non-dominated sorting and crowding (doi 10.1109/4235.996017)"
     ),
     "predictor": SearcherRow(
-        "nas.searchers.surrogates.tree_ensemble:PredictorSearch",
-        "an ensemble of trees over decisions and free figures, Thompson sampling (after arXiv 1910.11858)",
+        "nas.searchers.surrogates.tree_ensemble:TreeEnsembleSearch",
+        "an ensemble of trees over decisions and zero-cost features, Thompson sampling (after arXiv 1910.11858)",
     ),
     "random": SearcherRow("nas.searchers.random_search:RandomSearch", "independent random genotypes"),
     "sobol": SearcherRow("nas.searchers.low_discrepancy:LowDiscrepancy", "points that fill the space evenly"),
@@ -66,6 +66,15 @@ SEARCHER_FAMILIES: dict[str, SearcherRow] = {
 }
 
 
+# What a search knows and a factory may ask for, by the names of keyword-only parameters: the present one first, after
+# it the one that factories of early releases have.
+_CONTEXT_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "network_key": ("network_key", "name_of"),
+    "featurize": ("featurize", "look"),
+    "objectives": ("objectives",),
+}
+
+
 def make_searcher(
     name: str,
     space: Space,
@@ -79,9 +88,10 @@ def make_searcher(
 ) -> Searcher:
     """The searcher of that name on ``space``, starting from ``history`` outcomes if there are any.
 
-    ``options`` are keyword arguments of its own. ``network_key`` tells a genotype's network, ``featurize`` all that is free
-    (its key is ``network_key``'s where that is not given), ``objectives`` is how many losses an outcome has: for those
-    that take them. Raises ``UnknownName``, and ``ValueError`` for an option that it does not have.
+    ``options`` are keyword arguments of its own. ``network_key`` tells a genotype's network, ``featurize`` what is
+    known of it without paying (its key is ``network_key``'s where that is not given), ``objectives`` is how many losses
+    an outcome has: for those that take them. Raises ``UnknownName``, and ``ValueError`` for an option that it does not
+    have.
     """
     family, colon, inner = name.partition(":")
     if colon:
@@ -91,15 +101,21 @@ def make_searcher(
     factory: Callable[..., Searcher] = import_object(row.factory)
     if featurize is not None and network_key is None:
         network_key = _key_from_featurizer(featurize)
-    context = {"name_of": network_key, "look": featurize, "objectives": objectives}
+    context = {"network_key": network_key, "featurize": featurize, "objectives": objectives}
     parameters = inspect.signature(factory).parameters.values()
-    option_names = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    keyword_names = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    context_arguments = {
+        parameter: context[meaning]
+        for meaning, names in _CONTEXT_PARAMETERS.items()
+        for parameter in names
+        if parameter in keyword_names
+    }
     accepts_any_option = any(p.kind is p.VAR_KEYWORD for p in parameters)  # then it checks them itself
+    option_names = keyword_names - set(context_arguments)
     for option in options if not accepts_any_option else ():
-        if option not in option_names - set(context):
-            known_options = ", ".join(sorted(option_names - set(context))) or "none"
+        if option not in option_names:
+            known_options = ", ".join(sorted(option_names)) or "none"
             raise ValueError(f"the searcher {name!r} has no option {option!r}; its options: {known_options}")
-    context_arguments = {one: value for one, value in context.items() if one in option_names}
     leading_arguments = (inner,) if colon else ()
     return factory(*leading_arguments, space, rng, history, **context_arguments, **options)
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
 
 class ChoiceSpace(Protocol):
-    """Named choices among listed options, some of which may depend on others: ``search_spaces.space.space.Space`` is one.
+    """Named choices among listed options, some of which may depend on others: what searchers need of a ``Space``.
 
     The methods are those of ``Space``, which says what each does.
     """
@@ -38,9 +38,9 @@ class ChoiceSpace(Protocol):
 
     def decisions(self) -> dict[str, tuple[Any, ...]]: ...
 
-    def encode(self, genotype: Mapping[str, DecisionValue]) -> numpy.typing.NDArray[numpy.int64]: ...
+    def encode(self, genotype: Mapping[str, DecisionValue]) -> npt.NDArray[np.int64]: ...
 
-    def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype: ...
+    def decode(self, vector: Sequence[int] | npt.NDArray[np.int64]) -> Genotype: ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FlatSpace:
         return self.complete({}, rng)
 
     def complete(self, decisions: Mapping[str, DecisionValue], rng: Rng) -> Genotype:
-        """These decisions, and random ones elsewhere; decisions of other names are left out."""
+        """These decisions, and random ones elsewhere; decisions of other names are ignored."""
         values = {}
         for name, options in self.options.items():
             if name in decisions:
@@ -94,13 +94,13 @@ class FlatSpace:
         """All choices, by name, with their options."""
         return dict(self.options)
 
-    def encode(self, genotype: Mapping[str, DecisionValue]) -> numpy.typing.NDArray[numpy.int64]:
+    def encode(self, genotype: Mapping[str, DecisionValue]) -> npt.NDArray[np.int64]:
         """The number of each decision among its options."""
-        import numpy
+        import numpy as np
 
-        return numpy.array([self._option_index(name, genotype[name]) for name in self.options], dtype=numpy.int64)
+        return np.array([self._option_index(name, genotype[name]) for name in self.options], dtype=np.int64)
 
-    def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype:
+    def decode(self, vector: Sequence[int] | npt.NDArray[np.int64]) -> Genotype:
         """The genotype that ``encode`` wrote. Raises ``GenotypeError``."""
         if len(vector) != len(self.options):
             raise GenotypeError(f"space {self.name!r}: a vector has {len(self.options)} entries, not {len(vector)}")

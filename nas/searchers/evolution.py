@@ -12,7 +12,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from nas.candidates.pareto import dominates
+from nas.candidates.pareto import non_dominated_losses
 from nas.searchers.protocol import Outcome
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
@@ -21,10 +21,10 @@ from search_spaces.space.space import Space
 class AgingEvolution:
     """Mutation only: one decision of the parent changes.
 
-    The first population is random, or what is ``history`` already: then every child has a parent from the start.
+    The first population is random, or ``history`` where there is one: then every child has a parent from the start.
     ``resample``: a child whose network was proposed before is mutated again, at most so often. ``tabu``: so is a child
-    whose network was proposed that many times before, at most ``resample`` times, or 10. Both need ``network_key``, which
-    tells a genotype's network. 0: any child will do.
+    whose network was proposed that many times before, at most ``resample`` times, or 10. Both need ``network_key``,
+    which tells a genotype's network. 0: any child will do.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class AgingEvolution:
         if resample < 0 or tabu < 0:
             raise ValueError(f"resample and tabu count from 0, not {resample} and {tabu}")
         if (resample or tabu) and network_key is None:
-            raise ValueError("resample and tabu need name_of, to recognise networks")
+            raise ValueError("resample and tabu need network_key, to tell networks apart")
         self._max_proposals = (tabu or 1) if resample or tabu else 0
         self._attempts = resample or 10
         self._network_key = network_key
@@ -70,13 +70,13 @@ class AgingEvolution:
 
     def _resampled(self, child: Genotype, network_key: Callable[[Genotype], str]) -> Genotype:
         """The child, mutated again while its network was proposed too often already."""
-        name = network_key(child)
+        key = network_key(child)
         for _ in range(self._attempts):
-            if self._proposed[name] < self._max_proposals:
+            if self._proposed[key] < self._max_proposals:
                 break
             child = self._space.mutate(child, self._rng)
-            name = network_key(child)
-        self._proposed[name] += 1
+            key = network_key(child)
+        self._proposed[key] += 1
         return child
 
     def tell(self, outcome: Outcome) -> None:
@@ -89,26 +89,6 @@ class AgingEvolution:
         if not feasible:
             return min(members, key=lambda m: m.constraint_violation)
         members = feasible
-        best = non_dominated({m.losses for m in members})
+        best = non_dominated_losses({m.losses for m in members})
         members = [m for m in members if m.losses in best]
         return members[int(random() * len(members))]
-
-
-def non_dominated(losses: set[tuple[float, ...]]) -> set[tuple[float, ...]]:
-    """Those that no other dominates."""
-    if len(losses) == 1:
-        return losses
-    if any([loss != loss for each in losses for loss in each]):  # not a number: neither better nor worse
-        return {a for a in losses if not any(dominates(b, a) for b in losses)}
-    if len(next(iter(losses))) == 1:
-        return {min(losses)}
-    front: list[tuple[float, ...]] = []
-    if len(next(iter(losses))) == 2:
-        for a in sorted(losses):
-            if not front or a[1] < front[-1][1]:
-                front.append(a)
-        return set(front)
-    for a in sorted(losses):  # what dominates comes before what it dominates
-        if not any(dominates(b, a) for b in front):
-            front.append(a)
-    return set(front)

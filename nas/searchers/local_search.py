@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nas.candidates.pareto import dominates
+from nas.candidates.pareto import constrained_dominates
 from nas.searchers.choice_space import ChoiceSpace
 from nas.searchers.low_discrepancy import genotype_sequence
 from nas.searchers.protocol import Outcome
@@ -41,16 +41,9 @@ def neighbours(space: ChoiceSpace, genotype: Genotype, seed: str = "0") -> Itera
         yield space.complete({**genotype, name: option}, order)
 
 
-def constrained_dominates(a: Outcome, b: Outcome) -> bool:
-    """Whether ``a`` dominates ``b``, hard limits first (Deb 2000)."""
-    if a.constraint_violation > 0 or b.constraint_violation > 0:
-        return a.constraint_violation < b.constraint_violation
-    return dominates(a.losses, b.losses)
-
-
 @dataclass
 class _ArchiveMember:
-    """A member of the archive, with those of its neighbours that nobody looked at yet."""
+    """A member of the archive, with those of its neighbours that were not visited yet."""
 
     outcome: Outcome
     unvisited: Iterator[Genotype]
@@ -59,9 +52,9 @@ class _ArchiveMember:
 
 
 class LocalSearch:
-    """Known networks are not asked for again, as ``network_key`` tells (by default: known genotypes).
+    """Evaluated networks are not asked for again, as ``network_key`` tells (by default: evaluated genotypes).
 
-    It starts from the best of what is ``history``, else from the first outcome that it is told. Any other outcome of a
+    It starts from the best of ``history``, else from the first outcome that it is told. Any other outcome of a
     network that it did not ask for takes part like a neighbour. ``start``: where the restarts are, ``random`` or points
     of a ``sobol`` sequence or a ``lattice`` (``nas.searchers.low_discrepancy``). While neighbours are waited for and
     none are left to ask for, starts of later runs are asked for.
@@ -122,7 +115,7 @@ class LocalSearch:
     # -- one run -------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Go on from a centre whose neighbours are all known to the next one, run or start."""
+        """Go on from a centre whose neighbours are all evaluated to the next one, run or start."""
         while self._centre is not None and self._peek(self._centre) is None:
             if len(self._starts) < _MAX_BUFFERED_STARTS and not all(self._pending.values()):
                 return
@@ -142,7 +135,7 @@ class LocalSearch:
         return _ArchiveMember(outcome, neighbours(self._space, outcome.genotype, self._seed))
 
     def _move(self) -> None:
-        """Take what was found into the archive: what is beaten or equalled stays out, what it beats goes."""
+        """Take outcomes into the archive: what is dominated or equalled stays out, what it dominates goes."""
         for challenger in self._neighbour_outcomes:
             members = [c.outcome for c in self._archive]
             if any(
@@ -158,7 +151,7 @@ class LocalSearch:
             self._centre = next((c for c in self._archive if c.has_unvisited), self._centre)
 
     def _peek(self, centre: _ArchiveMember) -> Genotype | None:
-        """The next neighbour that is new; ``None`` where all are known or asked for."""
+        """The next neighbour that is new; ``None`` where all are evaluated or pending."""
         while centre.has_unvisited:
             if centre.next_neighbour is not None:
                 name = self._network_key(centre.next_neighbour)

@@ -20,10 +20,10 @@ from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import Genotype
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+    import numpy as np
+    import numpy.typing as npt
 
-    Points = numpy.typing.NDArray[numpy.float64]
+    Points = npt.NDArray[np.float64]
 
 # Points of the first block; every further block doubles what there is, as both sequences are balanced then.
 _BLOCK = 64
@@ -74,12 +74,12 @@ def genotype_sequence(space: ChoiceSpace, rng: random.Random, engine: str = "sob
 
 
 def _decode_points(space: ChoiceSpace, seed: int, engine: str) -> Iterator[Genotype]:
-    import numpy
+    import numpy as np
 
-    counts = numpy.array([len(options) for options in space.decisions().values()])
-    blocks = _ENGINES[engine](len(counts), seed) if len(counts) else itertools.repeat(numpy.empty((_BLOCK, 0)))
+    counts = np.array([len(options) for options in space.decisions().values()])
+    blocks = _ENGINES[engine](len(counts), seed) if len(counts) else itertools.repeat(np.empty((_BLOCK, 0)))
     for block in blocks:
-        for option_indices in numpy.minimum((block * counts).astype(numpy.int64), counts - 1):
+        for option_indices in np.minimum((block * counts).astype(np.int64), counts - 1):
             yield space.decode(option_indices)
 
 

@@ -1,15 +1,18 @@
-"""Searchers that ask for shares of the full training, and every other searcher seen as one that asks for all of it."""
+"""Searchers that ask for trainings at several fidelities, and any other searcher as one that asks for full ones.
+
+A fidelity is a fraction of the full training, above 0 and up to 1.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from nas.searchers.protocol import Outcome, Searcher
 from search_spaces.space.genotype import Genotype
 
 
 class Suggestion(NamedTuple):
-    """A genotype to train, and for which share of the full training, above 0 and up to 1."""
+    """A genotype to train, and at which fidelity."""
 
     genotype: Genotype
     fidelity: float
@@ -17,7 +20,7 @@ class Suggestion(NamedTuple):
 
 @runtime_checkable
 class MultiFidelitySearcher(Protocol):
-    """A searcher that says for how long what it asks for is trained. ``fidelities``: all that it may say, ascending."""
+    """A searcher that says at which fidelity its genotypes are trained. ``fidelities``: all of these, ascending."""
 
     @property
     def fidelities(self) -> tuple[float, ...]: ...
@@ -28,7 +31,7 @@ class MultiFidelitySearcher(Protocol):
 
 
 class FullFidelity:
-    """A searcher that knows of no shares, all of whose genotypes are trained in full."""
+    """A searcher that knows of no fidelities, all of whose genotypes are trained in full."""
 
     fidelities = (1.0,)
 
@@ -42,6 +45,28 @@ class FullFidelity:
         self._searcher.tell(outcome)
 
 
+class _EarlierProtocol:
+    """A searcher written for early releases, whose members are called ``shares``, ``ask_at`` and ``tell_at``."""
+
+    def __init__(self, searcher: Any) -> None:
+        self._searcher = searcher
+
+    @property
+    def fidelities(self) -> tuple[float, ...]:
+        return tuple(self._searcher.shares)
+
+    def ask_with_fidelity(self) -> Suggestion:
+        genotype, fidelity = self._searcher.ask_at()
+        return Suggestion(genotype, fidelity)
+
+    def tell_with_fidelity(self, outcome: Outcome, fidelity: float) -> None:
+        self._searcher.tell_at(outcome, fidelity)
+
+
 def as_multi_fidelity(searcher: Searcher) -> MultiFidelitySearcher:
-    """The searcher itself where it asks for shares; else one around it."""
-    return searcher if isinstance(searcher, MultiFidelitySearcher) else FullFidelity(searcher)
+    """The searcher itself where it asks for fidelities; else one around it."""
+    if isinstance(searcher, MultiFidelitySearcher):
+        return searcher
+    if all(hasattr(searcher, name) for name in ("shares", "ask_at", "tell_at")):
+        return _EarlierProtocol(searcher)
+    return FullFidelity(searcher)

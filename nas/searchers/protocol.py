@@ -1,4 +1,4 @@
-"""What a searcher is, what it is told, and what it may ask for before anything is paid."""
+"""The protocol of searchers: outcomes that they are told, and features that they may see before anything is paid."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from search_spaces.space.genotype import Genotype
 class Outcome:
     """What a searcher is told of a genotype it asked for.
 
-    ``losses``: one number an objective, less is better; infinite where the candidate failed. ``constraint_violation``: how far hard
-    limits are broken, 0 where they hold.
+    ``losses``: one number an objective, less is better; infinite where the candidate failed.
+    ``constraint_violation``: how far hard limits are broken, summed over limits; 0 where they hold.
     """
 
     genotype: Genotype
@@ -24,7 +24,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class KnownFeatures:
-    """What is known of a genotype before anything is paid for it.
+    """Side information: what is known of a genotype before anything is paid for it.
 
     ``key`` names its network, however it is written. ``features`` are numbers that may tell of its losses, the same
     ones in the same order for every genotype of a search: predicted costs, zero-cost scores, counts. ``losses`` holds
@@ -39,6 +39,7 @@ class KnownFeatures:
 
 
 Featurizer = Callable[[Genotype], KnownFeatures]
+"""From a genotype to its known features, at no cost but computing time."""
 
 
 class Searcher(Protocol):

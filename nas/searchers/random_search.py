@@ -11,7 +11,7 @@ from search_spaces.space.space import Space
 
 
 class RandomSearch:
-    """Draws every genotype anew and learns nothing."""
+    """Draws every genotype independently and learns nothing."""
 
     def __init__(self, space: Space, rng: random.Random, history: Sequence[Outcome] = ()) -> None:
         self._space = space

@@ -1,7 +1,7 @@
-"""Genotypes beyond the limits, moved to within them before they are proposed; a searcher whose asks are so moved.
+"""Constraint repair: genotypes beyond the limits, moved to within them before they are proposed.
 
-Where few networks keep the limits, a searcher that does not know them spends its candidates on those that do not.
-What breaks a limit is known for free, so that a genotype can be led back by some free looks, a decision at a time.
+Where few networks keep the limits, a searcher that does not know them spends its candidates on those that do not. The
+predicted costs that break a limit take no training, so a genotype is repaired by them alone, a decision at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RepairEffects:
         self._counts: dict[Change, int] = {}
 
     def add(self, name: str, before: DecisionValue, after: DecisionValue, gain: float) -> None:
-        """A decision was changed, and the excess fell by ``gain``."""
+        """A decision was changed, and the constraint violation fell by ``gain``."""
         for change, part in (((name, after), gain), ((name, before), -gain)):
             self._sums[change] = self._sums.get(change, 0.0) + part
             self._counts[change] = self._counts.get(change, 0) + 1
@@ -48,11 +48,11 @@ def repair_genotype(
     attempts: int = 30,
     effects: RepairEffects | None = None,
 ) -> Genotype:
-    """The genotype led towards the limits; itself where it keeps them, what breaks them least where that failed.
+    """The genotype moved to within the limits; itself where it keeps them, what breaks them least where that failed.
 
     Greedy: of the changes of one decision, the one of most expected effect is tried, none twice in a round of them,
-    and kept where the limits are broken less. It looks at ``attempts`` children at most and pays for none. ``effects``
-    are learnt from every look: handed on from repair to repair, they save most of the attempts.
+    and kept where the limits are broken less. It predicts ``attempts`` children at most and trains none. ``effects``
+    are learned from every attempt: handed on from repair to repair, they save most of the attempts.
     """
     effects = RepairEffects() if effects is None else effects
     options = space.decisions()
@@ -103,8 +103,8 @@ class RepairingSearcher:
     """A searcher around another: what that asks for is repaired first.
 
     An outcome of a repaired genotype tells the inner searcher first that the one it asked for broke the limits, and
-    then of the repaired one, so that nothing that it asked for stays open. What repairs have learnt of decisions is no
-    outcome: a searcher rebuilt from outcomes learns it again. ``fidelities`` are those of the inner searcher.
+    then of the repaired one, so that nothing that it asked for stays pending. What repairs have learned of decisions is
+    no outcome: a searcher rebuilt from outcomes learns it again. ``fidelities`` are those of the inner searcher.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class RepairingSearcher:
         return replacement
 
     def _with_original(self, outcome: Outcome, fidelity: float) -> list[Outcome]:
-        """The outcome, after that of the genotype whose repair it is, if it is one's."""
+        """The outcome; if its genotype is a repair, after that of the genotype that was repaired."""
         replacement = Suggestion(outcome.genotype, fidelity)
         originals = self._originals.get(replacement)
         if not originals:

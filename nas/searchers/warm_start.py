@@ -1,7 +1,7 @@
-"""What an earlier study of the same space, or of one much like it, says to a new search.
+"""Warm start and transfer from an earlier study of the same space, or of one with choices of the same names.
 
-Its best networks are asked for first, and a model of its losses becomes a free feature of every genotype: a searcher
-that learns from features learns how far to trust it. What the model does not know of its own study is left out.
+Its best networks are asked for first, and a model of its losses becomes a feature of every genotype: a searcher that
+learns from features learns how far to trust it. Objectives that the model cannot predict in its own study are left out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy
+import numpy as np
 
 from nas.candidates.candidate import Candidate
 from nas.candidates.metrics import metric_row
@@ -27,8 +27,8 @@ from nas.searchers.surrogates.model_based import finite_losses
 from search_spaces.space.genotype import Genotype
 
 _FOLDS = 5
-_MIN_OUTCOMES = 10  # outcomes that a recollection is made of
-_SIGNIFICANCE = 3.0  # deviations of a correlation by chance, 1 / sqrt(n), that a recollection's own must exceed
+_MIN_OUTCOMES = 10  # outcomes that a model is fitted to
+_SIGNIFICANCE = 3.0  # deviations of a correlation by chance, 1 / sqrt(n), that a model's own must exceed
 
 
 def adapt_genotype(space: ChoiceSpace, genotype: Genotype, rng: random.Random) -> Genotype | None:
@@ -42,10 +42,10 @@ def adapt_genotype(space: ChoiceSpace, genotype: Genotype, rng: random.Random) -
 
 
 class WarmStartSearcher:
-    """A searcher around another: it asks for what is advised first, in that order.
+    """A searcher around another: it asks for the warm-start points first, in that order.
 
-    Advice that it is told of before it asked for it, as by a study that goes on, is not asked for any more. Where the
-    inner searcher asks for ``fidelities`` of the full training, advice is trained for the least, like all that is new.
+    A point that it is told of before it asked for it, as by a resumed study, is not asked for any more. Where the inner
+    searcher has several ``fidelities``, points are trained at the lowest, like all that is new.
     """
 
     def __init__(self, searcher: Searcher, warm_start_points: Sequence[Genotype]) -> None:
@@ -81,12 +81,13 @@ class WarmStartSearcher:
 
 
 class PriorStudyModel:
-    """What earlier outcomes make one expect of a genotype: a Gaussian process an objective, over the decisions.
+    """A model of an earlier study's losses: a Gaussian process an objective, over the decisions.
 
-    ``correlations``: of each objective, the correlation of its losses with what the process says of them when it has not
-    seen them (five-fold cross-validation). An objective where chance would do as well is not predicted: ``predict``
-    returns a loss for each of ``predicted_objectives``, their places. A loss that is not finite counts as the worst finite one;
-    ``max_outcomes``: how many outcomes are looked at, the last ones. Raises ``ValueError`` for outcomes of other spaces.
+    ``correlations``: of each objective, the correlation of its losses with the process's predictions of held-out ones
+    (five-fold cross-validation). An objective where chance would do as well is not predicted: ``predict`` returns a
+    loss for each of ``predicted_objectives``, which are indices of objectives. A loss that is not finite counts as the
+    worst finite one; only the last ``max_outcomes`` outcomes are used. Raises ``ValueError`` for outcomes of other
+    spaces.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class PriorStudyModel:
             raise ValueError(f"the space has no option {error} that an earlier genotype has; adapt it first") from None
 
     def predict(self, genotype: Genotype) -> tuple[float, ...]:
-        """The losses to be expected, bent as ``LogTailTransform`` does: one an objective of ``predicted_objectives``."""
+        """The expected losses, by ``LogTailTransform``: one an objective of ``predicted_objectives``."""
         if genotype not in self._predictions:
             row = self._row(genotype)[None]
             self._predictions[genotype] = tuple(
@@ -128,26 +129,26 @@ class PriorStudyModel:
 
 
 def _cross_validated_correlation(within: FloatArray, values: FloatArray, process: GaussianProcess) -> float:
-    """The correlation of values with what is predicted of them by a process that has not seen them."""
-    folds = numpy.arange(len(values)) % _FOLDS
-    predictions = numpy.empty_like(values)
+    """The correlation of values with the predictions of a process fitted without them."""
+    folds = np.arange(len(values)) % _FOLDS
+    predictions = np.empty_like(values)
     for fold in range(_FOLDS):
         in_training = folds != fold
-        among, across = within[numpy.ix_(in_training, in_training)], within[numpy.ix_(~in_training, in_training)]
+        among, across = within[np.ix_(in_training, in_training)], within[np.ix_(~in_training, in_training)]
         predictions[~in_training] = GaussianProcess([among], values[in_training], process.hyperparameters).predict(
             [across]
         )[0]
     if min(predictions.std(), values.std()) < 1e-12:
         return 0.0
-    return float(numpy.corrcoef(predictions, values)[0, 1])
+    return float(np.corrcoef(predictions, values)[0, 1])
 
 
 def with_prior_model(featurize: Featurizer, prior_model: PriorStudyModel) -> Featurizer:
-    """A look whose features end with what the recollection says."""
+    """A featurizer whose features end with the prior model's predictions."""
 
     def featurize_with_prior(genotype: Genotype) -> KnownFeatures:
-        features_before = featurize(genotype)
-        return replace(features_before, features=(*features_before.features, *prior_model.predict(genotype)))
+        known_features = featurize(genotype)
+        return replace(known_features, features=(*known_features.features, *prior_model.predict(genotype)))
 
     return featurize_with_prior
 
@@ -159,11 +160,11 @@ def transfer_from_study(
     rng: random.Random,
     count: int = 8,
 ) -> tuple[list[Genotype], PriorStudyModel | None]:
-    """Advice, at most ``count`` genotypes of this space spread over the front, and a recollection if there is any.
+    """At most ``count`` warm-start points of this space, spread over the front, and a prior model if one can be fitted.
 
-    ``candidates`` of the earlier study (``nas.study.load.load_candidates``): the trained ones, or the scored ones where none
-    was trained, whose zero-cost score then stands for a quality. Objectives that the study does not know are passed
-    over; what hardware models predict and what is counted is free in a new search and not recollected.
+    ``candidates`` of the earlier study (``nas.study.load.load_candidates``): the trained ones, or the scored ones where
+    none was trained, whose zero-cost score then stands for a quality. Objectives that the study does not have are
+    skipped; what is predicted or counted is known in a new search anyway and not modelled.
     """
     trained = any(c.status == "trained" for c in candidates)
     pool = [c for c in candidates if c.status == ("trained" if trained else "scored")]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def _load_stored(storage: str | Path, name: str | None) -> tuple[optuna.Study, dict[str, Any]]:
+    """The Optuna study and its settings' document; ``None`` names the only study of nas there is."""
     import optuna
 
     with quiet_optuna():
@@ -44,10 +45,10 @@ def stored_study(study: str, directory: Path, storage: str | Path | None = None)
     for journal in (directory / study / "study.journal", path / "study.journal", path):
         if journal.is_file():
             return journal, None
-    known = sorted(p.parent.name for p in directory.glob("*/study.journal"))
-    if not known:
+    study_names = sorted(p.parent.name for p in directory.glob("*/study.journal"))
+    if not study_names:
         raise UnknownName(f"no study {study!r}: there is none in {str(directory)!r} yet; nas search makes one")
-    raise unknown_name("study", study, known)
+    raise unknown_name("study", study, study_names)
 
 
 def load_document(storage: str | Path, name: str | None) -> tuple[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ class StudyError(ValueError):
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
+    """Without Optuna's log of what it does, and its warnings of what is experimental."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()

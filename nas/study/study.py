@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.candidates.candidate import Candidate
-from nas.candidates.objectives import Limit, Objective
+from nas.candidates.constraints import Limit
+from nas.candidates.objectives import Objective
 from nas.study.storage import StudyError, open_storage, quiet_optuna
 
 if TYPE_CHECKING:
@@ -26,15 +27,15 @@ _NOTE_PREFIX = "nas_"
 
 
 class Study:
-    """One search's Optuna study. ``known`` are the candidates that it held when it was opened, in order."""
+    """One search's Optuna study. ``recorded`` are the candidates that it held when it was opened, in order."""
 
     def __init__(self, study: optuna.Study, objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
         self._study = study
         self._objectives = tuple(objectives)
         self._limits = tuple(limits)
         self._distributions: dict[str, Any] = {}
-        self.known = stored_candidates(study)
-        self._keys = {(c.key, c.reference) for c in self.known}
+        self.recorded = stored_candidates(study)
+        self._keys = {(c.key, c.reference) for c in self.recorded}
 
     @classmethod
     def open(
@@ -55,14 +56,15 @@ class Study:
                 directions=[o.direction for o in objectives],
                 load_if_exists=True,
             )
-            known = study.user_attrs.get(STUDY_ATTRIBUTE)
-            if known is None:
+            stored_document = study.user_attrs.get(STUDY_ATTRIBUTE)
+            if stored_document is None:
                 if study.get_trials(deepcopy=False):
                     raise StudyError(f"the study {name!r} exists and is none of nas; choose another --study name")
                 study.set_metric_names([o.metric for o in objectives])
                 study.set_user_attr(STUDY_ATTRIBUTE, document)
-            elif known != document:
-                changed = sorted(k for k in {*known, *document} if known.get(k) != document.get(k))
+            elif stored_document != document:
+                keys = {*stored_document, *document}
+                changed = sorted(k for k in keys if stored_document.get(k) != document.get(k))
                 raise StudyError(
                     f"the study {name!r} was made with other settings ({', '.join(changed)}); choose another --study"
                     " name, or resume it as it was: nas resume " + name
@@ -70,7 +72,7 @@ class Study:
         return cls(study, objectives, limits)
 
     def note(self, key: str, document: Mapping[str, Any]) -> None:
-        """Keep JSON-able data beside the candidates, at once; what was noted under the same key goes."""
+        """Keep JSON-able data beside the candidates, at once; it replaces what was noted under the same key."""
         with quiet_optuna():
             self._study.set_user_attr(_NOTE_PREFIX + key, dict(document))
 
@@ -82,7 +84,7 @@ class Study:
         return (candidate.key, candidate.reference) in self._keys
 
     def add(self, candidate: Candidate, options: dict[str, tuple[Any, ...]]) -> None:
-        """Add a finished candidate; one that is there already is left alone. ``options`` are those of each choice."""
+        """Add a finished candidate; one that is there already is not changed. ``options`` are those of each choice."""
         import optuna
 
         if candidate in self:
@@ -137,11 +139,13 @@ def _param(value: Any) -> Any:
 
 
 def stored_notes(study: optuna.Study, prefix: str) -> dict[str, dict[str, Any]]:
+    """As ``Study.notes``, of an Optuna study."""
     start = _NOTE_PREFIX + prefix
     return {k.removeprefix(start): v for k, v in study.user_attrs.items() if k.startswith(start)}
 
 
 def stored_candidates(study: optuna.Study) -> list[Candidate]:
+    """The candidates of an Optuna study, in the order in which they were added."""
     with quiet_optuna():
         trials = study.get_trials(deepcopy=False)
     return [Candidate.from_document(t.user_attrs[STUDY_ATTRIBUTE]) for t in trials if STUDY_ATTRIBUTE in t.user_attrs]

@@ -10,12 +10,10 @@ from math import isfinite
 from typing import Any
 
 from evaluators.evaluator import QualityEvaluator
-from nas.testing.spaces import other_global_seeds, tuples_as_lists
+from nas.testing.global_seeds import other_global_seeds
 from search_spaces.catalog import load_space
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
-
-# -- quality evaluators ----------------------------------------------------------------------------------------------
 
 
 class EvaluatorContract:
@@ -28,12 +26,12 @@ class EvaluatorContract:
     seed: int = 0
 
     def make_evaluator(self) -> QualityEvaluator:
-        """The evaluator, made anew."""
+        """A new instance of the evaluator."""
         raise NotImplementedError(f"{type(self).__name__} needs make_evaluator, which returns the evaluator to test")
 
     def make_graph(self, evaluator: QualityEvaluator) -> Graph:
         """A network that it can evaluate."""
-        from search_spaces.tasks import space_for_task
+        from search_spaces.task_heads import space_for_task
 
         space = load_space(self.space)
         task = getattr(evaluator, "task", "")
@@ -62,8 +60,8 @@ class EvaluatorContract:
             ("cache_identity()", identity()),
         ):
             assert _is_json_data(value), f"{what} is no plain data that JSON keeps: {value!r}"
-        again: dict[str, Any] = getattr(self.make_evaluator(), "cache_identity", dict)()
-        assert again == identity(), f"cache_identity() is {identity()} and then {again}"
+        other: dict[str, Any] = getattr(self.make_evaluator(), "cache_identity", dict)()
+        assert other == identity(), f"cache_identity() is {identity()} and then {other}"
         copied: QualityEvaluator = pickle.loads(pickle.dumps(evaluator))  # noqa: S301  # our own bytes
         assert copied.describe() == evaluator.describe(), "a copy for another process describes itself differently"
 
@@ -80,13 +78,13 @@ class EvaluatorContract:
             assert message.strip(), "check() refuses a network without a word"
 
     def test_the_same_seed_gives_the_same_figures(self) -> None:
-        """From an evaluator made alike, and whatever the global random sources are at."""
-        first, again = self.make_evaluator(), self.make_evaluator()
+        """From another instance too, and in whatever state the global random sources are."""
+        first, second = self.make_evaluator(), self.make_evaluator()
         graph = self.make_graph(first)
         with other_global_seeds(1):
             figures = first.evaluate(graph, seed=self.seed)
         with other_global_seeds(2):
-            repeated = again.evaluate(graph, seed=self.seed)
+            repeated = second.evaluate(graph, seed=self.seed)
         assert figures == repeated, f"seed {self.seed} gives {figures} and then {repeated}"
 
     def test_figures_are_finite_numbers(self) -> None:
@@ -100,7 +98,15 @@ class EvaluatorContract:
 
 
 def _is_json_data(value: Any) -> bool:
+    """Whether JSON gives the value back, with lists for its tuples."""
     try:
-        return bool(json.loads(json.dumps(value, allow_nan=False)) == tuples_as_lists(value))
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == _tuples_as_lists(value))
     except (TypeError, ValueError):
         return False
+
+
+def _tuples_as_lists(value: Any) -> Any:
+    """``value`` with lists for tuples, as JSON has them."""
+    if isinstance(value, dict):
+        return {name: _tuples_as_lists(v) for name, v in value.items()}
+    return [_tuples_as_lists(v) for v in value] if isinstance(value, list | tuple) else value

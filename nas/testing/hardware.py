@@ -8,29 +8,28 @@ from contextlib import contextmanager
 from math import isclose, isfinite
 
 from hardware_models.cost import Cost, HardwareModel
-from nas.testing.spaces import other_global_seeds
+from nas.testing.global_seeds import other_global_seeds
 from search_spaces.catalog import load_network
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.fragment import Fragment, Node
 from search_spaces.graph.graph import Graph, Piece
 from search_spaces.graph.operations import OPS, Op
+from search_spaces.graph.serialise import graph_from_json
 
-# -- hardware models -------------------------------------------------------------------------------------------------
-
-UNKNOWN_OPERATION = "operation of another world"
+UNKNOWN_OPERATION = "operation_of_another_world"
 
 
 @contextmanager
-def unknown_operation(known: Sequence[str] = ("conv",)) -> Iterator[tuple[Graph, Graph]]:
-    """A small network, and the same with an operation behind it that no table has outside of this context."""
+def unknown_operation() -> Iterator[tuple[Graph, Graph]]:
+    """A small network, and the same followed by an operation that exists only within this context."""
     shape = (8, 16, 16)
     b = Builder()
     graph = b.build({"out": b.conv(b.input((3, 16, 16)), 8, 3)})
     OPS[UNKNOWN_OPERATION] = Op((), lambda inputs, attrs: inputs[0])
     try:
         end = len(graph)
-        mystery = Fragment((Node(UNKNOWN_OPERATION, (), (-1,), shape),), (0,), (shape,))
-        piece = Piece(mystery, (end - 1,), (graph.nodes[-1].op,), end)
+        fragment = Fragment((Node(UNKNOWN_OPERATION, (), (-1,), shape),), (0,), (shape,))
+        piece = Piece(fragment, (end - 1,), (graph.nodes[-1].op,), end)
         yield graph, Graph((*graph.pieces, piece), (("out", end),), end + 1)
     finally:
         del OPS[UNKNOWN_OPERATION]
@@ -47,7 +46,7 @@ class HardwareContract:
     image_size: int = 64
 
     def make_model(self) -> HardwareModel:
-        """The model, made anew."""
+        """A new instance of the model."""
         raise NotImplementedError(f"{type(self).__name__} needs make_model, which returns the hardware model to test")
 
     def graphs(self) -> Iterator[tuple[str, Graph]]:
@@ -74,8 +73,8 @@ class HardwareContract:
             rows = cost.breakdown()
             for row in rows:
                 assert row.latency_ms >= 0, f"{name}: {row.op} of node {row.index} takes {row.latency_ms!r} ms"
-                own = row.index is None or (0 <= row.index < len(graph) and graph.nodes[row.index].op == row.op)
-                assert own, f"{name}: the breakdown has a row of node {row.index}, {row.op}, which there is not"
+                is_of_graph = row.index is None or (0 <= row.index < len(graph) and graph.nodes[row.index].op == row.op)
+                assert is_of_graph, f"{name}: the breakdown has a row of node {row.index}, {row.op}, which there is not"
             indices = [row.index for row in rows if row.index is not None]
             assert len(set(indices)) == len(indices), f"{name}: the breakdown has two rows of one node"
             total = sum(row.latency_ms for row in rows)
@@ -86,32 +85,36 @@ class HardwareContract:
     def test_the_interval_holds_the_estimate(self) -> None:
         for name, cost in self._costs():
             low, high = cost.latency_low_ms, cost.latency_high_ms
-            given = {low is None, high is None, cost.coverage is None}
-            assert len(given) == 1, f"{name}: an interval is latency_low_ms, latency_high_ms and coverage, all or none"
+            missing = {low is None, high is None, cost.coverage is None}
+            assert len(missing) == 1, (
+                f"{name}: an interval is latency_low_ms, latency_high_ms and coverage, all or none"
+            )
             if low is not None and high is not None and cost.coverage is not None:
                 assert low <= cost.latency_ms <= high, f"{name}: {cost.latency_ms} ms is not in {low} to {high} ms"
                 assert 0 < cost.coverage < 1, f"{name}: the coverage is {cost.coverage!r}, not a share"
 
     def test_the_same_network_costs_the_same(self) -> None:
-        """Priced again, by another model made alike, in another process's copy, and read from JSON."""
+        """Priced again, by another instance, by a pickled copy, and as a graph read from JSON."""
         model, other = self.make_model(), self.make_model()
         copied: HardwareModel = pickle.loads(pickle.dumps(self.make_model()))  # noqa: S301  # our own bytes
         for name, graph in self.graphs():
             cost = model.estimate(graph)
             with other_global_seeds(1):
                 others = [
-                    m.estimate(g) for m in (model, other, copied) for g in (graph, Graph.from_json(graph.to_json()))
+                    m.estimate(g) for m in (model, other, copied) for g in (graph, graph_from_json(graph.to_json()))
                 ]
-            for again in others:
-                assert again == cost, f"{name} costs {cost} and then {again}"
-                assert again.metrics() == cost.metrics(), f"{name} costs {cost.metrics()} and then {again.metrics()}"
+            for repeated in others:
+                assert repeated == cost, f"{name} costs {cost} and then {repeated}"
+                assert repeated.metrics() == cost.metrics(), (
+                    f"{name} costs {cost.metrics()} and then {repeated.metrics()}"
+                )
 
     def test_an_unknown_operation_is_named_and_not_free(self) -> None:
         with unknown_operation() as (without, graph):
-            cost, known = self.make_model().estimate(graph), self.make_model().estimate(without)
+            cost, cost_without = self.make_model().estimate(graph), self.make_model().estimate(without)
         named = [kind for kind in (*cost.guessed_ops, *cost.fallback_ops) if kind.startswith(UNKNOWN_OPERATION)]
         assert named, f"an operation that is in no table is not among guessed_ops, {cost.guessed_ops}"
-        assert cost.latency_ms > known.latency_ms, "an operation that is in no table costs nothing"
+        assert cost.latency_ms > cost_without.latency_ms, "an operation that is in no table costs nothing"
 
     def _costs(self) -> Iterator[tuple[str, Cost]]:
         model = self.make_model()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import inf
 
 from nas.searchers.protocol import Outcome, Searcher
-from nas.testing.spaces import other_global_seeds
+from nas.testing.global_seeds import other_global_seeds
 from search_spaces.blocks import heads
 from search_spaces.blocks import mobile as blocks
 from search_spaces.graph.builder import Builder
@@ -16,11 +16,9 @@ from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import Genotype, GenotypeError
 from search_spaces.space.space import Space
 
-# -- searchers -------------------------------------------------------------------------------------------------------
-
 
 def practice_space(choose: Choose, *, image_size: int = 16, num_classes: int = 4) -> Graph:
-    """A small space with choices that come and go: 1,168 genotypes, of quick networks."""
+    """A small space with conditional choices: 1,168 genotypes, of quick networks."""
     b = Builder()
     x = blocks.conv_norm_act(b, b.input((3, image_size, image_size)), choose.one_of("stem", (4, 8)), 3, 2)
     for layer in range(choose.int("depth", 1, 3)):
@@ -59,24 +57,24 @@ class SearcherContract:
         with other_global_seeds(1):
             first = self._run_searcher()
         with other_global_seeds(2):
-            again = self._run_searcher()
-        different = [n for n, (one, other) in enumerate(zip(first, again, strict=True)) if one != other]
+            second = self._run_searcher()
+        different = [n for n, (one, other) in enumerate(zip(first, second, strict=True)) if one != other]
         assert not different, f"with the same seed and outcomes, ask {different[:1]} is for another genotype"
 
     def test_several_asks_may_come_before_the_outcomes(self) -> None:
         self._run_searcher(batch=16)
 
     def test_failures_and_broken_limits_are_outcomes_too(self) -> None:
-        """All failed, all beyond the limits, and some of each."""
-        for share, constraint_violation in ((1.0, 0.0), (0.0, 1.0), (0.3, 0.5)):
-            self._run_searcher(failed=share, constraint_violation=constraint_violation)
+        """All failed, all over the limits, and some of each."""
+        for failed, infeasible in ((1.0, 0.0), (0.0, 1.0), (0.3, 0.5)):
+            self._run_searcher(failed=failed, infeasible=infeasible)
 
     def test_it_starts_from_known_outcomes(self) -> None:
         space, rng = Space(practice_space), random.Random(self.seed)
         known = [_random_outcome(space.sample(rng), rng, 2, 0.1, 0.5) for _ in range(100)]
-        told = list(known)
+        copied = list(known)
         self._run_searcher(known=known)
-        assert known == told, "the searcher changed the list of known outcomes, which belongs to the caller"
+        assert known == copied, "the searcher changed the list of known outcomes, which belongs to the caller"
 
     def test_a_space_of_one_network_is_asked_again_and_again(self) -> None:
         genotypes = self._run_searcher(space=Space(_single_network_space))
@@ -89,10 +87,13 @@ class SearcherContract:
         objectives: int = 2,
         batch: int = 1,
         failed: float = 0.0,
-        constraint_violation: float = 0.0,
+        infeasible: float = 0.0,
         known: Sequence[Outcome] = (),
     ) -> list[Genotype]:
-        """Ask, and tell random outcomes; the genotypes that were asked for."""
+        """Ask for ``batch`` genotypes at a time and tell random outcomes; the genotypes.
+
+        ``failed`` and ``infeasible`` are the probabilities of such outcomes.
+        """
         space = space or Space(practice_space)
         searcher = self.make_searcher(space, random.Random(self.seed), known)
         rng = random.Random(self.seed + 1)
@@ -107,13 +108,13 @@ class SearcherContract:
                     raise AssertionError(f"ask() leads out of the space: {error}") from error
             genotypes += wave
             for genotype in wave:
-                searcher.tell(_random_outcome(genotype, rng, objectives, failed, constraint_violation))
+                searcher.tell(_random_outcome(genotype, rng, objectives, failed, infeasible))
         return genotypes
 
 
 def _random_outcome(
-    genotype: Genotype, rng: random.Random, objectives: int, failed: float, constraint_violation: float
+    genotype: Genotype, rng: random.Random, objectives: int, failed: float, infeasible: float
 ) -> Outcome:
     losses = tuple([rng.random() for _ in range(objectives)])
-    over = rng.random() if rng.random() < constraint_violation else 0.0
-    return Outcome(genotype, (inf,) * objectives if rng.random() < failed else losses, over)
+    constraint_violation = rng.random() if rng.random() < infeasible else 0.0
+    return Outcome(genotype, (inf,) * objectives if rng.random() < failed else losses, constraint_violation)

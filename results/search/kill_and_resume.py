@@ -1,4 +1,6 @@
-"""`nas search` killed with SIGKILL at random moments and started again. `python results/search/kill_and_resume.py [KILLS]`.
+"""`nas search` killed with SIGKILL at random moments and started again.
+
+    python results/search/kill_and_resume.py [KILLS]
 
 After every kill the study is read: no candidate that was in it may be missing, none may be in it twice, and no worker
 process may live on. At the end the candidates must be those of a run that was never killed.

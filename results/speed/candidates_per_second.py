@@ -98,7 +98,7 @@ def by_evolution_of_two(job: Job, priced: bool) -> Iterator[None]:
 
 
 def by_pymoo(job: Job, priced: bool) -> Iterator[None]:
-    import numpy
+    import numpy as np
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.problem import Problem
     from pymoo.operators.crossover.sbx import SBX
@@ -110,7 +110,7 @@ def by_pymoo(job: Job, priced: bool) -> Iterator[None]:
 
     options = list(job.space.decisions().values())
     names = list(job.space.decisions())
-    problem = Problem(n_var=len(options), n_obj=2, xl=0, xu=numpy.array([len(o) - 1 for o in options]), vtype=int)
+    problem = Problem(n_var=len(options), n_obj=2, xl=0, xu=np.array([len(o) - 1 for o in options]), vtype=int)
     repair = RoundingRepair()
     algorithm = NSGA2(
         pop_size=POPULATION,
@@ -126,7 +126,7 @@ def by_pymoo(job: Job, priced: bool) -> Iterator[None]:
         for vector in asked.get("X"):
             losses.append(job.judge({n: o[int(i)] for n, o, i in zip(names, options, vector, strict=True)}))
             yield
-        algorithm.evaluator.eval(StaticProblem(problem, F=numpy.array(losses)), asked)
+        algorithm.evaluator.eval(StaticProblem(problem, F=np.array(losses)), asked)
         algorithm.tell(infills=asked)
 
 

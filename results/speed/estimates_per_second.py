@@ -29,12 +29,12 @@ ROUNDS, NETWORKS, WARM = 9, 1000, 4000
 
 def transferred(space: nas.Space) -> HardwareModel:
     """A model from ten networks of the space; the latencies are those of another learned device."""
-    import numpy
+    import numpy as np
 
     rng, known = random.Random(1), load_hardware("pi5")
     graphs = [space.graph(space.sample(rng)) for _ in range(60)]
     pool = network_pool(graphs, source_devices())
-    moved = fit_transfer(pool, range(10), numpy.array([known.estimate(g).latency_ms for g in graphs[:10]]))
+    moved = fit_transfer(pool, range(10), np.array([known.estimate(g).latency_ms for g in graphs[:10]]))
     text = transfer_model_toml(
         moved.mixture, pool.signals.models, {}, DeviceHeader("ten, calibrated", "float32", "normal form")
     )

@@ -1,8 +1,8 @@
-"""The names of blocks and heads that YAML files use: tables of strings, and what a function says of its parameters.
+"""Blocks and heads by the names that YAML files use: tables of strings, and the parameters of what they name.
 
 A new block is a row in ``BLOCKS``, a new head one in ``HEADS``. Installed packages add either through the entry-point
 group ``nas.blocks``, whose objects are the functions themselves; ``package.module:function`` and
-``./file.py:function`` name one without a row. Nothing is imported before it is asked for.
+``./file.py:function`` name one without a row. Nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from search_spaces.graph.builder import Builder, Tensor
-from search_spaces.registry import UnknownName, import_file, import_object, unknown_name
+from search_spaces.registry import UnknownName, import_file, import_object, plugin_paths, unknown_name
 from search_spaces.space.genotype import SpaceError
 
 BLOCKS: dict[str, str] = {
@@ -78,8 +77,7 @@ def identity(b: Builder, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a block: what its annotation says (``inspect.Parameter.empty``: nothing), and whether a value
-    must be given."""
+    """One parameter of a block: its annotation (``inspect.Parameter.empty``: none) and whether it needs a value."""
 
     annotation: Any
     required: bool
@@ -98,8 +96,7 @@ class BlockFunction:
 
 def blocks(heads: bool = False) -> dict[str, str]:
     """Names of blocks, or of heads, and where each is; those of installed packages are in both."""
-    plugins = {point.name: point.value for point in entry_points(group="nas.blocks")}
-    return {**plugins, **(HEADS if heads else BLOCKS)}
+    return {**plugin_paths("nas.blocks"), **(HEADS if heads else BLOCKS)}
 
 
 def load_block(name: str, folder: Path, *, head: bool = False) -> BlockFunction:
@@ -119,7 +116,7 @@ def load_block(name: str, folder: Path, *, head: bool = False) -> BlockFunction:
         location, _, attribute = table[name].partition(":")
     first, *rest = attribute.split(".")
     is_file = location.endswith(".py")
-    target = import_file(folder / location, first) if is_file else import_object(f"{location}:{first}")
+    target = import_file(folder / location, first, SpaceError) if is_file else import_object(f"{location}:{first}")
     for part in rest:
         target = getattr(target, part, None)
     if not callable(target):

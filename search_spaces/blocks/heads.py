@@ -24,7 +24,7 @@ def _ssdlite_predictor(b: Builder, x: Tensor, out_channels: int, act: str) -> Te
 
 
 def ssdlite_anchor_counts(levels: int) -> tuple[int, ...]:
-    """Anchors at each place of each level: three on the finest, six on the others."""
+    """Anchors at each location of each level: three on the finest, six on the others."""
     return (3,) + (6,) * (levels - 1)
 
 
@@ -55,7 +55,7 @@ def ssdlite(
     """SSDLite (arXiv 1801.04381, sec. 6.2) on backbone features, finest first.
 
     ``extra_widths`` are those of the stride-2 levels behind the last feature; they end early where a map has shrunk
-    to one place, so that small images keep a head that fits. Level ``i`` yields ``box{i}`` of
+    to one location, so that small images keep a head that fits. Level ``i`` yields ``box{i}`` of
     ``(anchors * 4, height, width)`` and ``class{i}`` of ``(anchors * (num_classes + 1), height, width)``, anchor
     major; class 0 is the background, its score encoded as all zeros.
     """

@@ -37,11 +37,11 @@ def segmentation_decoder(
     act: str = "relu6",
     norm: Norm = Norm(),
 ) -> Tensor:
-    """A light decoder on features, finest first: ``(num_classes, ...)`` logits at the first's places, or at ``size``.
+    """A light decoder on features, finest first: ``(num_classes, ...)`` logits of the first's size, or of ``size``.
 
-    Every feature is projected to ``width`` channels by a linear 1x1 convolution, resized to the finest one's places and
+    Every feature is projected to ``width`` channels by a linear 1x1 convolution, resized to the finest one's size and
     added up, as in Panoptic FPN (arXiv 1901.02446, fig. 3); a 3x3 depthwise-separable convolution smooths the sum and
-    a 1x1 convolution with bias classifies. Projection goes before resizing, where places are few. ``mode`` is
+    a 1x1 convolution with bias classifies. Projection goes before resizing, where maps are small. ``mode`` is
     ``nearest`` for anything but images.
     """
     if not features:
@@ -80,7 +80,7 @@ class Regression(NamedTuple):
 
 
 class Segmentation(NamedTuple):
-    """One of ``num_classes`` for every place, from all features; see ``segmentation_decoder``."""
+    """One of ``num_classes`` for every pixel, from all features; see ``segmentation_decoder``."""
 
     num_classes: int
     width: int = 128

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation over places as well as over channels: sSE and scSE (Roy et al. 2018, arXiv 1803.02579)."""
+"""Squeeze-and-excitation over locations as well as over channels: sSE and scSE (Roy et al. 2018, arXiv 1803.02579)."""
 
 from __future__ import annotations
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 from search_spaces.graph.operations import GraphError
 
 FORMATS = ("tflite", "onnx")
-
-
 PRECISIONS = ("float32", "int8")
 
 

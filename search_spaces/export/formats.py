@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from search_spaces.export.errors import FORMATS, ModelFileError, UnsupportedNode
+from search_spaces.export.onnx.nodes import unsupported_nodes as unsupported_in_onnx
+from search_spaces.export.tflite.lowering import unsupported_nodes as unsupported_in_tflite
 from search_spaces.graph.graph import Graph
 
 
@@ -12,11 +14,7 @@ def unsupported(graph: Graph, file_format: str) -> tuple[UnsupportedNode, ...]:
     Raises ``ModelFileError`` for another format.
     """
     if file_format == "tflite":
-        from search_spaces.export.tflite.lowering import unsupported_nodes as in_tflite
-
-        return in_tflite(graph)
+        return unsupported_in_tflite(graph)
     if file_format == "onnx":
-        from search_spaces.export.onnx.nodes import unsupported_nodes as in_onnx
-
-        return in_onnx(graph)
+        return unsupported_in_onnx(graph)
     raise ModelFileError(f"no model file format {file_format!r}; known: {', '.join(FORMATS)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import numpy
+import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.graph.fragment import Node
@@ -73,8 +73,8 @@ _ONES = ("weight", "running_var")
 def _random_weight(node: Node, shape: Shape, seed: tuple[int, int]) -> Array:
     fan_in = prod(shape[1:])
     variance = 2 / fan_in if node.op == "conv" else 2 / (fan_in + shape[0])
-    draws = numpy.random.default_rng(seed).standard_normal(shape, dtype=numpy.float32)
-    draws *= numpy.float32(sqrt(variance))
+    draws = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    draws *= np.float32(sqrt(variance))
     return draws
 
 
@@ -93,23 +93,23 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
                 arrays[name] = _random_weight(node, shape, (seed % (1 << 63), position))
             else:
                 one = node.attrs[0] if node.op == "layer_scale" else 1.0
-                arrays[name] = numpy.full(shape, 0.0 if name in _ZEROS else one, dtype=numpy.float32)
+                arrays[name] = np.full(shape, 0.0 if name in _ZEROS else one, dtype=np.float32)
         by_node[index] = arrays
     return Weights(by_node)
 
 
 def random_inputs(shapes: Sequence[Shape], seed: int, samples: int = 2) -> list[tuple[Array, ...]]:
     """``samples`` inputs of a graph, standard normal, channels first and without the batch axis."""
-    generator = numpy.random.default_rng(seed)
-    return [tuple([generator.standard_normal(s, dtype=numpy.float32) for s in shapes]) for _ in range(samples)]
+    generator = np.random.default_rng(seed)
+    return [tuple([generator.standard_normal(s, dtype=np.float32) for s in shapes]) for _ in range(samples)]
 
 
 def placeholder_weights(graph: Graph) -> Weights:
     """Zeros and ones that take no memory, for what needs shapes alone."""
-    zero, one = numpy.float32(0), numpy.float32(1)
+    zero, one = np.float32(0), np.float32(1)
     return Weights(
         {
-            index: {name: numpy.broadcast_to(one if name in _ONES else zero, s) for name, s in rows.items()}
+            index: {name: np.broadcast_to(one if name in _ONES else zero, s) for name, s in rows.items()}
             for index, rows in array_shapes(graph).items()
         }
     )
@@ -133,10 +133,10 @@ def weights_from_state(graph: Graph, state: Mapping[str, Any]) -> Weights:
             continue
         value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
         try:
-            array = numpy.asarray(value, dtype=numpy.float32)
+            array = np.asarray(value, dtype=np.float32)
         except (TypeError, ValueError):
             raise WeightsError(f"weights: {key} must be a tensor or an array, not {type(value).__name__}") from None
-        if not numpy.isfinite(array).all():
+        if not np.isfinite(array).all():
             raise WeightsError(f"weights: {key} holds numbers that are not finite; did the training diverge?")
         by_node.setdefault(int(index), {})[name] = array
     weights = Weights(by_node)
@@ -174,7 +174,7 @@ def consumers(graph: Graph) -> list[list[int]]:
 def _affine(node: Node, arrays: Mapping[str, Array] | None) -> tuple[Array, Array | None] | None:
     """Factor and shift of each channel, of a node that is no more than that."""
     if node.op == "scale":
-        return numpy.full(node.shape[0], node.attrs[0], dtype=numpy.float32), None
+        return np.full(node.shape[0], node.attrs[0], dtype=np.float32), None
     if arrays is None:
         return None
     if node.op == "layer_scale":
@@ -186,7 +186,7 @@ def _affine(node: Node, arrays: Mapping[str, Array] | None) -> tuple[Array, Arra
 
 def norm_affine(node: Node, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
     """Batch normalisation with its running statistics as a factor and a shift of each channel."""
-    factor = arrays["weight"] / numpy.sqrt(arrays["running_var"] + numpy.float32(node.attrs[1]))
+    factor = arrays["weight"] / np.sqrt(arrays["running_var"] + np.float32(node.attrs[1]))
     return factor, arrays["bias"] - arrays["running_mean"] * factor
 
 

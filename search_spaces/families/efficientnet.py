@@ -20,7 +20,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 
 class EfficientNetStage(NamedTuple):

@@ -20,7 +20,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 # Options of stages 1 to 4. They contain the models of up to 6 M parameters.
 DEPTHS = ((2, 3, 4), (2, 3, 4), (6, 7, 8, 9, 10), (2, 3, 4))
@@ -215,7 +215,7 @@ def _ssdlite(
 ) -> dict[str, Tensor]:
     """MMDetection's SSDLite: padding on both sides, and as many anchors on the finest level as on the others.
 
-    Small images end with the level of one place, as ``heads.ssdlite`` does.
+    Small images end with the level of one position, as ``heads.ssdlite`` does.
     """
     levels = list(taps)
     for extra in SSDLITE_EXTRA_WIDTHS:
@@ -328,7 +328,7 @@ def emo(
     """An EMO (arXiv 2301.01146) that classifies, or detects with MMDetection's SSDLite on its last two stages.
 
     ``width`` multiplies every width, rounded down; a stage with attention has whole heads. ``window`` is the side of
-    the attention's windows, 7 as published; maps are padded to a multiple of it. ``anchors`` are those at each place
+    the attention's windows, 7 as published; maps are padded to a multiple of it. ``anchors`` are those at each position
     of each level of the detector; ``(3, 6, 6, 6, 6, 6)`` fits the anchors of ``evaluators.tasks.ssd``.
     """
     _check_task(task)

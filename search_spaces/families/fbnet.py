@@ -2,7 +2,7 @@
 
 The networks and constants are those of the authors' code (facebookresearch/mobile-vision, mobile_cv/arch/fbnet_v2,
 PyTorch): padding ``kernel // 2``, batch normalisation with eps 1e-5 and momentum 0.1, and a bias in every convolution
-but those of ``skip``. Published FLOPs are multiply-adds and one for each place that the last pooling averages.
+but those of ``skip``. Published FLOPs are multiply-adds and one for each position that the last pooling averages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 # (width, layers, stride of the first) of the stages to be searched, table 1
 STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))

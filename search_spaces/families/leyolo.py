@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from search_spaces.blocks.mobile import Norm, conv_norm_act, depthwise_norm_act
 from search_spaces.graph.block_memo import block
@@ -22,7 +22,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 NORM = Norm(eps=1e-3, momentum=0.03)  # set on every layer by ultralytics' initialize_weights
 MAX_CHANNELS = 576  # of widths before they are multiplied
@@ -122,6 +122,24 @@ def leyolo(
     All chosen widths are before the multiple, which is the chosen one times ``width``. ``taps`` says behind how many
     blocks of the neck's three last branches the head reads, finest first; by default behind all.
     """
+    _check_options(width, widths, depths, taps)
+    multiple = choose.one_of("width_multiple", width_multiples) * width
+
+    b = Builder()
+    x = b.input((3, image_size, image_size))
+    features = _choose_backbone(choose, b, x, multiple, widths, depths, kernels, expansions)
+    neck = _choose_neck(choose, widths, kernels)
+    branches = _fpan_neck(b, features, neck, multiple)
+    head_inputs = [
+        block_outputs[min(tap, neck.layers)]
+        for block_outputs, tap in zip(branches, taps or (neck.layers,) * 3, strict=True)
+    ]
+    return b.build(dnin(b, head_inputs, num_classes=num_classes))
+
+
+def _check_options(
+    width: float, widths: Sequence[Sequence[int]], depths: Sequence[Sequence[int]], taps: Sequence[int] | None
+) -> None:
     if not isinstance(width, int | float) or not 0 < width < 100:
         raise GraphError(f"leyolo: width must be a factor above 0, not {width!r}")
     if len(widths) != 4 or len(depths) != 3:
@@ -130,42 +148,68 @@ def leyolo(
         )
     if taps is not None and (len(taps) != 3 or any(not isinstance(tap, int) or tap < 0 for tap in taps)):
         raise GraphError(f"leyolo: taps must be three numbers of blocks, not {taps!r}")
-    multiple = choose.one_of("width_multiple", width_multiples) * width
 
-    b = Builder()
-    x = b.input((3, image_size, image_size))
-    before = choose.one_of("stem.width", widths[0])
-    x = _conv(b, x, scale_width(before, multiple), 3, 2)
-    x = _conv(b, x, scale_width(before, multiple))
-    x = _inverted_bottleneck(b, x, scale_width(before, multiple), None, 3, 2)
+
+def _choose_backbone(
+    choose: Choose,
+    b: Builder,
+    x: Tensor,
+    multiple: float,
+    widths: Sequence[Sequence[int]],
+    depths: Sequence[Sequence[int]],
+    kernels: Sequence[int],
+    expansions: Sequence[float],
+) -> list[Tensor]:
+    """The stem and three stages; features of strides 8, 16 and 32, the last one pooled."""
+    in_width = choose.one_of("stem.width", widths[0])  # of the next block's input, before the multiple
+    x = _conv(b, x, scale_width(in_width, multiple), 3, 2)
+    x = _conv(b, x, scale_width(in_width, multiple))
+    x = _inverted_bottleneck(b, x, scale_width(in_width, multiple), None, 3, 2)
     features = []
     for stage in (1, 2, 3):
         stage_width = choose.one_of(f"stage{stage}.width", widths[stage])
         for layer in range(choose.one_of(f"stage{stage}.layers", depths[stage - 1])):
             kernel = choose.one_of(f"stage{stage}.layer{layer}.kernel", kernels)
             expansion = choose.one_of(f"stage{stage}.layer{layer}.expansion", expansions)
-            expanded = scale_width(before * expansion, multiple)
+            expanded = scale_width(in_width * expansion, multiple)
             x = _inverted_bottleneck(b, x, scale_width(stage_width, multiple), expanded, kernel, 1 if layer else 2)
-            before = stage_width
+            in_width = stage_width
         features.append(x)
     features[2] = _sppf(b, x, x.channels)
+    return features
 
-    # FPAN: down to stride 8 and back. The first block there, on the largest
-    # concatenation, has no expansion.
+
+class NeckChoices(NamedTuple):
+    """What a neck is made of; ``p3``, ``p4`` and ``p5`` are the branches at strides 8, 16 and 32."""
+
+    layers: int
+    expansion: float
+    rows: Mapping[str, tuple[int, int]]  # width and kernel of a branch's blocks
+    last_rows: Mapping[str, str]  # the branch whose row a branch's last block has
+
+
+def _choose_neck(choose: Choose, widths: Sequence[Sequence[int]], kernels: Sequence[int]) -> NeckChoices:
     layers = choose.one_of("neck.layers", NECK_LAYERS)
-    neck_expansion = choose.one_of("neck.expansion", NECK_EXPANSIONS)
-    rows, exits = {}, {}
+    expansion = choose.one_of("neck.expansion", NECK_EXPANSIONS)
+    rows, last_rows = {}, {}
     for level, options in zip(("p3", "p4", "p5"), widths[1:], strict=True):
         rows[level] = choose.one_of(f"neck.{level}.width", options), choose.one_of(f"neck.{level}.kernel", kernels)
         # In Medium and Large the last blocks at strides 8 and 32 are as those at stride 16.
-        exits[level] = level if level == "p4" else choose.one_of(f"neck.{level}.exit", (level, "p4"))
+        last_rows[level] = level if level == "p4" else choose.one_of(f"neck.{level}.exit", (level, "p4"))
+    return NeckChoices(layers, expansion, rows, last_rows)
+
+
+def _fpan_neck(b: Builder, features: Sequence[Tensor], neck: NeckChoices, multiple: float) -> list[list[Tensor]]:
+    """FPAN, down to stride 8 and back: of its three last branches, finest first, the input and what each block makes.
+
+    The first block at stride 8, on the largest concatenation, has no expansion.
+    """
 
     def branch(x: Tensor, level: str) -> list[Tensor]:
-        """The input of one branch and what each of its blocks makes."""
         block_outputs = [x]
-        for layer in range(layers):
-            block_width, kernel = rows[exits[level] if layer == layers - 1 else level]
-            expanded = None if level == "p3" and layer == 0 else scale_width(block_width * neck_expansion, multiple)
+        for layer in range(neck.layers):
+            block_width, kernel = neck.rows[neck.last_rows[level] if layer == neck.layers - 1 else level]
+            expanded = None if level == "p3" and layer == 0 else scale_width(block_width * neck.expansion, multiple)
             block_outputs.append(
                 _inverted_bottleneck(b, block_outputs[-1], scale_width(block_width, multiple), expanded, kernel)
             )
@@ -175,16 +219,13 @@ def leyolo(
         return b.concat([b.resize(x, lateral.shape[1:]), lateral])
 
     def downwards(x: Tensor, lateral: Tensor, level: str) -> Tensor:
-        return b.concat([_conv(b, x, scale_width(rows[level][0], multiple), 3, 2), lateral])
+        return b.concat([_conv(b, x, scale_width(neck.rows[level][0], multiple), 3, 2), lateral])
 
     top = branch(upwards(features[2], features[1]), "p4")[-1]
     branches = [branch(upwards(top, features[0]), "p3")]
     branches.append(branch(downwards(branches[0][-1], top, "p4"), "p4"))
     branches.append(branch(downwards(branches[1][-1], features[2], "p5"), "p5"))
-    head_inputs = [
-        block_outputs[min(tap, layers)] for block_outputs, tap in zip(branches, taps or (layers,) * 3, strict=True)
-    ]
-    return b.build(dnin(b, head_inputs, num_classes=num_classes))
+    return branches
 
 
 # -- a short notation, for want of a published one ---------------------------------------------------------------------

@@ -19,7 +19,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 
 class Macro(NamedTuple):
@@ -88,10 +88,7 @@ def mobilenetv3(
     stride 32 and the last convolution, and halves the widths from that block on; the head is TensorFlow's, with its
     constants.
     """
-    if size not in SIZES:
-        raise GraphError(f"mobilenetv3: no size {size!r}; there are {', '.join(SIZES)}")
-    if task not in ("classify", "detect"):
-        raise GraphError(f"mobilenetv3: no task {task!r}; there are classify and detect")
+    _check_options(size, task)
     macro = SIZES[size]
     kernels, expansions = tuple(kernels), tuple(expansions)
     last_strided = max(number for number, (_, _, stride) in enumerate(macro.stages, start=1) if stride == 2)
@@ -106,12 +103,10 @@ def mobilenetv3(
         out_channels = make_divisible(base_width * width / (thinner if number >= last_strided else 1))
         for layer in range(layers):
             name = f"stage{number}.layer{layer}"
-            kernel = choose.one_of(f"{name}.kernel", kernels)
-            expansion = choose.one_of(f"{name}.expansion", expansions) if number > 1 else None
-            se = choose.one_of(f"{name}.se", (False, True))
-            act = choose.one_of(f"{name}.act", tuple(ACTIVATIONS.values()))
+            layer_choices = _choose_layer(choose, name, kernels, expansions if number > 1 else None)
             stride = 1 if layer else first_stride
             residual = stride == 1 and x.channels == out_channels
+            expansion, act = layer_choices.expansion, layer_choices.act
             expanded = None if expansion is None else make_divisible(x.channels * expansion)
             if number == last_strided and stride == 2 and expanded is not None:  # written out, for the tap
                 tap = x = conv_norm_act(b, x, expanded, act=act)
@@ -121,10 +116,10 @@ def mobilenetv3(
                 x,
                 out_channels,
                 expanded=expanded,
-                kernel=kernel,
+                kernel=layer_choices.kernel,
                 stride=stride,
                 act=act,
-                se=se,
+                se=layer_choices.se,
                 residual=residual,
             )
     x = conv_norm_act(b, x, make_divisible(macro.last * width / thinner), act="hswish")
@@ -133,6 +128,33 @@ def mobilenetv3(
         return b.build(ssdlite(b, [tap, x], num_classes=num_classes, extra_widths=extra))
     x = b.act(b.conv(b.global_pool(x), macro.feature, bias=True), "hswish")
     return b.build({"logits": classifier(b, x, num_classes)})
+
+
+def _check_options(size: str, task: str) -> None:
+    if size not in SIZES:
+        raise GraphError(f"mobilenetv3: no size {size!r}; there are {', '.join(SIZES)}")
+    if task not in ("classify", "detect"):
+        raise GraphError(f"mobilenetv3: no task {task!r}; there are classify and detect")
+
+
+class LayerChoices(NamedTuple):
+    """What one layer chooses; ``expansion`` is ``None`` for a layer that has none."""
+
+    kernel: int
+    expansion: float | None
+    se: bool
+    act: str
+
+
+def _choose_layer(
+    choose: Choose, name: str, kernels: tuple[int, ...], expansions: tuple[float, ...] | None
+) -> LayerChoices:
+    return LayerChoices(
+        kernel=choose.one_of(f"{name}.kernel", kernels),
+        expansion=None if expansions is None else choose.one_of(f"{name}.expansion", expansions),
+        se=choose.one_of(f"{name}.se", (False, True)),
+        act=choose.one_of(f"{name}.act", tuple(ACTIVATIONS.values())),
+    )
 
 
 _LAYER = re.compile(r"k(?P<kernel>\d+)(_e(?P<expansion>[\d.]+))?(?P<se>_SE)?_(?P<act>RE|HS)")

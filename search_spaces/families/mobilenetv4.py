@@ -22,7 +22,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 # of the stem and of stages 0 to 3, each of which halves the image
 WIDTHS = (
@@ -102,9 +102,9 @@ def universal_inverted_bottleneck(
 
 
 def _keys(b: Builder, x: Tensor, width: int, stride: int) -> Tensor:
-    """The keys or the values of all heads: ``(width, places)``."""
+    """The keys or the values of all heads: ``(width, positions)``."""
     if stride > 1:
-        # A kernel of 3 with a padding of 1 has one place on a map of one place, at any stride.
+        # A kernel of 3 with a padding of 1 has one position on a map of one position, at any stride.
         strides = [min(stride, extent) for extent in x.shape[1:]]
         x = b.norm(b.depthwise(x, 3, strides, padding=1), eps=NORM.eps, momentum=NORM.momentum)
     y = b.conv(x, width)
@@ -114,13 +114,13 @@ def _keys(b: Builder, x: Tensor, width: int, stride: int) -> Tensor:
 @block
 def _attend(b: Builder, x: Tensor, heads: int, key_dim: int, kv_stride: int) -> Tensor:
     channels, height, width = x.shape
-    places = height * width
+    positions = height * width
     q = b.scale(b.conv(x, heads * key_dim), key_dim**-0.5)
-    q = b.permute(b.reshape(q, (heads, key_dim, places)), (0, 2, 1))
+    q = b.permute(b.reshape(q, (heads, key_dim, positions)), (0, 2, 1))
     # All heads have the same keys, so the queries of all of them are rows of one matrix.
-    scores = b.matmul(b.reshape(q, (heads * places, key_dim)), _keys(b, x, key_dim, kv_stride))
+    scores = b.matmul(b.reshape(q, (heads * positions, key_dim)), _keys(b, x, key_dim, kv_stride))
     values = b.permute(_keys(b, x, key_dim, kv_stride), (1, 0))
-    y = b.reshape(b.matmul(b.softmax(scores), values), (heads, places, key_dim))
+    y = b.reshape(b.matmul(b.softmax(scores), values), (heads, positions, key_dim))
     y = b.reshape(b.permute(y, (0, 2, 1)), (heads * key_dim, height, width))
     return b.layer_scale(b.conv(y, channels), LAYER_SCALE)
 
@@ -156,67 +156,100 @@ def mobilenetv4(
     inverted bottleneck, as the published hybrid networks have it. ``width`` multiplies every width after it is
     chosen, by timm's rules: the stem is never thinner than chosen, and the head's width and the attention's stay.
     """
-    if task != "classify":
-        raise GraphError(f"mobilenetv4: no task {task!r}; there is classify")
-    if not isinstance(width, int | float) or not 0 < width < 100:
-        raise GraphError(f"mobilenetv4: width must be a factor above 0, not {width!r}")
-    if len(widths) != len(WIDTHS) or len(layers) != len(LAYERS):
-        raise GraphError(f"mobilenetv4: widths needs {len(WIDTHS)} rows of options, and layers {len(LAYERS)}")
     kernels, expansions = tuple(kernels), tuple(expansions)
-    if any(not isinstance(k, int) or k < 1 or k % 2 == 0 for k in kernels):
-        raise GraphError(f"mobilenetv4: kernels must be odd numbers, not {kernels}")
-    optional_kernels = (0, *kernels)
+    _check_options(task, width, widths, layers, kernels)
 
     b = Builder()
     stem = choose.one_of("stem.width", widths[0])
     x = b.input((3, image_size, image_size))
     x = conv_norm_act(b, x, round_to_8(stem * max(width, 1)), 3, 2, act=act)
     for stage in range(4):
-        stage_name = f"stage{stage}"
-        kind = choose.one_of(f"{stage_name}.kind", STAGE_KINDS[stage]) if stage < len(STAGE_KINDS) else "uib"
-        out_channels = round_to_8(choose.one_of(f"{stage_name}.width", widths[stage + 1]) * width)
+        kind = choose.one_of(f"stage{stage}.kind", STAGE_KINDS[stage]) if stage < len(STAGE_KINDS) else "uib"
+        stage_widths = widths[stage + 1]
+        out_channels = round_to_8(choose.one_of(f"stage{stage}.width", stage_widths) * width)
         if kind == "conv":
-            kernel = choose.one_of(f"{stage_name}.layer0.kernel", kernels)
-            conv_width = choose.one_of(f"{stage_name}.layer0.conv_width", widths[stage + 1])
+            kernel = choose.one_of(f"stage{stage}.layer0.kernel", kernels)
+            conv_width = choose.one_of(f"stage{stage}.layer0.conv_width", stage_widths)
             x = conv_norm_act(b, x, round_to_8(conv_width * width), kernel, 2, act=act)
             x = conv_norm_act(b, x, out_channels, act=act)
-            continue
-        if kind == "fused":
-            kernel = choose.one_of(f"{stage_name}.layer0.kernel", kernels)
-            expanded = round_to_8(x.channels * choose.one_of(f"{stage_name}.layer0.expansion", expansions))
+        elif kind == "fused":
+            kernel = choose.one_of(f"stage{stage}.layer0.kernel", kernels)
+            expanded = round_to_8(x.channels * choose.one_of(f"stage{stage}.layer0.expansion", expansions))
             x = fused_inverted_bottleneck(b, x, out_channels, expanded=expanded, kernel=kernel, act=act)
-            continue
-        for layer in range(choose.one_of(f"{stage_name}.layers", layers[stage - 1])):
-            name = f"{stage_name}.layer{layer}"
-            if hybrid and stage > 1 and layer and choose.one_of(f"{name}.kind", LAYER_KINDS) == "mqa":
-                x = multi_query_attention(
-                    b,
-                    x,
-                    heads=choose.one_of(f"{name}.heads", ATTENTION_HEADS),
-                    key_dim=choose.one_of(f"{name}.key_dim", KEY_DIMS),
-                    kv_stride=choose.one_of(f"{name}.kv_stride", KV_STRIDES),
-                )
-                continue
-            k_mid = choose.one_of(f"{name}.k_mid", optional_kernels)
-            if layer == 0 and not k_mid:  # something must have the stride
-                k_start = choose.one_of(f"{name}.k_strided", kernels)
-            else:
-                k_start = choose.one_of(f"{name}.k_start", optional_kernels)
-            expansion = choose.one_of(f"{name}.expansion", expansions)
-            x = universal_inverted_bottleneck(
-                b,
-                x,
-                out_channels,
-                k_start=k_start,
-                k_mid=k_mid,
-                expanded=round_to_8(x.channels * expansion),
-                stride=1 if layer else 2,
-                act=act,
-                layer_scale=hybrid,
-            )
+        else:
+            for layer in range(choose.one_of(f"stage{stage}.layers", layers[stage - 1])):
+                name = f"stage{stage}.layer{layer}"
+                if hybrid and stage > 1 and layer and choose.one_of(f"{name}.kind", LAYER_KINDS) == "mqa":
+                    x = _choose_attention(choose, b, x, name)
+                else:
+                    stride = 1 if layer else 2
+                    x = _choose_bottleneck(
+                        choose, b, x, name, out_channels, stride, kernels, expansions, act=act, layer_scale=hybrid
+                    )
     x = conv_norm_act(b, x, round_to_8(LAST_WIDTH * width), act=act)
     x = conv_norm_act(b, b.global_pool(x), HEAD_WIDTH, act=act)
     return b.build({"logits": classifier(b, x, num_classes)})
+
+
+def _check_options(
+    task: str,
+    width: float,
+    widths: Sequence[Sequence[int]],
+    layers: Sequence[Sequence[int]],
+    kernels: tuple[int, ...],
+) -> None:
+    if task != "classify":
+        raise GraphError(f"mobilenetv4: no task {task!r}; there is classify")
+    if not isinstance(width, int | float) or not 0 < width < 100:
+        raise GraphError(f"mobilenetv4: width must be a factor above 0, not {width!r}")
+    if len(widths) != len(WIDTHS) or len(layers) != len(LAYERS):
+        raise GraphError(f"mobilenetv4: widths needs {len(WIDTHS)} rows of options, and layers {len(LAYERS)}")
+    if any(not isinstance(k, int) or k < 1 or k % 2 == 0 for k in kernels):
+        raise GraphError(f"mobilenetv4: kernels must be odd numbers, not {kernels}")
+
+
+def _choose_attention(choose: Choose, b: Builder, x: Tensor, name: str) -> Tensor:
+    """The layer ``name`` as multi-query attention."""
+    return multi_query_attention(
+        b,
+        x,
+        heads=choose.one_of(f"{name}.heads", ATTENTION_HEADS),
+        key_dim=choose.one_of(f"{name}.key_dim", KEY_DIMS),
+        kv_stride=choose.one_of(f"{name}.kv_stride", KV_STRIDES),
+    )
+
+
+def _choose_bottleneck(
+    choose: Choose,
+    b: Builder,
+    x: Tensor,
+    name: str,
+    out_channels: int,
+    stride: int,
+    kernels: tuple[int, ...],
+    expansions: tuple[int, ...],
+    *,
+    act: str,
+    layer_scale: bool,
+) -> Tensor:
+    """The layer ``name`` as a universal inverted bottleneck."""
+    k_mid = choose.one_of(f"{name}.k_mid", (0, *kernels))
+    if stride == 2 and not k_mid:  # something must have the stride
+        k_start = choose.one_of(f"{name}.k_strided", kernels)
+    else:
+        k_start = choose.one_of(f"{name}.k_start", (0, *kernels))
+    expansion = choose.one_of(f"{name}.expansion", expansions)
+    return universal_inverted_bottleneck(
+        b,
+        x,
+        out_channels,
+        k_start=k_start,
+        k_mid=k_mid,
+        expanded=round_to_8(x.channels * expansion),
+        stride=stride,
+        act=act,
+        layer_scale=layer_scale,
+    )
 
 
 # -- timm's block strings ---------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 VERTICES = 7
 MAX_EDGES = 9
@@ -58,12 +58,12 @@ def _edges_on_paths(edges: Edges, last: int) -> Edges:
 
 
 def _renumber_vertices(ops: Sequence[str], edges: Edges) -> tuple[Ops, Matrix]:
-    kept = sorted({vertex for edge in edges for vertex in edge})
-    rows = [[0] * len(kept) for _ in kept]
-    index = {vertex: number for number, vertex in enumerate(kept)}
+    vertices = sorted({vertex for edge in edges for vertex in edge})
+    rows = [[0] * len(vertices) for _ in vertices]
+    index = {vertex: number for number, vertex in enumerate(vertices)}
     for i, j in edges:
         rows[index[i]][index[j]] = 1
-    return tuple([ops[vertex] for vertex in kept]), tuple([tuple(row) for row in rows])
+    return tuple([ops[vertex] for vertex in vertices]), tuple([tuple(row) for row in rows])
 
 
 def cell_of(decisions: Mapping[str, Any]) -> tuple[Ops, Matrix]:
@@ -95,8 +95,8 @@ def vertex_widths(matrix: Matrix, channels: int) -> list[int]:
     widths = [0] * last + [channels]
     leading = [v for v in range(1, last) if matrix[v][last]]
     for index, v in enumerate(leading):
-        share, remainder = divmod(channels, len(leading))
-        widths[v] = share + (index < remainder)
+        width, remainder = divmod(channels, len(leading))
+        widths[v] = width + (index < remainder)
     for v in range(last - 1, 0, -1):
         if not matrix[v][last]:
             widths[v] = max(widths[w] for w in range(v + 1, last) if matrix[v][w])
@@ -122,10 +122,10 @@ def _build_cell(b: Builder, x: Tensor, ops: Ops, matrix: Matrix, channels: int) 
         else:
             values.append(conv_norm_act(b, y, width, 3 if ops[v] == "conv3x3-bn-relu" else 1, act="relu", norm=NORM))
     leading = [values[v] for v in range(1, last) if matrix[v][last]]
-    made = [b.concat(leading)] if leading else []
+    terms = [b.concat(leading)] if leading else []
     if matrix[0][last]:
-        made.append(conv_norm_act(b, x, channels, act="relu", norm=NORM))
-    return b.add(*made)
+        terms.append(conv_norm_act(b, x, channels, act="relu", norm=NORM))
+    return b.add(*terms)
 
 
 def nasbench101(
@@ -212,12 +212,14 @@ def _decisions(ops: Sequence[str], edges: Iterable[tuple[int, int]]) -> dict[str
     for i, j in edges:
         if not 0 <= i < j <= last:
             raise GenotypeError(f"an edge of {what} of {len(ops)} vertices leads from a lower to a higher, not {i}>{j}")
-    kept = _edges_on_paths(sorted(set(edges)), last)
-    if not kept:
+    useful_edges = _edges_on_paths(sorted(set(edges)), last)
+    if not useful_edges:
         raise GenotypeError(f"{what} needs a path from vertex 0, the input, to vertex {last}, the output")
-    if len(kept) > MAX_EDGES:
-        raise GenotypeError(f"{what} has at most {MAX_EDGES} edges on paths from input to output, not {len(kept)}")
-    pruned, matrix = _renumber_vertices(ops, kept)
+    if len(useful_edges) > MAX_EDGES:
+        raise GenotypeError(
+            f"{what} has at most {MAX_EDGES} edges on paths from input to output, not {len(useful_edges)}"
+        )
+    pruned, matrix = _renumber_vertices(ops, useful_edges)
     end = len(pruned) - 1
     present = {
         (i, VERTICES - 1 if j == end else j) for i, row in enumerate(matrix) for j, edge in enumerate(row) if edge

@@ -19,7 +19,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -137,8 +137,8 @@ def parse_string(text: str, options: Mapping[str, Any]) -> dict[str, DecisionVal
                 f" as in {form}, not {node!r}"
             )
         for source, field in enumerate(fields[1:-1]):
-            op, _, given = field.partition("~")
-            if op not in OPERATIONS or given != str(source):
+            op, _, source_text = field.partition("~")
+            if op not in OPERATIONS or source_text != str(source):
                 raise GenotypeError(
                     f"operation {source + 1} of node {target} of the NAS-Bench-201 string must be one of"
                     f" {', '.join(OPERATIONS)} and end in '~{source}', not {field!r}"

@@ -18,7 +18,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, GenotypeError
-from search_spaces.space.space import Notation
+from search_spaces.space.notation import Notation
 
 # (stride of the first layer, layers) of blocks 1 to 7; layers after the first may be skipped
 MACRO = ((1, 1), (2, 4), (2, 4), (2, 4), (1, 4), (2, 4), (1, 1))

@@ -2,7 +2,8 @@
 
 Rules and constants are those of the published PyTorch code (huawei-noah/Efficient-AI-Backbones
 tinynet_pytorch/tinynet.py, on timm): symmetric padding, PyTorch's batch normalisation, layers rounded to the nearest
-(halves to even), and a stem that is never scaled. ``nas/scaling.py`` has the formula that finds the multipliers.
+(halves to even), and a stem that is never scaled. ``nas/compound_scaling.py`` has the formula that finds the
+multipliers.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _AS_WRITTEN_FRAGMENTS: dict[tuple[str, Attrs, tuple[Shape, ...]], Fragment] = {}
 
 
 class AsWrittenBuilder(Builder):
-    """A builder that keeps every operation it is asked for: nothing is shared, flattened or swept."""
+    """A builder that keeps every operation: nothing is shared, flattened or swept."""
 
     def _emit(self, op: str, attrs: Attrs, operands: tuple[Tensor, ...] = ()) -> Tensor:
         shapes = tuple([t.shape for t in operands])
@@ -28,10 +28,10 @@ class AsWrittenBuilder(Builder):
             node = Node(op, attrs, tuple(range(-1, -len(shapes) - 1, -1)), OPS[op].shape(shapes, attrs))
             fragment = Fragment((node,), (0,), shapes)
             memo_put(_AS_WRITTEN_FRAGMENTS, key, fragment)
-        return self._splice(fragment, operands)[0]
+        return self.splice(fragment, operands)[0]
 
     def build(self, outputs: Tensor | Mapping[str, Tensor]) -> Graph:
         """The graph of everything that was made, whether an output needs it or not."""
         outputs_by_name = {"output": outputs} if isinstance(outputs, Tensor) else dict(outputs)
         named_outputs = tuple((name, tensor.index) for name, tensor in outputs_by_name.items())
-        return Graph(tuple(self._pieces), named_outputs, self._node_count)
+        return Graph(tuple(self.pieces), named_outputs, self.node_count)

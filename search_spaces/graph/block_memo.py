@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, Concatenate, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from search_spaces.graph.builder import FOLDABLE_ACTIVATIONS, MAY_CONTAIN_ZERO, Builder, InputT, OutputT, P, Tensor
+from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.fragment import Fragment, Node
-from search_spaces.graph.graph import Graph
 from search_spaces.graph.memo import memo_put
+from search_spaces.graph.normal_form import FOLDABLE_ACTIVATIONS
 from search_spaces.graph.operations import OPS
+from search_spaces.graph.splice import MAY_CONTAIN_ZERO
 
+P = ParamSpec("P")
+Input = TypeVar("Input", bound="Tensor | Sequence[Tensor]")
+Output = TypeVar("Output", bound="Tensor | tuple[Tensor, ...]")
+
+# By shapes and arguments: the fragment, None where it cannot be shared, and whether the block returns one tensor
 _BlockMemo = dict[Any, tuple[Fragment | None, bool]]
-
-
-_BLOCK_MEMOS: dict[Callable[..., Any], _BlockMemo] = {}  # of every block
+_BLOCK_MEMOS: dict[Callable[..., Any], _BlockMemo] = {}  # by block
 
 
 def block(
-    function: Callable[Concatenate[Builder, InputT, P], OutputT],
-) -> Callable[Concatenate[Builder, InputT, P], OutputT]:
+    function: Callable[Concatenate[Builder, Input, P], Output],
+) -> Callable[Concatenate[Builder, Input, P], Output]:
     """Make a block cheap to repeat: equal arguments on equal shapes reuse the nodes of the first call.
 
     ``function(builder, x, ...)`` takes a tensor or a sequence of tensors first and returns a tensor or a tuple of
@@ -30,7 +34,7 @@ def block(
     memo: _BlockMemo = {}
 
     @wraps(function)
-    def spliced(builder: Builder, x: InputT, *args: P.args, **kwargs: P.kwargs) -> OutputT:
+    def spliced(builder: Builder, x: Input, *args: P.args, **kwargs: P.kwargs) -> Output:
         operands: tuple[Tensor, ...]
         shapes: tuple[Any, ...]
         if isinstance(x, Tensor):
@@ -52,16 +56,16 @@ def block(
         if fragment is None or builder.zeros != "absorb":
             return function(builder, x, *args, **kwargs)
         if single and isinstance(x, Tensor) and fragment.length > 1 and x.node.op not in MAY_CONTAIN_ZERO:
-            return builder._splice_unary(fragment, x)  # type: ignore[return-value]
+            return builder.splice_unary(fragment, x)  # type: ignore[return-value]
         if any([t.contains_zero for t in operands if t.node.op in MAY_CONTAIN_ZERO]) or (
             len(operands) > 1 and len({t.index for t in operands}) < len(operands)
         ):
             return function(builder, x, *args, **kwargs)
-        tensors = builder._splice(fragment, operands)
+        tensors = builder.splice(fragment, operands)
         return tensors[0] if single else tensors  # type: ignore[return-value]
 
     _BLOCK_MEMOS[spliced] = memo
-    return cast(Callable[Concatenate[Builder, InputT, P], OutputT], spliced)
+    return cast(Callable[Concatenate[Builder, Input, P], Output], spliced)
 
 
 def sequential(
@@ -71,14 +75,14 @@ def sequential(
     calls: Sequence[tuple[Any, ...]],
 ) -> Tensor:
     """``x = function(builder, x, *arguments)`` for the arguments of each call in turn, and quicker for a ``@block``."""
-    known = _BLOCK_MEMOS.get(function, {}).get
-    at = 0
-    while at < len(calls):
+    lookup = _BLOCK_MEMOS.get(function, {}).get
+    position = 0
+    while position < len(calls):
         if builder.zeros == "absorb" and x.node.op not in MAY_CONTAIN_ZERO:
-            x, at = builder._splice_memoised(known, x, calls, at)
-        if at < len(calls):  # the first time that one is met, or a block that has to be called
-            x = function(builder, x, *calls[at])  # type: ignore[call-arg]
-            at += 1
+            x, position = builder.splice_memoised(lookup, x, calls, position)
+        if position < len(calls):  # its arguments are new, or it has to be called
+            x = function(builder, x, *calls[position])  # type: ignore[call-arg]
+            position += 1
     return x
 
 
@@ -97,16 +101,13 @@ def _trace_block(
     tensors = (result,) if single else result
     if not shapes or not tensors or type(tensors) is not tuple:
         return None, single
-    made = Graph(tuple(scratch._pieces), (), scratch._node_count).nodes
-    if _is_shareable_outside(made, [t.index for t in tensors], len(shapes)):
+    if _is_shareable_outside(scratch.nodes(), [t.index for t in tensors], len(shapes)):
         return None, single
     graph = scratch.build({str(i): t for i, t in enumerate(tensors)})
     shift = len(shapes)
     output_indices = tuple([i - shift for _, i in graph.outputs])
-    if min(output_indices) < 0 or len(set(output_indices)) < len(
-        output_indices
-    ):  # it returns an operand, or one tensor twice
-        return None, single
+    if min(output_indices) < 0 or len(set(output_indices)) < len(output_indices):
+        return None, single  # it returns an operand, or one tensor twice
     nodes = tuple(
         node._replace(inputs=tuple(i - shift if i >= shift else -i - 1 for i in node.inputs))
         for node in graph.nodes[shift:]
@@ -115,17 +116,19 @@ def _trace_block(
     return (fragment if fragment.closed else None), single
 
 
-def _is_shareable_outside(made: Sequence[Node], output_indices: Sequence[int], operands: int) -> bool:
+def _is_shareable_outside(nodes: Sequence[Node], output_indices: Sequence[int], operands: int) -> bool:
     """Whether the code around a block could make one of its nodes, dead ones included, and so ought to share it.
 
-    ``made`` is all that the block made, its operands first. From outside one sees those, the outputs, and what a
-    fold brings back: a reshape of an output reshape reads what that read, ReLU6 of an output ReLU likewise.
+    ``nodes`` are all of the block's, its operands first. From outside one sees those, the outputs, and what a fold
+    brings back: a reshape of an output reshape reads what that read, ReLU6 of an output ReLU likewise.
     """
     seen = {*range(operands), *output_indices}
     unfolded_sources = {
-        i: made[i].inputs[0] for i in output_indices if made[i].op == "reshape" or made[i][:2] in FOLDABLE_ACTIVATIONS
+        i: nodes[i].inputs[0]
+        for i in output_indices
+        if nodes[i].op == "reshape" or nodes[i][:2] in FOLDABLE_ACTIVATIONS
     }
-    for node_index, node in enumerate(made):
+    for node_index, node in enumerate(nodes):
         if OPS[node.op].parameters is None and node.op != "input":
             visible = seen.union([read for i, read in unfolded_sources.items() if i != node_index])
             if visible.issuperset(node.inputs):

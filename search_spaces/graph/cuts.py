@@ -1,4 +1,4 @@
-"""Places where a graph can be cut in two, and the bytes that cross them."""
+"""Where a graph can be cut in two, and the bytes that cross the cut."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-
-# -- the bytes ---------------------------------------------------------------------------------------------------------
 
 
 class Cut(NamedTuple):
@@ -31,18 +29,18 @@ def _iterate_cuts(graph: Graph, bits: int) -> Iterator[Cut]:
     if bits < 1:
         raise GraphError(f"bits must be at least 1, not {bits}")
     nodes = graph.nodes
-    last = {i: place for place, node in enumerate(nodes) for i in node.inputs}
+    last = {i: reader for reader, node in enumerate(nodes) for i in node.inputs}
     last.update((index, len(nodes)) for _, index in graph.outputs)
     # Inputs are on the device from the start; a constant zero is nowhere and need not be sent.
     live = [i for i, node in enumerate(nodes) if node.op == "input" and i in last]
     macs = params = 0
-    for place, figures in enumerate(graph.figures()):
-        macs, params = macs + figures.macs, params + figures.params
-        if nodes[place].op not in ("input", "zero"):
-            live.append(place)
-        live = [i for i in live if last[i] > place]
+    for index, counts in enumerate(graph.node_counts()):
+        macs, params = macs + counts.macs, params + counts.params
+        if nodes[index].op not in ("input", "zero"):
+            live.append(index)
+        live = [i for i in live if last[i] > index]
         transfer_bytes = sum(-(-prod(nodes[i].shape) * bits // 8) for i in live)
-        yield Cut(place, tuple(live), transfer_bytes, macs, params)
+        yield Cut(index, tuple(live), transfer_bytes, macs, params)
 
 
 def separator_cuts(graph: Graph, *, bits: int = 32) -> tuple[Cut, ...]:
@@ -80,7 +78,7 @@ def bytes_across(graph: Graph, cut: int | str | None = None, *, bits: int = 32) 
     if cut is None:
         return narrowest_cut(graph, bits=bits).bytes
     outputs = dict(graph.outputs)
-    place = outputs.get(cut) if isinstance(cut, str) else cut
-    if place is None or not 0 <= place < len(graph):
+    index = outputs.get(cut) if isinstance(cut, str) else cut
+    if index is None or not 0 <= index < len(graph):
         raise GraphError(f"no cut {cut!r}; a node's number below {len(graph)}, or an output: {', '.join(outputs)}")
-    return next(c.bytes for c in _iterate_cuts(graph, bits) if c.node == place)
+    return next(c.bytes for c in _iterate_cuts(graph, bits) if c.node == index)

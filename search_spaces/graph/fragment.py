@@ -7,6 +7,7 @@ from hashlib import blake2b
 from math import prod
 from typing import Any, NamedTuple
 
+from search_spaces.graph.memo import memo_put
 from search_spaces.graph.operations import OPS, Attrs, Shape
 
 FLOAT_BYTES = 4  # byte figures of a graph are those of float32 execution; hardware models use their own width
@@ -62,7 +63,7 @@ class Fragment:
     __slots__ = (
         "_code",
         "_codes",
-        "_figures",
+        "_node_counts",
         "_patches",
         "_peaks",
         "closed",
@@ -88,18 +89,18 @@ class Fragment:
         self.length = len(nodes)
         self.end = outputs[0]
         self.last = nodes[self.end]
-        figures = [node_counts(node, self.operand_shapes(node)) for node in nodes]
-        self._figures = figures
-        self.macs = sum(f.macs for f in figures)
-        self.params = sum(f.params for f in figures)
-        self.variables = sum(f.variables for f in figures)
-        self.read_elements = sum(f.read_elements for f in figures)
-        self.written_elements = sum(f.written_elements for f in figures)
+        counts = [node_counts(node, self.operand_shapes(node)) for node in nodes]
+        self._node_counts = counts
+        self.macs = sum(f.macs for f in counts)
+        self.params = sum(f.params for f in counts)
+        self.variables = sum(f.variables for f in counts)
+        self.read_elements = sum(f.read_elements for f in counts)
+        self.written_elements = sum(f.written_elements for f in counts)
         self.output_elements = sum(prod(nodes[o].shape) for o in outputs)
         self.parametric = self.params > 0
         self.closed = self._is_closed()
         code = bytearray()
-        self._patches: list[tuple[int, int, int]] = []  # (place in code, node index, operand)
+        self._patches: list[tuple[int, int, int]] = []  # (offset in the code, node index, operand)
         for index, node in enumerate(nodes):
             code += _operation_digest(node)
             code += struct.pack("<I", len(node.inputs))
@@ -117,7 +118,7 @@ class Fragment:
 
     def node_counts(self) -> list[NodeCounts]:
         """The counts of every node, in order."""
-        return self._figures
+        return self._node_counts
 
     def _is_closed(self) -> bool:
         # Only convolutions and linear layers read what comes from outside; and residual sums, whose operand something
@@ -139,11 +140,10 @@ class Fragment:
         code = self._codes.get(distances)
         if code is None:
             patched = bytearray(self._code)
-            for place, index, operand in self._patches:
-                struct.pack_into("<I", patched, place, index + distances[operand])
-            if len(self._codes) > 256:
-                self._codes.clear()
-            code = self._codes[distances] = bytes(patched)
+            for offset, index, operand in self._patches:
+                struct.pack_into("<I", patched, offset, index + distances[operand])
+            code = bytes(patched)
+            memo_put(self._codes, distances, code, limit=256)
         return code
 
     def peak_elements(self, states: tuple[int, ...]) -> int:

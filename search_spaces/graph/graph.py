@@ -1,46 +1,29 @@
 """The one description of a network: an immutable graph of primitive operations in normal form.
 
-A ``Graph`` is made by ``builder.Builder`` alone. It is stored as *pieces*: runs of nodes that blocks made and
-that are shared between graphs, so that building, hashing and costing a candidate take time by the block and not
-by the node. ``graph.nodes`` is the plain list behind them, and no figure depends on how it was cut up.
+A ``Graph`` is made by ``builder.Builder`` alone, also where it is read from a file. It is stored as *pieces*: runs of
+nodes that blocks made and that are shared between graphs, so that building, hashing and costing a candidate take time
+by the block and not by the node. ``graph.nodes`` is the plain list behind them, and no figure depends on how it was
+cut up.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search_spaces.graph.fragment import FLOAT_BYTES, Fragment, Node, NodeCounts
-from search_spaces.graph.operations import OPS, GraphError, Shape
+from search_spaces.graph.operations import OPS, Shape
+from search_spaces.graph.zero_channels import zeros_policy
 
 if TYPE_CHECKING:
     import networkx
 
-    from search_spaces.graph.builder import Tensor
-
 
 GRAPH_JSON_FORMAT = "nas-graph/1"
-
-
-KeyT = TypeVar("KeyT")
-
-
-ValueT = TypeVar("ValueT")
-
-
-_OPS_WITH_SHIFT = ("norm", "conv", "linear")  # operations whose shift is left of a zero where a builder keeps it
-
-
-def _infer_zeros_policy(operations: Sequence[tuple[object, object]]) -> str:
-    """The ``zeros`` of the builder that made these (operation, inputs): ``bias`` where one shifts a zero."""
-    zeros = {i for i, (op, _) in enumerate(operations) if op == "zero"}
-    read = [inputs for op, inputs in operations if op in _OPS_WITH_SHIFT and isinstance(inputs, list | tuple)]
-    shifted = any(isinstance(i, int) and i in zeros for inputs in read for i in inputs)
-    return "bias" if shifted else "absorb"
 
 
 class Piece(NamedTuple):
@@ -53,7 +36,7 @@ class Piece(NamedTuple):
 
 
 class Graph:
-    """An immutable network in normal form. Made by ``Builder.build`` or ``Graph.from_json``.
+    """An immutable network in normal form. Made by ``Builder.build`` or ``graph_from_json``.
 
     ``macs``: multiply-adds of convolutions, linear layers and matrix products (half of what PyTorch's flop counter
     reports). ``params``: trainable parameters. ``variables``: the same and running statistics.
@@ -86,7 +69,7 @@ class Graph:
             for node in fragment.nodes:
                 yield node._replace(inputs=tuple(base + i if i >= 0 else inputs[-i - 1] for i in node.inputs))
 
-    def figures(self) -> list[NodeCounts]:
+    def node_counts(self) -> list[NodeCounts]:
         """MACs, parameters and elements moved of every node, in order."""
         return [f for piece in self.pieces for f in piece.fragment.node_counts()]
 
@@ -171,7 +154,7 @@ class Graph:
     @property
     def zeros(self) -> str:
         """The ``zeros`` of the builder that made this graph, for one that is to make it again."""
-        return _infer_zeros_policy([(node.op, node.inputs) for node in self.nodes])
+        return zeros_policy([(node.op, node.inputs) for node in self.nodes])
 
     def _code(self) -> bytes:
         parts = []
@@ -188,7 +171,7 @@ class Graph:
         return blake2b(self._code(), digest_size=16, person=b"nas-graph-1").hexdigest()
 
     def to_json(self) -> str:
-        """The graph as JSON text; ``Graph.from_json`` reads it back."""
+        """The graph as JSON text; ``graph_from_json`` reads it back."""
         nodes = []
         for node in self.nodes:
             row: dict[str, Any] = {"op": node.op}
@@ -199,35 +182,6 @@ class Graph:
         return json.dumps(
             {"format": GRAPH_JSON_FORMAT, "nodes": nodes, "outputs": dict(self.outputs)}, separators=(",", ":")
         )
-
-    @classmethod
-    def from_json(cls, text: str) -> Graph:
-        """Read ``to_json``'s text, checking every shape again. Raises ``GraphError`` for anything else."""
-        from search_spaces.graph.builder import Builder
-
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise GraphError(f"no graph: the text is not JSON ({error})") from None
-        if not isinstance(document, Mapping) or document.get("format") != GRAPH_JSON_FORMAT:
-            raise GraphError(f"no graph: expected a JSON object with format {GRAPH_JSON_FORMAT!r}")
-        nodes, outputs = document.get("nodes"), document.get("outputs")
-        if not isinstance(nodes, list) or not isinstance(outputs, Mapping) or not outputs:
-            raise GraphError("no graph: it needs a list `nodes` and an object `outputs`")
-        rows = [(row.get("op"), row.get("inputs")) if isinstance(row, Mapping) else (None, None) for row in nodes]
-        builder = Builder(_infer_zeros_policy(rows))
-        tensors: list[Tensor] = []
-        for place, row in enumerate(nodes):
-            try:
-                tensors.append(builder.add_json_node(row, tensors))
-            except GraphError as error:
-                raise GraphError(f"node {place}: {error}") from None
-        outputs_by_name = {}
-        for name, index in outputs.items():
-            if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(tensors):
-                raise GraphError(f"output {name!r} must be the number of a node, 0 to {len(tensors) - 1}")
-            outputs_by_name[name] = tensors[index]
-        return builder.build(outputs_by_name)
 
     def to_networkx(self) -> networkx.MultiDiGraph[int]:
         """A networkx graph: node attributes ``op``, ``attrs``, ``shape``, ``outputs``; edge attribute ``operand``."""

@@ -8,11 +8,26 @@ there: what is computed of them alone is zero again, and a dense layer's weights
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from search_spaces.graph.fragment import Node
 
-_NONZERO_AT_ZERO = ("sigmoid", "hsigmoid")
+NONZERO_AT_ZERO = ("sigmoid", "hsigmoid")  # activations
+_OPS_WITH_SHIFT = ("norm", "conv", "linear")  # what may add a trained constant to a zero
 Readers = Mapping[int, Sequence[int]]
+
+
+def zeros_policy(operations: Sequence[tuple[object, object]]) -> str:
+    """The ``zeros`` of the builder that made these (op, inputs): ``bias`` where one of them shifts a zero.
+
+    They may come from a file, and be of any type.
+    """
+    zeros = {i for i, (op, _) in enumerate(operations) if op == "zero"}
+    inputs_of_shifting = [inputs for op, inputs in operations if op in _OPS_WITH_SHIFT]
+    for inputs in inputs_of_shifting:
+        if isinstance(inputs, list | tuple) and any(isinstance(i, int) and i in zeros for i in inputs):
+            return "bias"
+    return "absorb"
 
 
 def readers_of(nodes: Sequence[Node]) -> dict[int, list[int]]:
@@ -25,14 +40,14 @@ def readers_of(nodes: Sequence[Node]) -> dict[int, list[int]]:
 
 
 def is_dense(node: Node, operand: Node, axis: int) -> bool:
-    """Whether a node sums over ``axis`` of its operand, with weights of its own for every place of it."""
+    """Whether a node sums over ``axis`` of its operand, with weights of its own for each of its elements."""
     if node.op == "conv":
         return axis == 0 and bool(node.attr("groups") == 1)
     return node.op == "linear" and axis == len(operand.shape) - 1
 
 
 def is_channelwise(node: Node, operand: Node, axis: int) -> bool:
-    """Whether each place along ``axis`` of the result depends on that place alone, its parameters going with it."""
+    """Whether each slice of the result along ``axis`` comes from that slice of the operand and its own parameters."""
     if node.op in ("act", "scale"):
         return True
     if axis != 0:
@@ -83,23 +98,28 @@ def permutable_region(
     return members
 
 
-def removable_zero_operands(
-    nodes: Sequence[Node], output_indices: Collection[int], zeros: str
-) -> tuple[dict[int, set[int]], set[int]]:
-    """Operands that concatenations can do without, by node; and the depthwise convolutions that shrink with them.
+class RemovableZeros(NamedTuple):
+    """Positions of the operands that concatenations can do without, by node, and what shrinks with them."""
 
-    ``zeros`` is the builder's policy.
-    """
+    operands: Mapping[int, Collection[int]]
+    depthwise: Collection[int]
+
+
+NOTHING_REMOVABLE = RemovableZeros({}, ())
+
+
+def removable_zero_operands(nodes: Sequence[Node], output_indices: Collection[int], zeros: str) -> RemovableZeros:
+    """The zero operands that no reader of a concatenation misses. ``zeros`` is the builder's policy."""
 
     def preserves_zero(node: Node, operand: Node, axis: int) -> bool:
-        if node.op == "act" and node.attrs[0] in _NONZERO_AT_ZERO:
+        if node.op == "act" and node.attrs[0] in NONZERO_AT_ZERO:
             return False
         shifts = node.op == "norm" or (node.op == "conv" and node.attr("bias"))
         return is_channelwise(node, operand, axis) and not (shifts and zeros == "bias")
 
     readers = readers_of(nodes)
-    dropped: dict[int, set[int]] = {}
-    shrunk: set[int] = set()
+    operands: dict[int, set[int]] = {}
+    depthwise: set[int] = set()
     visited: set[int] = set()
     for index, node in enumerate(nodes):
         if node.op == "concat" and index not in visited and any(nodes[i].op == "zero" for i in node.inputs):
@@ -112,6 +132,6 @@ def removable_zero_operands(
                 *[{p for p, i in enumerate(nodes[m].inputs) if nodes[i].op == "zero"} for m in concats]
             )
             if 0 < len(zero_positions) < len(node.inputs):
-                dropped |= dict.fromkeys(concats, zero_positions)
-                shrunk |= {m for m in members if nodes[m].op == "conv"}
-    return dropped, shrunk
+                operands |= dict.fromkeys(concats, zero_positions)
+                depthwise |= {m for m in members if nodes[m].op == "conv"}
+    return RemovableZeros(operands, depthwise)

@@ -80,10 +80,10 @@ def _conv(axis_trace: AxisTrace, index: int) -> Axes:
     if groups == in_channels > 1:
         axis_trace.depthwise.add(index)
         return (scale_axis(channels, Fraction(out_channels, in_channels)), *_window_axes(axis_trace, index))
-    made = axis_trace.widths.new(out_channels, index)
+    out = axis_trace.widths.new(out_channels, index)
     axis_trace.widths.require_integral(channels, groups)
-    axis_trace.widths.require_integral(made, groups)
-    return (made, *_window_axes(axis_trace, index))
+    axis_trace.widths.require_integral(out, groups)
+    return (out, *_window_axes(axis_trace, index))
 
 
 def _linear(axis_trace: AxisTrace, index: int) -> Axes:
@@ -145,7 +145,7 @@ def _permute(axis_trace: AxisTrace, index: int) -> Axes:
 
 
 def _slice(axis_trace: AxisTrace, index: int) -> Axes:
-    """Whole parts of an axis, or a share of one part."""
+    """Whole parts of an axis, or a fraction of one part."""
     options, axes = axis_trace.steps[index].options, list(axis_trace.operand(index))
     along, start, stop = options["axis"] % len(axes), options["start"], options["stop"]
     widths, axis = axis_trace.widths, axes[along]
@@ -170,10 +170,10 @@ def _prefix_terms(widths: WidthVariables, axis: Axis, index: int) -> Axis | None
         extent = widths.extent((part,))
         if index <= 0:
             break
-        share = Fraction(min(index, extent), extent)
-        if share != 1 and len(axis) > 1:
+        fraction = Fraction(min(index, extent), extent)
+        if fraction != 1 and len(axis) > 1:
             return None
-        parts.append(ExtentTerm(part.factor * share, part.variable))
+        parts.append(ExtentTerm(part.factor * fraction, part.variable))
         index -= extent
     return tuple(parts)
 
@@ -182,7 +182,7 @@ def _reshape(axis_trace: AxisTrace, index: int) -> Axes:
     """Axes that were joined change as their product; of those that one is cut into, the longest changes with it."""
     step, before = axis_trace.steps[index], axis_trace.operand(index)
     old = axis_trace.steps[step.operands[0]].shape
-    made = [constant(n) for n in step.shape]
+    axes = [constant(n) for n in step.shape]
     for merged_axes, split_axes in _groups(old, step.shape):
         changing = [i for i in merged_axes if not is_constant(before[i])]
         if len(changing) > 1 or (changing and not split_axes):
@@ -192,10 +192,9 @@ def _reshape(axis_trace: AxisTrace, index: int) -> Axes:
         elif changing:
             axis = before[changing[0]]
             carrier = max(split_axes, key=lambda i: (step.shape[i], i))
-            share = Fraction(step.shape[carrier], old[changing[0]])
-            made[carrier] = scale_axis(axis, share)
-            axis_trace.widths.require_integral(made[carrier])
-    return tuple(made)
+            axes[carrier] = scale_axis(axis, Fraction(step.shape[carrier], old[changing[0]]))
+            axis_trace.widths.require_integral(axes[carrier])
+    return tuple(axes)
 
 
 def _groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:

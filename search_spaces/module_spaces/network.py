@@ -1,4 +1,4 @@
-"""A recording built again: with other widths, kernels and activations, with modules left out or replaced."""
+"""A recording rebuilt: with other widths, kernels and activations, with modules left out or replaced."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class NetworkChanges:
     activations: dict[int, str] = field(default_factory=dict)
 
     def drop(self, path: str, region: Region, replacement: Replacement | None = None) -> None:
-        """Leave a module out, or put a block in its place."""
+        """Leave a module out, or replace it by a block."""
         self.removed_steps |= region.steps
         self.replacements[region.end] = (path, region, replacement)
 
 
 class VariableNetwork:
-    """Builds candidates of one recording: what its widths decide is found once."""
+    """Builds candidates of one recording: what its widths decide is worked out once."""
 
     def __init__(self, recording: Recording, axis_trace: AxisTrace) -> None:
         self.recording = recording
@@ -49,23 +49,23 @@ class VariableNetwork:
     def graph(self, changes: NetworkChanges) -> Graph:
         """Raises ``GraphError`` for what cannot be."""
         builder = Builder()
-        made: dict[int, Tensor] = {}
+        tensors: dict[int, Tensor] = {}
         for index, step in enumerate(self.steps):
             if index in changes.replacements:
-                made[index] = self._build_replacement(builder, made, index, changes)
+                tensors[index] = self._build_replacement(builder, tensors, index, changes)
             elif index not in changes.removed_steps:
-                made[index] = self._rebuild_step(builder, step, index, [made[i] for i in step.operands], changes)
-        return builder.build({name: made[i] for name, i in self.recording.outputs.items()})
+                tensors[index] = self._rebuild_step(builder, step, index, [tensors[i] for i in step.operands], changes)
+        return builder.build({name: tensors[i] for name, i in self.recording.outputs.items()})
 
     def shape(self, index: int, sizes: Sequence[int]) -> tuple[int, ...]:
         """The shape of a step's result for these sizes."""
         return tuple([evaluate_extent(axis, sizes) for axis in self.axes[index]])
 
     def _build_replacement(
-        self, builder: Builder, made: Mapping[int, Tensor], index: int, changes: NetworkChanges
+        self, builder: Builder, tensors: Mapping[int, Tensor], index: int, changes: NetworkChanges
     ) -> Tensor:
         path, region, replacement = changes.replacements[index]
-        x = made[region.source]
+        x = tensors[region.source]
         if replacement is None:
             return x
         shape = self.shape(index, changes.sizes)
@@ -94,8 +94,8 @@ class VariableNetwork:
             options |= self._resized(step, index, options, operands, changes.sizes)
         if step.op == "concat":
             return builder.concat(operands, **options)
-        made: Tensor = getattr(builder, step.op)(*operands, **options)
-        return made
+        tensor: Tensor = getattr(builder, step.op)(*operands, **options)
+        return tensor
 
     def _resized(
         self,
@@ -130,9 +130,11 @@ def _evaluate_or_zero(axis: Axis, sizes: Sequence[int]) -> int:
 
 def strides(before: Sequence[int], after: Sequence[int]) -> set[int]:
     """By which strides, one for all spatial axes, a map comes to be another; empty where no one does."""
-    found = {-(-n // m) for n, m in zip(before[1:], after[1:], strict=True)}
-    fits = len(found) == 1 and all(-(-n // s) == m for n, m in zip(before[1:], after[1:], strict=True) for s in found)
-    return found if fits else set()
+    candidates = {-(-n // m) for n, m in zip(before[1:], after[1:], strict=True)}
+    fits = len(candidates) == 1 and all(
+        -(-n // s) == m for n, m in zip(before[1:], after[1:], strict=True) for s in candidates
+    )
+    return candidates if fits else set()
 
 
 def with_kernel(step: RecordedStep, kernel: Sequence[int]) -> dict[str, Any]:

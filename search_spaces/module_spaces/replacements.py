@@ -1,4 +1,4 @@
-"""Blocks that may stand in a module's place: functions of (builder, tensor, output channels, stride)."""
+"""Blocks that may replace a module: functions of (builder, tensor, output channels, stride)."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ REPLACEMENT_BLOCKS: dict[str, Replacement] = {
     "fused_inverted_bottleneck": _fused_inverted_bottleneck,
     "tucker": _tucker,
 }
-"""Of ``search_spaces.blocks.mobile``, with 3x3 kernels, an expansion of 4, ranks of a quarter and three quarters, and the
-input added wherever shapes allow it."""
+"""Of ``search_spaces.blocks.mobile``, with 3x3 kernels, an expansion of 4, ranks of a quarter and three quarters, and
+the input added wherever shapes allow it."""
 
 
-def named(option: object) -> tuple[str, Replacement | None]:
+def resolve_block(option: object) -> tuple[str, Replacement | None]:
     """An option's name and function; that of the module itself is ``None``. Raises ``SpaceError``."""
     if option == OWN:
         return OWN, None
@@ -70,7 +70,7 @@ def named(option: object) -> tuple[str, Replacement | None]:
     name = getattr(option, "__name__", "")
     if not callable(option) or not name:
         raise SpaceError(
-            f"vary: a block is 'own', one of {', '.join(REPLACEMENT_BLOCKS)}, 'package.module:function' or a function of (builder,"
-            f" tensor, out_channels, stride), not {option!r}"
+            f"vary: a block is 'own', one of {', '.join(REPLACEMENT_BLOCKS)}, 'package.module:function' or a function"
+            f" of (builder, tensor, out_channels, stride), not {option!r}"
         )
     return name, option

@@ -17,7 +17,8 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError, Shape
 from search_spaces.module_spaces.axis_tracing import trace
 from search_spaces.module_spaces.network import NetworkChanges, VariableNetwork
-from search_spaces.module_spaces.openings import (
+from search_spaces.module_spaces.regions import Region, match_paths
+from search_spaces.module_spaces.variations import (
     STRUCTURAL_KEYS,
     VARIATION_KEYS,
     Variation,
@@ -27,12 +28,12 @@ from search_spaces.module_spaces.openings import (
     removable_children,
     removable_region,
 )
-from search_spaces.module_spaces.regions import Region, match_paths
 from search_spaces.pytorch.from_module import UnsupportedModule
 from search_spaces.pytorch.from_module.recording import Recording, record
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, SpaceError
-from search_spaces.space.space import Notation, Space
+from search_spaces.space.notation import Notation
+from search_spaces.space.space import Space
 
 VariationRequest = tuple[str, str, tuple[Any, ...], str]  # path, key, options, pattern
 
@@ -48,7 +49,7 @@ def space_from(
 
     ``vary`` maps the path of a named module, or a pattern of paths (``*`` within one name, ``**`` across), to what is
     open there: ``width`` (factors, or output channels), ``kernel``, ``act``, ``depth``, ``keep``, ``block``. Choices
-    are named ``path.key``. Channels that are tied to an open width follow it; openings of one tied region that have
+    are named ``path.key``. Channels that are tied to an open width follow it; choices of one tied region that have
     the same options are one choice, named after the first of them. ``inputs`` is the input's shape without the batch.
 
     Options: ``image_size`` (the module is read again for it), ``num_classes`` (of the layer that gives the logits),
@@ -83,7 +84,7 @@ def original(space: Space) -> Genotype:
 
 @dataclass(frozen=True)
 class _VariationPlan:
-    """One recording, and its openings in the order of their choices."""
+    """One recording, and its variations in the order of their choices."""
 
     network: VariableNetwork
     variations: tuple[Variation, ...]
@@ -102,7 +103,7 @@ class ModuleSpaceFunction:
         self.__signature__ = self._signature(plan)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}  # made again where they are needed
+        return {**self.__dict__, "_plans": {}}  # rebuilt where they are needed
 
     def _signature(self, plan: _VariationPlan) -> inspect.Signature:
         keyword, first = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -156,7 +157,7 @@ class ModuleSpaceFunction:
         return builder.build(builder.input((1,)))
 
     def original(self) -> Genotype:
-        """The module's own values. Raises ``SpaceError`` where an opening does not have it among its options."""
+        """The module's own values. Raises ``SpaceError`` where a choice does not have it among its options."""
         variations = self.plan(None).variations
         missing = [variation.name for variation in variations if variation.own is None]
         if missing:
@@ -182,7 +183,7 @@ def _resolve_requests(module: nn.Module, vary: Mapping[str, Mapping[str, Sequenc
     paths = [path for path, _ in module.named_modules(remove_duplicate=False)]
     if not isinstance(vary, Mapping) or not vary:
         raise SpaceError("vary: expected a mapping from a module's path to what is open in it, with one entry at least")
-    found: dict[tuple[str, str], VariationRequest] = {}
+    requests: dict[tuple[str, str], VariationRequest] = {}
     for pattern, keys in vary.items():
         if not isinstance(keys, Mapping):
             raise SpaceError(f"vary: {pattern!r} needs a mapping such as {{'width': (0.5, 1.0)}}, not {keys!r}")
@@ -192,12 +193,12 @@ def _resolve_requests(module: nn.Module, vary: Mapping[str, Mapping[str, Sequenc
                     raise SpaceError(f"vary: {pattern!r}: no key {key!r}; known: {', '.join(VARIATION_KEYS)}")
                 if isinstance(options, str) or not isinstance(options, Sequence) or not options:
                     raise SpaceError(f"vary: {pattern!r}: {key} needs its options as a list, not {options!r}")
-                if (path, key) in found:
+                if (path, key) in requests:
                     raise SpaceError(
-                        f"vary: {path}.{key} is opened by {found[path, key][3]!r} and by {pattern!r}; name it once"
+                        f"vary: {path}.{key} is opened by {requests[path, key][3]!r} and by {pattern!r}; name it once"
                     )
-                found[path, key] = (path, key, tuple(options), str(pattern))
-    return list(found.values())
+                requests[path, key] = (path, key, tuple(options), str(pattern))
+    return list(requests.values())
 
 
 def _children(module: nn.Module, path: str) -> list[str]:
@@ -215,9 +216,9 @@ def _make_plan(module: nn.Module, recording: Recording, requests: Sequence[Varia
         if key == "depth":
             droppables += removable_children(options, _children(module, path))
         for dropped in droppables:
-            found = removable_region(recording, dropped)
-            if isinstance(found, Region):
-                equal.append((found.source, found.end))
+            region = removable_region(recording, dropped)
+            if isinstance(region, Region):
+                equal.append((region.source, region.end))
     network = VariableNetwork(recording, trace(recording.steps, equal))
     variations_by_entry: dict[str, list[Variation]] = {}
     reasons: dict[str, SpaceError] = {}
@@ -237,7 +238,7 @@ def _make_plan(module: nn.Module, recording: Recording, requests: Sequence[Varia
 
 
 def _merge_tied(variations: Sequence[Variation], network: VariableNetwork) -> list[Variation]:
-    """Openings of one tied region are one choice, that of the first in the network."""
+    """Variations of one tied region are one choice, that of the first in the network."""
     merged: list[Variation] = []
     by_root: dict[int, Variation] = {}
     for variation in sorted(variations, key=lambda o: o.layer):

@@ -1,4 +1,4 @@
-"""What ``vary`` opens in a recording: one opening for each choice, checked against the module."""
+"""What ``vary`` opens in a recording: one variation for each choice, checked against the module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from search_spaces.graph.operations import ACTIVATIONS, GraphError
 from search_spaces.module_spaces.network import NetworkChanges, VariableNetwork, strides, with_kernel
 from search_spaces.module_spaces.regions import Region, find_region, steps_in
-from search_spaces.module_spaces.replacements import OWN, named
+from search_spaces.module_spaces.replacements import OWN, resolve_block
 from search_spaces.module_spaces.widths import CONSTANT, ExtentTerm
 from search_spaces.pytorch.from_module.recording import Recording
 from search_spaces.space.genotype import DecisionValue, SpaceError
@@ -44,7 +44,10 @@ class VariationNotApplicable(SpaceError):
 def make_variation(
     key: str, path: str, options: tuple[Any, ...], network: VariableNetwork, children: Sequence[str]
 ) -> Variation:
-    """The opening of one key of one module. Raises ``SpaceError``, and ``VariationNotApplicable`` where the key does not apply."""
+    """The choice that one key of one module opens.
+
+    Raises ``SpaceError``, and ``VariationNotApplicable`` where the key does not apply.
+    """
     if key == "depth":
         return _depth(path, options, network, children)
     return _VARIATION_MAKERS[key](path, options, network)
@@ -52,13 +55,13 @@ def make_variation(
 
 def _single_step(network: VariableNetwork, path: str, kinds: Sequence[str], key: str) -> int:
     """The one step of these kinds that a module makes."""
-    found = [index for index in steps_in(network.steps, path) if network.steps[index].op in kinds]
-    if len(found) != 1:
-        owners = dict.fromkeys(network.steps[index].owner for index in found)
-        named = f"; name one of {', '.join(owners)}" if found else ""
+    indices = [index for index in steps_in(network.steps, path) if network.steps[index].op in kinds]
+    if len(indices) != 1:
+        owners = dict.fromkeys(network.steps[index].owner for index in indices)
+        hint = f"; name one of {', '.join(owners)}" if indices else ""
         what = " or ".join("convolution" if k == "conv" else "linear layer" for k in kinds)
-        raise VariationNotApplicable(f"vary: {path}.{key}: {path!r} makes {len(found)} {what}s, not one{named}")
-    return found[0]
+        raise VariationNotApplicable(f"vary: {path}.{key}: {path!r} makes {len(indices)} {what}s, not one{hint}")
+    return indices[0]
 
 
 # -- widths ------------------------------------------------------------------------------------------------------------
@@ -104,14 +107,14 @@ def _steps_of_class(network: VariableNetwork, root: int) -> tuple[frozenset[int]
 
 def logits(network: VariableNetwork) -> dict[int, int]:
     """The widths of layers that give an output directly, by root, and those layers."""
-    found = {}
+    layers = {}
     for index in network.recording.outputs.values():
         while network.steps[index].op in ("reshape", "global_pool", "pool", "softmax", "scale", "permute", "resize"):
             index = network.steps[index].operands[0]
         step = network.steps[index]
         if step.op in ("conv", "linear") and index not in network.axis_trace.depthwise:
-            found[network.axes[index][-1 if step.op == "linear" else 0][0].variable] = index
-    return found
+            layers[network.axes[index][-1 if step.op == "linear" else 0][0].variable] = index
+    return layers
 
 
 # -- kernels and activations -------------------------------------------------------------------------------------------
@@ -147,10 +150,10 @@ def _act(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Varia
     where = f"vary: {path}.act"
     if not acts:
         raise VariationNotApplicable(f"{where}: {path!r} makes no activation")
-    known = (*ACTIVATIONS, "identity", OWN)
+    names = (*ACTIVATIONS, "identity", OWN)
     for option in options:
-        if option not in known:
-            raise SpaceError(f"{where}: no activation {option!r}; known: {', '.join(known)}")
+        if option not in names:
+            raise SpaceError(f"{where}: no activation {option!r}; known: {', '.join(names)}")
     current_functions = {network.steps[index].options["fn"] for index in acts}
     own = OWN if OWN in options else current_functions.pop() if len(current_functions) == 1 else None
 
@@ -165,35 +168,35 @@ def _act(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Varia
 
 
 def _region(network: VariableNetwork, path: str, where: str) -> Region:
-    found = find_region(network.recording, path)
-    if isinstance(found, str):
-        raise VariationNotApplicable(f"{where}: {found}")
-    return found
+    region = find_region(network.recording, path)
+    if isinstance(region, str):
+        raise VariationNotApplicable(f"{where}: {region}")
+    return region
 
 
 def removable_region(recording: Recording, path: str) -> Region | str:
     """The region of a module that may be left out, or why it may not."""
-    found = find_region(recording, path)
-    if isinstance(found, Region):
-        before, after = recording.steps[found.source].shape, recording.steps[found.end].shape
+    region = find_region(recording, path)
+    if isinstance(region, Region):
+        before, after = recording.steps[region.source].shape, recording.steps[region.end].shape
         if before != after:
             return f"{path!r} makes {after} of {before}; only a module that keeps its shape can be left out"
-    return found
+    return region
 
 
 def _keep(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Variation:
     where = f"vary: {path}.keep"
     if any(option is not True and option is not False for option in options):
         raise SpaceError(f"{where}: options are True and False, not {options!r}")
-    found = removable_region(network.recording, path)
-    if isinstance(found, str):
-        raise VariationNotApplicable(f"{where}: {found}")
+    region = removable_region(network.recording, path)
+    if isinstance(region, str):
+        raise VariationNotApplicable(f"{where}: {region}")
 
     def apply(changes: NetworkChanges, value: Any) -> None:
         if not value:
-            changes.drop(path, found)
+            changes.drop(path, region)
 
-    return Variation(f"{path}.keep", options, True if True in options else None, found.steps, apply)
+    return Variation(f"{path}.keep", options, True if True in options else None, region.steps, apply)
 
 
 def removable_children(options: Sequence[Any], children: Sequence[str]) -> Sequence[str]:
@@ -213,39 +216,39 @@ def _depth(path: str, options: tuple[Any, ...], network: VariableNetwork, childr
     for child in removable_children(options, children):
         if not steps_in(network.steps, child):
             continue  # a dropout in evaluation, say
-        found = removable_region(network.recording, child)
-        if isinstance(found, str):
-            raise VariationNotApplicable(f"{where}: {found}")
-        regions[child] = found
+        region = removable_region(network.recording, child)
+        if isinstance(region, str):
+            raise VariationNotApplicable(f"{where}: {region}")
+        regions[child] = region
 
     def apply(changes: NetworkChanges, value: Any) -> None:
         for child in children[value:]:
             if child in regions:
                 changes.drop(child, regions[child])
 
-    steps = frozenset(index for found in regions.values() for index in found.steps)
+    steps = frozenset(index for region in regions.values() for index in region.steps)
     own = len(children) if len(children) in options else None
     return Variation(f"{path}.depth", options, own, steps or frozenset(steps_in(network.steps, path)), apply)
 
 
 def _block(path: str, options: tuple[Any, ...], network: VariableNetwork) -> Variation:
     where = f"vary: {path}.block"
-    found = _region(network, path, where)
-    before, after = network.steps[found.source].shape, network.steps[found.end].shape
+    region = _region(network, path, where)
+    before, after = network.steps[region.source].shape, network.steps[region.end].shape
     if len(before) != len(after) or len(after) < 2 or not strides(before, after):
         raise VariationNotApplicable(
-            f"{where}: from {before} to {after} is no block on maps, (channels, places...), with one stride"
+            f"{where}: from {before} to {after} is no block on maps, (channels, positions...), with one stride"
         )
-    pairs = [named(option) for option in options]
+    pairs = [resolve_block(option) for option in options]
     functions = dict(pairs)
     if len(functions) < len(pairs):
         raise SpaceError(f"{where}: two blocks have one name: {', '.join(name for name, _ in pairs)}")
 
     def apply(changes: NetworkChanges, value: Any) -> None:
         if value != OWN:
-            changes.drop(path, found, functions[value])
+            changes.drop(path, region, functions[value])
 
-    return Variation(f"{path}.block", tuple(functions), OWN if OWN in functions else None, found.steps, apply)
+    return Variation(f"{path}.block", tuple(functions), OWN if OWN in functions else None, region.steps, apply)
 
 
 _VARIATION_MAKERS: dict[str, Callable[[str, tuple[Any, ...], VariableNetwork], Variation]] = {

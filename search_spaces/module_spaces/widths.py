@@ -1,8 +1,8 @@
 """Widths as variables: which of them are tied to each other, and which cannot change.
 
 Every output of a dense or grouped convolution or linear layer is a variable. The extent of an axis is a sum of
-``ExtentTerm``s in their order along it: a factor times a variable, or a constant. Equal extents tie variables, each with a
-ratio to the one that stands for all; what is equal in no such way is held at what it was.
+``ExtentTerm``s in their order along it: a factor times a variable, or a constant. Equal extents tie variables, each
+with a ratio to the one that stands for all; what is equal in no such way keeps the module's own extent.
 """
 
 from __future__ import annotations

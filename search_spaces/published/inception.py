@@ -1,7 +1,7 @@
 """Inception v2 to v4 and Inception-ResNet v2, as tensorflow/models research/slim/nets have them.
 
 Normalisation has a scale as well as a shift, as in the copies for PyTorch; slim leaves the scale out. Averages leave
-padded places out, as TensorFlow's.
+padded positions out, as TensorFlow's.
 """
 
 from __future__ import annotations

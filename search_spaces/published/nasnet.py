@@ -34,7 +34,7 @@ def _squeeze(b: Builder, x: Tensor, width: int) -> Tensor:
 
 @block
 def _adjust(b: Builder, before: Tensor, x: Tensor, width: int) -> Tensor:
-    """``before`` with the size of ``x`` and a width: every second place, and every second one moved by one.
+    """``before`` with the size of ``x`` and a width: every second position, and every second one moved by one.
 
     The first cell has nothing before it and takes its own input as it is.
     """

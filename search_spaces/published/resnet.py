@@ -66,7 +66,7 @@ def _bottleneck_v2(b: Builder, x: Tensor, width: int, stride: int, shortcut: boo
 
 
 def _zero_bordered(b: Builder, x: Tensor) -> Tensor:
-    """``x`` with a border of zeros, one place wide, which a maximum sees; its own padding is below every value."""
+    """``x`` with a border of zeros, one position wide, which a maximum sees; its own padding is below every value."""
     for axis in (1, 2):
         border = b.zero((*x.shape[:axis], 1, *x.shape[axis + 1 :]))
         x = b.concat([border, x, border], axis)

@@ -27,16 +27,16 @@ SHUFFLENET_V2: dict[str, tuple[int, int, int, int, int]] = {
 
 
 def _linear_classifier(
-    b: Builder, x: Tensor, places: int, hidden: tuple[int, ...], num_classes: int
+    b: Builder, x: Tensor, positions: int, hidden: tuple[int, ...], num_classes: int
 ) -> dict[str, Tensor]:
-    """The three linear layers on a map of ``places`` by ``places``, to which an average brings larger maps."""
+    """The three linear layers on a map of ``positions`` by ``positions``, to which an average brings larger maps."""
     size = x.shape[1]
-    if size % places:
+    if size % positions:
         raise GraphError(
-            f"the linear layers need a map of a multiple of {places} places, not {size}: another image size"
+            f"the linear layers need a map of a multiple of {positions} positions, not {size}: another image size"
         )
-    y = b.pool(x, "avg", size // places, size // places, padding="valid")
-    y = b.reshape(y, (y.channels * places * places,))
+    y = b.pool(x, "avg", size // positions, size // positions, padding="valid")
+    y = b.reshape(y, (y.channels * positions * positions,))
     for width in hidden:
         y = b.act(b.linear(y, width), "relu")
     return {"logits": b.linear(y, num_classes)}

@@ -178,7 +178,7 @@ class GraphModule(nn.Module):
                 self.layers[str(index)] = _LAYERS[node.op](node, tuple(nodes[i].shape for i in node.inputs))
         for _, index in graph.outputs:
             last[index] = len(nodes)
-        # What is free again after each node, so that running needs the memory that the graph says.
+        # What each node is the last to read, so that running needs no more memory than the graph says.
         self._released_after: list[list[int]] = [[] for _ in nodes]
         for index, end in last.items():
             if end < len(nodes):

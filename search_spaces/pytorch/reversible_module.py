@@ -1,6 +1,6 @@
 """Trains a stack of reversible blocks without storing what is inside (RevNet, arXiv 1707.04585, algorithm 1).
 
-Only the stack's output is kept. On the way back each block's input is had from its output, ``x2 = y2 - g(y1)`` and
+Only the stack's output is kept. On the way back each block's input is computed from its output, ``x2 = y2 - g(y1)`` and
 ``x1 = y1 - f(x2)``, and one part at a time is computed again with its gradient. That costs one more forward pass.
 """
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
-from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng, SpaceError, T
+from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng, SpaceError
+
+Option = TypeVar("Option")
 
 
 class ChoiceGroup:
-    """Choices that every network makes, together: options by name. To be made once and given to ``choose_all``."""
+    """Choices that every network makes, together: options by name. Made once, and given to every ``choose_all``."""
 
     __slots__ = ("lookup_tables", "names", "options")
 
@@ -41,10 +43,10 @@ class Choose:
         self._options = options
         self._preset = given._values if isinstance(given, Genotype) else given
         self._rng = rng
-        self._declared_groups = set() if declared_groups is None else declared_groups  # what agrees with ``options``
+        self._declared_groups = set() if declared_groups is None else declared_groups  # groups that are in ``options``
         self.decisions: dict[str, Any] = {}
 
-    def one_of(self, name: str, options: Sequence[T]) -> T:
+    def one_of(self, name: str, options: Sequence[Option]) -> Option:
         """One of ``options``, which are always the same for one name: numbers, texts, booleans, None or tuples."""
         declared = self._options.get(name)
         if declared is None or (declared is not options and declared != tuple(options)):
@@ -94,8 +96,8 @@ class Choose:
         options = tuple(given)
         if declared is not None:
             raise SpaceError(
-                f"{where} was offered {format_options(declared)} before and {format_options(options)} now; the options of one name"
-                " must not depend on other choices: use another name for the other options"
+                f"{where} was offered {format_options(declared)} before and {format_options(options)} now; the options"
+                " of one name must not depend on other choices: use another name for the other options"
             )
         if not options:
             raise SpaceError(f"{where} has no options")
@@ -113,7 +115,7 @@ class Choose:
 
 def choose_all(choose: Choose, choices: ChoiceGroup) -> dict[str, Any]:
     """What ``choose.one_of`` gives for each of these choices in turn, by name; quicker where it is replayed."""
-    plain = type(choose) is Choose  # and no stand-in
+    plain = type(choose) is Choose  # not a subclass, which may choose in another way
     decisions = choose._replay(choices) if plain else None
     if decisions is None:
         decisions = {name: choose.one_of(name, options) for name, options in choices.options.items()}
@@ -129,6 +131,7 @@ def _is_decision_value(option: object) -> bool:
 
 
 def format_options(options: tuple[Any, ...]) -> str:
+    """Options as an error writes them."""
     return "(" + ", ".join(map(repr, options)) + ")"
 
 

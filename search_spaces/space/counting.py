@@ -1,24 +1,52 @@
-"""How many genotypes a space has."""
+"""All genotypes of a space: listed, or counted without a list."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from search_spaces.graph.graph import Graph
 from search_spaces.space.choose import FirstOption
 from search_spaces.space.genotype import DecisionValue, Genotype, Rng, SpaceError
 
+MAX_LISTED = 2000  # spaces that seem no larger than this are counted by listing them ...
+MAX_LIST = 20_000  # ... and a list that grows to this gives up
+
+
+def enumerate_genotypes(
+    run: Callable[[Mapping[str, DecisionValue]], Genotype], options: Mapping[str, tuple[Any, ...]]
+) -> Iterator[Genotype]:
+    """Every genotype once, in the order of the options, last decision fastest.
+
+    ``run`` takes the first option of every choice that it is not given; ``options`` has those of every choice that a
+    run has made so far.
+    """
+    prefix: dict[str, DecisionValue] = {}
+    while True:
+        genotype = run(prefix)
+        yield genotype
+        values = dict(genotype)
+        for name in reversed(list(values)):
+            index = options[name].index(values[name])
+            if index + 1 < len(options[name]):
+                values[name] = options[name][index + 1]
+                prefix = values
+                break
+            del values[name]
+        else:
+            return
+
 
 class _MissedDependency(Exception):
-    """What a count took for independent is not: it starts again with what was learnt, as long as it has runs left."""
+    """Decisions that a count took for independent are not: it starts again, knowing that, while it has runs left."""
 
 
 class GenotypeCounter:
     """Finds which decisions bear on which others, and counts genotypes with that.
 
-    ``run`` runs the space's function with some decisions fixed and the others drawn; ``options`` has the options of
+    ``run`` runs the space's function with some decisions fixed and the others at random; ``options`` has the options of
     every choice that a run has made so far.
     """
 
@@ -34,11 +62,29 @@ class GenotypeCounter:
         self.options = options
         self.rng = random.Random(seed)
         self.first_run: dict[str, dict[str, DecisionValue]] = {}  # the first that made each choice
-        self.dependencies: dict[
-            str, set[str]
-        ] = {}  # pairs where one decision, changed alone, makes the other come or go
+        # Pairs of decisions of which one, changed alone, makes the other come or go
+        self.dependencies: dict[str, set[str]] = {}
         self.contradicting_runs: list[dict[str, DecisionValue]] = []
         self.runs_left = 100_000
+
+    def count_and_names(self, enumerate_all: Callable[[], Iterator[Genotype]]) -> tuple[int, tuple[str, ...]]:
+        """How many genotypes there are, and the names of all choices; small spaces are listed by ``enumerate_all``.
+
+        Raises ``SpaceError`` where the space can neither be counted nor listed.
+        """
+        total = self.count()
+        if total is None or total <= MAX_LISTED:
+            total = 0
+            for genotype in islice(enumerate_all(), MAX_LIST):
+                self.first_run.update({name: {} for name in genotype if name not in self.first_run})
+                total += 1
+            if total == MAX_LIST:
+                example = next(reversed(self.dependencies), "")
+                raise SpaceError(
+                    f"space {self.name!r}: which choices are made depends on too many others together to count, for"
+                    f" example {example!r}"
+                )
+        return total, tuple(self.first_run)
 
     def count(self, samples: int = 1000) -> int | None:
         """Genotypes of the space; ``None`` where its choices are too entangled to tell."""
@@ -63,7 +109,7 @@ class GenotypeCounter:
         self.dependencies.setdefault(b, set()).add(a)
 
     def _find_cause(self, name: str, run_with: dict[str, DecisionValue], run_without: dict[str, DecisionValue]) -> str:
-        """A decision that makes ``name`` come or go: found on the way from one run to another, change by change."""
+        """A decision that makes ``name`` come or go: the one change, from one run to the other, that does."""
         given = {**run_without, **run_with}
         for other, value in run_without.items():
             if given[other] != value:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 DecisionValue = None | bool | int | float | str | tuple[Any, ...]
-
-
-T = TypeVar("T")
 
 
 class Rng(Protocol):

@@ -11,30 +11,19 @@ import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.choose import ChoiceGroup, Choose, FirstOption, format_options
-from search_spaces.space.counting import GenotypeCounter
+from search_spaces.space.counting import GenotypeCounter, enumerate_genotypes
 from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng, SpaceError
+from search_spaces.space.impossible_network import blame_choices
+from search_spaces.space.notation import Notation
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
-
-
-@dataclass(frozen=True)
-class Notation:
-    """A system's published way of writing an architecture, for a space with the given options.
-
-    ``parse(text, options)`` returns decisions by name and raises ``GenotypeError``; ``format(decisions, options)``
-    writes them.
-    """
-
-    parse: Callable[[str, Mapping[str, Any]], dict[str, DecisionValue]]
-    format: Callable[[Mapping[str, DecisionValue], Mapping[str, Any]], str]
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass
@@ -50,7 +39,7 @@ class Space:
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     notation: Notation | None = None
-    cheap_twin: Space | None = None  # one with the same choices that costs less to run: it is asked which there are
+    cheap_twin: Space | None = None  # the same choices at less cost a run: it counts them and lists their options
 
     def __post_init__(self) -> None:
         self.name = self.name or getattr(self.function, "__name__", "space")
@@ -78,7 +67,8 @@ class Space:
         self._declared_options: dict[str, tuple[Any, ...]] = {}
         self._declared_groups: set[ChoiceGroup] = set()
         self._last_run: tuple[Genotype | None, Graph | None] = (None, None)
-        self._mutable_choices: tuple[list[str], list[str]] = ([], [])  # the choices last changed, those of two options
+        # The choices of the genotype that was mutated last, and those of them that have two options or more
+        self._mutable_choices: tuple[list[str], list[str]] = ([], [])
         self._size_and_choices: tuple[int, tuple[str, ...]] | None = None
         self._checked: set[int] = set()
 
@@ -115,32 +105,12 @@ class Space:
         return genotype, graph
 
     def _explain_failure(self, error: GraphError, decisions: dict[str, Any]) -> str:
-        """Name the choice behind an impossible network: one whose other options all or partly make it possible."""
-        given = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        text = f"space {self.name!r}{f' with {given}' if given else ''}: {error}"
+        """What is wrong with a network, and the choices behind it."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        text = f"space {self.name!r}{f' with {options}' if options else ''}: {error}"
         if not decisions:
             return text
-        fixing_choices, changing_choices = [], []
-        for name, value in decisions.items():
-            answers = {
-                self._failure_reason({**decisions, name: other})
-                for other in self._declared_options[name]
-                if other != value
-            }
-            if None in answers:
-                fixing_choices.append(name)
-            elif answers and str(error) not in answers:
-                changing_choices.append(name)  # then something else is wrong as well
-        last = list(decisions)[-1]
-        choice_texts = " or ".join(
-            f"{n!r} = {decisions[n]!r} of {format_options(self._declared_options[n])}"
-            for n in (fixing_choices or changing_choices or [last])[:3]
-        )
-        return (
-            f"{text} (choice {choice_texts})"
-            if fixing_choices or changing_choices
-            else f"{text} (no one choice mends it; the last: {choice_texts})"
-        )
+        return f"{text} {blame_choices(str(error), decisions, self._declared_options, self._failure_reason)}"
 
     def _failure_reason(self, decisions: Mapping[str, DecisionValue]) -> str | None:
         """What is wrong with the network of these decisions, first options elsewhere; ``None`` where nothing is."""
@@ -171,7 +141,7 @@ class Space:
         return self._run(decisions, rng)[0]
 
     def mutate(self, genotype: Genotype, rng: Rng) -> Genotype:
-        """One decision changed to another of its options, then replayed; choices that this opens are drawn anew.
+        """One decision changed to another of its options, then replayed; choices that this opens are drawn at random.
 
         A genotype without any choice of two options comes back as it is.
         """
@@ -198,12 +168,13 @@ class Space:
         try:
             return self._declared_options[name].index(value)
         except ValueError:
+            options = format_options(self._declared_options[name])
             raise GenotypeError(
-                f"space {self.name!r}: {name!r} cannot be {value!r}; its options are {format_options(self._declared_options[name])}"
+                f"space {self.name!r}: {name!r} cannot be {value!r}; its options are {options}"
             ) from None
 
     def crossover(self, a: Genotype, b: Genotype, rng: Rng) -> Genotype:
-        """Uniform crossover: each decision from either parent, from the one that has it, or else drawn anew."""
+        """Uniform crossover: each decision from either parent, from the one that has it, or at random."""
         given = {**b, **a}
         for name in given:
             if name in a and name in b and rng.random() < 0.5:
@@ -214,33 +185,19 @@ class Space:
 
     def enumerate(self) -> Iterator[Genotype]:
         """Every genotype once, in the order of the options, last decision fastest. For small spaces."""
-        prefix: dict[str, DecisionValue] = {}
-        while True:
-            genotype = self._run(prefix, FirstOption())[0]
-            yield genotype
-            values = dict(genotype)
-            for name in reversed(list(values)):
-                options = self._declared_options[name]
-                index = options.index(values[name])
-                if index + 1 < len(options):
-                    values[name] = options[index + 1]
-                    prefix = values
-                    break
-                del values[name]
-            else:
-                return
+        return enumerate_genotypes(lambda prefix: self._run(prefix, FirstOption())[0], self._declared_options)
 
     def size(self) -> int:
         """How many genotypes there are. Spaces of up to 2,000 are listed; larger ones are counted without that.
 
         Choices that do not bear on which other choices are made multiply; the others are followed option by option.
-        Which do is found by running the function some thousand times, with single decisions changed and at random: in
-        a large space, a choice that fewer than one random network in some hundred makes may be missed.
+        Which do is determined by running the function some thousand times, with single decisions changed and at
+        random: in a large space, a choice that fewer than one random network in some hundred makes may be missed.
         """
         return self._count_and_names()[0]
 
     def decisions(self) -> dict[str, tuple[Any, ...]]:
-        """All choices the space can make, by name, with their options; found as ``size`` finds them."""
+        """All choices the space can make, by name, with their options; determined as by ``size``."""
         return {name: self._declared_options[name] for name in self._count_and_names()[1]}
 
     def check(self, seed: int = 0) -> None:
@@ -260,33 +217,22 @@ class Space:
             self._size_and_choices = self.cheap_twin._count_and_names()
             self._declared_options.update(self.cheap_twin._declared_options)
         if self._size_and_choices is None:
-            explorer = GenotypeCounter(self.name, self._run, self._declared_options)
-            total = explorer.count()
-            if total is None or total <= 2000:
-                total = 0
-                for genotype in islice(self.enumerate(), 20_000):
-                    explorer.first_run.update({n: {} for n in genotype if n not in explorer.first_run})
-                    total += 1
-                if total == 20_000:
-                    raise SpaceError(
-                        f"space {self.name!r}: which choices are made depends on too many others together to count, for"
-                        f" example {next(reversed(explorer.dependencies), '')!r}"
-                    )
-            self._size_and_choices = total, tuple(explorer.first_run)
+            counter = GenotypeCounter(self.name, self._run, self._declared_options)
+            self._size_and_choices = counter.count_and_names(self.enumerate)
         return self._size_and_choices
 
-    def encode(self, genotype: Mapping[str, DecisionValue]) -> numpy.typing.NDArray[numpy.int64]:
+    def encode(self, genotype: Mapping[str, DecisionValue]) -> npt.NDArray[np.int64]:
         """A vector of ``len(decisions())`` option numbers; -1 stands for a choice that is not made."""
-        import numpy
+        import numpy as np
 
         table = self.decisions()
         unknown = set(genotype) - set(table)
         if unknown:
             raise GenotypeError(f"space {self.name!r} makes no choice {', '.join(map(repr, sorted(unknown)))}")
         option_indices = [self._option_index(name, genotype[name]) if name in genotype else -1 for name in table]
-        return numpy.array(option_indices, dtype=numpy.int64)
+        return np.array(option_indices, dtype=np.int64)
 
-    def decode(self, vector: Sequence[int] | numpy.typing.NDArray[numpy.int64]) -> Genotype:
+    def decode(self, vector: Sequence[int] | npt.NDArray[np.int64]) -> Genotype:
         """The genotype that ``encode`` wrote; entries of choices that are not made do not matter."""
         table = self.decisions()
         if len(vector) != len(table):
@@ -318,5 +264,5 @@ class Space:
         return genotype.to_json() if self.notation is None else self.notation.format(genotype, self._resolved_options())
 
     def _resolved_options(self) -> dict[str, Any]:
-        own = {**{n: self.option(n) for n in self._option_defaults}, **self.options}
-        return own if self.cheap_twin is None else {**self.cheap_twin._resolved_options(), **own}
+        own_options = {**{n: self.option(n) for n in self._option_defaults}, **self.options}
+        return own_options if self.cheap_twin is None else {**self.cheap_twin._resolved_options(), **own_options}

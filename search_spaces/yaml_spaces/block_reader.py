@@ -41,7 +41,7 @@ class HeadSpec(NamedTuple):
 
 
 def read_let(raw: Any, location: FileLocation, outer: FileLocation) -> tuple[NamedValues, FileLocation]:
-    """Named values in order, and ``outer`` with their names known. The next may use the ones before it."""
+    """Named values in order, and ``outer`` with their names in scope. The next may use the ones before it."""
     if not isinstance(raw, dict):
         raise location.error(f"expected a mapping of names and values, not {format_value(raw)}")
     lets: NamedValues = []

@@ -87,8 +87,8 @@ _EQUALITY_OPERATORS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {ast.Eq
 class Expression:
     """A text of arithmetic, read and checked. Call it with the values of its names.
 
-    Reading raises ``ExpressionError`` for what is no arithmetic and for names that are not ``allowed_names``; calling raises
-    it where there is no answer: a division by zero, a number out of bounds, a text in a sum.
+    Reading raises ``ExpressionError`` for what is no arithmetic and for names that are not ``allowed_names``; calling
+    raises it where there is no answer: a division by zero, a number out of bounds, a text in a sum.
     """
 
     __slots__ = ("_step", "names", "text")
@@ -133,8 +133,8 @@ class _ExpressionCompiler:
         read = getattr(self, f"_read_{type(node).__name__}", None)
         if read is None:
             raise ExpressionError(
-                f"{self._source_text(node)!r} is no arithmetic: there are numbers, names, quoted texts, + - * / // % **,"
-                f" comparisons, and, or, not, 'a if b else c', and {', '.join(FUNCTIONS)}"
+                f"{self._source_text(node)!r} is no arithmetic: there are numbers, names, quoted texts,"
+                f" + - * / // % **, comparisons, and, or, not, 'a if b else c', and {', '.join(FUNCTIONS)}"
             )
         step: CompiledExpression = read(node, depth + 1)
         return step

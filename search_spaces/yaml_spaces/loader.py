@@ -5,13 +5,13 @@ options: {image_size: 256, blocks: ibn+fused}
 fixed: {stem.width: 32}     # choices that are made already
 only: {block2.width: [16, 24]}
 
-A file with ``stages`` in place of ``space`` is a space by itself: ``yaml_stages``.
+A file with ``stages`` in place of ``space`` is a space by itself: ``stages.py`` reads it.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -23,6 +23,8 @@ from search_spaces.graph.graph import Graph
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import SpaceError
 from search_spaces.space.space import Space
+from search_spaces.yaml_spaces.stages import stages_space
+from search_spaces.yaml_spaces.values import as_tuples
 
 T = TypeVar("T")
 MAX_FILE_CHARACTERS = 200_000
@@ -33,7 +35,7 @@ _KEYS = ("space", "name", "options", "fixed", "only")
 
 
 class _NarrowedChoose(Choose):
-    """Passes choices on with fewer options; choices with one option left are not decisions at all."""
+    """Passes choices on with fewer options; a choice with one remaining option is no decision at all."""
 
     __slots__ = ("_allowed_options", "_inner")
 
@@ -52,23 +54,41 @@ class _NarrowedChoose(Choose):
         return remaining_options[0] if len(remaining_options) == 1 else self._inner.one_of(name, remaining_options)
 
 
-def load_yaml_space(path: Path, **options: Any) -> Space:
-    """The space that a YAML file describes; ``options`` win over the file's. Raises ``SpaceError``."""
-    return _load_file(path, options, ())
+def load_yaml_space(path: Path, options: Mapping[str, Any], load_base: Callable[..., Space]) -> Space:
+    """The space that a YAML file describes; ``options`` win over the file's. Raises ``SpaceError``.
+
+    ``load_base(name, **options)`` loads the space that the file starts from, where that is not a YAML file too.
+    """
+    return _load_file(path, options, load_base, ())
 
 
-def _load_file(path: Path, options: Mapping[str, Any], including_files: tuple[Path, ...]) -> Space:
-    from search_spaces.catalog import load_space
-
+def _load_file(
+    path: Path, options: Mapping[str, Any], load_base: Callable[..., Space], including_files: tuple[Path, ...]
+) -> Space:
     if path.resolve() in including_files:
         raise SpaceError(f"the space file {str(path)!r} starts from itself")
     document = _read_document(path)
     if isinstance(document, dict) and "stages" in document:
-        from search_spaces.yaml_spaces.stages import stages_space
-
         if "space" in document:
             raise SpaceError(f"{path}: there is `space`, to narrow another space, or `stages`, but not both")
         return stages_space(document, path, **options)
+    document = _check_narrowing(document, path)
+    source, options = document["space"], {**document["options"], **options}
+    if source.endswith((".yaml", ".yml")):
+        base = _load_file(path.parent / source, options, load_base, (*including_files, path.resolve()))
+    else:
+        base = load_base(str(path.parent / source) if ".py:" in source else source, **options)
+    allowed = _allowed_options(path, document, base)
+
+    def narrowed(choose: Choose, **given: Any) -> Graph:
+        return base.function(_NarrowedChoose(choose, allowed), **given)
+
+    narrowed.__signature__ = inspect.signature(base.function)  # type: ignore[attr-defined]
+    return Space(narrowed, str(document.get("name") or path.stem), dict(base.options))
+
+
+def _check_narrowing(document: Any, path: Path) -> dict[str, Any]:
+    """A document that narrows another space, with a mapping under each of its keys that hold one."""
     if not isinstance(document, dict) or not isinstance(document.get("space"), str):
         raise SpaceError(f"{path}: expected a mapping with a text `space`, the name of the space it starts from")
     unknown = set(map(str, document)) - set(_KEYS)
@@ -79,18 +99,7 @@ def _load_file(path: Path, options: Mapping[str, Any], including_files: tuple[Pa
         if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
             raise SpaceError(f"{path}: {key!r} must be a mapping of names")
         document[key] = value
-    source, options = document["space"], {**document["options"], **options}
-    if source.endswith((".yaml", ".yml")):
-        base = _load_file(path.parent / source, options, (*including_files, path.resolve()))
-    else:
-        base = load_space(str(path.parent / source) if ".py:" in source else source, **options)
-    allowed = _allowed_options(path, document, base)
-
-    def narrowed(choose: Choose, **given: Any) -> Graph:
-        return base.function(_NarrowedChoose(choose, allowed), **given)
-
-    narrowed.__signature__ = inspect.signature(base.function)  # type: ignore[attr-defined]
-    return Space(narrowed, str(document.get("name") or path.stem), dict(base.options))
+    return document
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -148,14 +157,15 @@ def _error_text(error: Exception) -> str:
 
 
 def _check_size(document: Any) -> None:
-    """ValueError for what is not a tree of plain values, or for one that is too large: aliases count anew."""
+    """ValueError for what is not a tree of plain values, or for one that is too large: aliases count each time."""
     todo, count = [(document, 0)], 0
     while todo:
         value, depth = todo.pop()
         count += 1
         if count > MAX_YAML_VALUES or depth > MAX_YAML_DEPTH:
             raise ValueError(
-                f"it holds more than {MAX_YAML_VALUES} values or nests more than {MAX_YAML_DEPTH} deep, aliases included"
+                f"it holds more than {MAX_YAML_VALUES} values or nests more than {MAX_YAML_DEPTH} deep,"
+                " aliases included"
             )
         if isinstance(value, dict):
             todo.extend((part, depth + 1) for pair in value.items() for part in pair)
@@ -170,12 +180,12 @@ def _check_size(document: Any) -> None:
 
 
 def _allowed_options(path: Path, document: Mapping[str, Any], base: Space) -> dict[str, tuple[Any, ...]]:
-    """The options that each choice named in the file has left, checked against the choice's own."""
-    allowed = {name: (_as_tuples(value),) for name, value in document["fixed"].items()}
+    """The options that remain of each choice named in the file, checked against the choice's own."""
+    allowed = {name: (as_tuples(value),) for name, value in document["fixed"].items()}
     for name, values in document["only"].items():
         if not isinstance(values, list) or not values or name in allowed:
             raise SpaceError(f"{path}: `only` needs a list of options for {name!r}, which `fixed` does not name")
-        allowed[name] = tuple(dict.fromkeys(_as_tuples(v) for v in values))
+        allowed[name] = tuple(dict.fromkeys(as_tuples(v) for v in values))
     decisions = base.decisions() if allowed else {}
     for name, values in allowed.items():
         if name not in decisions:
@@ -184,13 +194,6 @@ def _allowed_options(path: Path, document: Mapping[str, Any], base: Space) -> di
             raise SpaceError(f"{path}: space {base.name!r} has no choice {name!r}{hint}")
         for value in values:
             if value not in decisions[name]:
-                raise SpaceError(f"{path}: {name!r} cannot be {value!r}; its options are {_listed(decisions[name])}")
+                options = ", ".join(map(repr, decisions[name]))
+                raise SpaceError(f"{path}: {name!r} cannot be {value!r}; its options are {options}")
     return allowed
-
-
-def _listed(options: tuple[Any, ...]) -> str:
-    return ", ".join(map(repr, options))
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(_as_tuples(v) for v in value) if isinstance(value, list) else value

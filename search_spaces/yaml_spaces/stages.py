@@ -1,7 +1,7 @@
 """Spaces that are YAML files alone: a stem, stages of layers, a head; blocks, choices and arithmetic on choices.
 
-``docs/yaml.md`` says what a file holds. It is read once into functions of a ``NetworkFrame``, which then run in every network;
-whatever is wrong with the file, ``stages_space`` raises as ``SpaceError`` with the place.
+``docs/yaml.md`` says what a file holds. It is read once into functions of a ``NetworkFrame``, which then run in every
+network; whatever is wrong with the file, ``stages_space`` raises as ``SpaceError`` with its location.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DEFAULT_INPUT = ["3", "image_size", "image_size"]
 
 
 class StageSpec(NamedTuple):
-    """One stage, read: what is asked once, and what makes its first layer and the others."""
+    """One stage, read: values that are computed once, and the functions that make its first layer and the others."""
 
     name: str
     location: FileLocation
@@ -86,8 +86,8 @@ def _network_function(
     root = root.with_names(defaults)
     if "input" not in document and "image_size" not in defaults:
         raise root.error("the options need an image_size, or the file an `input`: channels and extents")
-    input_place = root.child("input")
-    shape = read_value(document.get("input", DEFAULT_INPUT), INTS_TYPE, input_place)
+    input_location = root.child("input")
+    shape = read_value(document.get("input", DEFAULT_INPUT), INTS_TYPE, input_location)
     let, root = read_let(document.get("let") or {}, root.child("let"), root)
     reader = BlockReader(path.parent)
     stem = None
@@ -105,7 +105,7 @@ def _network_function(
         try:
             x = b.input(shape(frame))
         except GraphError as error:
-            raise GraphError(input_place.message(str(error))) from None
+            raise GraphError(input_location.message(str(error))) from None
         if stem is not None:
             x = stem(_child_frame(frame, "stem."), b, x)
         features, blocks = [], 0
@@ -123,7 +123,7 @@ def _network_function(
 
 
 def _section(location: FileLocation, scope: ChoiceScope | None = None) -> FileLocation:
-    """The same place with choices of its own, whose names begin anew behind the part's prefix."""
+    """The same location with choices of its own, whose names begin behind the part's prefix."""
     return FileLocation(location.file, location.where, location.names_in_scope, scope or ChoiceScope())
 
 

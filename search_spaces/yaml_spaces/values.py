@@ -1,4 +1,4 @@
-"""Values in the YAML files of spaces: plain ones, arithmetic, and choices; read once, then asked for in every network.
+"""Values in the YAML files of spaces: plain ones, arithmetic, and choices; read once, computed in every network.
 
 A text is arithmetic where a number is wanted and plain where a text is wanted: what a block's parameter takes, its
 annotation says. A text that begins with ``=`` is arithmetic anywhere.
@@ -26,7 +26,7 @@ LAYER_NAMES = ("layer", "stride", "depth_of_stage")
 RESERVED_NAMES = (*STAGE_NAMES, *LAYER_NAMES, "width_of_stage")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-# -- where a value stands ----------------------------------------------------------------------------------------------
+# -- where a value is --------------------------------------------------------------------------------------------------
 
 
 class ChoiceScope:
@@ -56,7 +56,7 @@ class ChoiceScope:
 
 @dataclass(frozen=True)
 class FileLocation:
-    """A place in a file: what errors call it, which names are known there, and how choices made there are named.
+    """A location in a file: what errors call it, which names it can use, and how choices made there are named.
 
     ``defaults``: names of values that a block gets for parameters that the file does not mention.
     """
@@ -69,7 +69,7 @@ class FileLocation:
     defaults: Mapping[str, str] = field(default_factory=dict)
 
     def child(self, key: str | int, *path: str) -> FileLocation:
-        """The place below ``key``; ``path`` is what it adds to the names of choices."""
+        """The location below ``key``; ``path`` is what it adds to the names of choices."""
         step = f"[{key}]" if isinstance(key, int) else f".{key}" if self.where else key
         return replace(self, where=self.where + step, path=(*self.path, *path))
 
@@ -84,7 +84,7 @@ class FileLocation:
 
 
 class NetworkFrame:
-    """What is known while one network is made: the values of names, and how choices are named at this point."""
+    """The state while one network is made: the values of names, and how choices are named at this point."""
 
     __slots__ = ("choose", "names", "prefix", "shared", "shared_prefix")
 
@@ -110,7 +110,7 @@ def format_value(value: Any) -> str:
 
 
 def suggestion(name: object, names_in_scope: Collection[str]) -> str:
-    """The end of an error about a name that is not known."""
+    """The end of an error about an unknown name."""
     close = get_close_matches(str(name), names_in_scope, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names_in_scope) or 'none'}"
 
@@ -144,15 +144,14 @@ def check_name(name: Any, location: FileLocation, taken_names: Collection[str] =
 
 
 def read_value(raw: Any, expected_type: ParameterType, location: FileLocation) -> FrameFunction:
-    """A value as a function of the frame. Raises ``SpaceError`` now, and ``GraphError`` when it is asked for."""
+    """A value as a function of the frame. Raises ``SpaceError`` now, and ``GraphError`` when it is computed."""
     if isinstance(raw, dict):
         if "choose" in raw:
             return read_choice(raw, location, lambda r, p: read_value(r, expected_type, p), expected_type)
         if expected_type.record is not None:
             return _read_record(raw, expected_type.record, location)
-        raise location.error(
-            f"expected {'a value' if expected_type.any_value else expected_type.description()} or a choice, not {format_value(raw)}"
-        )
+        expected = "a value" if expected_type.any_value else expected_type.description()
+        raise location.error(f"expected {expected} or a choice, not {format_value(raw)}")
     if isinstance(raw, list):
         if not expected_type.any_value and expected_type.items is None:
             raise location.error(f"expected {expected_type.description()}, not a list")
@@ -285,8 +284,8 @@ def _check_options(options: tuple[Any, ...], name: str, location: FileLocation) 
     before = location.scope.first_options(name, options)
     if before != options:
         raise location.error(
-            f"the choice {name!r} has the options {format_value(before)} elsewhere in this part and {format_value(options)} here;"
-            " give one of them another `name`"
+            f"the choice {name!r} has the options {format_value(before)} elsewhere in this part and"
+            f" {format_value(options)} here; give one of them another `name`"
         )
     return before
 
@@ -307,15 +306,16 @@ def _read_option(value: Any, expected_type: ParameterType, location: FileLocatio
     """One option of a list, lists as tuples: a plain value, the same whatever the other choices are."""
     if isinstance(value, dict):
         raise location.error("an option is a plain value; alternatives that are more are written {choose: {name: ...}}")
-    option = _as_tuples(value)
+    option = as_tuples(value)
     if isinstance(value, str) and not expected_type.accepts(value):
         raise location.error(
-            f"expected {expected_type.description()}, not {format_value(value)}: options are plain values; arithmetic is written"
-            " {choose: {name: ...}}"
+            f"expected {expected_type.description()}, not {format_value(value)}: options are plain values; arithmetic"
+            " is written {choose: {name: ...}}"
         )
     _check_kind(option, expected_type, location)
     return option
 
 
-def _as_tuples(value: Any) -> Any:
-    return tuple([_as_tuples(v) for v in value]) if isinstance(value, list) else value
+def as_tuples(value: Any) -> Any:
+    """YAML's lists as tuples, however deep: options are hashable."""
+    return tuple([as_tuples(v) for v in value]) if isinstance(value, list) else value

@@ -29,14 +29,14 @@ CSV = f"""arch_str,name,percent,share,latency,partial,empty
 """
 
 
-def written(folder: Path, text: str = CSV, name: str = "table.csv") -> str:
+def write_table(folder: Path, text: str = CSV, name: str = "table.csv") -> str:
     path = folder / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     return str(path)
 
 
 def table(folder: Path, text: str = CSV, **settings: Any) -> TabularQuality:
-    return TabularQuality(written(folder, text), **{"column": "percent", **settings})
+    return TabularQuality(write_table(folder, text), **{"column": "percent", **settings})
 
 
 def test_accuracies_are_between_0_and_1_whatever_the_tables_unit(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_numeric_columns_are_on_offer(tmp_path: Path) -> None:
 
 
 def test_compressed_tables_and_byte_order_marks(tmp_path: Path) -> None:
-    path = written(tmp_path, "\ufeff" + CSV, "table.csv.gz")
+    path = write_table(tmp_path, "\ufeff" + CSV, "table.csv.gz")
     assert TabularQuality(path, column="share").evaluate_architecture(CONV, seed=0) == {"accuracy": 0.9}
 
 
@@ -111,8 +111,8 @@ def test_noise_is_of_the_architecture_and_the_seed_alone(tmp_path: Path) -> None
 
 def test_noise_is_the_same_in_every_process() -> None:
     code = f"from evaluators.tabular import standard_normal; print(repr(standard_normal({SKIP!r}, 7)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) == standard_normal(SKIP, 7)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(process.stdout) == standard_normal(SKIP, 7)
 
 
 def test_an_accuracy_stays_one(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_an_accuracy_stays_one(tmp_path: Path) -> None:
 
 
 def test_it_is_made_from_the_command_lines_text(tmp_path: Path) -> None:
-    path = written(tmp_path)
+    path = write_table(tmp_path)
     evaluator = make_evaluator(f"table:{path}", column="share", noise=0.25)
     assert isinstance(evaluator, TabularQuality)
     assert evaluator == TabularQuality(path, column="share", noise=0.25)
@@ -134,7 +134,7 @@ def test_it_is_made_from_the_command_lines_text(tmp_path: Path) -> None:
     assert evaluator.time_limit_s > 0
     graph = load_space("nasbench201", image_size=8).graph(load_space("nasbench201").parse(CONV))
     evaluator.check(graph)
-    with pytest.raises(EvaluationFailure, match="asked by architecture"):
+    with pytest.raises(EvaluationFailure, match="read by architecture"):
         evaluator.evaluate(graph, seed=0)
     with pytest.raises(UnknownName, match="no setting of tables 'colum'; did you mean 'column'"):
         make_evaluator(f"table:{path}", colum="share")
@@ -147,9 +147,9 @@ def test_its_identity_is_the_files_bytes_the_column_and_the_noise(tmp_path: Path
         "data": xxhash.xxh3_128_hexdigest(CSV.encode()),
         "fidelity": {"column": "percent", "noise": 1.0},
     }
-    moved = TabularQuality(written(tmp_path, name="moved.csv"), column="percent", noise=1.0)
+    moved = TabularQuality(write_table(tmp_path, name="moved.csv"), column="percent", noise=1.0)
     assert moved.cache_identity() == evaluator.cache_identity()
-    longer = TabularQuality(written(tmp_path, CSV + f"{POOL},pool,1,1,1,1,\n", "longer.csv"), column="percent")
+    longer = TabularQuality(write_table(tmp_path, CSV + f"{POOL},pool,1,1,1,1,\n", "longer.csv"), column="percent")
     assert longer.cache_identity()["data"] != evaluator.cache_identity()["data"]
 
 

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 
 from hardware_models import calibrate as calibrating
@@ -54,7 +54,7 @@ def entries(
 
 
 def np_noise(rng: random.Random, noise: float) -> float:
-    return float(numpy.exp(rng.gauss(0, noise)))
+    return float(np.exp(rng.gauss(0, noise)))
 
 
 # -- files of measurements ---------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_a_device_unlike_the_known_ones_is_found_from_eight_networks_and_a_prior
 
 def test_rates_from_a_prior_follow_the_unit_of_time() -> None:
     graphs = [e.graph for e in entries("pi5", 9)]
-    measured = numpy.array([load_hardware("pi5").estimate(graph).latency_ms for graph in graphs])
+    measured = np.array([load_hardware("pi5").estimate(graph).latency_ms for graph in graphs])
     one, ten = fit_prior_rates(graphs, measured), fit_prior_rates(graphs, 10 * measured)
     assert ten[1] == pytest.approx(10 * one[1], rel=0.02)  # the speed's own prior is wide, not flat
     assert len(one[1]) == 9

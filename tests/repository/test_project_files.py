@@ -93,7 +93,7 @@ def test_a_circle_of_rooms_is_refused() -> None:
     draw_rooms = drawing()
     rooms = draw_rooms.room_imports("evaluators")
     rooms.add_edge("evaluator", "catalog")
-    with pytest.raises(ValueError, match="rooms that import each other: .*catalog"):
+    with pytest.raises(ValueError, match=r"rooms that import each other: .*catalog"):
         draw_rooms.room_levels(rooms)
 
 

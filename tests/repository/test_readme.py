@@ -25,8 +25,8 @@ def test_the_python_example_runs_and_prints_what_it_says(
     exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - our own text
     printed = capsys.readouterr().out.splitlines()
     for line, text in enumerate(example.splitlines()):
-        if (said := re.search(r"print\(.*\)\s+# ([\d ]+)$", text)) is not None:
-            assert said[1] in printed, f"line {line} of the example prints something else"
+        if (match := re.search(r"print\(.*\)\s+# ([\d ]+)$", text)) is not None:
+            assert match[1] in printed, f"line {line} of the example prints something else"
 
 
 def test_the_space_of_ones_own_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,8 @@ def cells() -> list[Cell]:
 
 def to_string(cell: Cell) -> str:
     """As published: ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
-    made = {edge: f"{op}~{edge[0]}" for edge, op in zip(EDGES, cell, strict=True)}
-    return "+".join(f"|{'|'.join(made[i, j] for i in range(j))}|" for j in (1, 2, 3))
+    terms = {edge: f"{op}~{edge[0]}" for edge, op in zip(EDGES, cell, strict=True)}
+    return "+".join(f"|{'|'.join(terms[i, j] for i in range(j))}|" for j in (1, 2, 3))
 
 
 def _pooled(value: Sum, notion: Notion) -> Sum:
@@ -88,15 +88,15 @@ def term(cell: Cell, names: Sequence[int], notion: Notion) -> Sum:
 
 
 def _names_in(value: Sum) -> set[int]:
-    found: set[int] = set()
+    names: set[int] = set()
     for t in value:
         if t[0] == "conv":
-            found |= {t[2]} | _names_in(t[3])
+            names |= {t[2]} | _names_in(t[3])
         elif t[0] == "constant":
-            found.add(t[1])
+            names.add(t[1])
         elif t[0] == "pool":
-            found |= _names_in(t[1])
-    return found
+            names |= _names_in(t[1])
+    return names
 
 
 def canonical(cell: Cell, notion: Notion = EXACT) -> Sum:
@@ -107,14 +107,14 @@ def canonical(cell: Cell, notion: Notion = EXACT) -> Sum:
     for order in permutations(range(len(live))):
         for edge, name in zip(live, order, strict=True):
             names[edge] = name
-        written = term(cell, names, notion)
-        if best is None or written < best:
-            best = written
+        candidate = term(cell, names, notion)
+        if best is None or candidate < best:
+            best = candidate
     assert best is not None
     return best
 
 
 def partition(keys: Iterable[Any]) -> list[int]:
-    """For each key the place of the first that equals it: equal lists are equal partitions."""
+    """For each key the index of the first that equals it: equal lists are equal partitions."""
     first: dict[Any, int] = {}
-    return [first.setdefault(key, place) for place, key in enumerate(keys)]
+    return [first.setdefault(key, index) for index, key in enumerate(keys)]

@@ -1,4 +1,4 @@
-"""Work for an agent, some of which goes wrong."""
+"""Functions for an agent to run, some of which fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def hang(payload: dict[str, Any]) -> dict[str, Any]:
-    """Never answers; says where it is in a file first."""
+    """Never answers; writes its process id to a file first."""
     with open(payload["note"], "w") as note:
         note.write(str(os.getpid()))
     time.sleep(600)
@@ -21,7 +21,7 @@ def die(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def chatter(payload: dict[str, Any]) -> dict[str, Any]:
-    """Prints, as runtimes do, and answers."""
+    """Prints to standard output, as runtimes do, and answers."""
     os.write(1, b"native code says hello\n")
     print("so does Python", flush=True)
     return {"payload": payload, "pid": os.getpid()}

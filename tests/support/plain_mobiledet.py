@@ -230,11 +230,11 @@ class Detector(nn.Module):
         levels = list(self.backbone(image))
         for extra in self.extras:
             levels.append(extra(levels[-1]))
-        found = {}
+        outputs = {}
         for i in reversed(range(6)):
-            found[f"class{i}"] = self.scores[i](levels[i])
-            found[f"box{i}"] = self.boxes[i](levels[i])
-        return found
+            outputs[f"class{i}"] = self.scores[i](levels[i])
+            outputs[f"box{i}"] = self.boxes[i](levels[i])
+        return outputs
 
 
 class Classifier(nn.Module):

@@ -295,10 +295,10 @@ class Sppf(nn.Module):
         self.first, self.last = nn.Sequential(*_silu(cin, hidden, 1)), nn.Sequential(*_silu(4 * hidden, cout, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        made = [self.first(x)]
+        maps = [self.first(x)]
         for _ in range(3):
-            made.append(F.max_pool2d(made[-1], 5, 1, 2))
-        result: Tensor = self.last(torch.cat(made, 1))
+            maps.append(F.max_pool2d(maps[-1], 5, 1, 2))
+        result: Tensor = self.last(torch.cat(maps, 1))
         return result
 
 
@@ -335,22 +335,22 @@ class Leyolo(nn.Module):
         return _silu(c, c, 3, 1, c) + _silu(c, c, 3, 1, c)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        made: list[Tensor] = []
+        outputs: list[Tensor] = []
         for row, layer in zip(self.rows, self.layers, strict=True):
             if row["i"] in self.unused:
-                made.append(x)
+                outputs.append(x)
                 continue
             sources = row["src"] if isinstance(row["src"], list) else [row["src"]]
-            read = [made[i] if made else x for i in sources]
+            inputs = [outputs[i] if outputs else x for i in sources]
             if row["type"] == "detect_dnin":
                 heads = iter(layer)  # type: ignore[call-overload]
-                return {f"{what}{i}": next(heads)(y) for i, y in enumerate(read) for what in ("box", "class")}
+                return {f"{what}{i}": next(heads)(y) for i, y in enumerate(inputs) for what in ("box", "class")}
             if row["type"] == "concat":
-                made.append(torch.cat(read, 1))
+                outputs.append(torch.cat(inputs, 1))
             elif row["type"] == "upsample_nearest2x":
-                made.append(F.interpolate(read[0], scale_factor=2, mode="nearest"))
+                outputs.append(F.interpolate(inputs[0], scale_factor=2, mode="nearest"))
             else:
-                made.append(layer(read[0]))
+                outputs.append(layer(inputs[0]))
         raise ValueError("a LeYOLO's last layer is its detection layer")
 
 
@@ -371,8 +371,8 @@ class KerasBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.before(x)
-        kept = F.max_pool2d(x, 1, self.stride) if self.shortcut is None else self.shortcut(y)
-        result: Tensor = kept + self.branch(y)
+        residual = F.max_pool2d(x, 1, self.stride) if self.shortcut is None else self.shortcut(y)
+        result: Tensor = residual + self.branch(y)
         return result
 
 

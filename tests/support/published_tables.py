@@ -31,14 +31,16 @@ def facts(shared: Callable[[str], Path]) -> dict[str, Any]:
 
 def convolutions(graph: Graph) -> list[tuple[int, ...]]:
     """Every convolution and linear layer of a graph: (in, out, kernel, stride, groups, height)."""
-    made = []
+    layers = []
     for node in graph.nodes:
         if node.op == "conv":
             (k, _), (s, _) = node.attr("kernel"), node.attr("stride")
-            made.append((graph.nodes[node.inputs[0]].shape[0], node.shape[0], k, s, node.attr("groups"), node.shape[1]))
+            layers.append(
+                (graph.nodes[node.inputs[0]].shape[0], node.shape[0], k, s, node.attr("groups"), node.shape[1])
+            )
         elif node.op == "linear":
-            made.append((graph.nodes[node.inputs[0]].shape[0], node.shape[0], 1, 1, 1, 1))
-    return made
+            layers.append((graph.nodes[node.inputs[0]].shape[0], node.shape[0], 1, 1, 1, 1))
+    return layers
 
 
 def tabled(row: dict[str, Any]) -> list[tuple[int, ...]]:

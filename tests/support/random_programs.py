@@ -1,7 +1,7 @@
 """Random networks over the builder's whole vocabulary, for properties that must hold for every one.
 
-A program is a tuple of steps. Steps pick their operands by shape alone, so a program makes the same network whether
-its calls run as blocks or not.
+A program is a tuple of steps. Steps choose their operands by shape alone, so a program builds the same network
+whether its calls run as blocks or not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IMAGE = (4, 6, 6)
 Program = tuple[tuple[Any, ...], tuple[int, ...]]
 
 # Frequent steps are those whose rules meet each other.
-_KINDS = [
+KINDS = [
     *("conv", "conv", "conv1", "conv_any", "act", "act", "act", "act_any", "add", "add", "add", "add3"),
     *("concat", "concat", "concat_any", "zero", "norm", "reshape", "reshape", "flatten", "pool", "pool1"),
     *("global_pool", "resize", "resize_back", "mul", "gate", "slice", "scale", "permute", "matmul", "softmax"),
@@ -34,8 +34,8 @@ def _step(b: Builder, pool: list[Tensor], step: tuple[str, int, int, int]) -> Te
     kind, first, second, p = step
     x = pool[-1 - first % len(pool)]
     images = [t for t in pool if len(t.shape) == 3]
-    alike = [t for t in pool if t.shape == x.shape]
-    y = alike[-1 - second % len(alike)]
+    same_shape = [t for t in pool if t.shape == x.shape]
+    y = same_shape[-1 - second % len(same_shape)]
     image = images[-1 - first % len(images)] if images else None
     if kind == "act":
         return b.act(x, ("relu", "relu6", "relu", "relu6", "tanh", "identity")[p % 6])
@@ -44,7 +44,7 @@ def _step(b: Builder, pool: list[Tensor], step: tuple[str, int, int, int]) -> Te
     if kind == "add":
         return b.add(x, y)
     if kind == "add3":
-        return b.add(y, x, alike[p % len(alike)])
+        return b.add(y, x, same_shape[p % len(same_shape)])
     if kind == "mul":
         return b.mul(y, x)
     if kind == "norm":
@@ -124,9 +124,9 @@ def _body(
             run = _block if cut and as_block else _body
             pool.extend(run(b, operands, inner, ends, cut))
         else:
-            made = _step(b, pool, step)
-            if made is not None:
-                pool.append(made)
+            tensor = _step(b, pool, step)
+            if tensor is not None:
+                pool.append(tensor)
     return tuple(pool[-1 - i % len(pool)] for i in outputs)
 
 
@@ -138,7 +138,7 @@ def _block(
 
 
 def outputs_of(b: Any, inputs: Sequence[Any], program: Program, cut: bool = False) -> tuple[Any, ...]:
-    """What a program makes of its inputs with a builder, or with anything that has its methods."""
+    """The outputs of a program on these inputs, with a builder or with anything that has its methods."""
     steps, outputs = program
     return _body(b, tuple(inputs), steps, outputs, cut)
 
@@ -154,7 +154,7 @@ _number = st.integers(0, 11)
 
 
 @st.composite
-def programs(draw: st.DrawFn, calls: bool = True, kinds: Sequence[str] = _KINDS) -> Program:
+def programs(draw: st.DrawFn, calls: bool = True, kinds: Sequence[str] = KINDS) -> Program:
     """Programs: a few bodies, called often and from each other, so that blocks repeat and nest."""
     bodies: list[Program] = []
 

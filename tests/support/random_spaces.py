@@ -24,17 +24,17 @@ _CONDITIONS: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-def _choose_all(choose: Choose, statements: tuple[Any, ...], made: dict[str, int]) -> None:
+def _choose_all(choose: Choose, statements: tuple[Any, ...], decisions: dict[str, int]) -> None:
     for statement in statements:
         if statement[0] == "choose":
             _, name, options = statement
-            made[name] = choose.one_of(name, options)
+            decisions[name] = choose.one_of(name, options)
         else:
             _, kind, first, second, then, otherwise = statement
-            names = list(made)
+            names = list(decisions)
             if names:
-                a, b = made[names[first % len(names)]], made[names[second % len(names)]]
-                _choose_all(choose, then if _CONDITIONS[kind](a, b) else otherwise, made)
+                a, b = decisions[names[first % len(names)]], decisions[names[second % len(names)]]
+                _choose_all(choose, then if _CONDITIONS[kind](a, b) else otherwise, decisions)
 
 
 def space_of(statements: tuple[Any, ...]) -> Space:
@@ -50,21 +50,21 @@ def space_of(statements: tuple[Any, ...]) -> Space:
 @st.composite
 def spaces(draw: st.DrawFn, most: int = 7) -> Space:
     """Spaces of up to ``most`` choices; conditions look at one or two earlier choices and nest."""
-    made = 0
+    choice_count = 0
 
     def choices(depth: int) -> tuple[Any, ...]:
-        nonlocal made
+        nonlocal choice_count
         statements: list[Any] = []
         for _ in range(draw(st.integers(0 if depth else 1, 3))):
-            if depth < 3 and draw(st.booleans()) and made:
+            if depth < 3 and draw(st.booleans()) and choice_count:
                 kind = draw(st.sampled_from(sorted(_CONDITIONS)))
                 picks = draw(st.integers(0, 6)), draw(st.integers(0, 6))
                 then, otherwise = choices(depth + 1), choices(depth + 1)
                 # Two branches may make one choice, as long as a network makes it once.
                 statements.append(("if", kind, *picks, then, then + otherwise if draw(st.booleans()) else otherwise))
-            elif made < most:
-                made += 1
-                statements.append(("choose", f"c{made}", tuple(range(draw(st.integers(1, 4))))))
+            elif choice_count < most:
+                choice_count += 1
+                statements.append(("choose", f"c{choice_count}", tuple(range(draw(st.integers(1, 4))))))
         return tuple(statements)
 
     return space_of(choices(0))

@@ -1,6 +1,6 @@
 """Another writing of the same trainable network: the metamorphic half of the functional hash's tests.
 
-``reencode`` replays a graph through a new builder and, at every place where there is more than one way to write the
+``reencode`` replays a graph through a new builder and, wherever there is more than one way to write the
 same thing, takes one at random. Every rule can be switched off by name and counts how often it did something.
 """
 
@@ -14,13 +14,15 @@ from math import prod
 from typing import Any, NamedTuple
 
 from search_spaces.families.mobiledet import MACRO, SKIP, round_to_8
-from search_spaces.graph.builder import Builder, Tensor, same_padding
+from search_spaces.graph.arguments import same_padding
+from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import OPS
 from search_spaces.space.genotype import DecisionValue, Genotype
+from tests.support.channel_oracle import mixes_parts, passes_parts, response
 
-# name: the row of table 3.3 of the design (../shared/design/hashing.md) that it belongs to
+# name: the row of table 3.3 of the hash's design that it belongs to
 RULES: dict[str, str] = {
     "order": "permuted branches",
     "outputs": "permuted branches (the order in which outputs are named)",
@@ -42,14 +44,12 @@ RULES: dict[str, str] = {
     "mul-order": "sums: commutative (the same holds of products)",
 }
 
-_ZERO_TO_ZERO = {"relu", "relu6", "hswish", "silu", "gelu", "tanh", "leaky_relu"}
-
 
 class Region(NamedTuple):
-    """Concatenations along one axis whose blocks may change places together, and all that must move along.
+    """Concatenations along one axis whose blocks may be reordered together, and all that must be reordered with them.
 
     ``carriers`` work on each channel alone; everything else that reads the region is dense: it mixes all channels
-    with weights of its own, and the order of weights is nobody's business.
+    with weights of its own, whose order does not matter.
     """
 
     axis: int
@@ -58,42 +58,24 @@ class Region(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def _extents(nodes: Sequence[Node], place: int) -> tuple[int, ...]:
-    axis = nodes[place].attrs[0]
-    return tuple(nodes[i].shape[axis] for i in nodes[place].inputs)
-
-
-def is_dense(node: Node, operand: Node, axis: int) -> bool:
-    """Whether ``node`` reads this axis of its operand with a full set of weights."""
-    if node.op == "conv":
-        return axis == 0 and bool(node.attr("groups") == 1)
-    return node.op == "linear" and axis == len(operand.shape) - 1
-
-
-def carries(node: Node, operand: Node, axis: int) -> bool:
-    """Whether ``node`` treats the places along ``axis`` alike and each on its own, its parameters moving along."""
-    if node.op in ("act", "scale"):
-        return True
-    if axis != 0:
-        return False
-    if node.op == "conv":
-        return bool(node.attr("groups") == node.attr("out_channels") == operand.shape[0])
-    return node.op in ("pool", "global_pool", "resize") or (node.op == "norm" and node.attr("kind") == "batch")
+def _extents(nodes: Sequence[Node], index: int) -> tuple[int, ...]:
+    axis = nodes[index].attrs[0]
+    return tuple(nodes[i].shape[axis] for i in nodes[index].inputs)
 
 
 def regions(nodes: Sequence[Node], outputs: Collection[int]) -> list[Region]:
-    """All the regions of a network whose nodes are these and whose named outputs stand at ``outputs``."""
+    """All the regions of a network with these nodes; ``outputs`` are the indices of its outputs."""
     readers: dict[int, list[int]] = {}
-    for place, node in enumerate(nodes):
+    for index, node in enumerate(nodes):
         for i in set(node.inputs):
-            readers.setdefault(i, []).append(place)
-    found: dict[int, Region | None] = {}
-    for place, node in enumerate(nodes):
-        if node.op == "concat" and place not in found:
-            region = _grown(nodes, readers, outputs, place)
-            for member in region.concats if region else (place,):
-                found[member] = region
-    return [region for place, region in found.items() if region and place == region.concats[0]]
+            readers.setdefault(i, []).append(index)
+    region_of: dict[int, Region | None] = {}
+    for index, node in enumerate(nodes):
+        if node.op == "concat" and index not in region_of:
+            region = _grown(nodes, readers, outputs, index)
+            for member in region.concats if region else (index,):
+                region_of[member] = region
+    return [region for index, region in region_of.items() if region and index == region.concats[0]]
 
 
 def _grown(
@@ -102,31 +84,31 @@ def _grown(
     axis, sizes = nodes[start].attrs[0], _extents(nodes, start)
     members, todo = {start}, [start]
     while todo:
-        place = todo.pop()
-        node = nodes[place]
-        wanted: list[int] = []
-        if place in outputs:
+        index = todo.pop()
+        node = nodes[index]
+        connected: list[int] = []
+        if index in outputs:
             return None
         if node.op == "concat":
-            if node.attrs[0] != axis or _extents(nodes, place) != sizes:
+            if node.attrs[0] != axis or _extents(nodes, index) != sizes:
                 return None
         elif node.op in ("add", "mul"):
-            wanted += [i for i in node.inputs if nodes[i].shape[axis] > 1]  # one of extent 1 is for all channels
-        elif carries(node, nodes[node.inputs[0]], axis) if node.inputs else False:
-            wanted += node.inputs
+            connected += [i for i in node.inputs if nodes[i].shape[axis] > 1]  # one of extent 1 is for all channels
+        elif len(node.inputs) == 1 and passes_parts(node, nodes[node.inputs[0]], axis):
+            connected += node.inputs
         else:
             return None
-        for reader in readers.get(place, ()):
-            if is_dense(nodes[reader], node, axis):
+        for reader in readers.get(index, ()):
+            if mixes_parts(nodes[reader], node, axis):
                 continue
             if nodes[reader].op != "concat":
-                wanted.append(reader)
+                connected.append(reader)
                 continue
-            # A block of a concatenation that is free itself, and lined up with no other, may be in any order.
+            # A block of a concatenation that may be reordered itself, apart from any other, may be in any order.
             outer = _grown(nodes, readers, outputs, reader) if nodes[reader].attrs[0] == axis else None
             if outer is None or len(outer.concats) > 1:
                 return None
-        for i in wanted:
+        for i in connected:
             if i not in members:
                 members.add(i)
                 todo.append(i)
@@ -138,14 +120,14 @@ class _Writer:
     def __init__(self, graph: Graph, rng: random.Random, rules: Collection[str], used: Counter[str]) -> None:
         self.graph, self.nodes, self.rng, self.rules, self.used = graph, graph.nodes, rng, rules, used
         self.b = Builder()
-        self.made: dict[int, list[Tensor]] = {}  # the ways in which a node has been written
+        self.writings: dict[int, list[Tensor]] = {}  # the ways in which a node has been written
         self.ends = {i for _, i in graph.outputs}
         self.readers: dict[int, list[int]] = {}
-        for place, node in enumerate(self.nodes):
+        for index, node in enumerate(self.nodes):
             for i in node.inputs:
-                self.readers.setdefault(i, []).append(place)
+                self.readers.setdefault(i, []).append(index)
         self.blocks: dict[int, list[int]] = {}  # concat -> its operands, in the order in which they are written
-        self.padded: dict[int, list[tuple[int, int]]] = {}  # concat -> zero blocks: (place, width)
+        self.padded: dict[int, list[tuple[int, int]]] = {}  # concat -> zero blocks: (position, width)
         self.own_order: set[int] = set()  # concats of which each reader may have its own writing
         self._plan_concats()
 
@@ -155,9 +137,9 @@ class _Writer:
     # -- concatenations ----------------------------------------------------------------------------------------
 
     def _plan_concats(self) -> None:
-        for place, node in enumerate(self.nodes):
+        for index, node in enumerate(self.nodes):
             if node.op == "concat":
-                self.blocks[place] = list(node.inputs)
+                self.blocks[index] = list(node.inputs)
         for region in regions(self.nodes, self.ends):
             first = region.concats[0]
             rule = "concat-order" if len(region.concats) == 1 else "concat-joint"
@@ -181,35 +163,35 @@ class _Writer:
                     for _ in range(self.rng.randint(1, 2))
                 ]
                 self.used[rule] += 1
-        for place in self.blocks:
-            if place not in self.padded and place not in self.own_order and self.chance("concat-nesting"):
-                self.blocks[place] = self._unnested(place)
+        for index in self.blocks:
+            if index not in self.padded and index not in self.own_order and self.chance("concat-nesting"):
+                self.blocks[index] = self._unnested(index)
 
-    def _unnested(self, place: int) -> list[int]:
-        """The operands of a concatenation, at times those of one that is concatenated again in its place."""
+    def _unnested(self, index: int) -> list[int]:
+        """The operands of a concatenation, at times those of one that is concatenated again instead of it."""
         blocks: list[int] = []
-        for i in self.blocks[place]:
-            if self.nodes[i][:2] == self.nodes[place][:2] and self.chance("concat-nesting"):
+        for i in self.blocks[index]:
+            if self.nodes[i][:2] == self.nodes[index][:2] and self.chance("concat-nesting"):
                 blocks += self._unnested(i)
                 self.used["concat-nesting"] += 1
             else:
                 blocks.append(i)
         return blocks
 
-    @staticmethod
-    def _keeps_zero(node: Node) -> bool:
+    def _keeps_zero(self, node: Node) -> bool:
         """Zero channels stay zero and add nothing that could be trained."""
-        if node.op == "act":
-            return node.attrs[0] in _ZERO_TO_ZERO
-        return node.op in ("pool", "global_pool", "resize", "scale")
+        if len(node.inputs) != 1:
+            return False
+        operand = self.nodes[node.inputs[0]]
+        return response(node, operand, 0).keeps_zero
 
-    def _concat(self, place: int, blocks_in_order: Sequence[int] = ()) -> Tensor:
-        (axis,) = self.nodes[place].attrs
-        blocks = [self.operand(i) for i in blocks_in_order or self.blocks[place]]
-        for at, width in self.padded.get(place, ()):
+    def _concat(self, index: int, blocks_in_order: Sequence[int] = ()) -> Tensor:
+        (axis,) = self.nodes[index].attrs
+        blocks = [self.operand(i) for i in blocks_in_order or self.blocks[index]]
+        for position, width in self.padded.get(index, ()):
             shape = list(blocks[0].shape)
             shape[axis] = width
-            blocks.insert(at, self.b.zero(shape))
+            blocks.insert(position, self.b.zero(shape))
         while len(blocks) > 2 and self.chance("concat-nesting", 0.4):
             start = self.rng.randrange(len(blocks) - 1)
             stop = self.rng.randint(start + 2, len(blocks))
@@ -223,8 +205,8 @@ class _Writer:
 
     # -- sums ----------------------------------------------------------------------------------------------------
 
-    def _terms(self, place: int) -> list[int]:
-        terms = list(self.nodes[place].inputs)
+    def _terms(self, index: int) -> list[int]:
+        terms = list(self.nodes[index].inputs)
         for i in list(terms):
             if self.nodes[i].op == "add" and self.chance("sum-sharing"):
                 terms.remove(i)
@@ -232,9 +214,9 @@ class _Writer:
                 self.used["sum-sharing"] += 1
         return terms
 
-    def _add(self, place: int) -> Tensor:
-        terms = self._terms(place)
-        others = [i for i in self.made if self.nodes[i].op == "add" and i != place]
+    def _add(self, index: int) -> Tensor:
+        terms = self._terms(index)
+        others = [i for i in self.writings if self.nodes[i].op == "add" and i != index]
         self.rng.shuffle(others)
         for i in others:
             partial = Counter(self.nodes[i].inputs)
@@ -247,7 +229,7 @@ class _Writer:
             self.used["sum-order"] += terms != before
         tensors = [self.operand(i) for i in terms]
         while self.chance("zeros", 0.3):
-            tensors.insert(self.rng.randrange(len(tensors) + 1), self.zero(self.nodes[place].shape))
+            tensors.insert(self.rng.randrange(len(tensors) + 1), self.zero(self.nodes[index].shape))
         while len(tensors) > 2 and self.chance("sum-nesting"):
             inner = [tensors.pop(self.rng.randrange(len(tensors))) for _ in range(self.rng.randint(2, len(tensors)))]
             tensors.append(self.b.add(*inner))
@@ -259,7 +241,7 @@ class _Writer:
         b, rng = self.b, self.rng
         self.used["zeros"] += 1
         zero = b.zero(shape)
-        alike = [t for ways in self.made.values() for t in ways if t.shape == shape]
+        alike = [t for ways in self.writings.values() for t in ways if t.shape == shape]
         ways: list[Callable[[], Tensor]] = [
             lambda: zero,
             lambda: b.act(zero, "hswish"),
@@ -282,9 +264,9 @@ class _Writer:
         self.rng.shuffle(items)
         return items
 
-    def operand(self, place: int) -> Tensor:
+    def operand(self, index: int) -> Tensor:
         """A node's value, one of its writings, perhaps behind an operation that changes nothing."""
-        x = self.rng.choice(self.made[place])
+        x = self.rng.choice(self.writings[index])
         return self.unchanged(x) if self.chance("identity", 0.15) else x
 
     def unchanged(self, x: Tensor) -> Tensor:
@@ -348,12 +330,12 @@ class _Writer:
             return self.rng.choice(ways[fn])()
         return b.act(x, fn)
 
-    def write(self, place: int) -> Tensor:
-        node = self.nodes[place]
+    def write(self, index: int) -> Tensor:
+        node = self.nodes[index]
         if node.op == "concat":
-            return self._concat(place)
+            return self._concat(index)
         if node.op == "add":
-            return self._add(place)
+            return self._add(index)
         if node.op == "zero":
             return self.zero(node.shape) if self.chance("zeros") else self.b.zero(node.shape)
         if node.op == "input":
@@ -368,13 +350,13 @@ class _Writer:
         if node.op == "mul" and self.chance("mul-order"):
             operands.reverse()
             self.used["mul-order"] += 1
-        made: Tensor = getattr(self.b, node.op)(*operands, **dict(zip(OPS[node.op].attrs, node.attrs, strict=True)))
-        return made
+        tensor: Tensor = getattr(self.b, node.op)(*operands, **dict(zip(OPS[node.op].attrs, node.attrs, strict=True)))
+        return tensor
 
     def dead(self) -> None:
         """Something that nobody reads."""
         b, rng = self.b, self.rng
-        x = rng.choice(rng.choice(list(self.made.values())))
+        x = rng.choice(rng.choice(list(self.writings.values())))
         self.used["dead"] += 1
         ways: list[Callable[[], Tensor]] = [
             lambda: b.linear(x, rng.randint(1, 5)),
@@ -389,26 +371,26 @@ class _Writer:
         rng.choice(ways)()
 
     def graph_again(self) -> Graph:
-        waiting = {place: len(set(node.inputs)) for place, node in enumerate(self.nodes)}
-        inputs = [place for place, node in enumerate(self.nodes) if node.op == "input"]
-        for before, after in pairwise(inputs):  # inputs are told apart by their order
+        waiting = {index: len(set(node.inputs)) for index, node in enumerate(self.nodes)}
+        inputs = [index for index, node in enumerate(self.nodes) if node.op == "input"]
+        for before, after in pairwise(inputs):  # inputs are identified by their order
             waiting[after] += 1
             self.readers[before] = [*self.readers.get(before, ()), after]
-        ready = [place for place, count in waiting.items() if not count]
+        ready = [index for index, count in waiting.items() if not count]
         written: list[int] = []
         while ready:
-            place = ready.pop(self.rng.randrange(len(ready))) if "order" in self.rules else min(ready)
-            if place in ready:
-                ready.remove(place)
-            written.append(place)
-            node = self.nodes[place]
-            self.made[place] = [self.write(place)]
+            index = ready.pop(self.rng.randrange(len(ready))) if "order" in self.rules else min(ready)
+            if index in ready:
+                ready.remove(index)
+            written.append(index)
+            node = self.nodes[index]
+            self.writings[index] = [self.write(index)]
             if OPS[node.op].parameters is None and node.op != "input" and self.chance("twice", 0.3):
-                self.made[place].append(self.write(place))
+                self.writings[index].append(self.write(index))
                 self.used["twice"] += 1
             if self.chance("dead", 0.1):
                 self.dead()
-            for reader in set(self.readers.get(place, ())):
+            for reader in set(self.readers.get(index, ())):
                 waiting[reader] -= 1
                 if not waiting[reader]:
                     ready.append(reader)
@@ -444,21 +426,21 @@ def reencode_mobiledet(genotype: Mapping[str, DecisionValue], rng: random.Random
         names = [f"block{number}.layer{layer}" for layer in range(layers)]
         out_channels = scaled(f"block{number}.width")
         later = [genotype[name] for name in names[1:]]
-        kept = iter([op for op in later if op != SKIP])
-        places = [op != SKIP for op in later]
-        rng.shuffle(places)
-        ops = [genotype[names[0]], *(next(kept) if place else SKIP for place in places)]
-        for place, op in enumerate(ops):
+        kept_ops = iter([op for op in later if op != SKIP])
+        is_kept = [op != SKIP for op in later]
+        rng.shuffle(is_kept)
+        ops = [genotype[names[0]], *(next(kept_ops) if kept else SKIP for kept in is_kept)]
+        for layer, op in enumerate(ops):
             kind, *fields = str(op).split("_")
             if kind == "fused" and fields[1] == "e1":
-                ops[place] = rng.choice(("fused_k3_e1", "fused_k5_e1"))
+                ops[layer] = rng.choice(("fused_k3_e1", "fused_k5_e1"))
             elif kind == "tucker":
-                sizes = (channels if place == 0 else out_channels, out_channels)
+                sizes = (channels if layer == 0 else out_channels, out_channels)
                 ratios = [
                     rng.choice([r for r in (0.25, 0.75) if round_to_8(r * size) == round_to_8(float(field[1:]) * size)])
                     for field, size in zip(fields[1:], sizes, strict=True)
                 ]
-                ops[place] = f"tucker_k3_i{ratios[0]}_o{ratios[1]}"
+                ops[layer] = f"tucker_k3_i{ratios[0]}_o{ratios[1]}"
         decisions.update(zip(names, ops, strict=True))
         channels = out_channels
     return Genotype(decisions)

@@ -1,8 +1,8 @@
-"""The far side of a measurement: a process that is sent requests as lines of JSON and answers each with one.
+"""The agent: a process on the device that reads requests as lines of JSON and answers each with one line.
 
-A request is ``{"work": "module:function", "payload": {...}}``, an answer ``{"ok": {...}}`` or ``{"error": {"kind",
-"message"}}``. Standard output is the answers' alone: whatever a runtime prints goes to standard error. The process ends
-when its input does. Sent to remote machines as it is: Python 3.9 and its standard library alone.
+A request is ``{"function": "module:function", "payload": {...}}``, an answer ``{"ok": {...}}`` or ``{"error": {"kind",
+"message"}}``. Standard output holds the answers alone: whatever a runtime prints goes to standard error. The process
+ends when its input does. Sent to remote machines as it is: Python 3.9 and its standard library alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 import time
-from typing import Any, Callable  # noqa: UP035 - Python 3.9 on the far side
+from typing import Any, Callable  # noqa: UP035 - Python 3.9 on the remote machine
 
 from evaluators.devices.timing import TimingPlan, collect_samples, wall_clock
 
@@ -24,7 +24,7 @@ class MissingRequirement(Exception):
 
 
 class NetworkRefused(Exception):
-    """A network that the runtime or compiler does not take; the message is its own."""
+    """A network that the runtime or compiler rejects; the message is its own."""
 
 
 def import_runtime(module: str, package: str) -> Any:
@@ -37,16 +37,16 @@ def import_runtime(module: str, package: str) -> Any:
 
 def pack_array(array: Any) -> dict[str, Any]:
     """A float32 array as JSON."""
-    import numpy
+    import numpy as np
 
-    data = numpy.ascontiguousarray(array, dtype="<f4")
+    data = np.ascontiguousarray(array, dtype="<f4")
     return {"shape": list(data.shape), "data": base64.b64encode(data.tobytes()).decode("ascii")}
 
 
 def unpack_array(packed: dict[str, Any]) -> Any:
     """The float32 array of ``pack_array``."""
-    numpy = import_runtime("numpy", "numpy")
-    return numpy.frombuffer(base64.b64decode(packed["data"]), dtype="<f4").reshape(packed["shape"])
+    np = import_runtime("numpy", "numpy")
+    return np.frombuffer(base64.b64decode(packed["data"]), dtype="<f4").reshape(packed["shape"])
 
 
 def pin_to_cpus(cpus: list[int] | None) -> None:
@@ -93,20 +93,20 @@ def load_and_time(
 
 
 def handle_request(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what one request asks. Whatever goes wrong becomes an answer too."""
+    """The answer to one request. Every failure becomes an answer too."""
     try:
-        module, _, function = request["work"].partition(":")
+        module, _, function = request["function"].partition(":")
         return {"ok": getattr(importlib.import_module(module), function)(request["payload"])}
     except MissingRequirement as error:
         return {"error": {"kind": "missing", "message": str(error)}}
     except NetworkRefused as error:
         return {"error": {"kind": "refused", "message": str(error)}}
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the other side decides what it means
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller decides what it means
         return {"error": {"kind": type(error).__name__, "message": str(error) or "no reason given"}}
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     answers.write('{"ready": true}\n')

@@ -1,4 +1,4 @@
-"""The near side of a measurement: sends requests to an agent, waits no longer than told, and ends what hangs."""
+"""The caller's side of an agent: sends it requests, waits no longer than the limit, and ends an agent that hangs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Channel(Protocol):
     @property
     def where(self) -> str: ...
 
-    def request(self, work: str, payload: Mapping[str, Any], timeout_s: float) -> dict[str, Any]: ...
+    def request(self, function: str, payload: Mapping[str, Any], timeout_s: float) -> dict[str, Any]: ...
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class AgentPipe:
-    """An agent that runs: its ends, how to end it at once, and what it last said of itself."""
+    """A running agent: its pipes, how to kill it, and the last line of its standard error."""
 
     to_agent: IO[bytes]
     from_agent: IO[bytes]
@@ -46,7 +46,7 @@ class AgentPipe:
 
 
 class AgentChannel:
-    """Requests to an agent that ``start`` brings up, again after each end."""
+    """Requests to an agent that ``start`` starts, and starts again after it ended."""
 
     def __init__(self, start: Callable[[], AgentPipe], where: str) -> None:
         self.where = where
@@ -54,9 +54,9 @@ class AgentChannel:
         self._pipe: AgentPipe | None = None
         self._lock = threading.Lock()
 
-    def request(self, work: str, payload: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """What ``work`` (``module:function``) made of ``payload``; ``MeasurementTimeout`` after ``timeout_s``."""
-        line = json.dumps({"work": work, "payload": payload}).encode() + b"\n"
+    def request(self, function: str, payload: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """What ``module:function`` returns for ``payload`` there; ``MeasurementTimeout`` after ``timeout_s``."""
+        line = json.dumps({"function": function, "payload": payload}).encode() + b"\n"
         with self._lock:
             if self._pipe is None:
                 self._pipe = self._start()
@@ -71,10 +71,10 @@ class AgentChannel:
                 raise CannotRun(f"{self.where}: {message}")
             case {"error": {"kind": kind, "message": message}}:
                 raise MeasurementFailed(f"{self.where}: {kind}: {message}")
-        raise MeasurementFailed(f"{self.where}: the agent's answer is of no known form")
+        raise MeasurementFailed(f"{self.where}: the agent's answer has an unknown form")
 
     def _exchange(self, pipe: AgentPipe, line: bytes, timeout_s: float) -> dict[str, Any]:
-        """Send a line and wait for one. Done in a thread: a write blocks too when nobody reads."""
+        """Send a line and wait for one, in a thread: a write blocks too when nobody reads."""
         answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
         def talk() -> None:
@@ -82,7 +82,7 @@ class AgentChannel:
                 pipe.to_agent.write(line)
                 pipe.to_agent.flush()
                 answers.put(pipe.from_agent.readline(_LONGEST_ANSWER))
-            except (OSError, EOFError, ValueError):  # it ended; ValueError: its pipe was closed meanwhile
+            except (OSError, EOFError, ValueError):  # the agent ended; ValueError: its pipe was closed meanwhile
                 answers.put(b"")
 
         threading.Thread(target=talk, daemon=True).start()
@@ -93,7 +93,7 @@ class AgentChannel:
             raise MeasurementTimeout(
                 f"{self.where}: no answer within {timeout_s:.0f} s; its process was ended"
             ) from None
-        except BaseException:  # interrupted: what it still has to say answers nobody
+        except BaseException:  # interrupted: nobody waits for its answer any more
             self.close()
             raise
         try:
@@ -101,15 +101,15 @@ class AgentChannel:
             if not isinstance(reply, dict):
                 raise ValueError(reply)
         except ValueError:
-            words = pipe.last_error_line()
+            last_line = pipe.last_error_line()
             self.close()
             raise MeasurementFailed(
-                f"{self.where}: the measuring process ended without an answer{': ' + words if words else ''}"
+                f"{self.where}: the measuring process ended without an answer{': ' + last_line if last_line else ''}"
             ) from None
         return reply
 
     def close(self) -> None:
-        """End the agent, in the middle of its work if need be."""
+        """End the agent, even in the middle of a request."""
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             pipe.end()
@@ -144,10 +144,10 @@ def local_channel(env: Mapping[str, str] | None = None) -> AgentChannel:
 
         def end() -> None:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # with whatever it started itself
+                os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started
             process.wait()
             for stream in (to_agent, from_agent, stderr_log):
-                with contextlib.suppress(OSError):  # what was still to be written has nobody to go to
+                with contextlib.suppress(OSError):  # nobody reads what was still to be written
                     stream.close()
 
         return AgentPipe(to_agent, from_agent, end, last_error_line)
@@ -156,5 +156,5 @@ def local_channel(env: Mapping[str, str] | None = None) -> AgentChannel:
 
 
 def encode(data: bytes) -> str:
-    """Bytes for a payload."""
+    """Bytes as base64 text for a payload."""
     return base64.b64encode(data).decode("ascii")

@@ -28,12 +28,12 @@ RUNTIMES: dict[str, str] = {
     "litert": "evaluators.devices.runtimes.litert:runtime",
     "coral": "evaluators.devices.runtimes.coral:runtime",
 }
-# What the agent needs there, by path below ``evaluators``
+# What the agent imports there, by path below ``evaluators``
 _AGENT_FILES = ("devices/timing.py", "devices/remote/agent.py", "devices/runtimes/litert.py")
 _PACKAGES = ("", "devices/", "devices/remote/", "devices/runtimes/")
 _PYTHON_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 _IDLE_S = 600.0  # beyond the limit of one measurement
-# The whole remote command: the keeper's text comes as the first line, as JSON
+# The whole remote command: the supervisor's source comes as the first line, as JSON
 _START_COMMAND = "import json, sys; exec(json.loads(sys.stdin.readline()))"
 
 
@@ -78,7 +78,7 @@ def _connect(host: SshHost) -> Any:
     except paramiko.BadHostKeyException as error:
         client.close()
         raise DeviceUnavailable(
-            f"{where}: its host key is not the one in known_hosts ({error}); if the machine was set up anew, replace it"
+            f"{where}: its host key is not the one in known_hosts ({error}); if the machine was reinstalled, replace it"
         ) from None
     except (paramiko.SSHException, OSError) as error:
         client.close()
@@ -89,7 +89,7 @@ def _connect(host: SshHost) -> Any:
 
 
 def _execute(client: Any, host: SshHost) -> Any:
-    """A session in which the remote Python waits for the keeper's text. Raises ``DeviceUnavailable``."""
+    """A session in which the remote Python waits for the supervisor's source. Raises ``DeviceUnavailable``."""
     import paramiko
 
     try:
@@ -101,8 +101,8 @@ def _execute(client: Any, host: SshHost) -> Any:
     return channel
 
 
-def _sources(runtime: Runtime) -> dict[str, str]:
-    """The agent's files by their path on the far side."""
+def _agent_sources(runtime: Runtime) -> dict[str, str]:
+    """The source files that the agent needs, by their path on the remote machine."""
     folder = files("evaluators")
     module = runtime.benchmark.partition(":")[0].partition(".")[2].replace(".", "/") + ".py"
     agent_files = {f"evaluators/{name}": (folder / name).read_text() for name in {*_AGENT_FILES, module}}
@@ -110,14 +110,14 @@ def _sources(runtime: Runtime) -> dict[str, str]:
 
 
 def _agent_starter(host: SshHost, runtime: Runtime, settings: RuntimeSettings) -> Callable[[], AgentPipe]:
-    order = {
-        "files": _sources(runtime),
+    instructions = {
+        "files": _agent_sources(runtime),
         "agent": AGENT,
         "env": {"OMP_NUM_THREADS": str(settings.threads)},
         "idle_s": settings.timeout_s + _IDLE_S,
     }
-    supervisor = (files("evaluators.devices.remote") / "ssh_keeper.py").read_text()
-    first_lines = f"{json.dumps(supervisor)}\n{json.dumps(order)}\n".encode()
+    supervisor = (files("evaluators.devices.remote") / "ssh_supervisor.py").read_text()
+    first_lines = f"{json.dumps(supervisor)}\n{json.dumps(instructions)}\n".encode()
 
     def start() -> AgentPipe:
         client = _connect(host)
@@ -138,7 +138,7 @@ def _agent_starter(host: SshHost, runtime: Runtime, settings: RuntimeSettings) -
             return str(lines[-1]) if lines else ""
 
         def end() -> None:
-            """Close the keeper's input and let it clean up; then the connection."""
+            """Close the supervisor's input, let it clean up, then close the connection."""
             channel.shutdown_write()
             channel.status_event.wait(10)
             client.close()

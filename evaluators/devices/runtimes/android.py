@@ -1,7 +1,7 @@
 """An Android phone on adb: LiteRT's benchmark_model runs the network there.
 
-The phone needs the program (``tool``); it reports statistics and no outputs, so the file is checked on this machine's
-LiteRT before it is sent.
+The phone needs the program (``tool``); it reports statistics and no outputs, so the file is checked in LiteRT on this
+machine before it is sent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PARTIAL = re.compile(r"the model graph will be partially executed by the delega
 
 
 def parse_benchmark(text: str, source: str) -> LatencyMeasurement:
-    """What benchmark_model printed, microseconds there, as a measurement.
+    """The measurement in benchmark_model's output, which is in microseconds.
 
     The last line of statistics is that of the timed runs, the one before it the warm-up's. Older releases give no
     median: then it is the mean, with a warning. Raises ``MeasurementFailed`` where there are no statistics.
@@ -54,15 +54,15 @@ def parse_benchmark(text: str, source: str) -> LatencyMeasurement:
     lines = _STATISTICS.findall(text)
     if len(lines) < 2:
         last = next((line for line in reversed(text.splitlines()) if line.strip()), "nothing")
-        raise MeasurementFailed(f"{source}: benchmark_model gave no statistics; it last said: {last.strip()[:200]}")
-    count, rest = lines[-1]
-    figures = {name: float(value) / 1e3 for name, value in re.findall(rf"(\w+)={_NUMBER}", rest)}
+        raise MeasurementFailed(f"{source}: benchmark_model gave no statistics; its last line: {last.strip()[:200]}")
+    count, statistics = lines[-1]
+    figures = {name: float(value) / 1e3 for name, value in re.findall(rf"(\w+)={_NUMBER}", statistics)}
     warnings = []
     if "median" not in figures:
         warnings.append(
             "this release of benchmark_model gives no median: latency_ms is the mean, the limits the extremes"
         )
-    mean = figures.get("avg", figures.get("curr", 0.0))  # a single run has but its own time
+    mean = figures.get("avg", figures.get("curr", 0.0))  # a single run reports its own time alone
     latency_ms = figures.get("median", mean)
     if latency_ms <= 0:
         raise MeasurementFailed(f"{source}: benchmark_model gave no time")
@@ -94,18 +94,18 @@ class AdbConnection:
         self.serial = serial
 
     def run(self, *arguments: str, timeout_s: float = 60.0) -> str:
-        """What adb printed."""
+        """The output of adb."""
         program = shutil.which("adb")
         if program is None:
             raise DeviceUnavailable("needs the program adb; apt-get install adb")
         command = [program, "-s", self.serial, *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603
+            completed = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:
             raise MeasurementTimeout(f"{self.serial}: adb {arguments[0]}: no end within {timeout_s:.0f} s") from None
-        output = done.stdout + done.stderr
-        if done.returncode:
-            reason = output.strip().splitlines()[-1] if output.strip() else f"status {done.returncode}"
+        output = completed.stdout + completed.stderr
+        if completed.returncode:
+            reason = output.strip().splitlines()[-1] if output.strip() else f"status {completed.returncode}"
             if re.search(r"device .*(not found|offline|unauthorized)|no devices|unauthorized", output):
                 raise DeviceUnavailable(f"{self.serial}: {reason}; plug it in and allow USB debugging, see adb devices")
             raise MeasurementFailed(f"{self.serial}: adb {arguments[0]}: {reason}")
@@ -129,7 +129,7 @@ class AndroidDevice:
         self._delegate = delegate
         self._tool = tool
         self._check = check
-        # on this machine, whose processors are others
+        # on this machine, which has other processors
         self._checker = RuntimeDevice(litert_runtime(), replace(settings, threads=1, cpus=()), check)
 
     def command(self, remote: str) -> list[str]:
@@ -174,7 +174,7 @@ class AndroidDevice:
         return replace(measured, model_file=model_file_path)
 
     def close(self) -> None:
-        """End the process that checks."""
+        """End the checking process."""
         self._check.close()
 
 

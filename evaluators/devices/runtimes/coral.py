@@ -49,10 +49,10 @@ def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_log(text: str) -> tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]:
-    """What the compiler printed: figures, kinds of operators left to the host, and why they are.
+    """The compiler's figures, the operators that it leaves to the host, and its reasons, from its output.
 
     Figures: ``on_chip_kib`` and ``off_chip_kib`` of parameters, ``operators_on_npu``, ``operators_off_npu``,
-    ``subgraphs``. Raises ``CannotRun`` for a network that it refused, ``MeasurementFailed`` for another text.
+    ``subgraphs``. Raises ``CannotRun`` for a network that it refused, ``MeasurementFailed`` for output of another form.
     """
     from evaluators.devices.device import CannotRun, MeasurementFailed
 
@@ -96,10 +96,10 @@ def compile_model(model: bytes) -> CompiledModel:
         source.write_bytes(model)
         command = [program, "--show_operations", "--out_dir", folder, str(source)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_S, check=False)  # noqa: S603
+            completed = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_S, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:
-            raise MeasurementTimeout(f"{COMPILER} was still at work after {_COMPILE_S} s") from None
-        figures, ops, warnings = parse_log(done.stdout + done.stderr)
+            raise MeasurementTimeout(f"{COMPILER} was still running after {_COMPILE_S} s") from None
+        figures, ops, warnings = parse_log(completed.stdout + completed.stderr)
         compiled = Path(folder) / "model_edgetpu.tflite"
         if not compiled.exists():
             raise CannotRun(f"{COMPILER} wrote no file")
@@ -107,10 +107,10 @@ def compile_model(model: bytes) -> CompiledModel:
 
 
 def runtime() -> Runtime:
-    """What the device and SSH need to know."""
+    """The runtime for the local device and for SSH."""
     from evaluators.devices.runtime_device import Runtime
 
-    return Runtime("coral", f"{__name__}:work", "tflite", ("int8",), compile_model)
+    return Runtime("coral", f"{__name__}:run_benchmark", "tflite", ("int8",), compile_model)
 
 
 def device(address: Address) -> RuntimeDevice:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def interpreter_module() -> Any:
-    """The module with ``Interpreter``: ai-edge-litert, or tflite-runtime where a board has that. ``MissingRequirement``."""
+    """The module with ``Interpreter``: ai-edge-litert, else tflite-runtime. Raises ``MissingRequirement``."""
     for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
         try:
             return importlib.import_module(name)
@@ -25,24 +25,24 @@ def interpreter_module() -> Any:
 
 def load_interpreter(interpreter: Any, payload: dict[str, Any]) -> Any:
     """``run`` and ``fetch`` of an interpreter: float32 is quantised as it goes in, and back as it comes out."""
-    import numpy
+    import numpy as np
 
     interpreter.allocate_tensors()
     for details, packed in zip(interpreter.get_input_details(), payload["inputs"]):  # noqa: B905 - Python 3.9
         x = unpack_array(packed)
-        if details["dtype"] != numpy.float32:
+        if details["dtype"] != np.float32:
             scale, zero = details["quantization"]
-            limits = numpy.iinfo(details["dtype"])
-            x = numpy.clip(numpy.round(x / scale + zero), limits.min, limits.max).astype(details["dtype"])
+            limits = np.iinfo(details["dtype"])
+            x = np.clip(np.round(x / scale + zero), limits.min, limits.max).astype(details["dtype"])
         interpreter.set_tensor(details["index"], x)
 
     def fetch() -> dict[str, Any]:
         outputs = {}
         for details in interpreter.get_output_details():
             x = interpreter.get_tensor(details["index"])
-            if details["dtype"] != numpy.float32:
+            if details["dtype"] != np.float32:
                 scale, zero = details["quantization"]
-                x = (x.astype(numpy.float32) - zero) * scale
+                x = (x.astype(np.float32) - zero) * scale
             outputs[details["name"]] = x
         return outputs
 
@@ -61,10 +61,10 @@ def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def runtime() -> Runtime:
-    """What the device and SSH need to know."""
+    """The runtime for the local device and for SSH."""
     from evaluators.devices.runtime_device import Runtime
 
-    return Runtime("litert", f"{__name__}:work", "tflite", ("float32", "int8"))
+    return Runtime("litert", f"{__name__}:run_benchmark", "tflite", ("float32", "int8"))
 
 
 def device(address: Address) -> RuntimeDevice:

@@ -32,10 +32,10 @@ def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def runtime() -> Runtime:
-    """What the device and SSH need to know."""
+    """The runtime for the local device and for SSH."""
     from evaluators.devices.runtime_device import Runtime
 
-    return Runtime("onnxruntime", f"{__name__}:work", "onnx", ("float32", "int8"))
+    return Runtime("onnxruntime", f"{__name__}:run_benchmark", "onnx", ("float32", "int8"))
 
 
 def device(address: Address) -> RuntimeDevice:

@@ -12,6 +12,7 @@ from evaluators.devices.remote.agent import pin_to_cpus, time_runs, timing_plan_
 from evaluators.devices.remote.channel import Channel, local_channel
 from evaluators.devices.runtime_device import CompiledModel, RuntimeSettings, latency_measurement, read_runtime_settings
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 
 
 def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(payload["threads"])
     start = time.perf_counter()
-    graph = Graph.from_json(payload["graph"])
+    graph = graph_from_json(payload["graph"])
     memory_format = torch.channels_last if payload["channels_last"] else torch.contiguous_format
     module = to_module(graph, payload["seed"]).eval()
     generator = torch.Generator().manual_seed(payload["seed"])
@@ -62,13 +63,13 @@ class TorchCpuDevice:
             "cpus": list(self._settings.cpus),
             "plan": asdict(self._settings.plan),
         }
-        answer = self._channel.request(f"{__name__}:work", payload, self._settings.timeout_s)
+        answer = self._channel.request(f"{__name__}:run_benchmark", payload, self._settings.timeout_s)
         return latency_measurement(
             answer, self._settings.plan, f"{self.name}@{self._channel.where}", CompiledModel(b"")
         )
 
     def close(self) -> None:
-        """End the process that measures."""
+        """End the measuring process."""
         self._channel.close()
 
 

@@ -4,8 +4,8 @@ As a program it measures many networks in one process:
 
     python -m evaluators.devices.runtimes.torch_cuda GRAPHS.jsonl OUT.csv --batch 1,32 --precision float32,float16
 
-reads a graph as JSON from every line and appends rows ``index,batch,precision,median_ms,std,repeats,error``; what
-``OUT.csv`` has a time for already is not measured again.
+reads a graph as JSON from every line and appends rows ``index,batch,precision,median_ms,std,repeats,error``; rows
+that ``OUT.csv`` has a time for are not measured again.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from evaluators.devices.timing import TimingPlan, collect_samples, summarise_tim
 from search_spaces.export.weights import random_inputs
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
+from search_spaces.graph.serialise import graph_from_json
 
 if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("float32", "float16", "bfloat16")
-_SAMPLE_MS = 1.0  # what one timed stretch lasts at least: events resolve half a microsecond
+_SAMPLE_MS = 1.0  # the least duration of one timed stretch: events resolve half a microsecond
 _WARM_UP = 3  # runs before the capture, on a stream of their own, as torch.cuda.graph asks
 
 
-def _ready(device: str) -> None:
+def _require_device(device: str) -> None:
     """Raise ``MissingRequirement`` where there is no such device; float32 is float32 from here on, not TF32."""
     import torch
 
@@ -52,7 +53,7 @@ def _ready(device: str) -> None:
         torch.backends.cudnn.benchmark = True  # the fastest of cuDNN's algorithms, found while warming up
 
 
-def _module(
+def _module_and_inputs(
     graph: Graph, batch: int, precision: str, channels_last: bool, seed: int, device: str
 ) -> tuple[torch.nn.Module, list[torch.Tensor]]:
     """The network and inputs of ``batch`` samples, all the same, on the device."""
@@ -71,7 +72,7 @@ def _module(
     return module, inputs
 
 
-def _captured(module: torch.nn.Module, inputs: list[torch.Tensor]) -> tuple[Callable[[], None], Any]:
+def _cuda_graph_replay(module: torch.nn.Module, inputs: list[torch.Tensor]) -> tuple[Callable[[], None], Any]:
     """A function that replays the network as a CUDA graph, and the outputs that it writes."""
     import torch
 
@@ -95,7 +96,7 @@ def _event_clock(replay: Callable[[], None]) -> Callable[[], float]:
     cuda: Any = torch.cuda  # untyped in parts
     start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
 
-    def stretch(replays: int) -> float:
+    def mean_ms(replays: int) -> float:
         start.record()
         for _ in range(replays):
             replay()
@@ -104,13 +105,13 @@ def _event_clock(replay: Callable[[], None]) -> Callable[[], float]:
         elapsed: float = start.elapsed_time(end)
         return elapsed / replays
 
-    stretch(3)
-    replays = max(1, round(_SAMPLE_MS / max(stretch(3), 1e-3)))
-    return lambda: stretch(replays)
+    mean_ms(3)
+    replays = max(1, round(_SAMPLE_MS / max(mean_ms(3), 1e-3)))
+    return lambda: mean_ms(replays)
 
 
 class TimedGraph(NamedTuple):
-    """Milliseconds a batch by repeat, the first sample's outputs as float32 arrays by name, what getting ready took."""
+    """Milliseconds a batch by repeat, the first sample's outputs as float32 arrays by name, time of preparation."""
 
     samples_ms: list[float]
     outputs: dict[str, Any]
@@ -129,17 +130,18 @@ def time_graph(
 ) -> TimedGraph:
     """Time ``graph`` with weights from ``seed``.
 
-    On ``device="cpu"`` the network runs without a CUDA graph, by the clock. Raises ``agent.MissingRequirement`` without a GPU.
+    On ``device="cpu"`` the network runs without a CUDA graph, by the clock. Raises ``agent.MissingRequirement`` without
+    a GPU.
     """
     import torch
 
     start_time = time.perf_counter()
-    _ready(device)
+    _require_device(device)
     plan = plan or TimingPlan()
-    module, inputs = _module(graph, batch, precision, channels_last, seed, device)
+    module, inputs = _module_and_inputs(graph, batch, precision, channels_last, seed, device)
     with torch.inference_mode():
         if device == "cuda":
-            replay, outputs = _captured(module, inputs)
+            replay, outputs = _cuda_graph_replay(module, inputs)
             replay()
             torch.cuda.synchronize()
             init_ms = (time.perf_counter() - start_time) * 1e3
@@ -148,14 +150,14 @@ def time_graph(
             outputs = module(*inputs)
             init_ms = (time.perf_counter() - start_time) * 1e3
             samples = collect_samples(wall_clock(lambda: module(*inputs)), plan)
-        named = outputs if isinstance(outputs, dict) else {graph.outputs[0][0]: outputs}
-        found = {name: value[:1].float().cpu().contiguous().numpy() for name, value in named.items()}
-    return TimedGraph(samples, found, init_ms)
+        named_outputs = outputs if isinstance(outputs, dict) else {graph.outputs[0][0]: outputs}
+        outputs_by_name = {name: value[:1].float().cpu().contiguous().numpy() for name, value in named_outputs.items()}
+    return TimedGraph(samples, outputs_by_name, init_ms)
 
 
 def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
     """Time one graph, in the agent."""
-    timed = time_graph(Graph.from_json(payload["graph"]), **payload["settings"], plan=timing_plan_of(payload))
+    timed = time_graph(graph_from_json(payload["graph"]), **payload["settings"], plan=timing_plan_of(payload))
     outputs = {name: pack_array(value) for name, value in timed.outputs.items()}
     return {"samples_ms": timed.samples_ms, "outputs": outputs, "init_ms": timed.init_ms}
 
@@ -183,15 +185,15 @@ class TorchCudaDevice:
             "seed": seed,
         }
         payload = {"graph": graph.to_json(), "settings": settings, "plan": asdict(self._plan)}
-        answer = self._channel.request(f"{__name__}:work", payload, self._timeout_s)
+        answer = self._channel.request(f"{__name__}:run_benchmark", payload, self._timeout_s)
         inputs = tuple([x[None] for x in random_inputs(graph.input_shapes, seed)[0]])
         expected, _ = torch_outputs(graph, seed, inputs)
-        found = {name: unpack_array(packed) for name, packed in answer["outputs"].items()}
-        check_outputs(self.name, self.precision, expected, found)
+        outputs = {name: unpack_array(packed) for name, packed in answer["outputs"].items()}
+        check_outputs(self.name, self.precision, expected, outputs)
         return latency_measurement(answer, self._plan, f"{self.name}@{self._channel.where}", CompiledModel(b""))
 
     def close(self) -> None:
-        """End the process that measures."""
+        """End the measuring process."""
         self._channel.close()
 
 
@@ -213,7 +215,7 @@ def device(address: Address) -> TorchCudaDevice:
 _COLUMNS = ("index", "batch", "precision", "median_ms", "std", "repeats", "error")
 
 
-def _done(out: Path) -> set[tuple[str, str, str]]:
+def _measured_rows(out: Path) -> set[tuple[str, str, str]]:
     if not out.exists():
         return set()
     with out.open(newline="") as file:
@@ -222,7 +224,7 @@ def _done(out: Path) -> set[tuple[str, str, str]]:
 
 
 def _row(graph: Graph, batch: int, precision: str, options: argparse.Namespace) -> tuple[str, str, str, str]:
-    """Median, standard deviation, repeats and error of one setting; what fails becomes the error."""
+    """Median, standard deviation, repeats and error of one setting; a failure becomes the error."""
     import torch
 
     plan = TimingPlan(max_s=options.max_s)
@@ -245,23 +247,25 @@ def _row(graph: Graph, batch: int, precision: str, options: argparse.Namespace) 
 
 
 def measure_file(options: argparse.Namespace) -> None:
-    """Measure every graph of ``options.graphs`` in every setting, a row each, written as it is known."""
-    done = _done(options.out)
-    fresh = not options.out.exists()
+    """Measure every graph of ``options.graphs`` in every setting, a row each, written at once."""
+    measured_rows = _measured_rows(options.out)
+    is_new = not options.out.exists()
     with options.graphs.open() as lines, options.out.open("a", newline="") as file:
         writer = csv.writer(file)
-        if fresh:
+        if is_new:
             writer.writerow(_COLUMNS)
         for index, line in enumerate(lines):
-            wanted = [(b, p) for b in options.batch for p in options.precision if (str(index), str(b), p) not in done]
-            if not wanted or not line.strip():
+            pending = [
+                (b, p) for b in options.batch for p in options.precision if (str(index), str(b), p) not in measured_rows
+            ]
+            if not pending or not line.strip():
                 continue
             try:
-                graph = Graph.from_json(line)
+                graph = graph_from_json(line)
             except GraphError as error:
-                writer.writerows([(index, b, p, "", "", "", str(error)) for b, p in wanted])
+                writer.writerows([(index, b, p, "", "", "", str(error)) for b, p in pending])
                 continue
-            for batch, precision in wanted:
+            for batch, precision in pending:
                 writer.writerow((index, batch, precision, *_row(graph, batch, precision, options)))
                 file.flush()
 
@@ -274,11 +278,11 @@ def _batches(text: str) -> list[int]:
 
 
 def _precisions(text: str) -> list[str]:
-    chosen = text.split(",")
-    for precision in chosen:
+    precisions = text.split(",")
+    for precision in precisions:
         if precision not in PRECISIONS:
             raise argparse.ArgumentTypeError(f"no precision {precision!r}; known: {', '.join(PRECISIONS)}")
-    return chosen
+    return precisions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -296,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     options = parser.parse_args(arguments)
     try:
-        _ready(options.device)
+        _require_device(options.device)
         measure_file(options)
     except (MissingRequirement, OSError) as error:
         print(f"torch_cuda: {error}", file=sys.stderr)

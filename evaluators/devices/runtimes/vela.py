@@ -1,7 +1,7 @@
-"""Arm Ethos-U through Arm's own compiler, Vela: what it estimates for the network that it compiles.
+"""Arm Ethos-U through Arm's own compiler, Vela: its estimate for the network that it compiles.
 
 An estimate of the vendor's compiler, without the device: cycles by Arm's model of the chip and its memories, the same
-on every run. What the compiler leaves to the processor beside the NPU is in no estimate; it is reported in
+on every run. Operators that the compiler leaves to the processor beside the NPU are not in the estimate; they are in
 ``fallback_ops``.
 """
 
@@ -47,12 +47,12 @@ _REFUSED = re.compile(r"^Warning \(supported operators\) operator: (\S+?),.*\nRe
 # -- in the agent ------------------------------------------------------------------------------------------------------
 
 
-def _captured(argv: list[str]) -> str:
-    """Run Vela in this process; what it and its native code printed. Raises ``NetworkRefused`` where it fails."""
+def _vela_output(argv: list[str]) -> str:
+    """The output of Vela and its native code, run in this process. Raises ``NetworkRefused`` where it fails."""
     vela = import_runtime("ethosu.vela.vela", "ethos-u-vela")
     with tempfile.TemporaryFile() as log:
         sys.stdout.flush()
-        usual = os.dup(1)
+        original_stdout = os.dup(1)
         os.dup2(log.fileno(), 1)
         try:
             status = vela.main(argv)
@@ -60,8 +60,8 @@ def _captured(argv: list[str]) -> str:
             raise NetworkRefused(f"vela: {error}") from None
         finally:
             sys.stdout.flush()
-            os.dup2(usual, 1)
-            os.close(usual)
+            os.dup2(original_stdout, 1)
+            os.close(original_stdout)
         log.seek(0)
         text = log.read().decode(errors="replace")
     if status:
@@ -90,14 +90,14 @@ def run_benchmark(payload: dict[str, Any]) -> dict[str, Any]:
         source.write_bytes(base64.b64decode(payload["model"]))
         options = ["--accelerator-config", payload["accelerator"], "--config", "Arm/vela.ini"]
         options += ["--system-config", payload["system"], "--memory-mode", payload["memory"]]
-        log = _captured([str(source), "--output-dir", folder, *options])
+        log = _vela_output([str(source), "--output-dir", folder, *options])
         (summary,) = Path(folder).glob("*_summary_*.csv")
         compiled = (Path(folder) / "model_vela.tflite").read_bytes()
         return {
             "summary": summary.read_text(),
             "log": log,
             "compiled": base64.b64encode(compiled).decode("ascii"),
-            "left_to_cpu": cpu_operators(compiled),
+            "cpu_operators": cpu_operators(compiled),
         }
 
 
@@ -153,7 +153,7 @@ class VelaDevice:
             "system": self._system,
             "memory": self._memory,
         }
-        answer = self._channel.request(f"{__name__}:work", payload, self._timeout_s)
+        answer = self._channel.request(f"{__name__}:run_benchmark", payload, self._timeout_s)
         model_file_path = keep_model(graph, base64.b64decode(answer["compiled"]), keep, self.name, "tflite")
         return self._estimate(answer, model_file_path)
 
@@ -162,7 +162,7 @@ class VelaDevice:
         counts, warnings = parse_log(answer["log"])
         if counts["NPU"] == 0:
             raise CannotRun(f"{self.name}: nothing of this network runs on the NPU; {'; '.join(warnings)}")
-        on_cpu = tuple(answer["left_to_cpu"])
+        on_cpu = tuple(answer["cpu_operators"])
         if on_cpu:
             warnings += (f"the estimate leaves out {len(on_cpu)} operators that the processor beside the NPU runs",)
         latency_ms = figures.pop("latency_ms")
@@ -186,7 +186,7 @@ class VelaDevice:
         )
 
     def close(self) -> None:
-        """End the process that compiles."""
+        """End the compiling process."""
         self._channel.close()
 
 

@@ -1,9 +1,9 @@
 """Accel-NASBench's surrogate: 104 billion MnasNet-like ImageNet networks, their error against an accelerator's time.
 
-Fitted to the official training split of the measured networks. Accuracy: ridge regression on what each stage chose
+Fitted to the official training split of the measured networks. Accuracy: ridge regression on the choices of each stage
 and on every pair of such choices. Times: ridge regression on each stage's whole block, for a network's time is the
-sum of its stages' (rates are fitted as time per image). ``SurrogateBenchmark.errors`` are those on the validation split. The
-front is the best known: that of a long evolution, which is far from trying everything.
+sum of its stages' (rates are fitted as time per image). ``SurrogateBenchmark.errors`` are those on the validation
+split. The front is the best known: that of a long evolution.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from hardware_models.measured.datasets.accel_nasbench import WIDTHS, network
 from hardware_models.measured.datasets.files import read_csv
+from nas.bench.tables.best_known_front import best_known_vectors
 from nas.bench.tables.table import (
     BenchError,
     Floats,
@@ -36,7 +37,7 @@ from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import DecisionValue, Genotype
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 Ints = NDArray[np.int64]
 
@@ -52,7 +53,7 @@ CHOICE_OPTIONS: dict[str, tuple[DecisionValue, ...]] = {
 }
 BLOCK_COUNT = math.prod(len(options) for options in STAGE_CHOICES.values())
 
-# By the name of an accelerator; a rate becomes a time per image
+# By the name of an accelerator; a rate is converted to a time per image
 ACCELERATOR_COLUMNS = {
     "zcu102": "latency_zcu102",
     "vck190": "latency_vck190",
@@ -67,7 +68,7 @@ OUTLIER_S = 20_000.0
 
 
 def one_hot(choices: Ints) -> Floats:
-    """What each stage chose of each part: (networks, parts * stages) option numbers to 0 and 1."""
+    """Option numbers (networks, parts * stages) as a 0 or 1 for each option."""
     columns = [
         choices[:, index] == option
         for index, options in enumerate(CHOICE_OPTIONS.values())
@@ -100,7 +101,7 @@ class PairwiseRegression:
 
 @dataclass(frozen=True)
 class AdditiveRegression:
-    """A constant and each stage's share: ``stage_terms`` (stages, blocks)."""
+    """A constant and a term for each stage's block: ``stage_terms`` (stages, blocks)."""
 
     constant: float
     stage_terms: Floats
@@ -147,7 +148,7 @@ class SurrogateBenchmark:
 
     @property
     def networks(self) -> int | None:
-        """As many as genotypes: no two of them are one network."""
+        """The number of genotypes: no two of them are one network."""
         return math.prod(len(options) for options in CHOICE_OPTIONS.values())
 
     @cached_property
@@ -178,7 +179,7 @@ class SurrogateBenchmark:
 
 
 @lru_cache(maxsize=2)
-def _read_measurements(data: Path) -> tuple[pandas.DataFrame, Ints]:
+def _read_measurements(data: Path) -> tuple[pd.DataFrame, Ints]:
     path = existing_file(data / "accel_nasbench" / "accel_nasbench.csv.gz", "data set of Accel-NASBench")
     frame = read_csv(path, text=tuple(STAGE_CHOICES))
     columns = []
@@ -217,25 +218,25 @@ def _fit_accuracy(data: Path) -> tuple[PairwiseRegression, dict[str, float]]:
 
 @lru_cache(maxsize=1)
 def stage_features() -> Floats:
-    """Of each stage's block: the counts of ``GRAPH_FEATURES``; the last row is a whole network's.
+    """The counts of ``GRAPH_FEATURES`` that each stage's block adds to a base network; the last row is that network's.
 
-    Of that one, every stage is its plainest block, and the stages' counts are what they add to those. Widths between
-    stages are fixed, so that counts add up over them, and the peak is the largest stage's.
+    Every stage of the base network is its plainest block. Widths between stages are fixed, so that counts add up over
+    stages; the peak is that of the largest stage.
     """
     base = [1] * STAGES, [3] * STAGES, [1] * STAGES, [0] * STAGES
-    found = np.zeros((STAGES + 1, BLOCK_COUNT, len(GRAPH_FEATURES)))
+    features = np.zeros((STAGES + 1, BLOCK_COUNT, len(GRAPH_FEATURES)))
     base_counts = _graph_counts(*base)
     for stage in range(STAGES):
         for number, chosen in enumerate(np.ndindex(*(len(options) for options in STAGE_CHOICES.values()))):
             changed = [list(part) for part in base]
             for part, options in enumerate(STAGE_CHOICES.values()):
                 changed[part][stage] = options[chosen[part]]
-            found[stage, number] = _graph_counts(*changed)
-            peak = found[stage, number, PEAK_INDEX]
-            found[stage, number] -= base_counts
-            found[stage, number, PEAK_INDEX] = peak
-    found[STAGES, :] = base_counts
-    return found
+            features[stage, number] = _graph_counts(*changed)
+            peak = features[stage, number, PEAK_INDEX]
+            features[stage, number] -= base_counts
+            features[stage, number, PEAK_INDEX] = peak
+    features[STAGES, :] = base_counts
+    return features
 
 
 def _graph_counts(*parts: list[int]) -> Floats:
@@ -244,13 +245,11 @@ def _graph_counts(*parts: list[int]) -> Floats:
 
 @lru_cache(maxsize=16)
 def open_table(name: str, data: Path) -> SurrogateBenchmark:
-    """``accel@FIGURE``. Raises ``UnknownName``, ``BenchError``."""
-    from nas.bench.tables.best_known_front import best_known_vectors
-
-    figure = name.partition("@")[2]
-    column = ACCELERATOR_COLUMNS.get(figure)
+    """``accel@ACCELERATOR``. Raises ``UnknownName``, ``BenchError``."""
+    accelerator = name.partition("@")[2]
+    column = ACCELERATOR_COLUMNS.get(accelerator)
     if column is None:
-        raise unknown_name("table", name, [f"accel@{one}" for one in ACCELERATOR_COLUMNS])
+        raise unknown_name("table", name, [f"accel@{known}" for known in ACCELERATOR_COLUMNS])
     accuracy, accuracy_errors = _fit_accuracy(data)
     time_ms, time_errors = _fit_column(data, column, fit_additive)
     training, training_errors = _fit_column(data, "train_time_s", fit_additive)
@@ -259,19 +258,19 @@ def open_table(name: str, data: Path) -> SurrogateBenchmark:
     def losses(choices: Ints) -> Floats:
         return np.stack([100 - accuracy(choices), time_ms(choices)], axis=1)
 
-    found = losses(best_known_vectors(losses, [len(options) for options in CHOICE_OPTIONS.values()], measured))
-    best = front_points(found)
+    option_counts = [len(options) for options in CHOICE_OPTIONS.values()]
+    best = front_points(losses(best_known_vectors(losses, option_counts, measured)))
     if any(point[1] <= 0 for point in best):
         raise BenchError(f"{name}: the regression of {column} predicts times below zero; it cannot be searched")
-    every = {"accuracy": accuracy_errors, "time": time_errors, "training_time": training_errors}
+    regression_errors = {"accuracy": accuracy_errors, "time": time_errors, "training_time": training_errors}
     return SurrogateBenchmark(
         name=name,
-        title=f"Accel-NASBench's surrogate against {figure}",
+        title=f"Accel-NASBench's surrogate against {accelerator}",
         objectives=("error_percent", "time_ms"),
         accuracy=accuracy,
         time_ms=time_ms,
         training=training,
         features=stage_features(),
         optimum=KnownOptimum(front=best, reference=hypervolume_reference(best, losses(measured)), exact=False),
-        errors={f"{what}_{one}": value for what, errors in every.items() for one, value in errors.items()},
+        errors={f"{what}_{kind}": e for what, errors in regression_errors.items() for kind, e in errors.items()},
     )

@@ -1,4 +1,4 @@
-"""A long evolution of the front of two losses that are cheap to predict for many networks at once."""
+"""The best known front of two losses, by a long evolution: they are cheap to predict for many networks at once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def best_known_vectors(
     children: int = 2000,
     seed: int = 0,
 ) -> Ints:
-    """Vectors of option numbers on the best front that is found: (networks, choices).
+    """Vectors of option numbers on the best front of an evolution: (networks, choices).
 
-    ``options``: how many each choice has. Each child has every choice from either of two members of the front, and
-    one to four choices drawn anew; the front keeps what no other dominates. It starts from ``start``.
+    ``options``: the number of each choice's options. Each child has every choice from either of two members of the
+    front, and up to four choices drawn again; the front keeps what no other dominates. It starts from ``start``.
     """
     rng = np.random.default_rng(seed)
     limits = np.array(options)

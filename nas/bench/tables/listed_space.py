@@ -1,4 +1,4 @@
-"""A space of listed genotypes only, for tables that hold a sample of a space."""
+"""A space of listed genotypes only, for tables that hold a sample of another space."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ Ints = NDArray[np.int64]
 
 
 class ListedSpace:
-    """Some genotypes of another space. What is asked for beyond them becomes the nearest listed one.
+    """Some genotypes of another space. Any other genotype is replaced by the nearest listed one.
 
-    ``genotypes``: each once. ``options``: all options of each choice of the other space, in its order. Near is who
-    differs in few decisions, a choice that only one of two makes counted as one; of equally near ones one is drawn.
+    ``genotypes``: each once. ``options``: all options of each choice of the other space, in its order. The distance is
+    the number of different decisions, a choice that only one of two makes counted as one; of equally near genotypes one
+    is drawn.
     """
 
     def __init__(
@@ -34,14 +35,14 @@ class ListedSpace:
         self._vectors = np.array([self.encode(one) for one in self._genotypes])
 
     def sample(self, rng: Rng) -> Genotype:
-        """Any of the list, all equally likely."""
+        """A listed genotype, all equally likely."""
         return self._genotypes[int(rng.random() * len(self._genotypes))]
 
     def complete(self, decisions: Mapping[str, DecisionValue], rng: Rng) -> Genotype:
         """The listed genotype that is nearest in these decisions."""
-        given_columns = [index for index, name in enumerate(self._options) if name in decisions]
+        columns = [index for index, name in enumerate(self._options) if name in decisions]
         vector = np.array([self._option_index(name, decisions[name]) for name in self._options if name in decisions])
-        return self._nearest((self._vectors[:, given_columns] != vector).sum(axis=1), rng)
+        return self._nearest((self._vectors[:, columns] != vector).sum(axis=1), rng)
 
     def mutate(self, genotype: Genotype, rng: Rng) -> Genotype:
         """The listed genotype, another one, that is nearest to this one with one decision changed."""
@@ -70,11 +71,11 @@ class ListedSpace:
         return self._genotypes[int(nearest[int(rng.random() * len(nearest))])]
 
     def enumerate(self) -> Iterator[Genotype]:
-        """The list."""
+        """The listed genotypes."""
         return iter(self._genotypes)
 
     def size(self) -> int:
-        """How many are listed."""
+        """The number of listed genotypes."""
         return len(self._genotypes)
 
     def decisions(self) -> dict[str, tuple[Any, ...]]:
@@ -82,16 +83,16 @@ class ListedSpace:
         return dict(self._options)
 
     def encode(self, genotype: Mapping[str, DecisionValue]) -> Ints:
-        """A vector of option numbers; -1 stands for a choice that is not made."""
+        """A vector of option numbers; -1 for a choice that is not made."""
         indices = [self._option_index(name, genotype[name]) if name in genotype else -1 for name in self._options]
         return np.array(indices, dtype=np.int64)
 
     def decode(self, vector: Sequence[int] | Ints) -> Genotype:
         """The listed genotype nearest to a vector; of equally near ones the first. Raises ``GenotypeError``."""
-        wanted = np.asarray(vector)
-        if wanted.shape != (len(self._options),):
-            raise GenotypeError(f"space {self.name!r}: a vector has {len(self._options)} entries, not {wanted.size}")
-        return self._genotypes[int((self._vectors != wanted).sum(axis=1).argmin())]
+        numbers = np.asarray(vector)
+        if numbers.shape != (len(self._options),):
+            raise GenotypeError(f"space {self.name!r}: a vector has {len(self._options)} entries, not {numbers.size}")
+        return self._genotypes[int((self._vectors != numbers).sum(axis=1).argmin())]
 
     def _option_index(self, name: str, value: DecisionValue) -> int:
         try:

@@ -1,4 +1,4 @@
-"""The sample of NAS-Bench-101: 1,000 cells with their graphs, as a space of those alone."""
+"""The sample of NAS-Bench-101: 1,000 cells, as a space of those alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from nas.bench.tables.table import TabularBenchmark, existing_file, first_occurr
 from nas.hashing import functional_hash
 from nas.searchers.surrogates.graph_features import graph_features
 from search_spaces.catalog import load_space
-from search_spaces.families.nasbench101 import parse_cell
 from search_spaces.registry import unknown_name
 
 
@@ -24,8 +23,9 @@ def open_table(name: str, data: Path) -> TabularBenchmark:
         raise unknown_name("table", name, ["nb101"])
     frame = read_csv(existing_file(data / "nb101_sample" / "nb101_1000_graphs.csv.gz", "sample of NAS-Bench-101"))
     texts = [f"{ops}|{edges}" for ops, edges in zip(frame["ops"], frame["edges"], strict=True)]
-    genotypes = [parse_cell(text, {}) for text in texts]
     space = load_space("nasbench101")
+    assert space.notation is not None
+    genotypes = [space.notation.parse(text, {}) for text in texts]
     keys, figures = [], []
     for genotype in genotypes:
         graph = space.graph(genotype)

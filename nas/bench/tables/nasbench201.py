@@ -20,15 +20,17 @@ from nas.hashing import functional_hash
 from nas.searchers.choice_space import FlatSpace
 from nas.searchers.surrogates.graph_features import PEAK_INDEX, graph_counts
 from search_spaces.catalog import load_space
-from search_spaces.families.nasbench201 import CHOICES, OPERATIONS, live_cell_terms, parse_string
-from search_spaces.registry import unknown_name
+from search_spaces.registry import import_object, unknown_name
 from search_spaces.space.genotype import DecisionValue
 from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
+SPACE = "nasbench201"
 CELLS_PER_STAGE = 5
+# Of a cell's operations, those that bear on its output: half as many as cells
+_LIVE_CELL_TERMS = "search_spaces.families.nasbench201:live_cell_terms"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ TIMING_DEVICE, TIMING_BATCH = "1080ti_256", 256
 class CellTable:
     """All cells, and the distinct networks among them: ``firsts`` are their first rows."""
 
-    frame: pandas.DataFrame
+    frame: pd.DataFrame
     values: list[tuple[DecisionValue, ...]]
     numbers: list[int]
     firsts: list[int]
@@ -69,27 +71,33 @@ class CellTable:
 def read_cells(data: Path) -> CellTable:
     """The cells of ``nb201_accuracy``, each with its network's key and ``graph_features`` (CIFAR-10's network)."""
     frame = read_csv(existing_file(data / "nb201_accuracy" / "nb201_accuracy.csv.gz", "table of NAS-Bench-201"))
-    decisions = [parse_string(text, {}) for text in frame["arch_str"]]
+    one, none = load_space(SPACE, cells=1), load_space(SPACE, cells=0)
+    live_cell_terms = import_object(_LIVE_CELL_TERMS)
+    assert one.notation is not None
+    decisions = [one.notation.parse(text, {}) for text in frame["arch_str"]]
     values = [tuple(decisions_of_cell.values()) for decisions_of_cell in decisions]
-    one, none = load_space("nasbench201", cells=1), load_space("nasbench201", cells=0)
     stem = _graph_counts(none, decisions[0])
     keys: list[str] = []
-    terms: dict[Any, str] = {}  # what is left of a cell without dead operations: half as many as cells
-    figures: dict[str, Floats] = {}
+    key_of_terms: dict[Any, str] = {}
+    features: dict[str, Floats] = {}
     for cell, decisions_of_cell in zip(values, decisions, strict=True):
-        alive = live_cell_terms(tuple(map(str, cell)), False)
-        if alive not in terms:
-            terms[alive] = functional_hash(one.graph(decisions_of_cell))
-            if terms[alive] not in figures:
-                figures[terms[alive]] = _features(_graph_counts(one, decisions_of_cell), stem, dead=not alive[-1])
-        keys.append(terms[alive])
+        terms = live_cell_terms(tuple(map(str, cell)), False)
+        key = key_of_terms.get(terms)
+        if key is None:
+            key = key_of_terms[terms] = functional_hash(one.graph(decisions_of_cell))
+            if key not in features:
+                features[key] = _features(_graph_counts(one, decisions_of_cell), stem, dead=not terms[-1])
+        keys.append(key)
     numbers, firsts = first_occurrences(keys)
     distinct = [keys[i] for i in firsts]
-    return CellTable(frame, values, numbers, firsts, distinct, np.array([figures[key] for key in distinct]))
+    return CellTable(frame, values, numbers, firsts, distinct, np.array([features[key] for key in distinct]))
 
 
 def _features(single: Floats, stem: Floats, dead: bool) -> Floats:
-    """Of a network with cells from one with a single cell a stage, and one with none; nothing is left of a dead one."""
+    """A network's features, from the counts of one with a single cell a stage and of one without (``stem``).
+
+    ``dead``: whether the cell's output is zero, so that more cells add nothing.
+    """
     counts = single.copy() if dead else stem + CELLS_PER_STAGE * (single - stem)
     counts[PEAK_INDEX] = single[PEAK_INDEX]
     return np.log1p(counts)
@@ -100,7 +108,7 @@ def _graph_counts(space: Space, decisions: dict[str, DecisionValue]) -> Floats:
 
 
 def latencies(cells: CellTable, data: Path, device: str) -> Floats:
-    """Of each distinct network, the latency in ms of its first cell. Raises ``BenchError``, ``UnknownName``."""
+    """The latency in ms of each distinct network, that of its first cell. Raises ``BenchError``, ``UnknownName``."""
     if device in PI5:
         path = existing_file(
             data / "nb201_latency_pi5_pixel" / "pi5_pixel_6466.csv.gz", "latencies of a Raspberry Pi 5"
@@ -116,7 +124,7 @@ def latencies(cells: CellTable, data: Path, device: str) -> Floats:
 
 
 @lru_cache(maxsize=2)
-def _read_help_latencies(data: Path) -> pandas.DataFrame:
+def _read_help_latencies(data: Path) -> pd.DataFrame:
     path = existing_file(data / "nb201_latency_help" / "nb201_latency_ms.csv.gz", "latencies of NAS-Bench-201's cells")
     return read_csv(path).set_index("arch_idx")
 
@@ -154,7 +162,7 @@ def open_table(name: str, data: Path) -> TabularBenchmark:
         name=name,
         title=title,
         objectives=objectives,
-        make_space=partial(FlatSpace, dict.fromkeys(CHOICES, OPERATIONS), "nasbench201"),
+        make_space=partial(FlatSpace, load_space(SPACE).decisions(), SPACE),
         numbers=dict(zip(cells.values, cells.numbers, strict=True)),
         keys=cells.keys,
         validation=table,

@@ -1,4 +1,4 @@
-"""A table of one's own: a CSV file of architectures and figures, and the space that they are of."""
+"""A user's own table: a CSV file of architectures of a space, and their figures."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ DIRECTIONS = ("max", "min", "seconds")
 def own_table(path: str, space: str, columns: Sequence[str], architectures: str = "architecture") -> TabularBenchmark:
     """The table of a CSV file with a header, a row for each architecture as ``space`` writes it.
 
-    ``columns``: one or two objectives, ``NAME`` or ``NAME:max`` for one to be raised, ``NAME:min`` for one to be
-    lowered; ``NAME:seconds`` is the time of a training. Losses of the former are their negative. Networks with one
-    functional key have the figures of the first. Rows without a figure are left out; where not every genotype of the
-    space has a row, the space is that of the listed ones. Raises ``BenchError``, ``DataError``, ``UnknownName``.
+    ``columns``: one or two objectives, ``NAME`` or ``NAME:max`` to be maximised (their loss is the negative),
+    ``NAME:min`` to be minimised; ``NAME:seconds`` is the time of a training. Networks with one functional key have the
+    figures of the first. Rows without a figure are left out; where not every genotype of the space has a row, the
+    space is that of the listed ones. Raises ``BenchError``, ``DataError``, ``UnknownName``.
     """
     table = load_table(path, space, architectures)
     objectives, seconds_column = _objectives(columns, table, path)
     loaded = load_space(space)
     figures = [table.columns[name] for name, _ in objectives]
-    listed = [(text, row) for text, row in table.architectures.items() if all(f[row] is not None for f in figures)]
-    genotypes = [loaded.parse(text) for text, _ in listed]
-    rows = [row for _, row in listed]
+    complete = [(text, row) for text, row in table.architectures.items() if all(f[row] is not None for f in figures)]
+    genotypes = [loaded.parse(text) for text, _ in complete]
+    rows = [row for _, row in complete]
     if not rows:
         raise BenchError(f"{path}: no row has a figure in every column")
     graphs = [loaded.graph(genotype) for genotype in genotypes]

@@ -1,9 +1,9 @@
-"""What a searcher is benched on: networks whose quality is known already, and what the best of them is.
+"""Bench tables: search problems whose networks' quality is known, and the best of which is known.
 
 A table is addressed by name: ``nb201_c100`` (NAS-Bench-201 on CIFAR-100, 200 epochs), ``nb201_c100_val`` (searched by
-validation after 12 epochs, judged by 200), ``nb201_c10@pixel3`` (error against a device's latency), ``nb101``,
-``accel@zcu102`` (a surrogate of Accel-NASBench: error against an accelerator's time). Measurements are not part of the
-project; a folder holds them.
+validation accuracy after 12 epochs, tested after 200), ``nb201_c10@pixel3`` (error against a device's latency),
+``nb101``, ``accel@zcu102`` (a surrogate of Accel-NASBench: error against an accelerator's time). Measurements are not
+part of the project; a folder holds them.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Floats = NDArray[np.float64]
 
 
 class BenchError(ValueError):
-    """A table that cannot be had or used; the message says what to do."""
+    """A table that is missing or unusable; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class KnownOptimum:
     """The best that a search of a table can find.
 
-    ``least``: of one objective, the least loss that the search sees; ``least_test_loss``: the least that it is judged by.
+    ``least``: of one objective, the least loss that the search sees; ``least_test_loss``: the least test loss.
     ``front``: of two, the losses that none dominates; ``reference``: the point that its hypervolume is measured from;
-    ``exact``: whether the front is the true one, or the best that is known.
+    ``exact``: whether the front is the true one, or only the best known.
     """
 
     least: float = float("nan")
@@ -48,14 +48,14 @@ class KnownOptimum:
 
     @cached_property
     def hypervolume(self) -> float:
-        """That of the front; 0 for one objective."""
+        """The front's hypervolume; 0 for one objective."""
         return hypervolume(self.front, self.reference) if self.front else 0.0
 
 
 class BenchTable(Protocol):
-    """Networks and what is known of them. All losses are less-is-better, errors in per cent.
+    """A search problem whose answers are known. All losses are less-is-better, errors in per cent.
 
-    ``networks``: how many distinct ones there are, ``None`` where they were not counted.
+    ``networks``: the number of distinct ones, ``None`` where they were not counted.
     """
 
     @property
@@ -77,25 +77,25 @@ class BenchTable(Protocol):
     def optimum(self) -> KnownOptimum: ...
 
     def losses(self, genotype: Genotype) -> Losses:
-        """What the search is told."""
+        """The losses that the search sees (validation)."""
 
     def test_losses(self, genotype: Genotype) -> Losses:
-        """What it is judged by: the same, but where a table says otherwise."""
+        """The losses that regret is measured by: the same, but where a table has test losses."""
 
     def seconds(self, genotype: Genotype) -> float:
-        """Simulated time of a training; ``nan`` where it is not known."""
+        """Simulated time of a training; ``nan`` where it is unknown."""
 
     def featurize(self, genotype: Genotype) -> KnownFeatures:
-        """Its network's key, and ``graph_features``."""
+        """The network's key, and ``graph_features``."""
 
 
 @dataclass(frozen=True)
 class TabularBenchmark:
-    """A table that lists every genotype of its space.
+    """A tabular benchmark: every genotype of the space is listed.
 
     ``numbers`` gives a genotype's network by its decisions' values in order; ``keys``, ``validation`` and ``test``
     (networks, objectives), ``training_s`` (networks) and ``features`` (networks, ``graph_features``) are by network.
-    ``make_space`` is called once a process, and is what is pickled.
+    ``make_space`` is called once a process, and pickled in place of the space.
     """
 
     name: str
@@ -148,7 +148,7 @@ class TabularBenchmark:
 
 
 def optimum_of(validation: Floats, test: Floats) -> KnownOptimum:
-    """The goal of networks with these losses (networks, objectives)."""
+    """The optimum of networks with these losses (networks, objectives)."""
     if validation.shape[1] == 1:
         return KnownOptimum(float(validation.min()), float(test.min()))
     best = front_points(validation)
@@ -161,18 +161,18 @@ def front_points(losses: Floats) -> tuple[Losses, ...]:
 
 
 def hypervolume_reference(best: Sequence[Losses], losses: Floats) -> Losses:
-    """Where hypervolumes are measured from: the first loss's median, and a tenth of the front's range above its worst.
+    """The reference point: the first loss's median, and a tenth of the front's range above its worst for the others.
 
-    What is worse than the median network in quality counts nothing, however fast it is: networks that compute next to
-    nothing would have most of the volume otherwise.
+    Networks worse than the median in quality count nothing, however fast they are: those that compute next to nothing
+    would have most of the volume otherwise.
     """
-    middle = float(np.median(losses[:, 0]))
-    others = [[point[i] for point in best if point[0] < middle] for i in range(1, losses.shape[1])]
-    return (middle, *(max(values) + 0.1 * (max(values) - min(values)) for values in others))
+    median = float(np.median(losses[:, 0]))
+    others = [[point[i] for point in best if point[0] < median] for i in range(1, losses.shape[1])]
+    return (median, *(max(values) + 0.1 * (max(values) - min(values)) for values in others))
 
 
 def first_occurrences(names: Sequence[Hashable]) -> tuple[list[int], list[int]]:
-    """The number of each name among the distinct ones, in order of their first sight, and where each was seen first."""
+    """The number of each name among the distinct ones, in order of appearance, and the first index of each."""
     numbers: dict[Hashable, int] = {}
     firsts: list[int] = []
     for index, name in enumerate(names):
@@ -182,7 +182,7 @@ def first_occurrences(names: Sequence[Hashable]) -> tuple[list[int], list[int]]:
     return [numbers[name] for name in names], firsts
 
 
-# By the part of a name before "_" or "@": what opens the table of that name in a folder
+# By the part of a name before "_" or "@": the function that opens the table of that name in a folder
 TABLE_OPENERS: dict[str, str] = {
     "nb201": "nas.bench.tables.nasbench201:open_table",
     "nb101": "nas.bench.tables.nasbench101:open_table",
@@ -204,7 +204,7 @@ DEFAULT_TABLES: tuple[str, ...] = (
     "accel@a100",
     "accel@tpuv2",
 )
-"""Those that a bench has unless it is told otherwise."""
+"""The tables of a bench that names none."""
 
 QUICK_TABLES: tuple[str, ...] = ("nb201_c100", "nb201_c10@pixel3", "accel@zcu102")
 
@@ -214,8 +214,8 @@ def open_table(name: str, data: Path) -> BenchTable:
     opener = TABLE_OPENERS.get(name.replace("@", "_").partition("_")[0])
     if opener is None:
         raise unknown_name("table", name, list(DEFAULT_TABLES))
-    made: BenchTable = import_object(opener)(name, data)
-    return made
+    table: BenchTable = import_object(opener)(name, data)
+    return table
 
 
 def existing_file(path: Path, what: str) -> Path:

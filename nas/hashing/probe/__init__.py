@@ -1,4 +1,4 @@
-"""Keys of things whose structure cannot be read, by running them on fixed numbers.
+"""Keys of modules and programs whose structure cannot be read, by running them on fixed numbers.
 
 Modules, callables, learning programs and optimisers are run at a *generic point*, where nothing is 0, 1 or equal by
 chance, and what comes out is rounded and digested. Such keys begin with ``probe-1:``, are probabilistic, and are never

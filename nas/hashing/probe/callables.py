@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,12 +49,10 @@ def probe_callable(
         ]
 
         def runs() -> list[ProbeOutput]:
-            kinds = zip(
-                *(_outputs_by_kind(function, p, inputs is None, seed) for seed, p in enumerate(points)), strict=True
-            )
+            by_point = [_outputs_by_kind(function, p, inputs is None, seed) for seed, p in enumerate(points)]
             outputs: list[ProbeOutput] = []
-            for kind in kinds:
-                outputs = list(kind)
+            for of_kind in zip(*by_point, strict=True):
+                outputs = list(of_kind)
                 if not all(isinstance(s, tuple) and s[:1] == ("raises",) for s, _ in outputs):
                     break
             return outputs
@@ -65,17 +63,17 @@ def probe_callable(
 
 def _argument_count(function: Callable[..., object]) -> int:
     """How many arguments a callable needs."""
-    if isinstance(function, numpy.ufunc):
+    if isinstance(function, np.ufunc):
         return function.nin
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
         raise ProbeError(f"{qualified_name(function)} does not say what it takes; describe its `inputs`") from error
-    needed = [p for p in parameters if p.default is p.empty]
-    for parameter in needed:
+    required = [p for p in parameters if p.default is p.empty]
+    for parameter in required:
         if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             raise ProbeError(f"{qualified_name(function)} takes {parameter}, of any number; describe its `inputs`")
-    return len(needed)
+    return len(required)
 
 
 def _call(function: Callable[..., object], arguments: list[Any], seed: int) -> object:
@@ -101,21 +99,21 @@ class _RaisedError(str):
 def _outputs_by_kind(
     function: Callable[..., object], points: list[Floats], inferred: bool, seed: int
 ) -> Iterator[ProbeOutput]:
-    """The callable on arrays, on tensors and, where vectors were our own idea, on plain numbers one by one."""
+    """The callable on arrays, on tensors and, where the inputs were inferred, on plain numbers one by one."""
     subject = qualified_name(function)
 
     def read(result: object) -> ProbeOutput:
         return (("raises", str(result)), []) if isinstance(result, _RaisedError) else output_of(result, subject)
 
     scalars = [float(p) if not p.ndim else None for p in points]
-    for make in (numpy.array, torch.tensor):
+    for make in (np.array, torch.tensor):
         arguments = [make(p) if s is None else s for p, s in zip(points, scalars, strict=True)]
         yield read(_call(function, arguments, seed))
     if inferred:
         results = [_call(function, [float(p[index]) for p in points], seed) for index in range(VECTOR_LENGTH)]
-        single = all(isinstance(r, float | int | numpy.number | Tensor) and not isinstance(r, bool) for r in results)
-        if single and all(numpy.ndim(as_array(r, subject)) == 0 for r in results):
-            yield read(numpy.array([as_array(r, subject) for r in results]))  # as if it had taken the vector
+        is_scalar = all(isinstance(r, float | int | np.number | Tensor) and not isinstance(r, bool) for r in results)
+        if is_scalar and all(np.ndim(as_array(r, subject)) == 0 for r in results):
+            yield read(np.array([as_array(r, subject) for r in results]))  # as if it had taken the vector
         else:
             parts = [read(r) for r in results]
             kind = "raises" if all(isinstance(r, _RaisedError) for r in results) else "one by one"

@@ -1,4 +1,4 @@
-"""The channels of what an operation reads, and the parameters that follow from what is in them."""
+"""How operations treat the channels of their input, and parameters drawn from what those channels hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-import numpy
+import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,6 +65,7 @@ ARGUMENT_NAMES: dict[Any, tuple[str, ...]] = {
 
 
 def channel_role(function: Any, named: Mapping[str, Any]) -> ChannelRole | None:
+    """The role of the input's channels in a call with these arguments; ``None`` where they have none of their own."""
     x, weight = named["input"], named.get("weight")
     if function in (F.batch_norm, F.instance_norm):
         settings = (named.get("momentum", 0.1), named.get("eps", 1e-5))
@@ -91,37 +92,38 @@ def channel_projections(rows: Floats, centred: bool) -> UInt64s:
     ``rows`` is ``(channels, positions)``.
     """
     if not rows.size:
-        return numpy.zeros(len(rows), numpy.uint64)
+        return np.zeros(len(rows), np.uint64)
     flat = rows.ravel()
-    square = float(numpy.einsum("i,i", flat, flat))  # not BLAS, whose threads cost more than they bring here
+    square = float(np.einsum("i,i", flat, flat))  # not BLAS, whose threads cost more than they bring here
     codes = None
     if not math.isfinite(square):
-        finite = numpy.isfinite(rows)
+        finite = np.isfinite(rows)
         codes = nonfinite_kinds(rows)
-        rows = numpy.where(finite, rows, 0.0)
-        rows = rows / (numpy.abs(rows).max() or 1.0)
+        rows = np.where(finite, rows, 0.0)
+        rows = rows / (np.abs(rows).max() or 1.0)
         square = float((rows * rows).sum())
     if centred:
         rows = rows - (rows.sum(1) / rows.shape[1])[:, None]
         flat = rows.ravel()
-        remainder = float(numpy.einsum("i,i", flat, flat))
+        remainder = float(np.einsum("i,i", flat, flat))
         square = remainder if remainder > 1e-18 * square else 0.0  # what is left of a constant is noise
     if square > 0:
-        projected = numpy.einsum("cp,dp->cd", rows, projection_directions(rows.shape[1]))
-        cells = numpy.rint(projected / math.sqrt(square / rows.size)).astype(numpy.int64)
+        projected = np.einsum("cp,dp->cd", rows, projection_directions(rows.shape[1]))
+        cells = np.rint(projected / math.sqrt(square / rows.size)).astype(np.int64)
     else:
-        cells = numpy.zeros((len(rows), 2), numpy.int64)
+        cells = np.zeros((len(rows), 2), np.int64)
     if codes is not None:
-        cells[:, 0] += numpy.rint(codes @ projection_directions(rows.shape[1])[0] * 1e3).astype(numpy.int64) << 20
-    words: UInt64s = cells.view(numpy.uint64) * PROJECTION_MULTIPLIERS
+        cells[:, 0] += np.rint(codes @ projection_directions(rows.shape[1])[0] * 1e3).astype(np.int64) << 20
+    words: UInt64s = cells.view(np.uint64) * PROJECTION_MULTIPLIERS
     return words[:, 0] + words[:, 1]
 
 
 def tensor_digest(tensor: Tensor) -> bytes:
+    """Sixteen bytes of a tensor's shape and its rounded projections."""
     array = as_array(tensor, "the module")
-    parts = numpy.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
+    parts = np.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
     return parts_digest(
-        array.shape, channel_projections(parts.astype(numpy.float64, copy=False).reshape(1, -1), False).tobytes()
+        array.shape, channel_projections(parts.astype(np.float64, copy=False).reshape(1, -1), False).tobytes()
     )
 
 
@@ -148,7 +150,7 @@ def channelwise_parameters(unfilled: list[Tensor], seeds: UInt64s) -> list[Float
         for seed in seed_list:
             earlier.append(counts[seed])
             counts[seed] += 1
-        seeds = mix(seeds + numpy.array(earlier, numpy.uint64) * MIX_1)
+        seeds = mix(seeds + np.array(earlier, np.uint64) * MIX_1)
     ends = list(accumulate((p.numel() // len(seeds) for p in unfilled), initial=0))
     numbers = uniform_pairs(seeds, ends[-1])
     return [numbers[:, start:end] for start, end in pairwise(ends)]
@@ -163,5 +165,5 @@ def scaled_parameters(random_values: Floats) -> Floats:
     if random_values.ndim > 1:
         return (random_values * 2 - 1) * math.sqrt(6 * random_values.shape[0] / max(random_values.size, 1))
     negative = random_values < 0.25
-    sizes = 0.5 * numpy.exp2(numpy.where(negative, 16 * random_values, (random_values - 0.25) * (16 / 3)))
-    return numpy.where(negative, -sizes, sizes)
+    sizes = 0.5 * np.exp2(np.where(negative, 16 * random_values, (random_values - 0.25) * (16 / 3)))
+    return np.where(negative, -sizes, sizes)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,21 +53,24 @@ def probe_module(
         groups: dict[bytes, list[int]] = {}
         for instance in unmarked.reached:
             groups.setdefault(instance.digest, []).append(instance.draw_index)
-        plainly, perturbed, left = repr(unmarked.structure), [], marks
+        unmarked_structure, marked_runs, marks_left = repr(unmarked.structure), [], marks
         for _, digest, indices in sorted((len(p), d, sorted(p)) for d, p in groups.items() if len(p) > 1):
-            left -= len(indices)
-            if left < 0:
+            marks_left -= len(indices)
+            if marks_left < 0:
                 break
-            traces = [_run(module, points, index) for index in indices]
+            runs = [_run(module, points, index) for index in indices]
             # A mark that changes nothing is on a layer without influence, of which there may be any number.
-            traces = [t for t in traces if repr(t.structure) != plainly or not values_close(t.values, unmarked.values)]
-            perturbed += [(digest, trace) for trace in traces if len(traces) > 1]
-    perturbed.sort(key=lambda m: (m[0], repr(m[1].structure), grid_cells(m[1].values, 0.0, 1e8).tobytes()))
-    values = [*unmarked.values, *(v for _, trace in perturbed for v in trace.values)]
+            runs = [
+                run
+                for run in runs
+                if repr(run.structure) != unmarked_structure or not values_close(run.values, unmarked.values)
+            ]
+            marked_runs += [(digest, run) for run in runs if len(runs) > 1]
+    marked_runs.sort(key=lambda m: (m[0], repr(m[1].structure), grid_cells(m[1].values, 0.0, 1e8).tobytes()))
+    values = [*unmarked.values, *(v for _, run in marked_runs for v in run.values)]
     shapes = [tuple(x.shape) for x in points]
-    return probe_key_of(
-        "module", (shapes, unmarked.structure, [(d, trace.structure) for d, trace in perturbed]), values
-    )
+    structure = (shapes, unmarked.structure, [(digest, run.structure) for digest, run in marked_runs])
+    return probe_key_of("module", structure, values)
 
 
 def _probe_input(index: int, shape: tuple[int, ...]) -> Tensor:
@@ -86,6 +89,7 @@ class _ProbeRun(NamedTuple):
 
 
 def _run(module: nn.Module, inputs: Sequence[Tensor], perturbed: int | None) -> _ProbeRun:
+    """Run a copy forward and back; ``perturbed``: the parameter whose instance is filled otherwise."""
     copied, parameters = copy_module(module)
     subject = qualified_name(type(module))
     filler = ParameterFiller(parameters, perturbed)
@@ -98,46 +102,10 @@ def _run(module: nn.Module, inputs: Sequence[Tensor], perturbed: int | None) -> 
     except Exception as error:
         shapes = [tuple(x.shape) for x in inputs]
         raise ProbeError(f"{subject} failed on inputs of shapes {shapes}: {type(error).__name__}: {error}") from error
-    structure: list[object] = []
-    values: list[float] = []
-    loss: Tensor | None = None
-    for path, leaf in leaves(result):
-        if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-            shown, numbers = output_of(leaf, subject)
-            structure.append((path, shown))
-            values += numbers
-            continue
-        output = leaf.double()
-        array = output.detach().numpy().ravel()
-        weights = uniform(path, array.size)
-        pattern = nonfinite_digest(array)
-        structure.append((path, tuple(leaf.shape), pattern))
-        if pattern:
-            output = torch.where(torch.isfinite(output), output, 0.0)
-            array = numpy.where(numpy.isfinite(array), array, 0.0)
-        terms = weights * array
-        floor = 1e-12 * float(numpy.abs(terms).sum())
-        values += [v if abs(v) > floor else 0.0 for v in (float(terms.sum()), float((terms * weights).sum()))]
-        if output.requires_grad:
-            part = torch.dot(output.reshape(-1), torch.tensor(weights))
-            loss = part if loss is None else loss + part
-    items: list[tuple[bytes, bytes, float, float, ParameterInstance]] = []
+    structure, values, loss = _read_outputs(result, subject)
+    items: list[_InstanceGradient] = []
     if loss is not None:
-        trained = [p for p in parameters if p.requires_grad]
-        indices = [index for index, p in enumerate(parameters) if p.requires_grad]
-        try:
-            gradient_list = torch.autograd.grad(loss, trained, allow_unused=True)
-        except RuntimeError as error:
-            raise ProbeError(f"the gradient of {subject} cannot be computed: {error}") from error
-        gradients = {
-            index: (g.to_dense() if g.is_sparse else g).numpy().ravel()
-            for index, g in zip(indices, gradient_list, strict=True)
-            if g is not None
-        }
-        if any(id(parameters[index]) in filler.unread for index in gradients):
-            raise ProbeError(
-                f"{subject} reads parameters where torch functions cannot be watched, as compiled and scripted modules do"
-            )
+        gradients = _parameter_gradients(loss, parameters, filler, subject)
         items = [item for instance in filler.instances if (item := _instance_gradient(instance, gradients))]
     reached = [item[4] for item in items]
     top = max((max(abs(a), abs(b)) for _, _, a, b, _ in items), default=0.0)
@@ -148,10 +116,65 @@ def _run(module: nn.Module, inputs: Sequence[Tensor], perturbed: int | None) -> 
     return _ProbeRun(structure, values, reached)
 
 
-def _instance_gradient(
-    instance: ParameterInstance, gradients: Mapping[int, Floats]
-) -> tuple[bytes, bytes, float, float, ParameterInstance] | None:
-    """An instance's digest, where its gradient is not finite, and two projections of it; None if no output reads it.
+def _read_outputs(result: object, subject: str) -> tuple[list[object], list[float], Tensor | None]:
+    """What a module returned: structure, two projections of each output, and a loss whose gradients reach them all.
+
+    The loss is ``None`` where no output has a gradient.
+    """
+    structure: list[object] = []
+    values: list[float] = []
+    loss: Tensor | None = None
+    for path, leaf in leaves(result):
+        if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+            leaf_structure, numbers = output_of(leaf, subject)
+            structure.append((path, leaf_structure))
+            values += numbers
+            continue
+        output = leaf.double()
+        array = output.detach().numpy().ravel()
+        weights = uniform(path, array.size)
+        pattern = nonfinite_digest(array)
+        structure.append((path, tuple(leaf.shape), pattern))
+        if pattern:
+            output = torch.where(torch.isfinite(output), output, 0.0)
+            array = np.where(np.isfinite(array), array, 0.0)
+        terms = weights * array
+        floor = 1e-12 * float(np.abs(terms).sum())
+        values += [v if abs(v) > floor else 0.0 for v in (float(terms.sum()), float((terms * weights).sum()))]
+        if output.requires_grad:
+            part = torch.dot(output.reshape(-1), torch.tensor(weights))
+            loss = part if loss is None else loss + part
+    return structure, values, loss
+
+
+def _parameter_gradients(
+    loss: Tensor, parameters: Sequence[Tensor], filler: ParameterFiller, subject: str
+) -> dict[int, Floats]:
+    """The gradients of the trained parameters that the loss depends on, by the parameters' indices."""
+    trained = [p for p in parameters if p.requires_grad]
+    indices = [index for index, p in enumerate(parameters) if p.requires_grad]
+    try:
+        gradient_list = torch.autograd.grad(loss, trained, allow_unused=True)
+    except RuntimeError as error:
+        raise ProbeError(f"the gradient of {subject} cannot be computed: {error}") from error
+    gradients = {
+        index: (g.to_dense() if g.is_sparse else g).numpy().ravel()
+        for index, g in zip(indices, gradient_list, strict=True)
+        if g is not None
+    }
+    if any(id(parameters[index]) in filler.unread for index in gradients):
+        raise ProbeError(
+            f"{subject} reads parameters where torch functions cannot be watched, as compiled and scripted modules do"
+        )
+    return gradients
+
+
+# (the instance's digest, where its gradient is not finite, two projections of the gradient, the instance)
+_InstanceGradient = tuple[bytes, bytes, float, float, ParameterInstance]
+
+
+def _instance_gradient(instance: ParameterInstance, gradients: Mapping[int, Floats]) -> _InstanceGradient | None:
+    """The gradient of an instance, projected; ``None`` where no output depends on it.
 
     All parameters go into one sum: a gradient that is zero but for noise, as of a bias before a norm, drowns there.
     """
@@ -159,15 +182,15 @@ def _instance_gradient(
         return None
     first = second = 0.0
     patterns = []
-    for index, test in instance.projections:
+    for index, direction in instance.projections:
         gradient = gradients.get(index)
         if gradient is None:
             continue
-        total = float(numpy.einsum("i,i", test, gradient))
+        total = float(np.einsum("i,i", direction, gradient))
         if not math.isfinite(total):
             patterns.append(nonfinite_digest(gradient))
-            gradient = numpy.where(numpy.isfinite(gradient), gradient, 0.0)
-            total = float(numpy.einsum("i,i", test, gradient))
+            gradient = np.where(np.isfinite(gradient), gradient, 0.0)
+            total = float(np.einsum("i,i", direction, gradient))
         first += total
-        second += float(numpy.einsum("i,i", test * test, gradient))
+        second += float(np.einsum("i,i", direction * direction, gradient))
     return instance.digest, b"".join(patterns), first, second, instance

@@ -1,4 +1,4 @@
-"""What a run gave, as structure and numbers."""
+"""The outputs of a run, as structure and numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,6 +21,7 @@ MAX_EXACT_ELEMENTS = 16  # results of callables up to this many elements are rea
 
 
 def qualified_name(thing: object) -> str:
+    """What messages call an object: its own qualified name, or its type's."""
     return getattr(thing, "__qualname__", None) or type(thing).__qualname__
 
 
@@ -40,12 +41,13 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def as_array(value: object, subject: str) -> NDArray[Any]:
+    """A number, array or tensor as a numpy array. Raises ``ProbeError`` for anything else."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().resolve_conj().resolve_neg()
         value = value.double() if value.dtype == torch.bfloat16 else value
-        return numpy.asarray(value.numpy())
-    if isinstance(value, bool | int | float | complex | numpy.ndarray | numpy.generic):
-        array = numpy.asarray(value)
+        return np.asarray(value.numpy())
+    if isinstance(value, bool | int | float | complex | np.ndarray | np.generic):
+        array = np.asarray(value)
         if array.dtype.kind in "biufc":
             return array
     raise ProbeError(
@@ -55,14 +57,14 @@ def as_array(value: object, subject: str) -> NDArray[Any]:
 
 def nonfinite_digest(array: Floats) -> bytes:
     """Where an array holds NaN, inf and -inf; empty where it holds none."""
-    if numpy.isfinite(array).all():
+    if np.isfinite(array).all():
         return b""
     return parts_digest(nonfinite_kinds(array).tobytes())
 
 
-def nonfinite_kinds(array: Floats) -> NDArray[numpy.int64]:
+def nonfinite_kinds(array: Floats) -> NDArray[np.int64]:
     """0 for a number, 1 for NaN, 2 for inf, 3 for -inf."""
-    kinds: NDArray[numpy.int64] = numpy.isnan(array) + 2 * numpy.isposinf(array) + 3 * numpy.isneginf(array)
+    kinds: NDArray[np.int64] = np.isnan(array) + 2 * np.isposinf(array) + 3 * np.isneginf(array)
     return kinds
 
 
@@ -76,22 +78,22 @@ def output_of(value: object, subject: str) -> ProbeOutput:
             continue
         array = as_array(leaf, subject)
         if array.dtype.kind == "c":
-            array = numpy.stack([array.real, array.imag], -1)
+            array = np.stack([array.real, array.imag], -1)
         kind = "truth" if array.dtype.kind == "b" else "number"
-        flat = array.astype(numpy.float64).ravel()
+        flat = array.astype(np.float64).ravel()
         structure.append((path, kind, array.shape, nonfinite_digest(flat)))
-        flat = numpy.where(numpy.isfinite(flat), flat, 0.0)
-        floor = 1e-13 * numpy.abs(flat).max(initial=0.0)
+        flat = np.where(np.isfinite(flat), flat, 0.0)
+        floor = 1e-13 * np.abs(flat).max(initial=0.0)
         if flat.size > MAX_EXACT_ELEMENTS:
-            scale = numpy.abs(flat).max(initial=0.0) or 1.0
+            scale = np.abs(flat).max(initial=0.0) or 1.0
             weights = uniform("result", flat.size)
-            flat = numpy.array([weights @ (flat / scale), weights**2 @ (flat / scale)]) * scale
+            flat = np.array([weights @ (flat / scale), weights**2 @ (flat / scale)]) * scale
         values += [float(v) if abs(v) > floor else 0.0 for v in flat]
     return tuple(structure), values
 
 
 def run_twice(runs: Callable[[], list[ProbeOutput]], subject: str) -> list[ProbeOutput]:
-    """What a run gives, checked by another."""
+    """The outputs of a run, compared with a second one. Raises ``ProbeError`` where they differ."""
     first = runs()
     if first != runs():
         raise ProbeError(f"{subject} does not give the same twice; it keeps state, or draws numbers nobody can reset")
@@ -99,4 +101,5 @@ def run_twice(runs: Callable[[], list[ProbeOutput]], subject: str) -> list[Probe
 
 
 def key_of_outputs(kind: str, arguments: tuple[object, ...], outputs: list[ProbeOutput]) -> ProbeKey:
+    """The key of what was probed: its kind, how it was called, and the outputs in order."""
     return probe_key_of(kind, (*arguments, [s for s, _ in outputs]), [v for _, values in outputs for v in values])

@@ -1,4 +1,4 @@
-"""Parameters filled when an operation first reads them, from what else that operation reads."""
+"""Lazy deterministic initialisation: parameters are filled when an operation first reads them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,7 +29,7 @@ from nas.hashing.probe.key import parts_digest
 from nas.hashing.probe.random_numbers import Floats, UInt64s, mix, seed_from_digest, uniform_pairs
 
 NORM_EPS = 1e-12  # in place of a batch norm's own; smaller would turn rounding noise of a constant into a signal
-# What may be asked of a parameter without reading it.
+# Attributes and methods of a parameter that do not read its values.
 # fmt: off
 _METADATA_ATTRIBUTES = frozenset((
     "shape", "dtype", "device", "requires_grad", "is_leaf", "ndim", "layout", "grad", "grad_fn", "names", "size",
@@ -44,7 +44,11 @@ _DROPOUTS = frozenset(
 
 
 class ParameterInstance(NamedTuple):
-    """Parameters that one operation read first. ``projections`` are what their gradients are projected onto."""
+    """Parameters that one operation read first: a layer of the module.
+
+    ``digest``: of what they were drawn from. ``draw_index``: the least of the parameters' indices. ``projections``: by
+    parameter, the direction that its gradient is projected onto.
+    """
 
     digest: bytes
     draw_index: int
@@ -55,7 +59,8 @@ class ParameterFiller(TorchFunctionMode):
     """Fills parameters when an operation first reads them, from what else that operation reads.
 
     So neither names nor the order of creation or of execution matter. Batch norms go by the batch; dropout is left to
-    the evaluation mode, but its rate and place are noted. ``perturbed`` is the place of an instance to fill otherwise.
+    the evaluation mode, but its rate and input are noted. ``perturbed``: the index of the parameter whose instance is
+    to be filled otherwise.
     """
 
     def __init__(self, parameters: Sequence[Tensor], perturbed: int | None) -> None:
@@ -69,19 +74,19 @@ class ParameterFiller(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        order = ARGUMENT_NAMES.get(func)
-        if order:
-            named = {**dict(zip(order, args, strict=False)), **kwargs}
+        argument_names = ARGUMENT_NAMES.get(func)
+        if argument_names:
+            named = {**dict(zip(argument_names, args, strict=False)), **kwargs}
             if self.unread:
                 candidates = (named.get("weight"), named.get("bias"))
                 unfilled = [p for p in candidates if p is not None and id(p) in self.unread]
                 if unfilled:
                     self._fill(unfilled, channel_role(func, named), [named["input"]])
-            if order is BATCH_NORM_ARGUMENTS and (x := named["input"]).numel() > x.shape[1]:
+            if argument_names is BATCH_NORM_ARGUMENTS and (x := named["input"]).numel() > x.shape[1]:
                 return torch.batch_norm(
                     x, named.get("weight"), named.get("bias"), None, None, True, 0.0, NORM_EPS, False
                 )
-            if order in (BATCH_NORM_ARGUMENTS, INSTANCE_NORM_ARGUMENTS):
+            if argument_names in (BATCH_NORM_ARGUMENTS, INSTANCE_NORM_ARGUMENTS):
                 return func(named["input"], None, None, named.get("weight"), named.get("bias"), True, 0.0, NORM_EPS)
             if func is F.conv2d and named.get("groups", 1) > 1:
                 return depthwise_conv2d(named)
@@ -97,7 +102,7 @@ class ParameterFiller(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _channels_digest(self, tensor: Tensor) -> bytes:
-        return bytes(numpy.sort(channel_projections(channel_rows(tensor, min(1, tensor.ndim - 1)), False)).tobytes())
+        return bytes(np.sort(channel_projections(channel_rows(tensor, min(1, tensor.ndim - 1)), False)).tobytes())
 
     def _fill_on_first_read(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         name = getattr(func, "__name__", "")
@@ -113,17 +118,17 @@ class ParameterFiller(TorchFunctionMode):
     def _fill(self, unfilled: list[Tensor], channels: ChannelRole | None, others: list[Tensor]) -> None:
         indices = [self.unread.pop(id(p)) for p in unfilled]
         shapes = tuple(tuple(p.shape) for p in unfilled)
-        mark = min(indices) == self.perturbed
+        is_marked = min(indices) == self.perturbed
         if channels is None:
-            digest = parts_digest(mark, shapes, sorted(tensor_digest(t) for t in others))
+            digest = parts_digest(is_marked, shapes, sorted(tensor_digest(t) for t in others))
             random_values = [
                 uniform_pairs(seed_from_digest(parts_digest(digest, number)), p.numel())[0]
                 for number, p in enumerate(unfilled)
             ]
         else:
-            base = _seed_of_parts(mark, shapes, channels.dense, channels.settings)
+            base = _seed_of_parts(is_marked, shapes, channels.dense, channels.settings)
             seeds = mix(channel_projections(channel_rows(channels.tensor, channels.axis), channels.centred) + base)
-            digest = parts_digest(numpy.sort(seeds).tobytes())
+            digest = parts_digest(np.sort(seeds).tobytes())
             random_values = (
                 dense_parameters(unfilled, channels, seeds, digest)
                 if channels.dense
@@ -132,7 +137,7 @@ class ParameterFiller(TorchFunctionMode):
         projections = []
         for parameter, index, numbers in zip(unfilled, indices, random_values, strict=True):
             numbers = numbers.reshape(*parameter.shape, 2)
-            numpy.copyto(parameter.detach().numpy(), scaled_parameters(numbers[..., 0]))
+            np.copyto(parameter.detach().numpy(), scaled_parameters(numbers[..., 0]))
             projections.append((index, numbers[..., 1].ravel() * 2 - 1))
         self.instances.append(ParameterInstance(digest, min(indices), projections))
 
@@ -156,8 +161,8 @@ def depthwise_conv2d(named: Mapping[str, Any]) -> Tensor:
     """``F.conv2d`` with one group a channel, which torch computes a channel at a time in float64: slow."""
     x, weight, bias = named["input"], named["weight"], named.get("bias")
     padding = named.get("padding", 0)
-    fits = x.ndim == 4 and weight.shape[:2] == (x.shape[1], 1) and not isinstance(padding, str)
-    if not fits:
+    is_supported = x.ndim == 4 and weight.shape[:2] == (x.shape[1], 1) and not isinstance(padding, str)
+    if not is_supported:
         result: Tensor = F.conv2d(**named)
         return result
     kernel = tuple(weight.shape[2:])

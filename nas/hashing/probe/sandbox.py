@@ -1,4 +1,4 @@
-"""The surroundings of a run: float64, silence, fixed random states, a time limit; and all as before afterwards."""
+"""Isolation of a run: float64, silence, fixed random states, a time limit; and all as before afterwards."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy
+import numpy as np
 import torch
 
 from nas.hashing.probe.key import ProbeError
 
 
 class _TimeLimitExceeded(BaseException):
-    """Thrown into the probed code; not an ``Exception``, which that code might catch."""
+    """Raised inside the probed code; not an ``Exception``, which that code might catch."""
 
 
 def seed_global_generators(seed: int) -> None:
+    """Seed ``random``, numpy's and torch's global generators."""
     random.seed(seed)
-    numpy.random.seed(seed)
+    np.random.seed(seed)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch accelerators
 
 
 @contextmanager
 def sandbox(seconds: float, subject: str) -> Iterator[None]:
     """Float64 by default, gradients on, silence; and afterwards everything as before, random states included."""
-    states = random.getstate(), numpy.random.get_state(), torch.default_generator.get_state(), torch.get_default_dtype()
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state(), torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
         with (
             warnings.catch_warnings(),  # a warning must not become an exception, and so a key, under python -W error
-            numpy.errstate(all="ignore"),
+            np.errstate(all="ignore"),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),
@@ -43,7 +44,7 @@ def sandbox(seconds: float, subject: str) -> Iterator[None]:
             yield
     finally:
         random.setstate(states[0])
-        numpy.random.set_state(states[1])
+        np.random.set_state(states[1])
         torch.default_generator.set_state(states[2])
         torch.set_default_dtype(states[3])
 
@@ -51,7 +52,7 @@ def sandbox(seconds: float, subject: str) -> Iterator[None]:
 @contextmanager
 def _time_limit(seconds: float, subject: str) -> Iterator[None]:
     """Stops Python code of this thread after ``seconds``; a single long call into C is stopped when it returns."""
-    throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
     thread, lock = ctypes.c_ulong(threading.get_ident()), threading.Lock()
     done = fired = False
 
@@ -60,7 +61,7 @@ def _time_limit(seconds: float, subject: str) -> Iterator[None]:
         with lock:
             if not done:
                 fired = True
-                throw(thread, ctypes.py_object(_TimeLimitExceeded))
+                raise_in_thread(thread, ctypes.py_object(_TimeLimitExceeded))
 
     timer = threading.Timer(seconds, stop)
     timer.daemon = True
@@ -73,7 +74,7 @@ def _time_limit(seconds: float, subject: str) -> Iterator[None]:
                 done = True
             timer.cancel()
             if fired:
-                throw(thread, None)  # one that was not delivered yet
+                raise_in_thread(thread, None)  # one that was not delivered yet
     except _TimeLimitExceeded:  # which may come before the run and after it, too
         pass
     if fired:

@@ -25,10 +25,8 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import Shape
 
 _MAX_REGION_OPERATIONS = 16  # heavy operations; more are a stage, not a block
-_MAX_HEAD_GROUPS = 8  # groups
-_MAX_DRAWN_OPERANDS = (
-    6  # so many operands are a block whatever its size: a dense block drawn layer by layer is all edges
-)
+_MAX_HEAD_GROUPS = 8
+_MAX_DRAWN_OPERANDS = 6  # more make one block whatever its size: a dense block drawn layer by layer is all edges
 
 _CHAIN_PATTERNS = tuple((kind, pattern) for kind, pattern in BLOCK_PATTERNS if kind not in ("ffn", "basic"))
 
@@ -37,8 +35,8 @@ _CHAIN_PATTERNS = tuple((kind, pattern) for kind, pattern in BLOCK_PATTERNS if k
 class PictureBlock:
     """A few operations drawn as one box.
 
-    ``nodes`` are the graph's node indices, ``inputs`` the places of the blocks that this one reads, ``shape`` that of
-    its last operation, ``lines`` what is written into the box, ``outputs`` names of the graph's outputs made here.
+    ``nodes`` are the graph's node indices, ``inputs`` the indices of the blocks that this one reads, ``shape`` that of
+    its last operation, ``lines`` what is written into the box, ``outputs`` names of the graph's outputs in it.
     """
 
     nodes: tuple[int, ...]
@@ -65,12 +63,14 @@ class _NodeGroups:
         self.parent = list(range(len(self.nodes)))
 
     def find(self, i: int) -> int:
+        """The root of a node's group, its last node."""
         while self.parent[i] != i:
             self.parent[i] = self.parent[self.parent[i]]
             i = self.parent[i]
         return i
 
     def union(self, members: Iterable[int]) -> None:
+        """Join the groups of these nodes into one."""
         roots = sorted({self.find(i) for i in members})
         for root in roots[:-1]:
             self.parent[root] = roots[-1]
@@ -85,14 +85,14 @@ class _NodeGroups:
     def producers(self, members: Sequence[int]) -> list[int]:
         """Roots of the groups that a group reads, in the order of its operands."""
         own = self.find(members[0])
-        found = [self.find(i) for m in members for i in self.nodes[m].inputs]
-        return [root for root in dict.fromkeys(found) if root != own]
+        roots = [self.find(i) for m in members for i in self.nodes[m].inputs]
+        return [root for root in dict.fromkeys(roots) if root != own]
 
     def readers(self, members: Sequence[int]) -> list[int]:
         """Roots of the groups that read a group."""
         own = self.find(members[0])
-        found = [self.find(c) for m in members for c in self.consumers[m]]
-        return [root for root in dict.fromkeys(found) if root != own]
+        roots = [self.find(c) for m in members for c in self.consumers[m]]
+        return [root for root in dict.fromkeys(roots) if root != own]
 
 
 def network_blocks(graph: Graph) -> tuple[PictureBlock, ...]:
@@ -118,15 +118,15 @@ def inner_blocks(graph: Graph, block: PictureBlock) -> tuple[PictureBlock, ...]:
     blocks.append(PictureBlock((first,), (), "input", ("input", channels_text(shape)), shape, 0, 0, False, ()))
     dominators = _dominators(groups.nodes)
     for root, members in groups.members().items():
-        mine = [m for m in members if m in within]
-        if mine:
+        inside = [m for m in members if m in within]
+        if inside:
             block_indices[root] = len(blocks)
             inputs = [
                 block_indices.get(p, 0)
                 for p in groups.producers(members)
                 if p == groups.find(first) or p in block_indices
             ]
-            blocks.append(_make_block(graph, mine, tuple(dict.fromkeys(inputs)), dominators, False))
+            blocks.append(_make_block(graph, inside, tuple(dict.fromkeys(inputs)), dominators, False))
     return tuple(blocks)
 
 
@@ -164,16 +164,17 @@ def _dominators(nodes: Sequence[Node]) -> list[int]:
 
 
 def _merge_regions(groups: _NodeGroups, dominators: Sequence[int]) -> None:
+    """What lies between a node and its dominator is one block where nothing else reads it and it is small enough."""
     for end, node in enumerate(groups.nodes):
         start = dominators[end]
         if start < 0 or len(set(node.inputs)) < 2:
             continue
-        region, todo = {end}, [end]
-        while todo:
-            for i in groups.nodes[todo.pop()].inputs:
+        region, stack = {end}, [end]
+        while stack:
+            for i in groups.nodes[stack.pop()].inputs:
                 if i != start and i not in region:
                     region.add(i)
-                    todo.append(i)
+                    stack.append(i)
         inner = region - {end}
         ops = [groups.nodes[i].op for i in region]
         heavy = sum(op in HEAVY_OPERATIONS for op in ops)
@@ -192,22 +193,22 @@ def _merge_chains(groups: _NodeGroups) -> None:
         ends = any(m in groups.ends for m in own)
         if len(readers) == 1 and not ends and len(groups.producers(members[readers[0]])) == 1:
             following[root] = readers[0]
-    seen: set[int] = set()
+    done: set[int] = set()
     for root in members:
-        if root in seen:
+        if root in done:
             continue
         chain = [root]
         while chain[-1] in following:
             chain.append(following[chain[-1]])
-        seen.update(chain)
+        done.update(chain)
         letters = "".join(_group_letter(groups, members[r]) for r in chain)
-        place = 0
-        while place < len(chain):
-            found = [pattern.match(letters, place) for _, pattern in _CHAIN_PATTERNS]
-            stop = max((match.end() for match in found if match), default=place + 1)
-            for link in chain[place + 1 : stop]:
-                groups.union((members[chain[place]][0], members[link][0]))
-            place = stop
+        start = 0
+        while start < len(chain):
+            matches = [pattern.match(letters, start) for _, pattern in _CHAIN_PATTERNS]
+            stop = max((match.end() for match in matches if match), default=start + 1)
+            for link in chain[start + 1 : stop]:
+                groups.union((members[chain[start]][0], members[link][0]))
+            start = stop
 
 
 def _merge_heads(groups: _NodeGroups) -> None:
@@ -241,7 +242,7 @@ def _is_branch_point(groups: _NodeGroups, members: Sequence[int]) -> bool:
 
 
 def _is_pooled(groups: _NodeGroups, members: Sequence[int]) -> bool:
-    """Whether all that a group makes is of one place, and nothing but the next group reads it."""
+    """Whether every map of a group is 1x1, and nothing but the next group reads it."""
     return not _is_branch_point(groups, members) and all(prod(groups.nodes[m].shape[1:]) == 1 for m in members)
 
 
@@ -249,6 +250,7 @@ def _is_pooled(groups: _NodeGroups, members: Sequence[int]) -> bool:
 
 
 def _group_letter(groups: _NodeGroups, members: Sequence[int]) -> str:
+    """A group as a letter of ``convolution_letter``; s: squeeze-excite, o: anything else."""
     ops = [groups.nodes[m].op for m in members]
     if "mul" in ops and "global_pool" in ops and ops.count("conv") == 2 and "add" not in ops:
         return "s"
@@ -262,7 +264,7 @@ def _group_letter(groups: _NodeGroups, members: Sequence[int]) -> str:
 
 def _make_blocks(graph: Graph, groups: _NodeGroups, dominators: Sequence[int]) -> tuple[PictureBlock, ...]:
     members = groups.members()
-    block_indices = {root: place for place, root in enumerate(members)}
+    block_indices = {root: index for index, root in enumerate(members)}
     blocks = []
     names: dict[int, list[str]] = {}
     for name, index in graph.outputs:
@@ -280,15 +282,15 @@ def _make_blocks(graph: Graph, groups: _NodeGroups, dominators: Sequence[int]) -
 def _make_block(
     graph: Graph, members: Sequence[int], inputs: tuple[int, ...], dominators: Sequence[int], head: bool
 ) -> PictureBlock:
-    nodes, figures = graph.nodes, graph.figures()
+    nodes, figures = graph.nodes, graph.node_counts()
     within = set(members)
     shape = nodes[members[-1]].shape
     residual = any(nodes[m].op == "add" and dominators[m] not in within for m in members)
     kind, lines = describe_block(graph, members, residual)
     if head:
         kind, residual = "head", False
-        blocks = [nodes[index].shape for _, index in graph.outputs if index in within]
-        lines = ("head", *head_lines([n for n, index in graph.outputs if index in within], blocks))
+        outputs = [(name, nodes[index].shape) for name, index in graph.outputs if index in within]
+        lines = ("head", *head_lines([name for name, _ in outputs], [shape for _, shape in outputs]))
     macs, params = sum(figures[m].macs for m in members), sum(figures[m].params for m in members)
     residual = residual and kind not in ("cell", "join")
     return PictureBlock(tuple(members), inputs, kind, lines, shape, macs, params, residual, ())

@@ -1,4 +1,4 @@
-"""Where a picture's boxes stand: a row for every map size, so that a pyramid of features looks like one."""
+"""Positions of a picture's boxes: a row for every map size, so that a feature pyramid looks like one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_PASSES = 6  # more turns between map sizes than a pyramid has are drawn as 
 
 @dataclass(frozen=True)
 class PictureLayout:
-    """Where the boxes are: ``cells`` are (column, line) of every block, ``rows`` (map size, first line, lines)."""
+    """A grid of boxes: ``cells`` are (column, line) of every block, ``rows`` (map size, first line, lines)."""
 
     cells: tuple[tuple[int, int], ...]
     rows: tuple[tuple[str, int, int], ...]

@@ -1,4 +1,4 @@
-"""A network as a picture: blocks as boxes, a row for every map size, skips and levels as lines, MACs as bars."""
+"""A network as a picture: blocks as boxes, a row for every map size, connections as lines, MACs as bars."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def draw_graph(graph: Graph, path: str | Path, title: str = "") -> Path:
     """Draw a network into a PNG, SVG or PDF file; equal graphs and titles give equal PNG and SVG files.
 
     Raises ``ValueError`` for another kind of file. The figures written are those of ``Graph``; bars and percentages
-    are shares of its multiply-adds.
+    are fractions of its multiply-adds.
     """
     import matplotlib
 
@@ -66,7 +66,7 @@ def draw_graph(graph: Graph, path: str | Path, title: str = "") -> Path:
     return path
 
 
-# -- ink ---------------------------------------------------------------------------------------------------------------
+# -- drawing -----------------------------------------------------------------------------------------------------------
 
 
 def _draw_figure(graph: Graph, blocks: Sequence[PictureBlock], layout: PictureLayout, title: str) -> Figure:
@@ -151,8 +151,8 @@ def _draw_box(axes: Axes, block: PictureBlock, x: float, y: float, total: int, m
     _rectangle(axes, x, y, _BOX_WIDTH, _BOX_HEIGHT, BLOCK_STYLES[block.kind][0])
     for k, line in enumerate(line for line in block.lines if line):
         weight = "bold" if k == 0 else "normal"
-        index = (x + _BOX_WIDTH / 2, y + _BOX_HEIGHT - 0.13 - 0.155 * k)
-        axes.text(*index, _plain_text(line)[:20], fontsize=6.6, weight=weight, ha="center", va="center", zorder=4)
+        centre = (x + _BOX_WIDTH / 2, y + _BOX_HEIGHT - 0.13 - 0.155 * k)
+        axes.text(*centre, _plain_text(line)[:20], fontsize=6.6, weight=weight, ha="center", va="center", zorder=4)
     if block.macs:
         start, bar = (x + 0.06, y + 0.07), _BOX_WIDTH - 0.42
         axes.add_patch(Rectangle(start, bar, 0.07, facecolor="#ffffff", edgecolor="#888888", lw=0.4, zorder=4))
@@ -210,6 +210,7 @@ class _CellDetail:
         self.figure_height = 0.55 + 0.12 * len(self.long_edges) + self.max_count * (_BOX_HEIGHT + 0.2)
 
     def draw(self, axes: Axes, top: float) -> None:
+        """Draw it downwards from the height ``top``."""
         axes.text(0.12, top - 0.2, "the first cell", fontsize=9, weight="bold", va="center")
         roof = top - 0.4 - 0.12 * len(self.long_edges)
         corners: dict[int, tuple[float, float]] = {}
@@ -234,7 +235,7 @@ class _CellDetail:
                 _line(axes, points, _LINE_COLOURS[lane % len(_LINE_COLOURS)], 0.9)
 
 
-# -- words -------------------------------------------------------------------------------------------------------------
+# -- text --------------------------------------------------------------------------------------------------------------
 
 
 def _count(number: float) -> str:

@@ -56,10 +56,10 @@ def samplers() -> dict[str, type[BaseSampler]]:
 
 
 def _signature() -> inspect.Signature:
-    """(sampler, space, rng, known, *, objectives, and every option of any sampler)."""
+    """(sampler, space, rng, history, *, objectives, and every option of any sampler)."""
     positional = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        for name in ("sampler", "space", "rng", "known")
+        for name in ("sampler", "space", "rng", "history")
     ]
     options = {"objectives"}.union(*[inspect.signature(one).parameters for one in samplers().values()])
     return inspect.Signature(
@@ -70,10 +70,10 @@ def _signature() -> inspect.Signature:
 class OptunaSearcher:
     """An Optuna sampler by name, with ``options`` for its constructor, or as an object, which is copied.
 
-    A sampler by name is seeded from ``rng``; an object keeps its own seed. Losses are minimised; ``constraint_violation`` is a
-    constraint, for the samplers that heed one. A loss that is not finite counts as the worst finite one so far; where
-    there is none yet, the trial failed, and samplers pass over it. ``objectives``: how many losses an outcome has, by
-    default as many as the first one told of; the sampler starts anew then, if it had been asked for one loss.
+    A sampler by name is seeded from ``rng``; an object keeps its own seed. Losses are minimised;
+    ``constraint_violation`` is a constraint, for the samplers that heed one. A loss that is not finite counts as the
+    worst finite one so far; where there is none yet, the trial failed, and samplers skip it. ``objectives``: how many
+    losses an outcome has, by default as many as the first outcome; the sampler restarts then, if it had assumed one.
 
     CMA-ES sees integers only and heeds no constraint: beyond the limits, losses count as the worst so far. It and the
     genetic samplers breed from what they asked for themselves and learn nothing from other outcomes, ``history`` ones
@@ -96,7 +96,7 @@ class OptunaSearcher:
         **options: Any,
     ) -> None:
         if options and not isinstance(sampler, str):
-            raise SamplerError(f"{sampler} is made already and takes no options; pass them to its class")
+            raise SamplerError(f"{sampler} is an object and takes no options; pass them to its class")
         self._space = space
         self._rng = rng
         self._sampler_spec = sampler

@@ -60,7 +60,7 @@ def _parameter(distribution: BaseDistribution, resolution: int) -> _Parameter:
         has_text_choices = all(isinstance(c, str) for c in choices) and len(set(choices)) == len(choices)
         return _Parameter(distribution, choices if has_text_choices else tuple(range(len(choices))), choices)
     if not isinstance(distribution, IntDistribution | FloatDistribution):
-        raise ValueError(f"no choices are known for a {type(distribution).__name__}")
+        raise ValueError(f"a {type(distribution).__name__} has no listed choices")
     values = _grid(distribution, resolution)
     return _Parameter(distribution, values, values)
 
@@ -84,7 +84,7 @@ def _grid(distribution: IntDistribution | FloatDistribution, resolution: int) ->
 
 
 class NativeSampler(BaseSampler):
-    """The searcher of that name (``nas.searchers.catalog.SEARCHERS``), with ``options`` of its own, as an Optuna sampler.
+    """A searcher by name (``nas.searchers.catalog.SEARCHERS``), with ``options`` of its own, as an Optuna sampler.
 
     ``resolution``: how many values a parameter has at most. Failed and pruned trials count as failures, constraints as
     hard limits, by the sum of what is above zero. Before each draw the searcher is told of all trials that finished
@@ -118,7 +118,7 @@ class NativeSampler(BaseSampler):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the searcher, which is built again from the study."""
-        return {**self.__dict__, "_searcher": None, "_parameters": {}, "_told": set()}
+        return {**self.__dict__, "_searcher": None, "_parameters": {}, "_synchronised_trials": set()}
 
     def reseed_rng(self) -> None:
         """Draw what comes from a source that nobody seeded, as Optuna asks of samplers whose trials run in parallel."""
@@ -160,15 +160,15 @@ class NativeSampler(BaseSampler):
     def _reset(self) -> None:
         self._searcher: Searcher | None = None
         self._parameters: dict[str, _Parameter] = {}
-        self._told: set[int] = set()
+        self._synchronised_trials: set[int] = set()
 
     def _synchronised_searcher(self, study: Study, search_space: Mapping[str, BaseDistribution]) -> Searcher:
         """The searcher, told of every trial that finished since; a new one where the parameters are others."""
         if {name: parameter.distribution for name, parameter in self._parameters.items()} != dict(search_space):
             self._reset()
         finished = study.get_trials(deepcopy=False, states=_FINISHED)
-        new = [t for t in finished if t.number not in self._told]
-        self._told.update(t.number for t in new)
+        new = [t for t in finished if t.number not in self._synchronised_trials]
+        self._synchronised_trials.update(t.number for t in new)
         if self._searcher is None:
             self._parameters = {name: _parameter(d, self._resolution) for name, d in search_space.items()}
             foreign_trials = [t for t in new if t.number not in self._own_trials]

@@ -1,14 +1,16 @@
-"""How much a candidate is expected to add to what is known: the acquisition functions. Less is better everywhere."""
+"""Acquisition functions: how much a candidate is expected to improve on what was observed. Losses are minimised."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy
-import numpy.typing
+import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtr
 
-FloatArray = numpy.typing.NDArray[numpy.float64]
+from nas.candidates.pareto import staircase
+
+FloatArray = npt.NDArray[np.float64]
 
 
 _TAIL_QUANTILE = 0.75
@@ -22,34 +24,34 @@ class LogTailTransform:
     """
 
     def __init__(self, losses: FloatArray) -> None:
-        self._edge = numpy.quantile(losses, _TAIL_QUANTILE, axis=0)
-        span = self._edge - numpy.quantile(losses, 1 - _TAIL_QUANTILE, axis=0)
-        self._unit = numpy.maximum(span * _UNIT_OF_SPAN, 1e-12 * numpy.maximum(1.0, numpy.abs(self._edge)))
+        self._edge = np.quantile(losses, _TAIL_QUANTILE, axis=0)
+        span = self._edge - np.quantile(losses, 1 - _TAIL_QUANTILE, axis=0)
+        self._unit = np.maximum(span * _UNIT_OF_SPAN, 1e-12 * np.maximum(1.0, np.abs(self._edge)))
 
     def __call__(self, losses: FloatArray) -> FloatArray:
         """Losses of (points, objectives)."""
-        over = numpy.maximum(losses - self._edge, 0.0)
-        found: FloatArray = numpy.minimum(losses, self._edge) + self._unit * numpy.log1p(over / self._unit)
-        return found
+        over = np.maximum(losses - self._edge, 0.0)
+        result: FloatArray = np.minimum(losses, self._edge) + self._unit * np.log1p(over / self._unit)
+        return result
 
     def column(self, losses: FloatArray, objective: int) -> FloatArray:
         """Losses of one objective, a number a point."""
-        table = numpy.repeat(self._edge[None], len(losses), axis=0)
+        table = np.repeat(self._edge[None], len(losses), axis=0)
         table[:, objective] = losses
-        found: FloatArray = self(table)[:, objective]
-        return found
+        result: FloatArray = self(table)[:, objective]
+        return result
 
 
 def _density(z: FloatArray) -> FloatArray:
-    found: FloatArray = numpy.exp(-0.5 * z**2) / numpy.sqrt(2 * numpy.pi)
-    return found
+    result: FloatArray = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    return result
 
 
 def expected_improvement(mean: FloatArray, deviation: FloatArray, best: float) -> FloatArray:
     """``E[max(0, best - y)]`` of normal ``y`` (Jones et al. 1998, eq. 15)."""
     z = (best - mean) / deviation
-    found: FloatArray = deviation * (z * ndtr(z) + _density(z))
-    return found
+    result: FloatArray = deviation * (z * ndtr(z) + _density(z))
+    return result
 
 
 def expected_hypervolume_improvement(
@@ -61,28 +63,24 @@ def expected_hypervolume_improvement(
     first losses, and in each the two losses are independent (Emmerich et al. 2011, Hypervolume-based expected
     improvement). ``front`` may hold points beyond the reference; they are left out.
     """
-    inside = sorted({(float(a), float(b)) for a, b in front if a < reference[0] and b < reference[1]})
-    front_below_reference: list[tuple[float, float]] = []
-    for a, b in inside:
-        if not front_below_reference or b < front_below_reference[-1][1]:
-            front_below_reference.append((a, b))
-    lefts = numpy.array([-numpy.inf, *[a for a, _ in front_below_reference]])
-    rights = numpy.array([*[a for a, _ in front_below_reference], reference[0]])
-    ceilings = numpy.array([reference[1], *[b for _, b in front_below_reference]])
+    steps = staircase((float(a), float(b)) for a, b in front if a < reference[0] and b < reference[1])
+    lefts = np.array([-np.inf, *[a for a, _ in steps]])
+    rights = np.array([*[a for a, _ in steps], reference[0]])
+    ceilings = np.array([reference[1], *[b for _, b in steps]])
     m, s = means[:, :1], deviations[:, :1]
 
     def below(edge: FloatArray) -> FloatArray:
         """``E[max(0, edge - y)]`` of the first loss."""
-        with numpy.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):
             z = (edge[None] - m) / s
-            found = s * (z * ndtr(z) + _density(z))
-        result: FloatArray = numpy.where(numpy.isneginf(edge)[None], 0.0, found)
+            expected_gap = s * (z * ndtr(z) + _density(z))
+        result: FloatArray = np.where(np.isneginf(edge)[None], 0.0, expected_gap)
         return result
 
     width = below(rights) - below(lefts)
     height = expected_improvement(means[:, 1:], deviations[:, 1:], ceilings[None])  # type: ignore[arg-type]
-    found: FloatArray = (width * height).sum(axis=1)
-    return found
+    result: FloatArray = (width * height).sum(axis=1)
+    return result
 
 
 def scalarised_improvement(
@@ -101,11 +99,11 @@ def scalarised_improvement(
     arXiv 2006.04655, lemma 5).
     """
     objectives = means.shape[1]
-    best = numpy.zeros(len(directions))
+    best = np.zeros(len(directions))
     for start in range(0, len(observed), 256):
-        gaps = numpy.maximum(reference - observed[start : start + 256], 0.0)[:, None] / directions[None]
-        best = numpy.maximum(best, gaps.min(axis=2).max(axis=0, initial=0.0))
+        gaps = np.maximum(reference - observed[start : start + 256], 0.0)[:, None] / directions[None]
+        best = np.maximum(best, gaps.min(axis=2).max(axis=0, initial=0.0))
     samples = means[:, None] + deviations[:, None] * normals[None]
-    values = (numpy.maximum(reference - samples, 0.0) / directions[None]).min(axis=2)
-    found: FloatArray = numpy.maximum(values**objectives - best**objectives, 0.0).mean(axis=1)
-    return found
+    values = (np.maximum(reference - samples, 0.0) / directions[None]).min(axis=2)
+    result: FloatArray = np.maximum(values**objectives - best**objectives, 0.0).mean(axis=1)
+    return result

@@ -1,12 +1,12 @@
-"""Bayesian search with Gaussian processes: each candidate is the one expected to improve most on what is known.
+"""Bayesian search with Gaussian processes: each candidate is the one expected to improve most on what was observed.
 
-A process an objective, over decisions and free features; an objective that is free needs none. One objective: expected
-improvement; two: expected hypervolume improvement; more: its scalarisations. Candidates that were asked for and not
-told of yet count as what is expected of them (the kriging believer: Ginsbourger, Le Riche, Carraro 2010), so that a
-batch does not ask for one thing twice.
+A process an objective, over decisions and zero-cost features; an objective that is known before training needs none.
+One objective: expected improvement; two: expected hypervolume improvement; more: its scalarisations. Pending candidates
+count as what is expected of them (the kriging believer: Ginsbourger, Le Riche, Carraro 2010), so that a batch does not
+ask for one thing twice.
 
 Where several kinds of network are good, a process that saw much of one kind takes what it learnt there for what holds
-everywhere: it is certain that the others are bad, and does not look. Then it expects next to nothing of any candidate.
+everywhere: it is certain that the others are bad, and tries none. Then it expects next to nothing of any candidate.
 With one objective the search begins again there, with random candidates and without what it saw before, as a local
 Bayesian search does where it has converged (Eriksson et al. 2019, arXiv 1910.01739, section 2).
 """
@@ -17,7 +17,7 @@ import random
 from collections.abc import Sequence
 from math import ceil
 
-import numpy
+import numpy as np
 
 from nas.searchers.protocol import Featurizer, Outcome
 from nas.searchers.surrogates.acquisition import (
@@ -42,13 +42,13 @@ from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
 
 _MARGIN = 0.1  # of the losses' range, how far beyond the worst the hypervolume's reference point lies
-_GROWTH = 1.1  # hyperparameters are fitted anew each time that there are so many times more observations
+_GROWTH = 1.1  # hyperparameters are fitted again each time that there are so many times more observations
 _DIRECTIONS = 64
 _NEGLIGIBLE_IMPROVEMENT = (
     1e-3  # of the losses' deviation, the expected improvement below which a candidate promises nothing
 )
 _PATIENCE = 8  # candidates in a row that promise nothing, after which the search begins again
-_KNOWN_LOSS_DEVIATION = 1e-9  # of an objective's range, the deviation of what is free
+_KNOWN_LOSS_DEVIATION = 1e-9  # of an objective's range, the deviation of a loss that is known
 
 
 class BayesianSearch(ModelBasedSearch):
@@ -81,9 +81,8 @@ class BayesianSearch(ModelBasedSearch):
         return model
 
     def ask(self) -> Genotype:
-        mostly_feasible = (
-            2 * self._feasible_count >= len(self._observed_points) - self._restarted_at
-        )  # drawing anew is not in vain
+        # Where most draws break a limit, new random ones would rarely help
+        mostly_feasible = 2 * self._feasible_count >= len(self._observed_points) - self._restarted_at
         if self._stagnation >= _PATIENCE and mostly_feasible:
             self._restart()
             self._stagnation, self._next_fit_at = 0, 0
@@ -109,7 +108,7 @@ class GaussianModel:
         self.best = incumbents(observed_points, losses)
         self._transform = LogTailTransform(losses)
         losses = self._transform(losses)
-        self._spans = numpy.maximum(losses.max(axis=0) - losses.min(axis=0), 1e-12)
+        self._spans = np.maximum(losses.max(axis=0) - losses.min(axis=0), 1e-12)
         self._reference = losses.max(axis=0) + _MARGIN * self._spans
         self._observed_features = features(points)
         self._observed = self._groups([*points, *pending])
@@ -123,15 +122,15 @@ class GaussianModel:
             self.hyperparameters.append(process.hyperparameters)
             if pending:
                 believed = process.predict(between)[0]
-                process = GaussianProcess(between_all, numpy.concatenate([values, believed]), process.hyperparameters)
+                process = GaussianProcess(between_all, np.concatenate([values, believed]), process.hyperparameters)
             self._processes.append(process)
         feasible = [*[one.feasible for one in observed_points], *[True for _ in pending]]
-        expected = numpy.stack([process.expected for process in self._processes], 1)
+        expected = np.stack([process.expected for process in self._processes], 1)
         self._expected = self._with_known_losses([*points, *pending], expected)[feasible]
-        source = numpy.random.default_rng(rng.getrandbits(64))
+        source = np.random.default_rng(rng.getrandbits(64))
         self._normals = source.standard_normal((_DIRECTIONS, losses.shape[1]))
-        directions = numpy.abs(source.standard_normal((_DIRECTIONS, losses.shape[1]))) + 1e-3
-        self._directions = directions / numpy.linalg.norm(directions, axis=1, keepdims=True)
+        directions = np.abs(source.standard_normal((_DIRECTIONS, losses.shape[1]))) + 1e-3
+        self._directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
     def _groups(self, points: Sequence[EncodedPoint]) -> list[FloatArray]:
         if not points:
@@ -144,25 +143,25 @@ class GaussianModel:
         )
 
     def _with_known_losses(self, points: Sequence[EncodedPoint], means: FloatArray) -> FloatArray:
-        """Means of (points, objectives), with the free losses in place of what is expected of them."""
+        """Means of (points, objectives), with the known losses in place of what is expected of them."""
         for objective, known_losses in enumerate(self._known_losses(points, means.shape[1]).T):
-            history = numpy.isfinite(known_losses)
-            means[history, objective] = self._transform.column(known_losses[history], objective)
+            is_known = np.isfinite(known_losses)
+            means[is_known, objective] = self._transform.column(known_losses[is_known], objective)
         return means
 
     @staticmethod
     def _known_losses(points: Sequence[EncodedPoint], objectives: int) -> FloatArray:
-        """Free losses, not a number where there is none."""
-        return numpy.array([p.known_features.losses or (None,) * objectives for p in points], dtype=float)
+        """Losses that are known before training, NaN where there is none."""
+        return np.array([p.known_features.losses or (None,) * objectives for p in points], dtype=float)
 
     def _predicted(self, points: Sequence[EncodedPoint]) -> tuple[FloatArray, FloatArray]:
-        """Means and deviations of the losses, bent: (points, objectives)."""
+        """Means and deviations of the transformed losses: (points, objectives)."""
         across = distances(self._groups(points), self._observed)
-        found = [process.predict(across) for process in self._processes]
-        means, deviations = numpy.stack([m for m, _ in found], 1), numpy.stack([s for _, s in found], 1)
-        certain = numpy.isfinite(self._known_losses(points, means.shape[1]))
+        predictions = [process.predict(across) for process in self._processes]
+        means, deviations = np.stack([m for m, _ in predictions], 1), np.stack([s for _, s in predictions], 1)
+        certain = np.isfinite(self._known_losses(points, means.shape[1]))
         least = _KNOWN_LOSS_DEVIATION * self._spans
-        return self._with_known_losses(points, means), numpy.where(certain, least, numpy.maximum(deviations, least))
+        return self._with_known_losses(points, means), np.where(certain, least, np.maximum(deviations, least))
 
     def is_stagnant(self, acquisition: float) -> bool:
         """Whether there is one objective, and such an improvement of it is next to nothing."""

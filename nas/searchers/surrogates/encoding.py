@@ -1,4 +1,4 @@
-"""Genotypes as rows of numbers for models that learn from them: the decisions, and what is free of their network.
+"""Genotypes as rows of numbers for models that learn from them: the decisions, and features of their network.
 
 A decision is one column an option, all of them 0 where the choice is not made, over the square root of 2, so that two
 genotypes are 1 apart (squared) in each decision that differs: the Hamming distance, on which the diffusion kernel of
@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
-import numpy
-import numpy.typing
+import numpy as np
+import numpy.typing as npt
 
 from search_spaces.space.genotype import DecisionValue
 from search_spaces.space.space import Space
 
-FloatArray = numpy.typing.NDArray[numpy.float64]
+FloatArray = npt.NDArray[np.float64]
 
 
 class Encoder:
@@ -42,7 +42,7 @@ class Encoder:
 
     def row(self, genotype: Mapping[str, DecisionValue]) -> FloatArray:
         """One genotype: ``width`` numbers. Raises ``KeyError`` for an option that the space does not have."""
-        row = numpy.zeros(self.width)
+        row = np.zeros(self.width)
         for name, value in genotype.items():
             for column, weight in self._columns[name][value] if name in self._columns else ():
                 row[column] = weight
@@ -54,16 +54,16 @@ def standardised(features: FloatArray, reference_rows: FloatArray) -> FloatArray
 
     What is not finite counts as the mean; a column that does not vary in ``reference_rows`` is 0.
     """
-    reference_rows = numpy.where(numpy.isfinite(reference_rows), reference_rows, numpy.nan)
-    with numpy.errstate(all="ignore"):
-        has_finite = numpy.isfinite(reference_rows).any(axis=0)
-        mean = numpy.where(has_finite, numpy.nanmean(numpy.where(has_finite, reference_rows, 0.0), axis=0), 0.0)
-        deviation = numpy.where(has_finite, numpy.nanstd(numpy.where(has_finite, reference_rows, 0.0), axis=0), 0.0)
-    scaled = (numpy.where(numpy.isfinite(features), features, mean) - mean) / numpy.where(deviation > 0, deviation, 1.0)
-    result: FloatArray = numpy.clip(numpy.where(deviation > 0, scaled, 0.0), -10.0, 10.0)
+    reference_rows = np.where(np.isfinite(reference_rows), reference_rows, np.nan)
+    with np.errstate(all="ignore"):
+        has_finite = np.isfinite(reference_rows).any(axis=0)
+        mean = np.where(has_finite, np.nanmean(np.where(has_finite, reference_rows, 0.0), axis=0), 0.0)
+        deviation = np.where(has_finite, np.nanstd(np.where(has_finite, reference_rows, 0.0), axis=0), 0.0)
+    scaled = (np.where(np.isfinite(features), features, mean) - mean) / np.where(deviation > 0, deviation, 1.0)
+    result: FloatArray = np.clip(np.where(deviation > 0, scaled, 0.0), -10.0, 10.0)
     return result
 
 
 def as_matrix(rows: Sequence[FloatArray], width: int) -> FloatArray:
     """Rows as a matrix, also where there are none."""
-    return numpy.array(rows, dtype=float).reshape(len(rows), width)
+    return np.array(rows, dtype=float).reshape(len(rows), width)

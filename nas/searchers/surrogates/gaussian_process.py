@@ -2,9 +2,9 @@
 
     k(x, x') = sum over groups g of  a_g exp(-|x_g - x'_g|^2 / l_g)
 
-A group is the decisions, or the free features. Amplitudes, length scales and the noise maximise the marginal likelihood
-(Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 5.8 and 5.9) under wide log-normal priors, which
-keep a handful of observations from being explained too well.
+A group is the decisions, or the zero-cost features. Amplitudes, length scales and the noise maximise the marginal
+likelihood (Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 5.8 and 5.9) under wide log-normal
+priors, which keep a handful of observations from being explained too well.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy
-import numpy.typing
+import numpy as np
+import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-FloatArray = numpy.typing.NDArray[numpy.float64]
+FloatArray = npt.NDArray[np.float64]
 
 _JITTER = 1e-6
 # Means and deviations of the priors of the logarithms of amplitude, length scale and noise, and their bounds
@@ -27,10 +27,10 @@ _BOUNDS = ((-6.0, 4.0), (-3.0, 6.0), (-9.0, 1.0))
 
 def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     """Of each row of ``a`` to each of ``b``."""
-    found: FloatArray = a @ (-2.0 * b.T)
-    found += numpy.einsum("ij,ij->i", a, a)[:, None]
-    found += numpy.einsum("ij,ij->i", b, b)
-    return numpy.maximum(found, 0.0, out=found)
+    squares: FloatArray = a @ (-2.0 * b.T)
+    squares += np.einsum("ij,ij->i", a, a)[:, None]
+    squares += np.einsum("ij,ij->i", b, b)
+    return np.maximum(squares, 0.0, out=squares)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Hyperparameters:
     noise: float
 
     def vector(self) -> FloatArray:
-        return numpy.concatenate([self.amplitudes, self.lengths, [self.noise]])
+        return np.concatenate([self.amplitudes, self.lengths, [self.noise]])
 
     @classmethod
     def of(cls, vector: FloatArray) -> Hyperparameters:
@@ -60,38 +60,38 @@ def distances(a: Sequence[FloatArray], b: Sequence[FloatArray]) -> list[FloatArr
 
 
 def _kernel_terms(within: Distances, h: Hyperparameters) -> list[FloatArray]:
-    return [numpy.exp(a - d * numpy.exp(-length)) for d, a, length in zip(within, h.amplitudes, h.lengths, strict=True)]
+    return [np.exp(a - d * np.exp(-length)) for d, a, length in zip(within, h.amplitudes, h.lengths, strict=True)]
 
 
 def fit_hyperparameters(within: Distances, values: FloatArray) -> Hyperparameters:
-    """Those that explain ``values`` (mean 0, deviation 1) best, looked for from the middle of the priors."""
+    """Those that explain ``values`` (mean 0, deviation 1) best, optimised from the middle of the priors."""
     count = len(within)
-    prior = numpy.array([_PRIOR[0]] * count + [_PRIOR[1]] * count + [_PRIOR[2]])
-    identity = numpy.eye(len(values))
+    prior = np.array([_PRIOR[0]] * count + [_PRIOR[1]] * count + [_PRIOR[2]])
+    identity = np.eye(len(values))
 
     def loss(vector: FloatArray) -> tuple[float, FloatArray]:
         h = Hyperparameters.of(vector)
         parts = _kernel_terms(within, h)
-        noise = numpy.exp(h.noise)
+        noise = np.exp(h.noise)
         try:
-            factor = cho_factor(numpy.sum(parts, axis=0) + (noise + _JITTER) * identity, lower=True)
-        except numpy.linalg.LinAlgError:
-            return 1e10, numpy.zeros_like(vector)
+            factor = cho_factor(np.sum(parts, axis=0) + (noise + _JITTER) * identity, lower=True)
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(vector)
         weights = cho_solve(factor, values)
-        inner = numpy.outer(weights, weights) - cho_solve(factor, identity)
+        inner = np.outer(weights, weights) - cho_solve(factor, identity)
         slopes = [-0.5 * float((inner * k).sum()) for k in parts]
         slopes += [
-            -0.5 * float((inner * k * d).sum() * numpy.exp(-length))
+            -0.5 * float((inner * k * d).sum() * np.exp(-length))
             for k, d, length in zip(parts, within, h.lengths, strict=True)
         ]
-        slopes.append(-0.5 * float(numpy.trace(inner) * noise))
+        slopes.append(-0.5 * float(np.trace(inner) * noise))
         off = (vector - prior[:, 0]) / prior[:, 1]
-        likelihood = 0.5 * values @ weights + numpy.log(numpy.diag(factor[0])).sum()
-        return float(likelihood + 0.5 * off @ off), numpy.array(slopes) + off / prior[:, 1]
+        likelihood = 0.5 * values @ weights + np.log(np.diag(factor[0])).sum()
+        return float(likelihood + 0.5 * off @ off), np.array(slopes) + off / prior[:, 1]
 
     bounds = [_BOUNDS[0]] * count + [_BOUNDS[1]] * count + [_BOUNDS[2]]
-    found = minimize(loss, prior[:, 0], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
-    return Hyperparameters.of(found.x)
+    optimum = minimize(loss, prior[:, 0], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
+    return Hyperparameters.of(optimum.x)
 
 
 class GaussianProcess:
@@ -106,18 +106,18 @@ class GaussianProcess:
         self.scale = float(values.std()) or 1.0
         scaled = (values - self._mean) / self.scale
         self.hyperparameters = hyperparameters or fit_hyperparameters(within, scaled)
-        matrix = numpy.sum(_kernel_terms(within, self.hyperparameters), axis=0)
-        noise = numpy.exp(self.hyperparameters.noise) + _JITTER
-        matrix[numpy.diag_indices_from(matrix)] += noise
+        matrix = np.sum(_kernel_terms(within, self.hyperparameters), axis=0)
+        noise = np.exp(self.hyperparameters.noise) + _JITTER
+        matrix[np.diag_indices_from(matrix)] += noise
         self._factor = cho_factor(matrix, lower=True)
         self._weights = cho_solve(self._factor, scaled)
-        self._prior = float(numpy.exp(self.hyperparameters.amplitudes).sum())
+        self._prior = float(np.exp(self.hyperparameters.amplitudes).sum())
         self.expected: FloatArray = (scaled - noise * self._weights) * self.scale + self._mean
 
     def predict(self, across: Distances) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the value without noise, a number a row of ``across``, its distances."""
-        kernel = numpy.sum(_kernel_terms(across, self.hyperparameters), axis=0)
+        kernel = np.sum(_kernel_terms(across, self.hyperparameters), axis=0)
         mean = kernel @ self._weights
         solved = solve_triangular(self._factor[0], kernel.T, lower=True, check_finite=False)
-        variance = numpy.maximum(self._prior - numpy.einsum("ij,ij->j", solved, solved), 1e-10)
-        return mean * self.scale + self._mean, numpy.sqrt(variance) * self.scale
+        variance = np.maximum(self._prior - np.einsum("ij,ij->j", solved, solved), 1e-10)
+        return mean * self.scale + self._mean, np.sqrt(variance) * self.scale

@@ -1,4 +1,4 @@
-"""What a network's graph says of it for free, as numbers that models learn from."""
+"""Zero-cost features of a network's graph, as numbers that models learn from."""
 
 from __future__ import annotations
 

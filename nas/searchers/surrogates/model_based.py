@@ -1,8 +1,8 @@
-"""Searchers that learn a model of the losses: what they have in common.
+"""Searchers that learn a surrogate model of the losses: what they have in common.
 
-What a model chooses from is a pool that lasts from ask to ask: neighbours of the best, crossovers, random genotypes,
-and neighbours of what the model itself found best. Only what is within the limits and was not proposed before gets in,
-as far as ``featurize`` tells without paying.
+A model chooses from a pool that lasts from ask to ask: neighbours of the best, crossovers, random genotypes, and
+neighbours of what the model itself expects most of. Only genotypes that keep the limits and were not proposed before
+get in, as far as ``featurize`` tells without paying.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Protocol
 
-import numpy
+import numpy as np
 
-from nas.candidates.pareto import non_dominated_indices
+from nas.candidates.pareto import domination_counts, non_dominated_indices
 from nas.searchers.protocol import Featurizer, KnownFeatures, Outcome
 from nas.searchers.surrogates.encoding import Encoder, FloatArray, as_matrix, standardised
 from search_spaces.space.genotype import Genotype
@@ -31,7 +31,7 @@ _NEIGHBOUR_DIVISOR = 8
 
 @dataclass(frozen=True)
 class EncodedPoint:
-    """A genotype, its encoded decisions, and what is free of it."""
+    """A genotype, its encoded decisions, and its known features."""
 
     genotype: Genotype
     row: FloatArray
@@ -52,7 +52,7 @@ class SurrogateModel(Protocol):
 
     @property
     def best(self) -> Sequence[EncodedPoint]:
-        """Observed points whose neighbours are worth a look."""
+        """Observed points whose neighbours are tried: the incumbents."""
         ...
 
     def acquisition(self, points: Sequence[EncodedPoint]) -> FloatArray:
@@ -61,15 +61,15 @@ class SurrogateModel(Protocol):
 
 
 SurrogateFactory = Callable[[Sequence[ObservedPoint], Sequence[EncodedPoint]], SurrogateModel]
-"""From what was observed and the points that are asked for and not told of yet."""
+"""From observed points and pending ones, which are asked for and not told of yet, to a model."""
 
 
 class ModelBasedSearch:
     """Asks for what a model finds most promising.
 
-    The first ``start`` candidates are drawn at random; every second of them is, of many draws, the one whose free
-    features are farthest from those there are. ``pool``: how many of the most promising are kept between asks;
-    ``fresh``: how many new ones are looked at in each.
+    The first ``start`` candidates are drawn at random; every second of them is, of many draws, the one whose features
+    are farthest from those there are. ``pool``: how many of the most promising are kept between asks; ``fresh``: how
+    many new ones each ask adds.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class ModelBasedSearch:
         self._pool_size = pool
         self._fresh = fresh
         self._observed_points: list[ObservedPoint] = []
-        self._restarted_at = 0  # of what was seen, where what models are made of begins
-        self._asked_before_restart = 0  # how many were asked for before that
-        self._feasible_count = 0  # since then
+        self._restarted_at = 0  # index of the first observed point since the last restart
+        self._asks_before_restart = 0
+        self._feasible_count = 0  # since the last restart
         self._proposed_keys: set[str] = set()
         self._pending: dict[Genotype, EncodedPoint] = {}
         self._pool: dict[str, EncodedPoint] = {}
@@ -106,11 +106,11 @@ class ModelBasedSearch:
             self.tell(outcome)
 
     def ask(self) -> Genotype:
-        asked = len(self._observed_points) + len(self._pending)
-        if asked - self._asked_before_restart >= self._start and self._feasible_count >= 2:
+        ask_count = len(self._observed_points) + len(self._pending)
+        if ask_count - self._asks_before_restart >= self._start and self._feasible_count >= 2:
             point = self._most_promising()
         else:
-            point = self._farthest_point() if asked % 2 else self._random_point()
+            point = self._farthest_point() if ask_count % 2 else self._random_point()
         self._pending[point.genotype] = point
         self._mark_proposed(point)
         return point.genotype
@@ -123,11 +123,11 @@ class ModelBasedSearch:
         self._observed_points.append(ObservedPoint(point, outcome.losses, feasible))
 
     def _restart(self) -> None:
-        """Draw at random again, and forget all that was seen, but for what not to ask for twice.
+        """Draw at random again, without all observed points; what was proposed is still not proposed twice.
 
-        What is asked for and not told of yet counts with what comes.
+        Pending points count with those to come.
         """
-        self._restarted_at, self._asked_before_restart, self._feasible_count = (
+        self._restarted_at, self._asks_before_restart, self._feasible_count = (
             len(self._observed_points),
             len(self._observed_points) + len(self._pending),
             0,
@@ -144,7 +144,7 @@ class ModelBasedSearch:
         return EncodedPoint(genotype, self._encoder.row(genotype), self._featurize(genotype))
 
     def _random_point(self) -> EncodedPoint:
-        """A random point that is new and within the limits; where none is found, the least beyond them."""
+        """A random point that is new and within the limits; where none is drawn, the least beyond them."""
         least: EncodedPoint | None = None
         for _ in range(_RANDOM_DRAWS):
             genotype = self._space.sample(self._rng)
@@ -161,15 +161,15 @@ class ModelBasedSearch:
 
     def _farthest_point(self) -> EncodedPoint:
         """Of many random points that are new and within the limits, the one least like those there are."""
-        found = {}
+        candidates = {}
         for _ in range(_RANDOM_DRAWS):
             point = self._point(self._space.sample(self._rng))
             if point.known_features.key not in self._proposed_keys and point.known_features.constraint_violation <= 0:
-                found[point.known_features.key] = point
+                candidates[point.known_features.key] = point
         existing_points = [*(s.point for s in self._observed_points), *self._pending.values()]
-        if not found or not existing_points:
+        if not candidates or not existing_points:
             return self._random_point()
-        points = list(found.values())
+        points = list(candidates.values())
         rows, others = (
             features(p) if points[0].known_features.features else decision_rows(p) for p in (points, existing_points)
         )
@@ -215,7 +215,7 @@ class ModelBasedSearch:
         points = list(self._pool.values())
         values = model.acquisition(points)
         for _ in range(_LOCAL_SEARCH_ROUNDS):
-            top = [points[i].genotype for i in numpy.argsort(-values, kind="stable")[:3]]
+            top = [points[i].genotype for i in np.argsort(-values, kind="stable")[:3]]
             near = [
                 self._add_to_pool(self._mutant(genotype))
                 for genotype in top
@@ -224,22 +224,23 @@ class ModelBasedSearch:
             new = [point for point in near if point is not None]
             if new:
                 points += new
-                values = numpy.concatenate([values, model.acquisition(new)])
-        order = numpy.argsort(-values, kind="stable")
+                values = np.concatenate([values, model.acquisition(new)])
+        order = np.argsort(-values, kind="stable")
         self._pool = {points[i].known_features.key: points[i] for i in order[: self._pool_size]}
         self._on_proposal(model, float(values[order[0]]))
         return points[int(order[0])]
 
     def _on_proposal(self, model: SurrogateModel, acquisition: float) -> None:
-        """Called with what the model expects of what is asked for next."""
+        """Called with the acquisition value of the point that is proposed next."""
 
     def _training_points(self) -> list[ObservedPoint]:
         observed_points = self._observed_points[self._restarted_at :]
         if len(observed_points) <= MAX_TRAINING_POINTS:
             return observed_points
-        order = numpy.argsort(
-            _domination_count(finite_losses([s.losses for s in observed_points])), kind="stable"
-        ).tolist()
+        losses = finite_losses([s.losses for s in observed_points])
+        # Of one objective the loss itself orders them, for counts of dominating points would tie.
+        badness = losses[:, 0] if losses.shape[1] == 1 else domination_counts(losses)
+        order = np.argsort(badness, kind="stable").tolist()
         best, rest = order[: MAX_TRAINING_POINTS // 2], order[MAX_TRAINING_POINTS // 2 :]
         chosen = sorted([*best, *self._rng.sample(rest, MAX_TRAINING_POINTS - len(best))])
         return [observed_points[i] for i in chosen]
@@ -255,33 +256,20 @@ def decision_rows(points: Sequence[EncodedPoint]) -> FloatArray:
 
 
 def features(points: Sequence[EncodedPoint]) -> FloatArray:
-    """The free features of points, a row each."""
+    """The known features of points, a row each."""
     return as_matrix(
-        [numpy.array(p.known_features.features) for p in points],
+        [np.array(p.known_features.features) for p in points],
         len(points[0].known_features.features) if points else 0,
     )
 
 
 def finite_losses(losses: Sequence[Sequence[float]]) -> FloatArray:
     """Losses of (points, objectives), with the worst finite one of an objective for what is not finite."""
-    table = numpy.array(losses, dtype=float)
+    table = np.array(losses, dtype=float)
     for column in table.T:
-        history = column[numpy.isfinite(column)]
-        column[~numpy.isfinite(column)] = history.max() if len(history) else 0.0
+        finite = column[np.isfinite(column)]
+        column[~np.isfinite(column)] = finite.max() if len(finite) else 0.0
     return table
-
-
-def _domination_count(losses: FloatArray) -> FloatArray:
-    """How many points dominate each; of one objective, its loss, which orders them alike."""
-    if losses.shape[1] == 1:
-        return losses[:, 0]
-    no_worse, better = numpy.ones((2, len(losses), len(losses)), dtype=bool)
-    better[:] = False
-    for values in losses.T:
-        no_worse &= values[:, None] <= values
-        better |= values[:, None] < values
-    found: FloatArray = (no_worse & better).sum(axis=0).astype(float)
-    return found
 
 
 def penalised_losses(observed_points: Sequence[ObservedPoint]) -> FloatArray:

@@ -1,9 +1,9 @@
 """What Arm's compiler Vela estimates for random networks on Ethos-U, and models that say so without the compiler.
 
-    python results/devices/measured/ethos_u.py measure         # adds what ethos_u.csv lacks: the long part, needs ethos-u-vela
-    python results/devices/measured/ethos_u.py time            # how long one estimate takes, from graph to Vela's figures
-    python results/devices/measured/ethos_u.py check           # fits, prints the held-out tables, draws ethos_u.png
-    python results/devices/measured/ethos_u.py --write         # the same, and writes the device files
+    python results/devices/measured/ethos_u.py measure   # adds what ethos_u.csv lacks; long, needs ethos-u-vela
+    python results/devices/measured/ethos_u.py time      # how long one estimate takes, from graph to Vela's figures
+    python results/devices/measured/ethos_u.py check     # fits, prints the held-out tables, draws ethos_u.png
+    python results/devices/measured/ethos_u.py --write   # the same, and writes the device files
 
 Networks are int8 with random weights. All figures are the compiler's estimates: no device was measured.
 """
@@ -223,30 +223,30 @@ def errors_of(
     model: MacArrayModel, accelerator: str, rows: list[Row], graphs: dict[str, Graph]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Errors on the rows that are not in the fit: latency on the backbones, the interval and memories on all."""
-    import numpy
+    import numpy as np
 
     from hardware_models.measured.prediction_error import accuracy_metrics
 
     others = [row for row in rows if row["use"] != "fit"]
-    bar = numpy.array([row["use"] == "bar" for row in others])
+    bar = np.array([row["use"] == "bar" for row in others])
     costs = [model.estimate(graphs[row["architecture"] + row["options"]]) for row in others]
     assert not any(cost.unsupported_ops for cost in costs)
-    predicted = numpy.array([cost.latency_ms for cost in costs])
+    predicted = np.array([cost.latency_ms for cost in costs])
     vela, sram, outside = [
-        numpy.array([float(row[f"{accelerator} {name}"]) for row in others])
+        np.array([float(row[f"{accelerator} {name}"]) for row in others])
         for name in ("latency_ms", "sram_kib", "outside_kib")
     ]
     errors = accuracy_metrics(predicted[bar], vela[bar])
     for use in ("other", "larger"):
-        chosen = numpy.array([row["use"] == use for row in others])
+        chosen = np.array([row["use"] == use for row in others])
         found = accuracy_metrics(predicted[chosen], vela[chosen])
         errors |= {f"{use}_{name}": found[name] for name in ("rows", "spearman", "mape_percent")}
-    off = numpy.abs(numpy.log(predicted / vela))
-    alike = numpy.array([row["use"] != "larger" for row in others])
-    errors["interval_coverage"] = round(float((off[alike] <= numpy.log(model.latency.factor or 1.0)).mean()), 4)
+    off = np.abs(np.log(predicted / vela))
+    alike = np.array([row["use"] != "larger" for row in others])
+    errors["interval_coverage"] = round(float((off[alike] <= np.log(model.latency.factor or 1.0)).mean()), 4)
     memories: dict[str, float] = {}
     for name, true in (("weights", outside), ("peak_memory", sram)):
-        found = accuracy_metrics(numpy.array([float(cost.metric(f"{name}_kib") or 0) for cost in costs]), true)
+        found = accuracy_metrics(np.array([float(cost.metric(f"{name}_kib") or 0) for cost in costs]), true)
         memories |= {f"{name}_{key}": found[key] for key in ("spearman", "mape_percent", "within_10_percent")}
     return errors, memories
 

@@ -1,7 +1,7 @@
 """200 random MobileDets on a CUDA GPU: measured with CUDA graphs, then a model from 50 of them checked on the others.
 
-    python results/devices/measured/h200_latency.py measure OUT.csv       # on the machine with the GPU
-    python results/devices/measured/h200_latency.py check OUT.csv         # anywhere: writes the table and the picture beside it
+    python results/devices/measured/h200_latency.py measure OUT.csv   # on the machine with the GPU
+    python results/devices/measured/h200_latency.py check OUT.csv     # anywhere: the table and the picture
 
 float16, channels last, evaluation mode, batches of 1 and 32; the median of the replays of one captured graph.
 """

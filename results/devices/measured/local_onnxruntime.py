@@ -3,8 +3,8 @@
     python results/devices/measured/local_onnxruntime.py [ADDRESS] [IMAGE_SIZE]      # onnxruntime?threads=1, 320
     python results/devices/measured/local_onnxruntime.py check                       # what was measured before
 
-Measures into results/devices/measured/local_onnxruntime.csv, which also says on which processor. The order of the measurements is
-random, so that drift of the clock falls on both parts alike.
+Measures into local_onnxruntime.csv beside this file, which also says on which processor. The order of the measurements
+is random, so that drift of the clock falls on both parts alike.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import random
 import sys
 from pathlib import Path
 
-import numpy
+import numpy as np
 
 from evaluators.devices.catalog import open_device
 from hardware_models.calibrate import calibrate, check_model, source_devices
@@ -63,7 +63,7 @@ def check_all() -> None:
     pool = network_pool([entry.graph for entry in entries], source_devices())
     print("chosen to inform:", told(entries, select_measurements(pool, FITTED)))
     again = [told(entries, random.Random(seed).sample(range(NETWORKS), FITTED)) for seed in range(20)]
-    mean = {key: round(float(numpy.mean([row[key] for row in again])), 4) for key in again[0]}
+    mean = {key: round(float(np.mean([row[key] for row in again])), 4) for key in again[0]}
     print("drawn at random, mean of 20 draws:", mean)
 
 

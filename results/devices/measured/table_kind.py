@@ -1,13 +1,14 @@
 """A table of measured operations against whole MobileDets, beside models made of whole networks.
 
-    python results/devices/measured/table_kind.py 150 70 'onnxruntime?threads=1&max_s=1' mobiledet         # on this processor
-    python results/devices/measured/table_kind.py 130 60 ethos-u55-128 results/devices/measured/table_kind.yaml             # by Arm's compiler
-    python results/devices/measured/table_kind.py check onnxruntime                                        # what was measured before
+    cd results/devices/measured
+    python table_kind.py 150 70 'onnxruntime?threads=1&max_s=1' mobiledet   # on this processor
+    python table_kind.py 130 60 ethos-u55-128 table_kind.yaml               # by Arm's compiler
+    python table_kind.py check onnxruntime                                  # what was measured before
 
-Measures into results/devices/measured/table_kind_DEVICE.csv: operations of the space and 8 whole networks, as ``nas hw calibrate
---operations`` does, and NETWORKS random ones, half of them before and half after. The table and a model of whole
-networks are checked on the random networks that are not among the 30 (half, where there are fewer than 60) from which
-the latter is made. The table has seen none of them.
+Measures into table_kind_DEVICE.csv beside this file: operations of the space and 8 whole networks, as ``nas hw
+calibrate --operations`` does, and NETWORKS random ones, half of them before and half after. The table and a model of
+whole networks are checked on the random networks that are not among the 30 (half, where there are fewer than 60) from
+which the latter is made. The table has seen none of them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Ten measurements of a device that no model has seen. `python results/devices/published/few_shot_transfer.py ../shared/data [SEEDS]`.
+"""Ten measurements of a device that no model has seen.
+
+    python results/devices/published/few_shot_transfer.py ../shared/data [SEEDS]
 
 Each device setting of the latencies of NAS-Bench-201 and FBNet that HELP (arXiv 2106.08630) published is the new one in
 turn. The known devices are the shipped models of other chips: those of the same chip are left out at every batch. Ten
-networks, drawn at random or chosen by ``select_measurements`` among 400, calibrate a model that then ranks all others. The
-ceiling is a model learned from 2,500 networks of the same space and device, on networks left out of its fit.
+networks, drawn at random or chosen by ``select_measurements`` among 400, calibrate a model that then ranks all others.
+The ceiling is a model learned from 2,500 networks of the same space and device, on networks left out of its fit.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy
-import numpy.typing
+import numpy as np
+import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from hardware_models.calibrate import source_devices
@@ -34,7 +36,7 @@ from hardware_models.transfer.fit import (
 )
 from hardware_models.transfer.model import TransferFeatures
 
-FloatArray = numpy.typing.NDArray[numpy.float64]
+FloatArray = npt.NDArray[np.float64]
 
 TEN, CANDIDATES, POOL, ROWS = 10, 400, 200, 2500
 MODELS = {  # columns of the data whose devices have other names here
@@ -59,11 +61,11 @@ class Networks:
     table: FloatArray
     gmacs: FloatArray
 
-    def pool(self, chosen: Sequence[int] | numpy.typing.NDArray[numpy.intp], chip: str) -> NetworkPool:
+    def pool(self, chosen: Sequence[int] | npt.NDArray[np.intp], chip: str) -> NetworkPool:
         """The pool of some of the networks without the models of a chip."""
         models = self.signals.models
         keep = [i for i, m in enumerate(models) if m.name.partition("_batch")[0] != chip]
-        table = numpy.concatenate([self.table[chosen][:, keep], self.table[chosen][:, len(models) :]], 1)
+        table = np.concatenate([self.table[chosen][:, keep], self.table[chosen][:, len(models) :]], 1)
         return pool_from_features(
             TransferFeatures([models[i] for i in keep], self.signals.kinds), table, self.gmacs[chosen]
         )
@@ -73,8 +75,8 @@ def networks(rows: list[DatasetNetwork]) -> Networks:
     counter = OperationCounter()
     kinds = tuple(sorted({o.kind for row in rows for o in counter.of(row.graph)}))
     signals = TransferFeatures(source_devices(), kinds)
-    table = numpy.array([signals.of(row.graph)[0] for row in rows])
-    return Networks(rows, signals, table, numpy.array([row.graph.macs / 1e9 for row in rows]))
+    table = np.array([signals.of(row.graph)[0] for row in rows])
+    return Networks(rows, signals, table, np.array([row.graph.macs / 1e9 for row in rows]))
 
 
 def chip_of(column: str) -> str:
@@ -84,19 +86,19 @@ def chip_of(column: str) -> str:
 
 def one(data: Networks, measured: FloatArray, chip: str, seed: int, choice: str) -> tuple[float, float]:
     """Spearman on the networks that were not measured, and the share of them in the interval."""
-    drawn = numpy.random.default_rng(seed).permutation(numpy.flatnonzero(measured == measured))
+    drawn = np.random.default_rng(seed).permutation(np.flatnonzero(measured == measured))
     candidates, others = drawn[:CANDIDATES], drawn[CANDIDATES : CANDIDATES + POOL]
     chosen = candidates[:TEN]
     if choice == "informative":
         chosen = candidates[select_measurements(data.pool(candidates, chip), TEN)]
-    rest = numpy.setdiff1d(drawn, chosen)
+    rest = np.setdiff1d(drawn, chosen)
     moved = fit_transfer(data.pool([*chosen, *others], chip), range(TEN), measured[chosen]).mixture
     models = data.signals.models
-    weights = numpy.array([moved.devices.get(m.name, 0.0) for m in models])
-    pairs = numpy.array([pair for kind in data.signals.kinds for pair in moved.counts[kind]])
-    counts = numpy.log1p(data.table[rest][:, len(models) :] / pairs[:, 1])
-    logs = moved.intercept + numpy.log(data.table[rest][:, : len(models)]) @ weights + counts @ pairs[:, 0]
-    held = numpy.abs(logs - numpy.log(measured[rest])) <= numpy.log(moved.factor or 1.0)
+    weights = np.array([moved.devices.get(m.name, 0.0) for m in models])
+    pairs = np.array([pair for kind in data.signals.kinds for pair in moved.counts[kind]])
+    counts = np.log1p(data.table[rest][:, len(models) :] / pairs[:, 1])
+    logs = moved.intercept + np.log(data.table[rest][:, : len(models)]) @ weights + counts @ pairs[:, 0]
+    held = np.abs(logs - np.log(measured[rest])) <= np.log(moved.factor or 1.0)
     return float(spearmanr(logs, measured[rest]).statistic), float(held.mean())
 
 
@@ -115,14 +117,14 @@ def main() -> None:
         for column in sets[space].rows[0].values:
             # Pixel 3's NAS-Bench-201 latencies are sums over blocks of the cells without what is dead
             data = sets["nasbench201 in normal form" if (space, column) == ("nasbench201", "pixel3") else space]
-            measured, chip = numpy.array([row.values[column] for row in data.rows]), chip_of(column)
+            measured, chip = np.array([row.values[column] for row in data.rows]), chip_of(column)
             figures: list[float] = []
             for choice in ("random", "informative"):
-                found = numpy.array([one(data, measured, chip, seed, choice) for seed in range(seeds)])
+                found = np.array([one(data, measured, chip, seed, choice) for seed in range(seeds)])
                 figures += found.mean(0).tolist()
             lines.append([space, column, *figures, ceiling(data, column)])
             print(*lines[-1][:2], *(f"{x:.4f}" for x in lines[-1][2:]), flush=True)
-        means = numpy.array([line[2:] for line in lines if line[0] == space], dtype=float).mean(0)
+        means = np.array([line[2:] for line in lines if line[0] == space], dtype=float).mean(0)
         lines.append([space, "mean", *means.tolist()])
         print(space, dict(zip([*names, "ceiling"], means.round(4).tolist(), strict=True)), flush=True)
     with out.open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,6 @@
-"""How good the devices of published latency tables are: `python results/devices/published/published_devices.py ../shared/data`.
+"""How good the devices of published latency tables are.
+
+    python results/devices/published/published_devices.py ../shared/data
 
 Writes published_devices.csv, a line for each measured network with its predictions (in the fit, without that network,
 without its whole family), and published_devices.md, which sums it up by device.
@@ -13,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
@@ -93,13 +95,13 @@ def summary(lines: Sequence[Line]) -> str:
     ]
     for device in dict.fromkeys(line.device for line in lines):
         own = [line for line in lines if line.device == device]
-        measured = numpy.array([line.published_ms for line in own])
+        measured = np.array([line.published_ms for line in own])
         cells = []
         for column in ("predicted_ms", "without_network_ms", "without_family_ms"):
-            found = accuracy_metrics(numpy.array([getattr(line, column) for line in own]), measured)
+            found = accuracy_metrics(np.array([getattr(line, column) for line in own]), measured)
             rank = f", rank {found['spearman']:.3f}" if "spearman" in found else ""
             cells.append(f"{found['mape_percent']:.1f} %{rank}")
-        held = numpy.array([line.without_network_ms for line in own])
+        held = np.array([line.without_network_ms for line in own])
         inside = f"{jackknife_coverage(held, measured):.0%}" if len(own) > 3 else ""
         families = {family(line.network) for line in own}
         cells[2] = cells[2] if len(families) > 1 else ""

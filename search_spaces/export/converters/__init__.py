@@ -1,7 +1,7 @@
 """A trained network through the field's own converters: ``torch.onnx`` to ONNX, litert-torch to LiteRT.
 
-``search_spaces.export.onnx`` and ``search_spaces.export.tflite`` write files straight from a graph, in milliseconds; what ships
-goes through the converters, and is compared with PyTorch before it is a file.
+``search_spaces.export.onnx`` and ``search_spaces.export.tflite`` write files straight from a graph, in milliseconds;
+what ships goes through the converters, and is compared with PyTorch before it is a file.
 """
 
 from search_spaces.export.converters.exported import Agreement, ConversionError, ExportedFile, OutputsDiffer

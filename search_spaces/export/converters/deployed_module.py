@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from search_spaces.export.converters.exported import Agreement, agreement, check_finite
 from search_spaces.export.weights import Array, Weights, check_weights
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 from search_spaces.pytorch.module import GraphModule
 
 
@@ -29,7 +30,7 @@ def with_windowed_pooling(graph: Graph) -> Graph:
         if size:
             row.update(op="pool", kernel=size, stride=[1] * len(size), padding=[[0, 0]] * len(size))
             row["count_padding"] = False
-    result = Graph.from_json(json.dumps(document))
+    result = graph_from_json(json.dumps(document))
     assert [n.shape for n in result.nodes] == [n.shape for n in graph.nodes]  # weights go by node number
     return result
 
@@ -42,7 +43,7 @@ def module_with_weights(graph: Graph, weights: Weights) -> GraphModule:
     for key, value in module.state_dict().items():
         index, name = int(key.split(".")[1]), key.rpartition(".")[2]
         if name != "num_batches_tracked":
-            value.copy_(torch.from_numpy(numpy.array(weights[index][name], dtype=numpy.float32)))
+            value.copy_(torch.from_numpy(np.array(weights[index][name], dtype=np.float32)))
     return module.eval()
 
 

@@ -10,7 +10,7 @@ from math import inf, log10
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy
+import numpy as np
 
 from search_spaces.export.errors import ModelFileError
 from search_spaces.export.weights import Array
@@ -18,10 +18,10 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import Shape
 
 FLOAT_TOLERANCE = 1e-4
-"""Largest difference of a float32 output from PyTorch's, as a share of the output's largest magnitude.
+"""Largest difference of a float32 output from PyTorch's, as a fraction of the output's largest magnitude.
 
-A network that magnifies rounding may differ by ``ROUNDING_ERROR_FACTOR`` times what PyTorch's float32 is from its float64, but by
-no more than ``MAX_TOLERANCE``.
+A network that magnifies rounding may differ by ``ROUNDING_ERROR_FACTOR`` times what PyTorch's float32 is from its
+float64, but by no more than ``MAX_TOLERANCE``.
 """
 
 ROUNDING_ERROR_FACTOR = 4.0
@@ -30,7 +30,7 @@ MAX_TOLERANCE = 1e-2
 MIN_SNR_DB = 6.0
 """Least signal-to-noise ratio of an int8 output: an error of half the signal's amplitude.
 
-An axis in the wrong place or a lost bias is at 0 dB or below.
+A misplaced axis or a lost bias is at 0 dB or below.
 """
 
 MAX_COMPARED_SAMPLES = 8
@@ -50,7 +50,7 @@ class OutputsDiffer(ConversionError):
 class Agreement(NamedTuple):
     """How near one output is to PyTorch's, over all samples.
 
-    ``largest_error`` is a share of the output's largest magnitude. ``snr_db`` is the power of PyTorch's output about
+    ``largest_error`` is a fraction of the output's largest magnitude. ``snr_db`` is the power of PyTorch's output about
     its mean over the power of the difference, in decibels.
     """
 
@@ -78,8 +78,8 @@ def input_names(graph: Graph) -> list[str]:
 
 def snr_db(expected: Array, actual: Array) -> float:
     """Signal-to-noise ratio in decibels; infinite where nothing differs."""
-    signal = expected.astype(numpy.float64)
-    noise = float(((actual.astype(numpy.float64) - signal) ** 2).sum())
+    signal = expected.astype(np.float64)
+    noise = float(((actual.astype(np.float64) - signal) ** 2).sum())
     power = float(((signal - signal.mean()) ** 2).sum())
     if power <= 1e-12 * float((signal**2).sum()):  # a constant, or one number: all of it is signal
         power = float((signal**2).sum())
@@ -98,15 +98,15 @@ def agreement(expected: Sequence[Outputs], actual: Sequence[Outputs], where: str
             if value is None or value.shape != reference[name].shape:
                 shape = "missing" if value is None else value.shape
                 raise OutputsDiffer(f"{where}: output {name!r} must be {reference[name].shape}, it is {shape}")
-            if not numpy.isfinite(value).all():
+            if not np.isfinite(value).all():
                 raise OutputsDiffer(f"{where}: output {name!r} holds numbers that are not finite")
             references.append(reference[name].ravel())
             values.append(value.ravel())
-        signal, found_all = numpy.concatenate(references), numpy.concatenate(values)
-        largest = float(numpy.abs(signal).max(initial=0.0))
-        largest_difference = float(numpy.abs(found_all.astype(numpy.float64) - signal).max(initial=0.0))
-        share = largest_difference / largest if largest > 0 else (0.0 if largest_difference == 0 else inf)
-        rows.append(Agreement(name, share, snr_db(signal, found_all)))
+        signal, received = np.concatenate(references), np.concatenate(values)
+        largest = float(np.abs(signal).max(initial=0.0))
+        largest_difference = float(np.abs(received.astype(np.float64) - signal).max(initial=0.0))
+        fraction = largest_difference / largest if largest > 0 else (0.0 if largest_difference == 0 else inf)
+        rows.append(Agreement(name, fraction, snr_db(signal, received)))
     return tuple(rows)
 
 
@@ -134,7 +134,7 @@ def check_int8(rows: Sequence[Agreement], min_snr_db: float, where: str) -> None
 def check_finite(outputs: Sequence[Outputs], where: str) -> None:
     """Raise ``ConversionError`` where PyTorch's own outputs are not finite: then there is nothing to compare with."""
     for name in outputs[0]:
-        if not all(numpy.isfinite(sample[name]).all() for sample in outputs):
+        if not all(np.isfinite(sample[name]).all() for sample in outputs):
             raise ConversionError(f"{where}: PyTorch's output {name!r} is not finite; check the weights and samples")
 
 
@@ -147,14 +147,14 @@ def check_samples(samples: Sequence[Sequence[Array]], shapes: Sequence[Shape], w
         arrays = []
         for values, shape in zip(sample, shapes, strict=True):
             try:
-                x = numpy.asarray(values, dtype=numpy.float32)
+                x = np.asarray(values, dtype=np.float32)
             except (TypeError, ValueError):
                 raise ConversionError(f"{where}: sample {number} must hold arrays of numbers") from None
             if x.shape != shape:
                 raise ConversionError(
                     f"{where}: sample {number} must be {shape}, channels first and without a batch axis, not {x.shape}"
                 )
-            if not numpy.isfinite(x).all():
+            if not np.isfinite(x).all():
                 raise ConversionError(f"{where}: sample {number} holds numbers that are not finite")
             arrays.append(x)
         checked.append(tuple(arrays))

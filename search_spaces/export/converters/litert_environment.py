@@ -80,7 +80,7 @@ def converter_python() -> Path:
 
 
 def _run(command: Sequence[str], progress: Callable[[str], None]) -> None:
-    """Run a command, its lines told to ``progress``. Raises ``ConversionError`` with the last of them."""
+    """Run a command and pass its lines to ``progress``. Raises ``ConversionError`` with the last of them."""
     last: deque[str] = deque(maxlen=3)
     with subprocess.Popen(  # noqa: S603 - our own arguments, no shell
         list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
@@ -97,7 +97,7 @@ def _run(command: Sequence[str], progress: Callable[[str], None]) -> None:
 def make_environment(progress: Callable[[str], None], *, python: Path | None = None) -> Path:
     """Make the environment with the versions of ``litert_constraints.txt``; its Python. Some minutes, 2 GB.
 
-    ``progress`` is told every line of pip's. ``python`` is what the environment is made with, this one by default. An
+    ``progress`` gets every line of pip's. ``python`` is what the environment is made with, this one by default. An
     environment that is there and works is kept. One that fails half way leaves nothing; two at once do not disturb each
     other. pip reads its own settings, so ``PIP_EXTRA_INDEX_URL`` may name PyTorch's index of CPU builds. Raises
     ``ConversionError`` with what pip said last.
@@ -107,7 +107,7 @@ def make_environment(progress: Callable[[str], None], *, python: Path | None = N
         try:
             return _check_converter(_python_of(folder), "litert: the environment")
         except ConverterMissing:
-            progress(f"{folder} does not work and is made anew")
+            progress(f"{folder} does not work and is made again")
             shutil.rmtree(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 
 from search_spaces.export.converters.exported import (
     MAX_COMPARED_SAMPLES,
@@ -34,18 +34,18 @@ _MAX_ANSWER_BYTES = 1 << 16
 
 
 def _write_request(folder: Path, graph: Graph, weights: Weights, samples: Sequence[tuple[Array, ...]] | None) -> None:
-    from search_spaces.export.converters.deployed_module import with_windowed_pooling
+    from search_spaces.export.converters.deployed_module import with_windowed_pooling  # torch, only when it is used
 
     request = {"int8": samples is not None, "inputs": input_names(graph), "outputs": [n for n, _ in graph.outputs]}
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     (folder / "graph.json").write_text(with_windowed_pooling(graph).to_json(), encoding="utf-8")
     arrays = {f"{i}/{name}": weights[i][name] for i, rows in array_shapes(graph).items() for name in rows}
-    numpy.savez(folder / "weights.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(folder / "weights.npz", **arrays)  # type: ignore[arg-type]
     if samples is not None:
         sample_arrays = {
             f"{n}/{i}": to_file_layout(x) for n, sample in enumerate(samples) for i, x in enumerate(sample)
         }
-        numpy.savez(folder / "samples.npz", **sample_arrays)  # type: ignore[arg-type]
+        np.savez(folder / "samples.npz", **sample_arrays)  # type: ignore[arg-type]
 
 
 def _run_worker(python: Path, folder: Path, timeout_s: float) -> Mapping[str, Any]:
@@ -93,7 +93,7 @@ def _convert(
         try:
             model = (folder / "model.tflite").read_bytes()
         except OSError:
-            raise ConversionError("litert: the converter left no file; install it anew") from None
+            raise ConversionError("litert: the converter left no file; install it again") from None
     versions = answer["made_by"] if isinstance(answer["made_by"], dict) else {}
     return model, {str(package): str(version) for package, version in versions.items()}
 
@@ -141,7 +141,7 @@ def export_tflite(
         if int8
         else [*sample_arrays[:MAX_COMPARED_SAMPLES], *random_inputs(shapes, seed)]
     )
-    from search_spaces.export.converters.deployed_module import reference
+    from search_spaces.export.converters.deployed_module import reference  # torch, only when it is used
 
     expected = reference(graph, weights, inputs, "litert")
     rows = agreement(expected.outputs, file_outputs(model, input_names(graph), shapes, inputs, precision), "litert")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy
+import numpy as np
 
 from search_spaces.export.converters.exported import ConversionError, OutputsDiffer
 from search_spaces.export.weights import Array
@@ -23,21 +23,21 @@ def import_litert() -> Any:
 
 def to_file_layout(x: Array) -> Array:
     """One input of a graph as the file takes it: a batch axis, images channels last."""
-    return numpy.ascontiguousarray((x.transpose(1, 2, 0) if x.ndim == 3 else x)[None])
+    return np.ascontiguousarray((x.transpose(1, 2, 0) if x.ndim == 3 else x)[None])
 
 
 def _quantise_input(x: Array, detail: dict[str, Any]) -> Array:
-    if detail["dtype"] != numpy.int8:
+    if detail["dtype"] != np.int8:
         return x
     scale, zero = detail["quantization"]
-    whole: Array = numpy.clip(numpy.rint(x / scale) + zero, -128, 127).astype(numpy.int8)
+    whole: Array = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
     return whole
 
 
 def _dequantise(y: Array, detail: dict[str, Any]) -> Array:
-    if detail["dtype"] == numpy.int8:
+    if detail["dtype"] == np.int8:
         scale, zero = detail["quantization"]
-        y = ((y.astype(numpy.float64) - zero) * scale).astype(numpy.float32)
+        y = ((y.astype(np.float64) - zero) * scale).astype(np.float32)
     y = y[0] if y.ndim else y
     return y.transpose(2, 0, 1) if y.ndim == 3 else y
 
@@ -70,8 +70,8 @@ def file_outputs(
         if tuple(inputs[name]["shape"]) != expected:
             raise OutputsDiffer(f"litert: input {name!r} of the converted file is {tuple(inputs[name]['shape'])}")
     for name, detail in [*inputs.items(), *outputs.items()]:
-        if detail["dtype"] != numpy.dtype(precision):
-            kind = numpy.dtype(detail["dtype"]).name
+        if detail["dtype"] != np.dtype(precision):
+            kind = np.dtype(detail["dtype"]).name
             raise OutputsDiffer(f"litert: {name!r} of the converted file is {kind}, not {precision}")
     results = []
     for sample in samples:

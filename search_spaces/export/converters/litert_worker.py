@@ -35,12 +35,12 @@ def load_package(folder: Path) -> None:
 
 def read_weights(file: Path) -> Any:
     """Weights out of an ``.npz`` with keys ``node/name``."""
-    import numpy
+    import numpy as np
 
     from search_spaces.export.weights import Weights
 
     by_node: dict[int, dict[str, Any]] = {}
-    with numpy.load(file, allow_pickle=False) as arrays:
+    with np.load(file, allow_pickle=False) as arrays:
         for key in arrays.files:
             node, _, name = key.partition("/")
             by_node.setdefault(int(node), {})[name] = arrays[key]
@@ -49,9 +49,9 @@ def read_weights(file: Path) -> Any:
 
 def read_samples(file: Path) -> list[dict[str, Any]]:
     """Calibration inputs by the names that the converter gives them, out of keys ``sample/input``."""
-    import numpy
+    import numpy as np
 
-    with numpy.load(file, allow_pickle=False) as arrays:
+    with np.load(file, allow_pickle=False) as arrays:
         samples: list[dict[str, Any]] = []
         for key in arrays.files:
             number, _, index = key.partition("/")
@@ -67,9 +67,9 @@ def convert(folder: Path) -> bytes:
     import torch
 
     from search_spaces.export.converters.deployed_module import DeployedModule, module_with_weights
-    from search_spaces.graph.graph import Graph
+    from search_spaces.graph.serialise import graph_from_json
 
-    graph = Graph.from_json((folder / "graph.json").read_text(encoding="utf-8"))
+    graph = graph_from_json((folder / "graph.json").read_text(encoding="utf-8"))
     module = DeployedModule(module_with_weights(graph, read_weights(folder / "weights.npz")), images_last=True).eval()
     shapes = [(*s[1:], s[0]) if len(s) == 3 else s for s in graph.input_shapes]
     inputs = tuple([torch.zeros(1, *shape) for shape in shapes])
@@ -90,7 +90,7 @@ def quantise(model: bytes, samples: Sequence[Mapping[str, Any]]) -> bytes:
 def rename(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     """The file with the graph's names for its inputs and outputs, in the signature and as tensors."""
     import flatbuffers
-    import numpy
+    import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
     class Builder(flatbuffers.Builder):  # type: ignore[misc]
@@ -108,7 +108,7 @@ def rename(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes
     document = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     for buffer in document.buffers:
         if buffer.offset > 1:  # its bytes lie behind the document, as the quantizer writes them
-            buffer.data = numpy.frombuffer(model, numpy.uint8, buffer.size, buffer.offset)
+            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     (signature,) = document.signatureDefs
     tensors = document.subgraphs[signature.subgraphIndex].tensors

@@ -59,7 +59,7 @@ def _exported(graph: Graph, weights: Weights) -> Any:
     """What PyTorch's exporter makes of the graph, as a ``ModelProto``."""
     import torch
 
-    from search_spaces.export.converters.deployed_module import (
+    from search_spaces.export.converters.deployed_module import (  # torch, only when it is used
         DeployedModule,
         module_with_weights,
         with_windowed_pooling,
@@ -207,7 +207,7 @@ def export_onnx(
     data = _validated_bytes(
         onnx, _rename_values(onnx, _without_redundant_pads(onnx, _exported(graph, weights)), graph), graph
     )
-    from search_spaces.export.converters.deployed_module import reference
+    from search_spaces.export.converters.deployed_module import reference  # torch, only when it is used
 
     inputs = [*checked_samples[:MAX_COMPARED_SAMPLES], *random_inputs(graph.input_shapes, seed)]
     expected = reference(graph, weights, inputs, "onnx")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy
+import numpy as np
 
 from search_spaces.export.errors import UnsupportedNode, unsupported_error
 from search_spaces.export.onnx.program import OnnxProgram, UnsupportedInOnnx, value_name
@@ -59,7 +59,7 @@ def _linear(program: OnnxProgram, index: int, node: Node) -> None:
             operands += (program.constant(f"{name}_bias", folded.bias),)
         program.emit_node(index, "Gemm", operands, transB=1)
     else:
-        weight = program.constant(f"{name}_weight", numpy.ascontiguousarray(folded.weight.T))
+        weight = program.constant(f"{name}_weight", np.ascontiguousarray(folded.weight.T))
         if folded.bias is None:
             program.emit_node(index, "MatMul", (x, weight))
         else:
@@ -114,7 +114,7 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 def _act(program: OnnxProgram, index: int, node: Node) -> None:
     (x,), fn = program.operands(index), node.attrs[0]
     if fn == "relu6":
-        bounds = [program.constant(f"float{v}", numpy.array(v, numpy.float32)) for v in (0, 6)]
+        bounds = [program.constant(f"float{v}", np.array(v, np.float32)) for v in (0, 6)]
         program.emit_node(index, "Clip", (x, *bounds))
     elif fn == "silu":
         gate = program.emit("Sigmoid", (x,), f"{value_name(program.graph, index)}_gate")
@@ -163,13 +163,13 @@ def _slice(program: OnnxProgram, index: int, node: Node) -> None:
 
 
 def _scale(program: OnnxProgram, index: int, node: Node) -> None:
-    factor = program.constant(f"{value_name(program.graph, index)}_factor", numpy.array(node.attrs[0], numpy.float32))
+    factor = program.constant(f"{value_name(program.graph, index)}_factor", np.array(node.attrs[0], np.float32))
     program.emit_node(index, "Mul", (*program.operands(index), factor))
 
 
 def _zero(program: OnnxProgram, index: int, node: Node) -> None:
     name = value_name(program.graph, index)
-    program.values[index] = program.constant(name, numpy.zeros((1, *node.shape), numpy.float32))
+    program.values[index] = program.constant(name, np.zeros((1, *node.shape), np.float32))
 
 
 def _input(program: OnnxProgram, index: int, node: Node) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy
+import numpy as np
 
 from search_spaces.export.weights import Array, Weights, consumers
 from search_spaces.graph.graph import Graph
@@ -43,12 +43,12 @@ class OnnxProgram:
 
     def constant(self, name: str, data: Array) -> str:
         """A constant of its own; float64 becomes float32. Its name."""
-        self.constants[name] = data.astype(numpy.float32, copy=False) if data.dtype.kind == "f" else data
+        self.constants[name] = data.astype(np.float32, copy=False) if data.dtype.kind == "f" else data
         return name
 
     def int_constant(self, values: Any) -> str:
         """An int64 constant (a shape, a range), one for equal ones; its name."""
-        data = numpy.asarray(values, dtype=numpy.int64)
+        data = np.asarray(values, dtype=np.int64)
         key = (data.shape, data.tobytes())
         if key not in self._int_constants:
             self._int_constants[key] = self.constant(f"int{len(self._int_constants)}", data)

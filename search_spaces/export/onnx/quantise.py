@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy
+import numpy as np
 
 from search_spaces.export.errors import ModelFileError
 from search_spaces.export.onnx.program import OnnxOperator, OnnxProgram
@@ -42,15 +42,15 @@ def measured_ranges(program: OnnxProgram, samples: Sequence[Sequence[Array]]) ->
     names = [o.name for o in session.get_outputs()]
     ranges: Ranges = {}
     for sample in samples:
-        if [numpy.shape(x) for x in sample] != list(program.graph.input_shapes):
-            sample_shapes = [numpy.shape(x) for x in sample]
+        if [np.shape(x) for x in sample] != list(program.graph.input_shapes):
+            sample_shapes = [np.shape(x) for x in sample]
             raise ModelFileError(
                 f"calibration: a sample must hold {list(program.graph.input_shapes)}, not {sample_shapes}"
             )
-        feed = {n: numpy.asarray(x, numpy.float32)[None] for n, x in zip(program.inputs, sample, strict=True)}
+        feed = {n: np.asarray(x, np.float32)[None] for n, x in zip(program.inputs, sample, strict=True)}
         for name, values in [*feed.items(), *zip(names, session.run(None, feed), strict=True)]:
             low, high = float(values.min()), float(values.max())
-            if not numpy.isfinite(low + high):
+            if not np.isfinite(low + high):
                 raise ModelFileError(f"calibration: {name} is not finite; check the weights and the samples")
             previous = ranges.get(name, (low, high))
             ranges[name] = (min(low, previous[0]), max(high, previous[1]))
@@ -60,7 +60,7 @@ def measured_ranges(program: OnnxProgram, samples: Sequence[Sequence[Array]]) ->
 def _scale(low: float, high: float) -> tuple[float, int]:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / 255, MIN_SCALE)
-    return scale, int(numpy.clip(round(-128 - low / scale), -128, 127))
+    return scale, int(np.clip(round(-128 - low / scale), -128, 127))
 
 
 class _Quantiser:
@@ -82,8 +82,8 @@ class _Quantiser:
         """Quantise and dequantise a value for all that reads it."""
         self.scales[name] = scale
         pair = (f"{name}_scale", f"{name}_zero")
-        self.constants[pair[0]] = numpy.array(scale[0], numpy.float32)
-        self.constants[pair[1]] = numpy.array(scale[1], numpy.int8)
+        self.constants[pair[0]] = np.array(scale[0], np.float32)
+        self.constants[pair[1]] = np.array(scale[1], np.int8)
         self.operators.append(OnnxOperator("QuantizeLinear", (name, *pair), f"{name}_int8", {}))
         self.operators.append(OnnxOperator("DequantizeLinear", (f"{name}_int8", *pair), f"{name}_q", {}))
         self.names[name] = f"{name}_q"
@@ -92,7 +92,7 @@ class _Quantiser:
         """An integer constant with a scale for each index of ``axis``, dequantised; the name of the result."""
         self.constants[f"{name}_int"] = integer_data
         self.constants[f"{name}_scale"] = scale
-        self.constants[f"{name}_zero"] = numpy.zeros(scale.shape, integer_data.dtype)
+        self.constants[f"{name}_zero"] = np.zeros(scale.shape, integer_data.dtype)
         operands = (f"{name}_int", f"{name}_scale", f"{name}_zero")
         self.operators.append(OnnxOperator("DequantizeLinear", operands, f"{name}_q", {"axis": axis}))
         return f"{name}_q"
@@ -102,21 +102,21 @@ class _Quantiser:
         x, w, *b = operator.inputs
         weight, axis = self.program.constants[w], WEIGHT_CHANNEL_AXIS[operator.kind]
         others = tuple([i for i in range(weight.ndim) if i != axis])
-        largest = numpy.abs(weight).max(axis=others).astype(numpy.float64)
-        if not numpy.isfinite(largest).all():
+        largest = np.abs(weight).max(axis=others).astype(np.float64)
+        if not np.isfinite(largest).all():
             raise ModelFileError(f"int8: {w} holds numbers that are not finite; check the weights")
         input_scale = self.scales[x][0]
-        bias = self.program.constants[b[0]].astype(numpy.float64) if b else numpy.zeros(largest.shape)
-        scale = numpy.maximum(largest / 127, numpy.abs(bias) / (MAX_QUANTISED_BIAS * input_scale))
-        scale = numpy.maximum(scale, MIN_SCALE).astype(numpy.float32)
+        bias = self.program.constants[b[0]].astype(np.float64) if b else np.zeros(largest.shape)
+        scale = np.maximum(largest / 127, np.abs(bias) / (MAX_QUANTISED_BIAS * input_scale))
+        scale = np.maximum(scale, MIN_SCALE).astype(np.float32)
         shaped = scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
         operands = [
             self.names[x],
-            self.dequantised_constant(w, numpy.rint(weight / shaped).astype(numpy.int8), scale, axis),
+            self.dequantised_constant(w, np.rint(weight / shaped).astype(np.int8), scale, axis),
         ]
         if b:
-            bias_scale = (scale.astype(numpy.float64) * input_scale).astype(numpy.float32)
-            integer_data = numpy.rint(bias / bias_scale.astype(numpy.float64)).astype(numpy.int32)
+            bias_scale = (scale.astype(np.float64) * input_scale).astype(np.float32)
+            integer_data = np.rint(bias / bias_scale.astype(np.float64)).astype(np.int32)
             operands.append(self.dequantised_constant(b[0], integer_data, bias_scale, 0))
         return tuple(operands)
 
@@ -126,7 +126,7 @@ class _Quantiser:
         if name in self.names:
             return self.names[name]
         constant = self.program.constants.get(name)
-        if constant is None or constant.dtype != numpy.float32 or operator.kind in ("Clip", "LayerNormalization"):
+        if constant is None or constant.dtype != np.float32 or operator.kind in ("Clip", "LayerNormalization"):
             return name
         self.add_quantise_pair(name, _scale(float(constant.min()), float(constant.max())))
         return self.names[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
+import numpy as np
 
 from search_spaces.export.errors import ModelFileError
 from search_spaces.export.onnx.program import OnnxProgram
@@ -30,7 +30,7 @@ def _tensor(onnx: Any, name: str, data: Array) -> Any:
         "int32": onnx.TensorProto.INT32,
         "int8": onnx.TensorProto.INT8,
     }
-    raw = numpy.ascontiguousarray(data).tobytes()
+    raw = np.ascontiguousarray(data).tobytes()
     return onnx.TensorProto(name=name, data_type=kinds[data.dtype.name], dims=data.shape, raw_data=raw)
 
 

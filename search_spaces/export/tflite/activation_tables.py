@@ -10,14 +10,14 @@ from collections.abc import Callable
 from math import hypot, prod, sqrt
 from typing import NamedTuple
 
-import numpy
+import numpy as np
 
 from search_spaces.export.tflite.program import WEIGHT_AXIS, TfliteOperator, TfliteProgram, TfliteTensor
 from search_spaces.export.tflite.ranges import Ranges
 from search_spaces.export.weights import Array
 
 RANGE_STD_DEVIATIONS = 4.0  # standard deviations that a range holds
-_POINTS, _POINT_WEIGHTS = numpy.polynomial.hermite_e.hermegauss(48)
+_POINTS, _POINT_WEIGHTS = np.polynomial.hermite_e.hermegauss(48)
 _POINT_WEIGHTS = _POINT_WEIGHTS / _POINT_WEIGHTS.sum()
 
 
@@ -36,25 +36,25 @@ def _normal_distribution(mean: float, std: float) -> ActivationDistribution:
 
 def propagate(function: Callable[[Array], Array], x: ActivationDistribution) -> ActivationDistribution:
     """``function`` of a normal value, by Gauss-Hermite quadrature; its interval from a grid."""
-    y = function(numpy.clip(x.mean + x.std * _POINTS, x.low, x.high))
+    y = function(np.clip(x.mean + x.std * _POINTS, x.low, x.high))
     mean = float(y @ _POINT_WEIGHTS)
     std = sqrt(max(float((y - mean) ** 2 @ _POINT_WEIGHTS), 0.0))
-    grid = function(numpy.linspace(x.low, x.high, 65))
+    grid = function(np.linspace(x.low, x.high, 65))
     return ActivationDistribution(mean, std, float(grid.min()), float(grid.max()))
 
 
 def _sigmoid(x: Array) -> Array:
-    y: Array = 1 / (1 + numpy.exp(-numpy.clip(x, -80, 80)))
+    y: Array = 1 / (1 + np.exp(-np.clip(x, -80, 80)))
     return y
 
 
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    "RELU": lambda x: numpy.maximum(x, 0),
-    "RELU6": lambda x: numpy.clip(x, 0, 6),
-    "HARD_SWISH": lambda x: x * numpy.clip(x + 3, 0, 6) / 6,
+    "RELU": lambda x: np.maximum(x, 0),
+    "RELU6": lambda x: np.clip(x, 0, 6),
+    "HARD_SWISH": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "LOGISTIC": _sigmoid,
-    "TANH": numpy.tanh,
-    "LEAKY_RELU": lambda x: numpy.where(x > 0, x, 0.1 * x),
+    "TANH": np.tanh,
+    "LEAKY_RELU": lambda x: np.where(x > 0, x, 0.1 * x),
     "GELU": lambda x: x * _sigmoid(1.702 * x),  # near enough for a range
 }
 _RANGE_PRESERVING = {
@@ -73,11 +73,11 @@ _RANGE_PRESERVING = {
 def _weighted(x: ActivationDistribution, weight: Array, bias: Array | None, axis: int) -> ActivationDistribution:
     others = tuple([i for i in range(weight.ndim) if i != axis])
     sums = weight.sum(axis=others)
-    squares = numpy.einsum(weight, list(range(weight.ndim)), weight, list(range(weight.ndim)), [axis])
+    squares = np.einsum(weight, list(range(weight.ndim)), weight, list(range(weight.ndim)), [axis])
     means = x.mean * sums + (0 if bias is None else bias)
     variances = x.std**2 * squares
-    std = float(numpy.sqrt(variances.mean() + means.var()))
-    half_width = RANGE_STD_DEVIATIONS * numpy.sqrt(variances)
+    std = float(np.sqrt(variances.mean() + means.var()))
+    half_width = RANGE_STD_DEVIATIONS * np.sqrt(variances)
     return ActivationDistribution(
         float(means.mean()), std, float((means - half_width).min()), float((means + half_width).max())
     )
@@ -143,7 +143,7 @@ def _result_distribution(
         return propagate(FUNCTIONS[code], first)
     if code in _RANGE_PRESERVING:
         return first
-    if code == "RSQRT":  # of a variance: that of one place is seldom below a sixteenth of what it is on average
+    if code == "RSQRT":  # of a variance: that of one position is seldom below a sixteenth of what it is on average
         inverse = 1 / sqrt(max(first.mean, 1e-12))
         return ActivationDistribution(inverse, inverse / 4, 0.0, 4 * inverse)
     if code == "AVERAGE_POOL_2D":
@@ -154,8 +154,8 @@ def _result_distribution(
         sizes = [prod(tensors[i].shape) for i in operator.inputs]
         return _mixture(list(zip([first, *others], sizes, strict=True)))
     if code == "SOFTMAX":
-        places = tensors[operator.inputs[0]].shape[-1]
-        return ActivationDistribution(1 / places, 1 / places, 0.0, 1.0)
+        length = tensors[operator.inputs[0]].shape[-1]
+        return ActivationDistribution(1 / length, 1 / length, 0.0, 1.0)
     (second,) = others
     if code == "BATCH_MATMUL":
         shape = tensors[operator.inputs[0]].shape
@@ -163,7 +163,7 @@ def _result_distribution(
         return _matrix_product(first, second, inner)
     if code == "MUL":
         if operator.inputs[0] == operator.inputs[1]:
-            return propagate(numpy.square, first)
+            return propagate(np.square, first)
         gate = program.producer(operator.inputs[1])
         if gate is not None and gate.code == "LOGISTIC" and gate.inputs == operator.inputs[:1]:
             return propagate(lambda x: x * _sigmoid(x), first)

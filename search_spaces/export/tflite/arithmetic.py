@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy
+import numpy as np
 
 from search_spaces.export.tflite.state import LoweringState, StoredTensor, stored_shape
 from search_spaces.graph.fragment import Node
@@ -30,7 +30,7 @@ def _try_fuse(state: LoweringState, index: int, source: int, fn: str) -> bool:
 
 def _hsigmoid(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
     program, shape = state.program, state.program.tensors[x].shape
-    three, sixth = [program.constant(numpy.full((1,) * len(shape), v, numpy.float32)) for v in (3.0, 1 / 6)]
+    three, sixth = [program.constant(np.full((1,) * len(shape), v, np.float32)) for v in (3.0, 1 / 6)]
     y = program.emit("ADD", (x, three), shape, fusedActivationFunction="RELU6")
     state.emit(index, "MUL", (y, sixth), stored.order, fusedActivationFunction="NONE")
 
@@ -79,7 +79,7 @@ def _add(state: LoweringState, index: int, node: Node) -> None:
 
 
 def _mul(state: LoweringState, index: int, node: Node) -> None:
-    larger = max(node.inputs, key=lambda i: numpy.prod(state.shape(i), dtype=float))
+    larger = max(node.inputs, key=lambda i: np.prod(state.shape(i), dtype=float))
     order = state.order(larger)
     a, b = sorted(node.inputs, key=lambda i: i != larger)  # what broadcasts comes second
     state.emit(index, "MUL", (state.get(a, order), state.get(b, order)), order, fusedActivationFunction="NONE")
@@ -91,13 +91,13 @@ def _scale(state: LoweringState, index: int, node: Node) -> None:
         state.stored[index] = stored  # becomes the softmax's beta
         return
     rank = len(state.program.tensors[stored.tensor].shape)
-    y = state.program.constant(numpy.full((1,) * rank, factor, numpy.float32))
+    y = state.program.constant(np.full((1,) * rank, factor, np.float32))
     state.emit(index, "MUL", (stored.tensor, y), stored.order, fusedActivationFunction="NONE")
 
 
 def _zero(state: LoweringState, index: int, node: Node) -> None:
     order = tuple(range(len(node.shape)))
-    state.stored[index] = StoredTensor(state.program.constant(numpy.zeros((1, *node.shape), numpy.float32)), order)
+    state.stored[index] = StoredTensor(state.program.constant(np.zeros((1, *node.shape), np.float32)), order)
 
 
 LOWERING_RULES = {"act": _act, "add": _add, "mul": _mul, "scale": _scale, "zero": _zero}

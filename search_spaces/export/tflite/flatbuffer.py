@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
+import numpy as np
 
 from search_spaces.export.errors import ModelFileError
 from search_spaces.export.tflite.program import TfliteOperator, TfliteProgram, TfliteTensor
@@ -85,7 +85,7 @@ def _schema() -> Any:
 
 def _data(builder: Any, data: Array) -> int:
     """A constant's bytes in one copy, aligned as the schema asks."""
-    raw = numpy.ascontiguousarray(data).tobytes()
+    raw = np.ascontiguousarray(data).tobytes()
     builder.StartVector(1, len(raw), ALIGNMENT)
     builder.head -= len(raw)
     builder.Bytes[builder.head : builder.head + len(raw)] = raw
@@ -144,8 +144,8 @@ class _Packer:
         quantisation = None
         if tensor.quantisation is not None:
             scale, zero_point, axis = tensor.quantisation
-            scales = b.CreateNumpyVector(scale.astype(numpy.float32, copy=False))
-            zeros = b.CreateNumpyVector(zero_point.astype(numpy.int64, copy=False))
+            scales = b.CreateNumpyVector(scale.astype(np.float32, copy=False))
+            zeros = b.CreateNumpyVector(zero_point.astype(np.int64, copy=False))
             s.QuantizationParametersStart(b)
             s.QuantizationParametersAddScale(b, scales)
             s.QuantizationParametersAddZeroPoint(b, zeros)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
-import numpy
+import numpy as np
 
 from search_spaces.export.weights import Array
 from search_spaces.graph.operations import Shape
@@ -62,14 +62,14 @@ class TfliteProgram:
 
     def constant(self, data: Array, name: str = "") -> int:
         """A new constant; float64 becomes float32, whole numbers int32."""
-        whole = numpy.issubdtype(data.dtype, numpy.integer)
-        data = data.astype(numpy.int32 if whole else numpy.float32, copy=False)
+        whole = np.issubdtype(data.dtype, np.integer)
+        data = data.astype(np.int32 if whole else np.float32, copy=False)
         self.tensors.append(TfliteTensor(data.shape, name, data, "int32" if whole else "float32"))
         return len(self.tensors) - 1
 
     def int_constant(self, values: Any) -> int:
         """A constant of small whole numbers (a shape, a permutation), one for equal ones."""
-        data = numpy.asarray(values, dtype=numpy.int32)
+        data = np.asarray(values, dtype=np.int32)
         key = (data.shape, data.tobytes())
         if key not in self._constants:
             self._constants[key] = self.constant(data, f"int{len(self._constants)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy
+import numpy as np
 
 from search_spaces.export.errors import ModelFileError
 from search_spaces.export.tflite.program import WEIGHT_AXIS, Quantisation, TfliteOperator, TfliteProgram, TfliteTensor
@@ -27,8 +27,8 @@ MAX_QUANTISED_BIAS = 2.0**30
 def quantise_constant(data: Array, to: Quantisation) -> Array:
     """A constant as int8."""
     scale, zero_point = float(to.scale[0]), int(to.zero_point[0])
-    clipped = numpy.clip(data, (-128 - zero_point) * scale, (127 - zero_point) * scale)
-    whole: Array = (numpy.rint(clipped / scale) + zero_point).astype(numpy.int8)
+    clipped = np.clip(data, (-128 - zero_point) * scale, (127 - zero_point) * scale)
+    whole: Array = (np.rint(clipped / scale) + zero_point).astype(np.int8)
     return whole
 
 
@@ -41,23 +41,23 @@ def _quantise_weights(
     weight = program.tensors[w].data
     assert weight is not None
     others = tuple([i for i in range(weight.ndim) if i != axis])
-    largest = numpy.maximum(weight.max(axis=others), -weight.min(axis=others)).astype(numpy.float64)
-    if not numpy.isfinite(largest).all():
+    largest = np.maximum(weight.max(axis=others), -weight.min(axis=others)).astype(np.float64)
+    if not np.isfinite(largest).all():
         raise ModelFileError(f"int8: {program.tensors[w].name} holds numbers that are not finite; check the weights")
-    bias = numpy.zeros(largest.shape) if b < 0 else numpy.asarray(program.tensors[b].data, numpy.float64)
+    bias = np.zeros(largest.shape) if b < 0 else np.asarray(program.tensors[b].data, np.float64)
     input_scale = float(scales[x].scale[0])
     # A channel of tiny weights and a large bias: coarser weights, so that the bias fits.
-    scale = numpy.maximum(largest / 127, numpy.abs(bias) / (MAX_QUANTISED_BIAS * input_scale))
-    scale = numpy.maximum(scale, MIN_SCALE).astype(numpy.float32)
+    scale = np.maximum(largest / 127, np.abs(bias) / (MAX_QUANTISED_BIAS * input_scale))
+    scale = np.maximum(scale, MIN_SCALE).astype(np.float32)
     shaped = (1 / scale).reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
     whole = weight * shaped
-    numpy.rint(whole, out=whole)
-    zeros = numpy.zeros(scale.shape, numpy.int64)
-    bias_scale = (scale.astype(numpy.float64) * input_scale).astype(numpy.float32)
-    whole_bias = numpy.rint(bias / bias_scale.astype(numpy.float64)).astype(numpy.int32)
+    np.rint(whole, out=whole)
+    zeros = np.zeros(scale.shape, np.int64)
+    bias_scale = (scale.astype(np.float64) * input_scale).astype(np.float32)
+    whole_bias = np.rint(bias / bias_scale.astype(np.float64)).astype(np.int32)
     name = program.tensors[w].name
     return (
-        TfliteTensor(weight.shape, name, whole.astype(numpy.int8), "int8", Quantisation(scale, zeros, axis)),
+        TfliteTensor(weight.shape, name, whole.astype(np.int8), "int8", Quantisation(scale, zeros, axis)),
         TfliteTensor(scale.shape, f"{name}_bias", whole_bias, "int32", Quantisation(bias_scale, zeros, 0)),
     )
 

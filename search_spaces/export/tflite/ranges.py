@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy
+import numpy as np
 
 from search_spaces.export.errors import ModelFileError
 from search_spaces.export.tflite.flatbuffer import pack
@@ -21,11 +21,11 @@ def _program_inputs(program: TfliteProgram, shapes: Sequence[Shape], sample: Seq
         raise ModelFileError(f"calibration: a sample must hold {len(shapes)} input(s), not {len(sample)}")
     arrays = []
     for value, shape in zip(sample, shapes, strict=True):
-        x = numpy.asarray(value, dtype=numpy.float32)
+        x = np.asarray(value, dtype=np.float32)
         if x.shape != shape:
             raise ModelFileError(f"calibration: an input must be {shape}, without a batch axis, not {x.shape}")
         x = x.transpose(1, 2, 0) if x.ndim == 3 else x
-        arrays.append(numpy.ascontiguousarray(x[None]))
+        arrays.append(np.ascontiguousarray(x[None]))
     return arrays
 
 
@@ -55,7 +55,7 @@ def measured_ranges(program: TfliteProgram, shapes: Sequence[Shape], samples: Se
         for i in activation_tensors:
             values = interpreter.get_tensor(i)
             low, high = float(values.min()), float(values.max())
-            if not numpy.isfinite(low + high):
+            if not np.isfinite(low + high):
                 name = program.tensors[i].name or f"tensor{i}"
                 raise ModelFileError(f"calibration: {name} is not finite; check the weights and the samples")
             previous = ranges.get(i, (low, high))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy
+import numpy as np
 
 from search_spaces.export.tflite.program import Quantisation, TfliteOperator, TfliteProgram, TfliteTensor
 from search_spaces.export.tflite.ranges import Ranges
@@ -32,14 +32,14 @@ MIN_SHARED_RANGE = 0.5
 
 def per_tensor_quantisation(scale: float, zero_point: int) -> Quantisation:
     """Scale and zero point of a whole tensor."""
-    return Quantisation(numpy.array([scale], numpy.float32), numpy.array([zero_point], numpy.int64))
+    return Quantisation(np.array([scale], np.float32), np.array([zero_point], np.int64))
 
 
 def asymmetric_quantisation(low: float, high: float) -> Quantisation:
     """Scale and zero point of int8 values from ``low`` to ``high``, zero among them and exact."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / 255, MIN_SCALE)
-    return per_tensor_quantisation(scale, int(numpy.clip(round(-128 - low / scale), -128, 127)))
+    return per_tensor_quantisation(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
 
 
 @dataclass(slots=True)

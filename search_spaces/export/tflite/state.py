@@ -1,4 +1,4 @@
-"""What is known while a graph is lowered: where each node's value is, and in which order its axes are."""
+"""The state of lowering a graph: where each node's value is, and in which order its axes are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHANNELS_LAST = (1, 2, 0)  # an image with its channels last
 
 
 class UnsupportedInTflite(Exception):
-    """Why one node has no form in TFLite; becomes ``Unsupported``."""
+    """Why one node has no form in TFLite; becomes an ``UnsupportedNode``."""
 
 
 class StoredTensor(NamedTuple):

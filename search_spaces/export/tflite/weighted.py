@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy
+import numpy as np
 
 from search_spaces.export.tflite.program import ABSENT_OPERAND
 from search_spaces.export.tflite.state import CHANNELS_LAST, LoweringState, StoredTensor, UnsupportedInTflite
 from search_spaces.export.weights import Array, fold_affine, norm_affine
-from search_spaces.graph.builder import same_padding
+from search_spaces.graph.arguments import same_padding
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.operations import Shape
 
@@ -32,7 +32,7 @@ def pad_image(state: LoweringState, x: int, pads: Pads, fill: float = 0.0) -> in
     padded_shape = (shape[0], *[n + sum(p) for n, p in zip(shape[1:3], pads, strict=True)], shape[3])
     if fill == 0:
         return program.emit("PAD", (x, sides), padded_shape)
-    return program.emit("PADV2", (x, sides, program.constant(numpy.array([fill], numpy.float32))), padded_shape)
+    return program.emit("PADV2", (x, sides, program.constant(np.array([fill], np.float32))), padded_shape)
 
 
 def _conv(state: LoweringState, index: int, node: Node) -> None:
@@ -108,7 +108,7 @@ def _conv2d(
         data = weight.transpose(1, 2, 3, 0)
     else:
         code, data = "CONV_2D", weight.transpose(0, 2, 3, 1)
-    bias = numpy.zeros(out_channels, numpy.float32) if bias is None else bias
+    bias = np.zeros(out_channels, np.float32) if bias is None else bias
     operands = (x, program.constant(data, f"{name}_weight"), program.constant(bias, f"{name}_bias"))
     return program.emit(code, operands, (1, *size, out_channels), name, **options)
 
@@ -140,7 +140,7 @@ def channelwise(state: LoweringState, index: int, source: int, factor: Array, sh
     program, shape = state.program, state.shape(source)
     if len(shape) == 3:
         x = state.get(source, CHANNELS_LAST)
-        weight = numpy.ascontiguousarray(factor).reshape(-1, 1, 1, 1)
+        weight = np.ascontiguousarray(factor).reshape(-1, 1, 1, 1)
         name = f"node{index}_{state.graph.nodes[index].op}"
         result = _conv2d(state, x, weight, shift, ONE, ONE, ((0, 0), (0, 0)), ONE, shape[0], name)
         state.stored[index] = StoredTensor(result, CHANNELS_LAST)
@@ -173,7 +173,7 @@ def _norm(state: LoweringState, index: int, node: Node) -> None:
     centred = program.emit("SUB", (x, mean), shape, fusedActivationFunction="NONE")
     squared = program.emit("MUL", (centred, centred), shape, fusedActivationFunction="NONE")
     variance = program.emit("MEAN", (squared, last), one, keepDims=True)
-    eps = program.constant(numpy.full((1,) * len(shape), node.attrs[1], numpy.float32))
+    eps = program.constant(np.full((1,) * len(shape), node.attrs[1], np.float32))
     variance = program.emit("ADD", (variance, eps), one, fusedActivationFunction="NONE")
     inverse = program.emit("RSQRT", (variance,), one)
     normal = program.emit("MUL", (centred, inverse), shape, fusedActivationFunction="NONE")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy
+import numpy as np
 
 from search_spaces.export.tflite.state import CHANNELS_LAST, LoweringState, StoredTensor, UnsupportedInTflite
 from search_spaces.export.tflite.weighted import Pads, pad_image, padding_mode
@@ -29,10 +29,10 @@ def _padding_correction(size: Shape, kernel: Shape, stride: Shape, pads: Pads) -
     """For every window its extent over how much of it is image, for averages that do not count padding."""
     counts = []
     for n, k, s, (before, after) in zip(size, kernel, stride, pads, strict=True):
-        inside = numpy.pad(numpy.ones(n), (before, after))
+        inside = np.pad(np.ones(n), (before, after))
         starts = range(0, len(inside) - k + 1, s)
-        counts.append(numpy.array([k / inside[i : i + k].sum() for i in starts]))
-    return numpy.outer(*counts)
+        counts.append(np.array([k / inside[i : i + k].sum() for i in starts]))
+    return np.outer(*counts)
 
 
 def _pool(state: LoweringState, index: int, node: Node) -> None:

@@ -1,4 +1,4 @@
-"""One operation of an exported program, and what is known of the program when it is read."""
+"""One operation of an exported program, and the state of reading the program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from search_spaces.pytorch.from_module.operands import (
 
 
 class ImportState:
-    """What is known of an exported program. ``values`` holds what each of its nodes stands for."""
+    """The state of reading an exported program. ``values`` holds what each of its nodes stands for."""
 
     def __init__(self, module: nn.Module, builder: Builder | None = None) -> None:
         self.module = module
@@ -184,8 +184,8 @@ class AtenCall:
         user, use = self.program.weight_users.setdefault(memory_key, (self.node, name))
         if (user, use) != (self.node, name):
             raise self.unsupported_error(
-                f"tied weights: {path} also serves {describe_location(user, 'an operation')}; a graph has weights for each use,"
-                " so call a module once and share no parameter"
+                f"tied weights: {path} also serves {describe_location(user, 'an operation')}; a graph has weights for"
+                " each use, so call a module once and share no parameter"
             )
 
     def factors(self, name: str) -> LayerScaleFactors | None:

@@ -37,7 +37,9 @@ def graph_from_module(module: nn.Module, inputs: Sequence[tuple[int, ...]] | tup
 
 
 ATEN_HANDLERS: dict[str, AtenHandler] = {
-    name: read for part in (weighted, norms, elementwise, windows, shapes) for name, read in part.ATEN_HANDLERS.items()
+    name: handler
+    for part in (weighted, norms, elementwise, windows, shapes)
+    for name, handler in part.ATEN_HANDLERS.items()
 }
 
 
@@ -112,11 +114,11 @@ class ExportedProgramReader:
                 )
             changed = self.in_place_target.get(target, target)
             self._check_views(index, call, changed)
-        read = ATEN_HANDLERS.get(call.op)
-        if read is None or not isinstance(node.target, torch._ops.OpOverload):
+        handler = ATEN_HANDLERS.get(call.op)
+        if handler is None or not isinstance(node.target, torch._ops.OpOverload):
             raise call.unsupported_error(f"a graph has no such operation; {ADVICE}")
         try:
-            value = self.value_of(read, call)
+            value = self.value_of(handler, call)
         except GraphError as error:
             raise call.unsupported_error(str(error)) from None
         if isinstance(value, Tensor):
@@ -136,9 +138,9 @@ class ExportedProgramReader:
             if may_be_view(node):
                 self.memory[node] = self._memory_of(node.args[0])
 
-    def value_of(self, read: AtenHandler, call: AtenCall) -> Any:
+    def value_of(self, handler: AtenHandler, call: AtenCall) -> Any:
         """What one operation of the program is on the builder."""
-        return read(self.program.b, call)
+        return handler(self.program.b, call)
 
     def _memory_of(self, view: Any) -> fx.Node:
         node: fx.Node = self.in_place_target.get(view, view)

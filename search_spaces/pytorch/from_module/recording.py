@@ -48,11 +48,11 @@ def record(module: nn.Module, inputs: Sequence[tuple[int, ...]] | tuple[int, ...
 
 
 class _Recorder(ExportedProgramReader):
-    def value_of(self, read: AtenHandler, call: AtenCall) -> Any:
+    def value_of(self, handler: AtenHandler, call: AtenCall) -> Any:
         assert isinstance(self.program.b, Tape)
         stack = list((call.node.meta.get("nn_module_stack") or {}).values())
         self.program.b.owner = stack[-1][0] if stack else ""
-        return super().value_of(read, call)
+        return super().value_of(handler, call)
 
 
 class _TapeTensor(Tensor):

@@ -39,7 +39,7 @@ def permutation(node: fx.Node) -> list[int] | None:
         return None
     source = node.args[0]
     assert isinstance(source, fx.Node)
-    # PyTorch's own rule, told by extents that differ
+    # PyTorch's own rule, seen from extents that all differ
     probe = torch.empty(tuple(range(1, source.meta["val"].dim() + 1)), device="meta")
     permuted = node.target(probe, *node.args[1:], **node.kwargs)
     return [n - 1 for n in permuted.shape]

@@ -1,4 +1,4 @@
-"""Data sets: what digits are, what VOC and COCO folders become, and what is said of bad ones."""
+"""Detection data: digits, VOC and COCO folders, and the errors of bad ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluators.data import coco as annotated_folders
-from evaluators.data import detection as detection_data
-from evaluators.data import digits as drawn_digits
-from evaluators.data.detection import DetectionData, Split, class_names, load_detection_data
+from evaluators.data import digits, images
+from evaluators.data.detection import DetectionData, DetectionSplit, class_names, load_detection_data
+from evaluators.data.voc import MAX_XML_BYTES
 from evaluators.evaluator import DataError
 
 
@@ -23,7 +22,7 @@ def load(text: str, image_size: int = 64, seed: int = 0, **limits: int) -> Detec
     return load_detection_data(text, image_size=image_size, seed=seed, **limits)
 
 
-def check_split(split: Split, size: int, classes: int) -> None:
+def check_split(split: DetectionSplit, size: int, classes: int) -> None:
     assert split.images.shape == (len(split), 3, size, size)
     assert split.images.dtype == np.uint8
     for boxes, labels in zip(split.boxes, split.labels, strict=True):
@@ -58,19 +57,19 @@ def test_digits_keep_to_the_contract_and_are_read_only() -> None:
     counts = np.bincount(np.concatenate(data.train.labels), minlength=10)
     assert counts.min() > 0
     heights = np.concatenate([b[:, 3] - b[:, 1] for b in data.train.boxes]) / 96
-    low, high = drawn_digits.SCENE_HEIGHT
+    low, high = digits.SCENE_HEIGHT
     assert low - 0.01 < heights.min() <= heights.max() < high + 0.01
 
 
 def test_digits_of_validation_are_in_no_training_image(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = []
-    draw = drawn_digits._scenes
+    draw = digits._scenes
 
-    def spy(bunch: Any, source: Any, *rest: Any) -> drawn_digits.DigitScenes:
+    def spy(bunch: Any, source: Any, *rest: Any) -> digits.DigitScenes:
         sources.append(set(source.tolist()))
         return draw(bunch, source, *rest)
 
-    monkeypatch.setattr(drawn_digits, "_scenes", spy)
+    monkeypatch.setattr(digits, "_scenes", spy)
     load("digits", max_train_images=2, max_val_images=2)
     train, validation = sources
     assert not train & validation
@@ -148,7 +147,7 @@ def test_voc_boxes_follow_the_resize(voc: Path) -> None:
     )
     data = load(f"voc:{voc}", 50)
     assert data.class_names == class_names(f"voc:{voc}") == ("cat", "dog")
-    # Halved in width, as high as before; clipped; without area, outside and difficult left out.
+    # Halved in width, as high as before; clipped; without area, outside and difficult are dropped.
     assert data.train.boxes[0].tolist() == [[5, 10, 30, 40], [0, 25, 50, 50]]
     assert data.train.labels[0].tolist() == [1, 0]
     assert data.validation.boxes[0].tolist() == [[5, 10, 30, 40]]
@@ -185,7 +184,7 @@ BAD_VOC: dict[str, tuple[Callable[[Path], object], str]] = {
     "no XML": (lambda r: (r / "Annotations" / "a.xml").write_bytes(b"\xff\x00<a"), "a.xml: no well-formed XML"),
     "no annotation": (lambda r: (r / "Annotations" / "a.xml").unlink(), "a.xml: cannot be read"),
     "large annotation": (
-        lambda r: write_voc(r, "a", " " * annotated_folders.MAX_XML_BYTES),
+        lambda r: write_voc(r, "a", " " * MAX_XML_BYTES),
         "a.xml: over 4000000 bytes",
     ),
     "no image": (lambda r: (r / "JPEGImages" / "a.jpg").unlink(), "no image a.jpg"),
@@ -208,8 +207,8 @@ BAD_VOC: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("case", BAD_VOC)
 def test_bad_voc_folders_say_what_and_where(voc: Path, case: str) -> None:
-    spoil, message = BAD_VOC[case]
-    spoil(voc)
+    damage, message = BAD_VOC[case]
+    damage(voc)
     with pytest.raises(DataError, match=message):
         load(f"voc:{voc}")
 
@@ -228,7 +227,7 @@ def test_decompression_bombs_are_refused(voc: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(DataError, match=r"a.jpg: too many pixels"):
         load(f"voc:{voc}")
     monkeypatch.undo()
-    monkeypatch.setattr(detection_data, "MAX_IMAGE_PIXELS", limit)
+    monkeypatch.setattr(images, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(DataError, match=r"a.jpg: 100 x 50 px is over"):
         load(f"voc:{voc}")
 

@@ -1,4 +1,4 @@
-"""Devices that can run here really run; what hangs is ended; what fails says why and the search can go on."""
+"""Devices of this machine: they measure, hanging processes are ended, and failures say why."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 
-from evaluators.devices import model_check as prepared
+from evaluators.devices import model_check
 from evaluators.devices.address import Address
 from evaluators.devices.catalog import DEVICES, open_device
 from evaluators.devices.device import (
@@ -31,6 +32,7 @@ from evaluators.devices.device import (
     OutputMismatch,
 )
 from evaluators.devices.model_check import check_outputs
+from evaluators.devices.remote import ssh
 from evaluators.devices.remote.channel import AgentChannel, local_channel
 from evaluators.devices.retrying import RetryingDevice
 from evaluators.devices.runtimes import torch_cuda, vela
@@ -38,13 +40,12 @@ from evaluators.devices.timing import TimingPlan, collect_samples, median_error,
 from evaluators.evaluator import EvaluationFailure
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
-from search_spaces.registry import UnknownName
+from search_spaces.registry import UnknownName, import_object
 from tests.support.device_networks import image_4_strides, mobile, two_headed
 
 for package in ("ai_edge_litert", "ethosu.vela", "onnx", "onnxruntime", "openvino"):
     pytest.importorskip(package)
 
-RUNNERS = Path(__file__).parents[3] / "evaluators/devices"
 QUICK = "max_s=0.3&warmup_s=0.02"
 WORK = "tests.support.device_work"
 
@@ -88,7 +89,7 @@ def test_repeats_end_when_the_median_is_known() -> None:
 
 def test_repeats_go_on_while_the_median_is_not_known() -> None:
     plan = TimingPlan(warmup_runs=0, warmup_s=0, precision=0.01, min_repeats=10, max_repeats=200, max_s=60)
-    draws = iter(numpy.random.default_rng(0).uniform(1, 3, 10_000))
+    draws = iter(np.random.default_rng(0).uniform(1, 3, 10_000))
     samples = collect_samples(lambda: float(next(draws)), plan)
     assert len(samples) == 200
     assert median_error(samples) > 0.01
@@ -96,7 +97,7 @@ def test_repeats_go_on_while_the_median_is_not_known() -> None:
 
 
 def test_the_interval_of_the_median_holds_it_95_times_in_100() -> None:
-    rng = numpy.random.default_rng(1)
+    rng = np.random.default_rng(1)
     held = 0
     for _ in range(1000):
         ordered = sorted(rng.uniform(0, 1, 61).tolist())
@@ -122,7 +123,7 @@ def test_every_example_of_the_table_opens_without_its_device(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("onnxruntime?thread=2", "did you mean threads"),
         ("onnxruntime?threads=0", "from 1 to 1024"),
@@ -143,8 +144,8 @@ def test_every_example_of_the_table_opens_without_its_device(name: str) -> None:
         ("adb://X?tool=benchmark_model", "a path on the phone"),
     ],
 )
-def test_what_is_wrong_with_an_address_is_said(address: str, said: str) -> None:
-    with pytest.raises((AddressError, UnknownName), match=said):
+def test_the_error_of_a_bad_address_says_which_part(address: str, message: str) -> None:
+    with pytest.raises((AddressError, UnknownName), match=message):
         open_device(address)
 
 
@@ -159,12 +160,12 @@ def test_parts_of_an_address() -> None:
 
 @pytest.fixture
 def channel() -> Iterator[AgentChannel]:
-    made = local_channel()
-    yield made
-    made.close()
+    opened_channel = local_channel()
+    yield opened_channel
+    opened_channel.close()
 
 
-def _gone(pid: int) -> bool:
+def _has_ended(pid: int) -> bool:
     for _ in range(100):
         try:
             os.kill(pid, 0)
@@ -185,7 +186,7 @@ def test_a_child_that_hangs_is_killed_and_the_next_request_works(channel: AgentC
     note = tmp_path / "note"
     with pytest.raises(MeasurementTimeout, match="no answer within 2 s"):
         channel.request(f"{WORK}:hang", {"note": str(note), "ballast": "x" * 1_000_000}, 2)
-    assert _gone(int(note.read_text()))
+    assert _has_ended(int(note.read_text()))
     assert channel.request(f"{WORK}:chatter", {"a": 3}, 60)["payload"] == {"a": 3}
 
 
@@ -196,34 +197,48 @@ def test_a_child_that_dies_or_fails_says_so(channel: AgentChannel) -> None:
         channel.request(f"{WORK}:fail", {}, 60)
 
 
-@pytest.mark.parametrize(
-    "name", ["__init__", "agent", "timing", "litert", "onnx_runtime", "openvino_cpu", "coral", "ssh_keeper"]
-)
+REMOTE_FILES = {*ssh._AGENT_FILES, "devices/remote/ssh_supervisor.py"} | {
+    f"{path.partition(':')[0].partition('.')[2].replace('.', '/')}.py" for path in ssh.RUNTIMES.values()
+}
+
+
+@pytest.mark.parametrize("name", sorted(REMOTE_FILES))
 def test_what_is_sent_to_other_machines_is_python_3_9(name: str) -> None:
-    """Its syntax, and no import of this project when it is loaded but of what is sent too."""
-    tree = ast.parse((RUNNERS / f"{name}.py").read_text(), feature_version=(3, 9))
-    sent = {f"evaluators.devices.{module}" for module in ("agent", "timing", "litert")}
+    """Its syntax, and that loading it imports nothing of this project but the files that are always sent."""
+    tree = ast.parse((files("evaluators") / name).read_text(), feature_version=(3, 9))
+    sent = {f"evaluators.{path.removesuffix('.py').replace('/', '.')}" for path in ssh._AGENT_FILES}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("evaluators", "search_spaces")):
             assert node.module in sent
+
+
+@pytest.mark.parametrize("runtime", sorted(ssh.RUNTIMES))
+def test_the_files_that_are_sent_load_by_themselves(runtime: str, tmp_path: Path) -> None:
+    """In a folder that holds them alone, in a Python without this project's packages."""
+    remote_runtime = import_object(ssh.RUNTIMES[runtime])()
+    for name, text in ssh._agent_sources(remote_runtime).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {remote_runtime.benchmark.partition(':')[0]}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
 
 
 # -- outputs -----------------------------------------------------------------------------------------------------------
 
 
 def test_outputs_must_be_those_of_pytorch() -> None:
-    right = numpy.linspace(-1, 1, 40, dtype=numpy.float32).reshape(1, 40)
+    right = np.linspace(-1, 1, 40, dtype=np.float32).reshape(1, 40)
     for precision in ("float32", "int8", "float16"):
         check_outputs("here", precision, {"y": right}, {"y": right + 1e-4})
-    check_outputs("here", "int8", {"y": right}, {"y": right + 0.2 * numpy.sin(9 * right)})
+    check_outputs("here", "int8", {"y": right}, {"y": right + 0.2 * np.sin(9 * right)})
     with pytest.raises(OutputMismatch, match="PyTorch"):
         check_outputs("here", "float32", {"y": right}, {"y": right + 0.01})
     with pytest.raises(OutputMismatch, match="correlates"):
-        check_outputs("here", "int8", {"y": right}, {"y": numpy.roll(right, 20)})
+        check_outputs("here", "int8", {"y": right}, {"y": np.roll(right, 20)})
     with pytest.raises(OutputMismatch, match="missing"):
         check_outputs("here", "int8", {"y": right}, {"z": right})
     with pytest.raises(OutputMismatch, match="finite"):
-        check_outputs("here", "float32", {"y": right}, {"y": right * numpy.nan})
+        check_outputs("here", "float32", {"y": right}, {"y": right * np.nan})
     with pytest.raises(OutputMismatch, match=r"\(1, 40\)"):
         check_outputs("here", "float32", {"y": right}, {"y": right.T})
 
@@ -299,8 +314,8 @@ def test_a_network_that_no_file_can_hold() -> None:
 
 @pytest.mark.parametrize("address", ["onnxruntime", "openvino", "litert?precision=int8", "ethos-u65-256"])
 def test_a_file_that_the_runtime_refuses(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for user in (prepared, vela):
-        monkeypatch.setattr(user, "write_model", lambda *given: b"no model file")
+    for module in (model_check, vela):
+        monkeypatch.setattr(module, "write_model", lambda *arguments: b"no model file")
     device = open_device(address)
     try:
         with pytest.raises(CannotRun):
@@ -387,7 +402,7 @@ def test_many_networks_into_one_table(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 class Scripted:
-    """A device that does what its script says, a word each time it is asked."""
+    """A device that follows a script, a word for each measurement."""
 
     name = "scripted"
     precision = "float32"
@@ -428,7 +443,7 @@ def test_a_device_that_keeps_failing_is_asked_no_more() -> None:
     assert isinstance(caught.value, EvaluationFailure)  # what a search records and survives
     assert caught.value.code == "device_quarantined"
     assert device.script == ["works"]
-    assert "not asked again" in reports[-1]
+    assert "not used again" in reports[-1]
     assert isinstance(flaky, RetryingDevice)
     flaky.release()
     assert flaky.measure(mobile()).repeats == 3

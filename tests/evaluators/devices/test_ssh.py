@@ -68,18 +68,18 @@ class Server:
         query = "&".join(f"{name}={value}" for name, value in settings.items())
         return f"ssh://{getuser()}@127.0.0.1:{self.port}/{runtime}?{query}"
 
-    def known(self, name: str, public_key: Path) -> None:
+    def write_known_hosts(self, name: str, public_key: Path) -> None:
         kind, key = public_key.read_text().split()[:2]
         (self.folder / name).write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
 
-    def left_behind(self) -> list[Path]:
+    def remaining_files(self) -> list[Path]:
         """What is in the temporary folder, after a while for processes to end."""
         for _ in range(100):
-            left = list(self.temporary.iterdir())
-            if not left:
+            remaining = list(self.temporary.iterdir())
+            if not remaining:
                 return []
             time.sleep(0.05)
-        return left
+        return remaining
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +88,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("sshd")
     temporary = folder / "temporary"
     temporary.mkdir()
-    made = Server(folder, _free_port(), temporary)
+    server = Server(folder, _free_port(), temporary)
     _key(folder / "host_key")
     shutil.copy(_key(folder / "user_key").with_suffix(".pub"), folder / "authorized_keys")
     (folder / "authorized_keys").chmod(0o600)
-    made.known("known_hosts", folder / "host_key.pub")
-    made.known("other_hosts", _key(folder / "other_key").with_suffix(".pub"))
+    server.write_known_hosts("known_hosts", folder / "host_key.pub")
+    server.write_known_hosts("other_hosts", _key(folder / "other_key").with_suffix(".pub"))
     (folder / "no_hosts").touch()
     settings = {
         "ListenAddress": "127.0.0.1",
-        "Port": made.port,
+        "Port": server.port,
         "HostKey": folder / "host_key",
         "AuthorizedKeysFile": folder / "authorized_keys",
         "PidFile": "none",
@@ -116,11 +116,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         for _ in range(200):
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", made.port)) == 0:
+                if probe.connect_ex(("127.0.0.1", server.port)) == 0:
                     break
             assert process.poll() is None, (folder / "log").read_text()
             time.sleep(0.05)
-        yield made
+        yield server
     finally:
         process.terminate()
         process.wait()
@@ -131,27 +131,27 @@ def test_a_remote_machine_measures_and_is_left_clean(server: Server, runtime: st
     device = open_device(server.address(runtime, precision="int8"))
     try:
         first, second = device.measure(mobile()), device.measure(mobile(64, 16))
-        assert list(server.temporary.glob("nas-agent-*"))  # it is at work there
+        assert list(server.temporary.glob("nas-agent-*"))  # the agent is running there
     finally:
         device.close()
     assert first.source == f"measured:{runtime}-int8-1t@127.0.0.1"
     assert 0 < first.low_ms <= first.latency_ms <= first.high_ms
     assert second.latency_ms > 0
-    assert server.left_behind() == []
+    assert server.remaining_files() == []
 
 
 def test_a_machine_whose_key_changed_is_refused(server: Server) -> None:
     device = open_device(server.address("litert", known_hosts="other_hosts"))
     with pytest.raises(DeviceUnavailable, match="not the one in known_hosts"):
         device.measure(mobile())
-    assert server.left_behind() == []
+    assert server.remaining_files() == []
 
 
-def test_a_machine_that_nobody_knows_is_refused(server: Server) -> None:
+def test_a_machine_without_a_known_key_is_refused(server: Server) -> None:
     device = open_device(server.address("litert", known_hosts="no_hosts"))
     with pytest.raises(DeviceUnavailable, match=r"not found in known_hosts.*ssh-keyscan"):
         device.measure(mobile())
-    assert server.left_behind() == []
+    assert server.remaining_files() == []
 
 
 def test_a_machine_that_does_not_answer(server: Server) -> None:
@@ -169,7 +169,7 @@ def test_a_machine_without_that_python(server: Server) -> None:
 
 @pytest.fixture
 def remote(server: Server) -> Iterator[AgentChannel]:
-    """The channel alone, for requests that no device would make."""
+    """The channel alone, for requests that no device makes."""
     device = open_device(server.address("litert"))
     channel: AgentChannel = device._channel
     yield channel
@@ -182,7 +182,7 @@ def test_what_hangs_there_is_ended_and_cleaned_up(server: Server, remote: AgentC
     assert pids
     with pytest.raises(MeasurementTimeout, match="no answer within 1 s"):
         remote.request("time:sleep", 600, 1)
-    assert server.left_behind() == []
+    assert server.remaining_files() == []
     assert not set(pids) & set(_agents(server))
     assert remote.request("builtins:dict", {"again": 1}, 60) == {"again": 1}
 
@@ -190,7 +190,7 @@ def test_what_hangs_there_is_ended_and_cleaned_up(server: Server, remote: AgentC
 def test_what_dies_there_is_cleaned_up(server: Server, remote: AgentChannel) -> None:
     with pytest.raises(MeasurementFailed, match="ended without an answer"):
         remote.request("os:_exit", 9, 60)
-    assert server.left_behind() == []
+    assert server.remaining_files() == []
 
 
 def test_a_search_that_is_killed_leaves_nothing_there(server: Server) -> None:
@@ -209,20 +209,20 @@ def test_a_search_that_is_killed_leaves_nothing_there(server: Server) -> None:
     search.kill()
     search.wait()
     search.stdout.close()
-    assert server.left_behind() == []
+    assert server.remaining_files() == []
     assert _agents(server) == []
 
 
 def _agents(server: Server) -> list[int]:
     """Processes that run the agent out of the server's temporary folder."""
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if os.readlink(entry / "cwd").startswith(str(server.temporary)):
-                found.append(int(entry.name))
+                pids.append(int(entry.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 def test_every_remote_runtime_is_a_row_that_can_be_made() -> None:

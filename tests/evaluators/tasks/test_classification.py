@@ -125,7 +125,7 @@ def test_accuracy_counts_the_highest_score_and_the_first_five() -> None:
 
     data = SMALL.load()
     labels = data.validation.targets
-    quality = SMALL.measured(Always(), data)
+    quality = SMALL.measure_quality(Always(), data)
     assert quality["accuracy"] == (labels == 3).mean()
     assert quality["top5"] == np.isin(labels, [3, 1, 4, 0, 5]).mean()
 

@@ -14,10 +14,7 @@ import pytest
 import torch
 
 from evaluators.evaluator import DataError, Diverged, OutOfMemory, OutOfTime
-from evaluators.tasks import detection as detector
-from evaluators.tasks import ssd
-from evaluators.tasks import ssd_head as ssd_training
-from evaluators.tasks import yolo_head as yolo_training
+from evaluators.tasks import detection, ssd, ssd_head, yolo_head
 from evaluators.tasks.detection import DetectionTraining, detection_training, head_kind, measure
 from evaluators.tasks.ssd_head import CLASS_BIAS
 from evaluators.training.initialisation import residual_norms
@@ -52,7 +49,7 @@ def small_detector(image_size: int = 48, num_classes: int = 10) -> Graph:
 
 
 def small_yolo(image_size: int = 64, num_classes: int = 10) -> Graph:
-    """Convolutions, with idle biases, to the strides 8, 16 and 32, then the head of LeYOLO."""
+    """Convolutions, with redundant biases, to the strides 8, 16 and 32, then the head of LeYOLO."""
     b = Builder()
     x = conv_norm_act(b, b.input((3, image_size, image_size)), 16, 3, 2)
     x = conv_norm_act(b, x, 24, 3, 2)
@@ -101,14 +98,14 @@ def test_graphs_that_are_no_detector_for_the_data_are_refused() -> None:
 
 def test_a_head_is_known_by_its_shapes() -> None:
     kinds = {graph: head_kind(graph.output_shapes, 64, 10).loss for graph in (small_detector(64), small_yolo(64))}
-    assert list(kinds.values()) == [ssd_training.LOSS_DESCRIPTION, yolo_training.LOSS_DESCRIPTION]
+    assert list(kinds.values()) == [ssd_head.LOSS_DESCRIPTION, yolo_head.LOSS_DESCRIPTION]
     space = load_space("emo", task="detect", image_size=64, num_classes=10)
     emo = space.graph(space.sample(random.Random(0)))
-    assert head_kind(emo.output_shapes, 64, 10).loss == ssd_training.LOSS_DESCRIPTION
+    assert head_kind(emo.output_shapes, 64, 10).loss == ssd_head.LOSS_DESCRIPTION
     levels = len(emo.outputs) // 2
-    places = [int(emo.output_shapes[f"box{i}"][1]) for i in range(levels)]
-    head = ssd_training.ssd_head(emo.output_shapes, 64, 10)
-    assert len(head.anchors) == 6 * sum(side * side for side in places)
+    map_sides = [int(emo.output_shapes[f"box{i}"][1]) for i in range(levels)]
+    head = ssd_head.ssd_head(emo.output_shapes, 64, 10)
+    assert len(head.anchors) == 6 * sum(side * side for side in map_sides)
 
 
 def test_a_yolo_head_for_other_data_is_refused() -> None:
@@ -116,7 +113,7 @@ def test_a_yolo_head_for_other_data_is_refused() -> None:
     for wrong, message in (
         ({"class1": (9, 4, 4)}, "as YOLO, class1 has 9 channels, not 10; use num_classes=10"),
         ({"box2": (32, 2, 2)}, "as YOLO, box2 has 32 channels; it must have 4 times as many as there are bins"),
-        ({"box1": (64, 8, 8)}, "as YOLO, box1 has 8 x 8 places, not the 4 x 4 of stride 16"),
+        ({"box1": (64, 8, 8)}, "as YOLO, box1 has 8 x 8 positions, not the 4 x 4 of stride 16"),
     ):
         with pytest.raises(ValueError, match=message):
             head_kind({**good, **wrong}, 64, 10)
@@ -186,21 +183,21 @@ def test_the_same_seed_gives_the_same_result_to_the_bit() -> None:
 def test_training_beats_no_training() -> None:
     training = replace(SMALL, image_size=64, steps=80, batch_size=16, max_train_images=400)
     graph = small_detector(64)
-    evaluate_untrained = training.evaluate_untrained(graph, seed=0)
+    untrained = training.evaluate_untrained(graph, seed=0)
     trained = training.evaluate(graph, seed=0)
-    assert evaluate_untrained["map"] < 0.02
+    assert untrained["map"] < 0.02
     assert trained["map50"] > 0.1
-    assert trained["map"] > 3 * evaluate_untrained["map"]
+    assert trained["map"] > 3 * untrained["map"]
 
 
 def test_flips_carry_the_boxes_along() -> None:
     data = SMALL.load()
     anchors = ssd.anchors([(6, 6), (3, 3)], 48)
-    codes, classes = (t[:4] for t in ssd_training._targets(data.train, anchors, 0.4, 48, True))
+    codes, classes = (t[:4] for t in ssd_head._targets(data.train, anchors, 0.4, 48, True))
     boxes = ssd.decode(codes, anchors)
     for image in range(4):
-        found = boxes[image][classes[image] > 0]
-        mirrored = found[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([48, 0, 48, 0])
+        matched_boxes = boxes[image][classes[image] > 0]
+        mirrored = matched_boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([48, 0, 48, 0])
         expected = torch.from_numpy(np.array(data.train.boxes[image]))
         assert torch.cdist(mirrored, expected).min(1).values.max() < 1e-3
         assert torch.cdist(expected, mirrored).min(1).values.max() < 1e-3
@@ -244,13 +241,13 @@ def test_a_loss_that_is_no_number_is_diverged() -> None:
         replace(SMALL, learning_rate=1e30).evaluate(small_detector(), seed=0)
 
 
-def test_answers_that_are_no_numbers_are_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(module: torch.nn.Module, *_: object, **__: object) -> float:
+def test_outputs_that_are_not_finite_are_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def set_nan_weights(module: torch.nn.Module, *_: object, **__: object) -> float:
         for parameter in module.parameters():
             torch.nn.init.constant_(parameter, float("nan"))
         return 1.0
 
-    monkeypatch.setattr(detector, "train", spoil)
+    monkeypatch.setattr(detection, "train", set_nan_weights)
     with pytest.raises(Diverged, match="outputs are not finite"):
         SMALL.evaluate(small_detector(), seed=0)
 
@@ -261,7 +258,7 @@ def test_the_time_limit_ends_training() -> None:
 
 
 def test_too_large_a_network_is_refused_before_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "train", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(detection, "train", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(OutOfMemory, match=r"estimated at 1\d\d MiB, over the limit of 64 MiB"):
         replace(SMALL, memory_limit_mib=64).evaluate(small_detector(), seed=0)
 
@@ -281,7 +278,7 @@ def test_only_failures_of_memory_are_planned(
     def fail(*_: object, **__: object) -> float:
         raise error
 
-    monkeypatch.setattr(detector, "train", fail)
+    monkeypatch.setattr(detection, "train", fail)
     with pytest.raises(expected):
         SMALL.evaluate(small_detector(), seed=0)
 

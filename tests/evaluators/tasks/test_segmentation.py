@@ -50,8 +50,8 @@ def small_segmenter(image_size: int = 32, num_classes: int = 11) -> Graph:
 
 def test_mean_iou_by_hand() -> None:
     truth = np.array([[0, 0, 0, 1], [1, 1, IGNORE_INDEX, 0]])
-    found = np.array([[0, 0, 1, 1], [1, 2, 2, 0]])
-    counts = confusion_matrix(truth, found, 4)
+    predicted = np.array([[0, 0, 1, 1], [1, 2, 2, 0]])
+    counts = confusion_matrix(truth, predicted, 4)
     assert counts.tolist() == [[3, 1, 0, 0], [0, 2, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     # class 0: 3 of 4; class 1: 2 of 4; classes 2 and 3 do not occur
     assert mean_iou(counts) == (3 / 4 + 2 / 4) / 2
@@ -62,9 +62,9 @@ def test_mean_iou_agrees_with_scikit_learn() -> None:
     from sklearn.metrics import jaccard_score
 
     rng = np.random.default_rng(0)
-    truth, found = rng.integers(0, 6, (2, 4, 9, 9))
-    expected = jaccard_score(truth.ravel(), found.ravel(), average="macro")
-    assert mean_iou(confusion_matrix(truth, found, 6)) == pytest.approx(expected, abs=1e-12)
+    truth, predicted = rng.integers(0, 6, (2, 4, 9, 9))
+    expected = jaccard_score(truth.ravel(), predicted.ravel(), average="macro")
+    assert mean_iou(confusion_matrix(truth, predicted, 6)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_loss_is_that_of_the_pixels_with_a_class_and_follows_a_flip() -> None:
@@ -89,7 +89,7 @@ def test_rare_classes_weigh_more() -> None:
     assert class_weights(masks, 3) == pytest.approx([1 / np.log(1.92), 1 / np.log(1.12), 1 / np.log(1.02)])
 
 
-def test_scores_are_resized_to_the_places_of_the_mask() -> None:
+def test_scores_are_resized_to_the_size_of_the_mask() -> None:
     even = torch.full((1, 2, 3, 3), 4.0)
     torch.testing.assert_close(resize_scores(even, 7), torch.full((1, 2, 7, 7), 4.0))
     ramp = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 1, 2, 2)
@@ -164,7 +164,7 @@ def test_a_map_at_the_mask_is_measured_as_it_is() -> None:
 
     data = SMALL.load()
     truth = Truth(np.array(data.validation.targets))
-    assert SMALL.measured(truth, data) == {"miou": 1.0, "pixel_accuracy": 1.0}
+    assert SMALL.measure_quality(truth, data) == {"miou": 1.0, "pixel_accuracy": 1.0}
 
 
 def test_a_loss_that_is_no_number_is_diverged() -> None:

@@ -56,16 +56,16 @@ def test_order_is_row_column_shape_as_in_the_flattened_maps() -> None:
     maps: dict[str, Tensor] = {}
     for level, (height, width) in enumerate(sizes):
         count = 6 if level else 3
-        place = torch.arange(height * width).reshape(1, 1, height, width).float()
-        maps[f"box{level}"] = place + 100 * torch.arange(count * 4).reshape(1, -1, 1, 1)
-        maps[f"class{level}"] = place.expand(1, count * 3, height, width)
+        position = torch.arange(height * width).reshape(1, 1, height, width).float()
+        maps[f"box{level}"] = position + 100 * torch.arange(count * 4).reshape(1, -1, 1, 1)
+        maps[f"class{level}"] = position.expand(1, count * 3, height, width)
     codes, logits = ssd.flatten(maps, num_classes=2)
     anchors = ssd.anchors(sizes, 60)
     assert codes.shape == (1, len(anchors), 4)
     assert logits.shape == (1, len(anchors), 3)
-    assert codes[0, 3 * 4 + 2].tolist() == [804, 904, 1004, 1104]  # place 4, third shape
+    assert codes[0, 3 * 4 + 2].tolist() == [804, 904, 1004, 1104]  # position 4, third shape
     x, y = (anchors[3 * 4][2:] + anchors[3 * 4][:2]).tolist()
-    assert (x / 2, y / 2) == pytest.approx((30, 45))  # place 4 of 2x3: row 1, column 1
+    assert (x / 2, y / 2) == pytest.approx((30, 45))  # position 4 of 2x3: row 1, column 1
 
 
 @pytest.mark.parametrize("names", [[], ["logits"], ["box0", "class0", "box2", "class2"], ["box0", "class1"]])
@@ -224,8 +224,8 @@ def test_detections_find_what_was_encoded() -> None:
     codes = ssd.encode(torch.where(matched[:, None], boxes[index.clamp(min=0)], anchors), anchors)
     logits = torch.full((len(anchors), 4), -20.0)
     logits[matched, 1 + labels[index[matched]]] = 5.0 - index[matched].float()
-    ((found, scores, classes),) = ssd.detections(codes[None], logits[None], anchors, 64, min_score=0.5)
-    torch.testing.assert_close(found, boxes, rtol=0, atol=1e-3)
+    ((decoded, scores, classes),) = ssd.detections(codes[None], logits[None], anchors, 64, min_score=0.5)
+    torch.testing.assert_close(decoded, boxes, rtol=0, atol=1e-3)
     assert classes.tolist() == [2, 0]
     assert scores.tolist() == pytest.approx([1 / (1 + math.exp(-5)), 1 / (1 + math.exp(-4))])
 

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -49,9 +49,9 @@ def test_maps_are_flattened_in_the_order_of_points() -> None:
     sizes = [(2, 3), (1, 2)]
     outputs = {}
     for level, (height, width) in enumerate(sizes):
-        place = torch.arange(height * width).reshape(1, 1, height, width) + 10.0 * level
-        outputs[f"box{level}"] = place + 100 * torch.arange(4 * BINS).reshape(1, -1, 1, 1)
-        outputs[f"class{level}"] = place + 100 * torch.arange(5).reshape(1, -1, 1, 1)
+        position = torch.arange(height * width).reshape(1, 1, height, width) + 10.0 * level
+        outputs[f"box{level}"] = position + 100 * torch.arange(4 * BINS).reshape(1, -1, 1, 1)
+        outputs[f"class{level}"] = position + 100 * torch.arange(5).reshape(1, -1, 1, 1)
     distances, logits = yolo.flatten(outputs)
     assert distances.shape == (1, 8, 4, BINS)
     assert logits.shape == (1, 8, 5)
@@ -89,10 +89,10 @@ def test_ciou_of_known_boxes(first: list[float], second: list[float], expected: 
 
 def test_ciou_of_crossed_bars() -> None:
     # 20 x 10 over 10 x 20 around one centre: half of one is shared, and the slants are atan 2 and atan 1/2.
-    made = yolo.ciou(torch.tensor([-10.0, -5, 10, 5]), torch.tensor([-5.0, -10, 5, 10]))
+    complete_iou = yolo.ciou(torch.tensor([-10.0, -5, 10, 5]), torch.tensor([-5.0, -10, 5, 10]))
     iou = 100 / 300
     shape = 4 / math.pi**2 * (math.atan(2) - math.atan(0.5)) ** 2
-    assert float(made) == pytest.approx(iou - shape / (1 - iou + shape) * shape, abs=1e-5)
+    assert float(complete_iou) == pytest.approx(iou - shape / (1 - iou + shape) * shape, abs=1e-5)
 
 
 def test_ciou_pulls_distant_boxes_together() -> None:
@@ -109,15 +109,17 @@ def test_ciou_pulls_distant_boxes_together() -> None:
 
 @given(st.floats(0, BINS - 1, width=32))
 def test_distribution_focal_loss_is_least_at_the_target(target: float) -> None:
-    wanted = torch.tensor([target])
-    left = min(math.floor(target), BINS - 2)
-    share = target - left
+    target_tensor = torch.tensor([target])
+    lower = min(math.floor(target), BINS - 2)
+    weight = target - lower
     scores = torch.full((1, BINS), 1e-9)
-    scores[0, left], scores[0, left + 1] = max(1 - share, 1e-9), max(share, 1e-9)
-    best = float(yolo.distribution_focal(scores.log(), wanted))
-    entropy = -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
+    scores[0, lower], scores[0, lower + 1] = max(1 - weight, 1e-9), max(weight, 1e-9)
+    best = float(yolo.distribution_focal(scores.log(), target_tensor))
+    entropy = -sum(p * math.log(p) for p in (weight, 1 - weight) if p > 0)
     assert best == pytest.approx(entropy, abs=1e-4)
-    assert float(yolo.distribution_focal(torch.zeros(1, BINS), wanted)) == pytest.approx(math.log(BINS), rel=1e-5)
+    assert float(yolo.distribution_focal(torch.zeros(1, BINS), target_tensor)) == pytest.approx(
+        math.log(BINS), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("target", [0, 1, 7, 15])
@@ -153,7 +155,7 @@ def test_points_answer_for_the_box_they_overlap_most() -> None:
 
 def test_a_box_takes_so_many_points_and_only_from_inside() -> None:
     scores, boxes, middles, true_boxes, classes = hand_made()
-    owner, soft = yolo.assign(scores, boxes, middles, true_boxes, classes, max_detections=1)
+    owner, soft = yolo.assign(scores, boxes, middles, true_boxes, classes, max_points=1)
     assert owner.tolist() == [[0, -1, 1, -1]]
     assert soft.tolist()[0][1::2] == [0, 0]
     one = true_boxes[:, :1].clone()
@@ -203,13 +205,13 @@ def test_the_loss_of_a_known_prediction() -> None:
     truth = torch.tensor([[[0.0, 0, 8, 8]]]), torch.tensor([[1]])
     flat = torch.zeros(1, 2, 4, BINS)  # both predict 7.5 strides each way
     logits = torch.zeros(1, 2, 3)
-    made = yolo.loss(flat, logits, middles, strides, *truth)
+    losses = yolo.loss(flat, logits, middles, strides, *truth)
     overlap = float(yolo.ciou(yolo.decode(flat, middles, strides)[0, 0], truth[0][0, 0]))
     assert 0 < overlap < 1  # the first point alone is inside, and its soft target is its overlap
-    assert float(made.box) == pytest.approx(7.5 * (1 - overlap) * overlap, rel=1e-4)
-    assert float(made.distances) == pytest.approx(1.5 * math.log(BINS) * overlap, rel=1e-4)
-    assert float(made.classes) == pytest.approx(0.5 * 6 * math.log(2), rel=1e-4)
-    assert float(made.total) == pytest.approx(float(made.box + made.classes + made.distances))
+    assert float(losses.box) == pytest.approx(7.5 * (1 - overlap) * overlap, rel=1e-4)
+    assert float(losses.distances) == pytest.approx(1.5 * math.log(BINS) * overlap, rel=1e-4)
+    assert float(losses.classes) == pytest.approx(0.5 * 6 * math.log(2), rel=1e-4)
+    assert float(losses.total) == pytest.approx(float(losses.box + losses.classes + losses.distances))
 
 
 def test_a_perfect_prediction_costs_nothing() -> None:
@@ -218,8 +220,8 @@ def test_a_perfect_prediction_costs_nothing() -> None:
     truth = torch.tensor([[[-4.0, -4, 20, 20]]])
     logits = torch.tensor([-20.0, 20]).expand(1, 4, 2)
     distances = torch.stack([one_hot(reach) for reach in reaches])[None]
-    made = yolo.loss(distances, logits, middles, strides, truth, torch.tensor([[1]]))
-    assert float(made.total) == pytest.approx(0, abs=1e-5)
+    losses = yolo.loss(distances, logits, middles, strides, truth, torch.tensor([[1]]))
+    assert float(losses.total) == pytest.approx(0, abs=1e-5)
 
 
 @given(st.integers(0, 10_000))
@@ -252,10 +254,10 @@ def test_without_boxes_only_scores_are_pushed_down() -> None:
     middles, strides = yolo.points([(2, 2)])
     distances = torch.randn(2, 4, 4, BINS, requires_grad=True)
     logits = torch.zeros(2, 4, 3, requires_grad=True)
-    made = yolo.loss(distances, logits, middles, strides, torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64))
-    made.total.backward()
-    assert made.box.item() == made.distances.item() == 0
-    assert made.classes.item() == pytest.approx(0.5 * 24 * math.log(2))
+    losses = yolo.loss(distances, logits, middles, strides, torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64))
+    losses.total.backward()
+    assert losses.box.item() == losses.distances.item() == 0
+    assert losses.classes.item() == pytest.approx(0.5 * 24 * math.log(2))
     assert logits.grad is not None
     assert (logits.grad > 0).all()
 
@@ -288,8 +290,8 @@ def test_a_tiny_batch_is_fitted_and_found() -> None:
     assert history[0] > 5
     assert history[-1] < 0.01
     with torch.no_grad():
-        found = yolo.detections(distances, logits, middles, strides, 64, max_iou=0.7)
-    predictions = [(b.numpy(), s.numpy(), c.numpy()) for b, s, c in found]
+        detections = yolo.detections(distances, logits, middles, strides, 64, max_iou=0.7)
+    predictions = [(b.numpy(), s.numpy(), c.numpy()) for b, s, c in detections]
     truths = [(boxes[i, :n].numpy(), classes[i, :n].numpy()) for i, n in enumerate((2, 1))]
     assert coco_map(predictions, truths, 2) == {"map": 1, "map50": 1}
 
@@ -315,4 +317,4 @@ def test_doubles_go_within_their_class_alone() -> None:
     logits = torch.tensor([[[2.0, -1.0], [0.0, 1.0]]])
     ((_, scores, labels),) = yolo.detections(distances, logits, middles, strides, 32, max_iou=0.7)
     assert labels.tolist() == [0, 1]
-    numpy.testing.assert_allclose(scores, torch.tensor([2.0, 1.0]).sigmoid())
+    np.testing.assert_allclose(scores, torch.tensor([2.0, 1.0]).sigmoid())

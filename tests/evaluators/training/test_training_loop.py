@@ -1,4 +1,4 @@
-"""Training of any network on any loss: order, mirrors, statistics, limits; and the settings all trainings have."""
+"""The training loop: order, mirrored images, batch statistics, limits; and the settings of all trainings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn import functional
 from evaluators.evaluator import Diverged, OutOfMemory, OutOfTime
 from evaluators.training.initialisation import remove_redundant_biases
 from evaluators.training.loop import EVALUATION_BATCH_SIZE, network_input, predict_batches, reestimate_batch_norm, train
+from evaluators.training.memory_limit import check_training_memory
 from evaluators.training.settings import TrainingSettings
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
@@ -39,17 +40,17 @@ def brightness_net() -> nn.Module:
 
 
 class Recorder:
-    """A loss that keeps what it was called with: how far the answer is from the brightness of the image's left."""
+    """A loss that records its arguments: how far the output is from the brightness of the image's left half."""
 
     def __init__(self) -> None:
-        self.chosen: list[int] = []
+        self.image_indices: list[int] = []
         self.flipped: list[bool] = []
 
-    def __call__(self, outputs: Any, chosen: Any, flipped: Any) -> Tensor:
-        self.chosen += chosen.tolist()
+    def __call__(self, outputs: Any, image_indices: Any, flipped: Any) -> Tensor:
+        self.image_indices += image_indices.tolist()
         self.flipped += flipped.tolist()
-        wanted = torch.from_numpy(IMAGES[chosen][:, :, :, :4].mean((1, 2, 3)) / 127.5 - 1).float()
-        return functional.mse_loss(outputs[:, 0], wanted)
+        brightness = torch.from_numpy(IMAGES[image_indices][:, :, :, :4].mean((1, 2, 3)) / 127.5 - 1).float()
+        return functional.mse_loss(outputs[:, 0], brightness)
 
 
 def run(module: nn.Module, loss: Any, **changes: Any) -> float:
@@ -66,9 +67,9 @@ def run(module: nn.Module, loss: Any, **changes: Any) -> float:
 def test_every_image_is_seen_once_before_any_is_seen_again() -> None:
     loss = Recorder()
     run(brightness_net(), loss, steps=10)
-    assert len(loss.chosen) == 80
-    assert sorted(loss.chosen[:40]) == sorted(loss.chosen[40:]) == list(range(40))
-    assert loss.chosen[:40] != loss.chosen[40:]
+    assert len(loss.image_indices) == 80
+    assert sorted(loss.image_indices[:40]) == sorted(loss.image_indices[40:]) == list(range(40))
+    assert loss.image_indices[:40] != loss.image_indices[40:]
     assert not any(loss.flipped)
 
 
@@ -90,13 +91,13 @@ def test_the_loss_is_told_which_images_the_network_saw_in_a_mirror() -> None:
     before = IMAGES.copy()
     run(Watch(), loss, horizontal_flip=True)
     assert 20 < sum(loss.flipped) < 60
-    for pixels, number, flipped in zip(torch.cat(seen), loss.chosen, loss.flipped, strict=True):
+    for pixels, number, flipped in zip(torch.cat(seen), loss.image_indices, loss.flipped, strict=True):
         plain = network_input(IMAGES[number : number + 1])[0]
         assert torch.equal(pixels, plain.flip(-1) if flipped else plain)
     assert np.array_equal(IMAGES, before)
 
 
-def test_the_loss_falls_and_the_mean_of_the_last_tenth_is_told() -> None:
+def test_the_loss_falls_and_the_mean_of_the_last_tenth_is_returned() -> None:
     losses: list[float] = []
     inner = Recorder()
 
@@ -105,9 +106,9 @@ def test_the_loss_falls_and_the_mean_of_the_last_tenth_is_told() -> None:
         losses.append(value.item())
         return value
 
-    told = run(brightness_net(), loss, steps=60)
-    assert told == pytest.approx(np.mean(losses[-6:]))
-    assert told < 0.5 * np.mean(losses[:6])
+    mean_loss = run(brightness_net(), loss, steps=60)
+    assert mean_loss == pytest.approx(np.mean(losses[-6:]))
+    assert mean_loss < 0.5 * np.mean(losses[:6])
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -> None:
@@ -133,11 +134,11 @@ def test_batch_statistics_are_those_of_the_data() -> None:
     torch.testing.assert_close(norm.running_var, pixels.var((0, 2, 3)), rtol=0.1, atol=0)
 
 
-def test_answers_cover_all_images_without_gradients() -> None:
+def test_predictions_cover_all_images_without_gradients() -> None:
     net = brightness_net()
     parts = []
     for chunk, outputs in predict_batches(net, IMAGES):
-        assert torch.is_grad_enabled()  # the one who reads is not made to go without
+        assert torch.is_grad_enabled()  # only the forward passes are without gradients
         assert not outputs.requires_grad
         assert chunk.stop - chunk.start == len(outputs) <= EVALUATION_BATCH_SIZE
         parts.append(outputs)
@@ -225,6 +226,6 @@ def test_memory_is_estimated_from_activations_and_parameters() -> None:
         b = Builder()
         return b.build({"y": b.conv(b.input((3, side, side)), 64, 3, padding=1)})
 
-    ExampleTraining(memory_limit_mib=150).check_memory(graph(32))
+    check_training_memory(graph(32), 16, 150)
     with pytest.raises(OutOfMemory, match=r"estimated at \d+ MiB, over the limit of 150 MiB"):
-        ExampleTraining(memory_limit_mib=150).check_memory(graph(128))
+        check_training_memory(graph(128), 16, 150)

@@ -16,8 +16,9 @@ from hardware_models.composed.multi_device import MultiDeviceCost, MultiDeviceMo
 from hardware_models.cost import Cost
 from hardware_models.device_file.toml_table import HardwareError
 from hardware_models.training_memory import training_memory
+from nas.candidates.constraints import Limit
 from nas.candidates.metrics import ObjectiveError
-from nas.candidates.objectives import Limit, Objective
+from nas.candidates.objectives import Objective
 from nas.candidates.untrained_metrics import counted_metrics, cut_bytes, predicted_metrics
 from nas.report.tables import front_table, summary_lines
 from search_spaces.catalog import load_network

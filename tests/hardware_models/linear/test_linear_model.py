@@ -8,7 +8,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,7 +79,7 @@ def counted(graphs: list[Graph]) -> DesignMatrix:
 
 
 def latencies(model: HardwareModel, graphs: list[Graph]) -> Any:
-    return numpy.array([model.estimate(graph).latency_ms for graph in graphs])
+    return np.array([model.estimate(graph).latency_ms for graph in graphs])
 
 
 def small(**changes: Any) -> LinearModel:
@@ -169,7 +169,7 @@ def test_a_fit_does_not_depend_on_the_unit_of_time(unit: float) -> None:
     graphs = networks(60)
     matrix, measured = (
         counted(graphs),
-        latencies(small(), graphs) * numpy.exp(numpy.random.default_rng(0).normal(0, 0.1, 60)),
+        latencies(small(), graphs) * np.exp(np.random.default_rng(0).normal(0, 0.1, 60)),
     )
     assert fit_linear(matrix, measured * unit).predict(matrix) == pytest.approx(
         fit_linear(matrix, measured).predict(matrix) * unit
@@ -199,7 +199,7 @@ def test_what_every_network_has_belongs_to_the_base_and_is_shared_out_without_ch
 def test_rates_and_predictions_are_never_negative(seed: int, noise: float) -> None:
     graphs = networks(15, seed=seed)
     matrix = counted(graphs)
-    measured = latencies(small(), graphs) * numpy.exp(numpy.random.default_rng(seed).normal(0, noise, 15))
+    measured = latencies(small(), graphs) * np.exp(np.random.default_rng(seed).normal(0, noise, 15))
     found = fit_linear(matrix, measured)
     rates = to_rates(found, matrix)
     assert found.base >= 0
@@ -213,7 +213,7 @@ def test_rates_and_predictions_are_never_negative(seed: int, noise: float) -> No
 @pytest.mark.parametrize("measured", [[], [1.0, 0.0], [1.0, -2.0]])
 def test_a_fit_without_proper_measurements_is_refused(measured: list[float]) -> None:
     with pytest.raises(ValueError, match="needs measurements, all above 0"):
-        fit_linear(counted(networks(2)).of(list(range(len(measured)))), numpy.array(measured))
+        fit_linear(counted(networks(2)).of(list(range(len(measured)))), np.array(measured))
 
 
 # -- errors and intervals ----------------------------------------------------------------------------------------------
@@ -221,8 +221,8 @@ def test_a_fit_without_proper_measurements_is_refused(measured: list[float]) -> 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 1.0))
 def test_the_interval_factor_is_the_conformal_quantile(seed: int, noise: float) -> None:
-    truth = numpy.random.default_rng(seed).normal(0, noise, 99)
-    factor = interval_factor(numpy.exp(truth), numpy.ones(99))
+    truth = np.random.default_rng(seed).normal(0, noise, 99)
+    factor = interval_factor(np.exp(truth), np.ones(99))
     assert factor == pytest.approx(math.exp(sorted(abs(truth))[89]))  # the 90th of 99: (99 + 1) * 0.9
     assert (abs(truth) <= math.log(factor) + 1e-12).sum() == 90
 
@@ -232,10 +232,10 @@ def test_intervals_hold_nine_networks_in_ten_whatever_the_noise() -> None:
     matrix, clean = counted(graphs), latencies(small(), graphs)
     held = []
     for seed in range(12):
-        rng = numpy.random.default_rng(seed)
-        measured = clean * numpy.exp(rng.normal(0, rng.choice([0.02, 0.1, 0.3]), len(graphs)))
+        rng = np.random.default_rng(seed)
+        measured = clean * np.exp(rng.normal(0, rng.choice([0.02, 0.1, 0.3]), len(graphs)))
         held.append(held_out_coverage(matrix, measured, FitNoise(0.1, 0)))
-    assert 0.87 <= numpy.mean(held) <= 0.93
+    assert 0.87 <= np.mean(held) <= 0.93
 
 
 def test_held_out_predictions_know_nothing_of_what_they_predict() -> None:
@@ -258,11 +258,11 @@ def test_equal_networks_stay_in_one_fold() -> None:
 
 
 def test_scores_by_hand() -> None:
-    found = accuracy_metrics(numpy.array([1.0, 2.2, 3.6]), numpy.array([1.0, 2.0, 3.0]))
+    found = accuracy_metrics(np.array([1.0, 2.2, 3.6]), np.array([1.0, 2.0, 3.0]))
     assert found["spearman"] == found["kendall"] == 1
     assert found["mape_percent"] == 10
     assert (found["within_5_percent"], found["within_10_percent"]) == (0.3333, 0.3333)  # 2.2 / 2.0 is above 1.1
-    assert "spearman" not in accuracy_metrics(numpy.ones(3), numpy.array([1.0, 2.0, 3.0]))
+    assert "spearman" not in accuracy_metrics(np.ones(3), np.array([1.0, 2.0, 3.0]))
 
 
 def test_networks_beyond_what_was_measured_have_wider_intervals() -> None:
@@ -375,10 +375,10 @@ def test_energy_is_learned_and_summed_like_latency() -> None:
 
 def test_a_written_device_file_gives_the_estimates_of_the_fit() -> None:
     graphs = networks(150, head=True)
-    rng = numpy.random.default_rng(0)
+    rng = np.random.default_rng(0)
     matrix = counted(graphs)
     truth = LinearModel("truth", 1, {"latency": Rates(0.4, KINDS | {"linear": (0.1, 0, 0, 0)})})
-    measured = latencies(truth, graphs) * numpy.exp(rng.normal(0, 0.05, len(graphs)))
+    measured = latencies(truth, graphs) * np.exp(rng.normal(0, 0.05, len(graphs)))
     out = held_out_predictions(matrix, measured)
     rates = to_rates(fit_linear(matrix, measured), matrix, interval_factor(out, measured))
     learned = FigureFit(rates, accuracy_metrics(out, measured), ("",), measured, out)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy
-import pandas
+import numpy as np
+import pandas as pd
 import pytest
 
 from hardware_models.catalog import hardware, load_hardware
@@ -114,9 +114,9 @@ def test_parameters_are_those_of_the_benchmark(shared: Shared) -> None:
 
 def test_latencies_of_nothing_are_left_out(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nasbench201, "subsample", lambda frame, most: frame.nsmallest(most, "pixel3"))
-    pixel3 = numpy.array([row.values["pixel3"] for row in nasbench201.read(shared("data"), 300)])
-    assert 60 <= numpy.isnan(pixel3).sum() < 300
-    assert numpy.nanmin(pixel3) >= 0.01
+    pixel3 = np.array([row.values["pixel3"] for row in nasbench201.read(shared("data"), 300)])
+    assert 60 <= np.isnan(pixel3).sum() < 300
+    assert np.nanmin(pixel3) >= 0.01
 
 
 def test_the_raspberry_pi_has_latency_and_energy_in_three_runtimes(shared: Shared) -> None:
@@ -137,7 +137,7 @@ def test_accel_nasbench_networks_have_the_parameters_that_the_data_set_states(sh
     for row, mparams, mmacs in zip(rows, frame.mparams, frame.mmacs, strict=True):
         assert row.graph.params / 1e6 == pytest.approx(mparams, abs=1e-6)
         # Their count takes four multiply-adds for every normalised element, and some for pooling and gates
-        normalised = sum(int(numpy.prod(node.shape)) for node in row.graph.nodes if node.op == "norm")
+        normalised = sum(int(np.prod(node.shape)) for node in row.graph.nodes if node.op == "norm")
         assert (row.graph.macs + 4 * normalised) / 1e6 == pytest.approx(mmacs, rel=1e-2)
 
 
@@ -150,7 +150,7 @@ def test_jetson_networks_have_the_parameters_and_multiply_adds_that_the_data_set
         assert row.graph.params == stated.params
         # Their count takes a bias for a multiply-add of every output
         layers = [n for n in row.graph.nodes if n.op in ("conv", "linear")]
-        assert row.graph.macs + sum(int(numpy.prod(n.shape)) for n in layers) == stated.macs
+        assert row.graph.macs + sum(int(np.prod(n.shape)) for n in layers) == stated.macs
         assert abs(stated.latency_ms / stated.latency_ms_power_run - 1) < 0.1
     assert len({row.graph.input_shape[1] for row in rows}) > 3
 
@@ -216,7 +216,7 @@ def fresh(reader: str, folder: Path) -> list[DatasetNetwork]:
     return _FRESH[reader]
 
 
-def _unused(frame: pandas.DataFrame) -> pandas.DataFrame:
+def _unused(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(subsample(frame, MAX_NETWORKS).index)
 
 
@@ -235,7 +235,7 @@ def figures(name: str, shared: Shared, column_of: dict[str, str], figure: str) -
             predicted.append(getattr(cost, figure))
             measured.append(value)
             held.append((cost.latency_low_ms or 0.0) <= value <= (cost.latency_high_ms or 0.0))
-    return numpy.array(predicted), numpy.array(measured), held
+    return np.array(predicted), np.array(measured), held
 
 
 HERE = ("accel_nasbench", "fbnet", "jetson_nano", "nasbench201", "nasbench201 as written", "nasbench201 on pi5")
@@ -309,7 +309,7 @@ def test_the_official_split_of_accel_nasbench(device: str, spearman: float, with
     judged = [r for r in rows if split[r.name] == "val" and r.name in values]
     assert len(judged) > 100
     model = LinearModel("split", 1, {"latency": fit_figure(train, FitNoise()).rates})
-    predicted = numpy.array([model.estimate(r.graph).latency_ms for r in judged])
-    found = accuracy_metrics(predicted, numpy.array([values[r.name] for r in judged]))
+    predicted = np.array([model.estimate(r.graph).latency_ms for r in judged])
+    found = accuracy_metrics(predicted, np.array([values[r.name] for r in judged]))
     assert found["spearman"] >= spearman
     assert found["within_5_percent"] >= within

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 
 from hardware_models.analytic.model import AnalyticModel
@@ -163,9 +163,9 @@ def test_parts_have_no_share_in_the_time_of_an_inference() -> None:
 
 
 def test_the_coverage_of_equal_errors_is_whole_and_of_one_outlier_is_not() -> None:
-    measured = numpy.ones(10)
-    assert few_rows.jackknife_coverage(numpy.full(10, 1.1), measured) == 1
-    outlier = numpy.full(10, 1.1)
+    measured = np.ones(10)
+    assert few_rows.jackknife_coverage(np.full(10, 1.1), measured) == 1
+    outlier = np.full(10, 1.1)
     outlier[3] = 2.0
     assert few_rows.jackknife_coverage(outlier, measured) == pytest.approx(0.9)
 
@@ -211,8 +211,8 @@ def test_stated_errors_are_those_of_the_published_latencies(
 ) -> None:
     rows = published_latencies(shared("data/published_tables/published_latency.csv"), name)
     model = load_hardware(name)
-    measured = numpy.array([r.latency_ms for r in rows])
-    predicted = numpy.array([model.estimate(r.graph).latency_ms for r in rows])
+    measured = np.array([r.latency_ms for r in rows])
+    predicted = np.array([model.estimate(r.graph).latency_ms for r in rows])
     error = tomllib.loads(device_path(name).read_text(encoding="utf-8"))["latency"]["error"]
     assert error["rows"] == len(rows)
     assert error["in_sample_mape_percent"] == pytest.approx(
@@ -222,7 +222,7 @@ def test_stated_errors_are_those_of_the_published_latencies(
     assert [float(r["published_ms"]) for r in own] == measured.tolist()
     assert [float(r["predicted_ms"]) for r in own] == pytest.approx(predicted.tolist(), rel=1e-3)
     for column, prefix in (("without_network_ms", ""), ("without_family_ms", "family_")):
-        found = accuracy_metrics(numpy.array([float(r[column]) for r in own]), measured)
+        found = accuracy_metrics(np.array([float(r[column]) for r in own]), measured)
         assert error[f"{prefix}mape_percent"] == pytest.approx(found["mape_percent"], abs=0.02)
 
 
@@ -240,8 +240,8 @@ def test_devices_reach_their_bars_on_networks_left_out(
     device: str, most_percent: float, least_spearman: float, recorded: list[dict[str, str]]
 ) -> None:
     own = [r for r in recorded if r["device"] == device]
-    measured = numpy.array([float(r["published_ms"]) for r in own])
-    found = accuracy_metrics(numpy.array([float(r["without_network_ms"]) for r in own]), measured)
+    measured = np.array([float(r["published_ms"]) for r in own])
+    found = accuracy_metrics(np.array([float(r["without_network_ms"]) for r in own]), measured)
     assert found["mape_percent"] <= most_percent
     assert found["spearman"] >= least_spearman
 

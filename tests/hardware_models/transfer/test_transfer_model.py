@@ -7,7 +7,7 @@ import pickle
 import random
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
@@ -43,12 +43,12 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.serialise import graph_from_json
 
 KINDS = ("conv:regular", "conv:pointwise", "conv:depthwise", "act:relu", "add")
-SIZES = numpy.array([0.05, 1.0, 0.3, 0.2])  # of the rates, in the order of FEATURES
+SIZES = np.array([0.05, 1.0, 0.3, 0.2])  # of the rates, in the order of FEATURES
 
 
 def device(seed: int) -> LinearModel:
     """A device of random rates."""
-    rng = numpy.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     rates = {kind: tuple((SIZES * rng.exponential(size=4)).tolist()) for kind in KINDS}
     return LinearModel(f"device{seed}", 1, {"latency": Rates(float(rng.uniform(0.1, 1)), rates)})
 
@@ -75,7 +75,7 @@ def pool(graphs: list[Graph]) -> NetworkPool:
 
 
 def latencies(model: LinearModel, graphs: list[Graph]) -> Any:
-    return numpy.array([model.estimate(graph).latency_ms for graph in graphs])
+    return np.array([model.estimate(graph).latency_ms for graph in graphs])
 
 
 def model_of(pool: NetworkPool, mixture: DeviceMixture) -> TransferModel:
@@ -142,16 +142,16 @@ def test_the_memo_is_bounded_and_travels_empty(
 
 def process(pool: NetworkPool, chosen: list[int], measured: Any, test: list[int]) -> Any:
     """The posterior mean of the logarithm by scikit-learn, from the pool's standardised signals."""
-    target = numpy.log(measured)
+    target = np.log(measured)
     weights = source_weights(pool.logs[chosen], target)
     mean = pool.logs @ weights
-    features = numpy.hstack(
+    features = np.hstack(
         [
-            (pool.logs - mean[:, None]) * numpy.sqrt(weights * DEVICE_VARIANCE),
+            (pool.logs - mean[:, None]) * np.sqrt(weights * DEVICE_VARIANCE),
             pool.counts * math.sqrt(COUNT_VARIANCE),
         ]
     )
-    a, b = numpy.polyfit(mean[chosen], target, 1)
+    a, b = np.polyfit(mean[chosen], target, 1)
     slope = max(0.05 / ((mean[chosen] - mean[chosen].mean()) ** 2).sum(), a)
     assert slope == pytest.approx(a)
     line = slope * mean + b
@@ -170,7 +170,7 @@ def test_a_transfer_is_the_posterior_mean_of_a_gaussian_process(
     chosen = random.Random(count).sample(range(len(graphs)), count)
     model = model_of(pool, fit_transfer(pool, chosen, measured[chosen]).mixture)
     expected = process(pool, chosen, measured[chosen], list(range(len(graphs))))
-    assert numpy.log([model.estimate(g).latency_ms for g in graphs]) == pytest.approx(expected, abs=1e-6)
+    assert np.log([model.estimate(g).latency_ms for g in graphs]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_held_out_predictions_are_transfers_without_the_network(pool: NetworkPool, graphs: list[Graph]) -> None:
@@ -180,7 +180,7 @@ def test_held_out_predictions_are_transfers_without_the_network(pool: NetworkPoo
         others = [c for c in chosen if c != place]
         without = model_of(pool, fit_transfer(pool, others, measured[others]).mixture)
         assert moved.held_out_predictions[i] == pytest.approx(without.estimate(graphs[place]).latency_ms, rel=1e-6)
-    worst = max(abs(numpy.log(moved.held_out_predictions / measured[chosen])))
+    worst = max(abs(np.log(moved.held_out_predictions / measured[chosen])))
     assert moved.mixture.factor == pytest.approx(math.exp(worst))  # the 10th of 10: (10 + 1) * 0.9 rounded up
     assert moved.mixture.coverage == 0.9
     assert fit_transfer(pool, chosen[:4], measured[chosen[:4]]).mixture.coverage == 0.8  # 4 residuals promise 4 of 5
@@ -202,11 +202,11 @@ def test_many_measurements_are_left_out_in_groups(
 def test_a_device_that_is_known_already_is_recognised(pool: NetworkPool, graphs: list[Graph]) -> None:
     twin = pool.signals.models[2]
     measured = 3.0 * latencies(twin, graphs)  # the same at a third of the clock
-    weights = source_weights(pool.logs[:10], numpy.log(measured[:10]))
+    weights = source_weights(pool.logs[:10], np.log(measured[:10]))
     assert weights.argmax() == 2
     assert weights.sum() == pytest.approx(1)
     model = model_of(pool, fit_transfer(pool, range(10), measured[:10]).mixture)
-    off = numpy.array([model.estimate(g).latency_ms for g in graphs[10:]]) / measured[10:] - 1
+    off = np.array([model.estimate(g).latency_ms for g in graphs[10:]]) / measured[10:] - 1
     assert abs(off).mean() < 0.05
 
 
@@ -220,14 +220,14 @@ def test_a_transfer_keeps_the_unit_of_time(pool: NetworkPool, graphs: list[Graph
 def test_intervals_of_ten_measurements_hold_nine_in_ten(pool: NetworkPool, graphs: list[Graph]) -> None:
     held = []
     for seed in range(40):
-        rng = numpy.random.default_rng(seed)
-        measured = latencies(device(100 + seed), graphs) * numpy.exp(rng.normal(0, 0.1, len(graphs)))
+        rng = np.random.default_rng(seed)
+        measured = latencies(device(100 + seed), graphs) * np.exp(rng.normal(0, 0.1, len(graphs)))
         chosen = rng.permutation(len(graphs))[:10].tolist()
         model = model_of(pool, fit_transfer(pool, chosen, measured[chosen]).mixture)
         rest = [i for i in range(len(graphs)) if i not in chosen][:30]
         costs = [model.estimate(graphs[i]) for i in rest]
         held += [c.latency_low_ms <= measured[i] <= c.latency_high_ms for c, i in zip(costs, rest, strict=True)]
-    assert 0.83 <= numpy.mean(held) <= 0.97
+    assert 0.83 <= np.mean(held) <= 0.97
 
 
 def test_what_the_measurements_did_not_hold_widens_the_interval(pool: NetworkPool, graphs: list[Graph]) -> None:
@@ -253,10 +253,10 @@ def test_what_the_measurements_did_not_hold_widens_the_interval(pool: NetworkPoo
 
 def remaining_variance(pool: NetworkPool, chosen: list[int]) -> float:
     prior = prior_covariance(pool)
-    gain = prior[:, chosen] @ numpy.linalg.solve(
-        prior[numpy.ix_(chosen, chosen)] + NOISE_VARIANCE * numpy.eye(len(chosen)), prior[chosen]
+    gain = prior[:, chosen] @ np.linalg.solve(
+        prior[np.ix_(chosen, chosen)] + NOISE_VARIANCE * np.eye(len(chosen)), prior[chosen]
     )
-    return float(numpy.trace(prior - gain))
+    return float(np.trace(prior - gain))
 
 
 def test_informative_networks_leave_less_variance_than_random_ones(pool: NetworkPool) -> None:
@@ -275,7 +275,7 @@ def test_informative_networks_leave_less_variance_than_random_ones(pool: Network
 @pytest.mark.parametrize(("chosen", "measured"), [([0, 1], [1.0, 2.0]), ([0, 1, 2], [1.0, 2.0, 0.0])])
 def test_a_transfer_from_too_little_is_refused(pool: NetworkPool, chosen: list[int], measured: list[float]) -> None:
     with pytest.raises(ValueError, match="three measured networks at least, and latencies above 0"):
-        fit_transfer(pool, chosen, numpy.array(measured))
+        fit_transfer(pool, chosen, np.array(measured))
 
 
 def test_a_pool_of_one_network_is_refused(graphs: list[Graph]) -> None:

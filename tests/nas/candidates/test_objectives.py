@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from nas.candidates.constraints import Limit, parse_limits
 from nas.candidates.metrics import METRICS, ObjectiveError
-from nas.candidates.objectives import Limit, Objective, parse_limits, parse_objectives
+from nas.candidates.objectives import Objective, parse_objectives
 from search_spaces.registry import UnknownName
 
 
 @pytest.mark.parametrize(
-    ("text", "metric", "bound", "least"),
+    ("text", "metric", "bound", "at_least"),
     [
         ("latency<=7ms", "latency_ms", 7.0, False),
         ("latency_ms <= 7", "latency_ms", 7.0, False),
@@ -44,7 +45,7 @@ def test_an_unknown_metric_is_answered_with_the_nearest() -> None:
         Limit.parse("latency_m<=7")
 
 
-def test_excess_is_the_share_by_which_a_limit_is_broken() -> None:
+def test_constraint_violation_is_the_fraction_by_which_a_limit_is_broken() -> None:
     assert Limit("latency_ms", 4.0).constraint_violation({"latency_ms": 5.0}) == 0.25
     assert Limit("latency_ms", 4.0).constraint_violation({"latency_ms": 4.0}) == 0.0
     assert Limit("macs", 4.0, at_least=True).constraint_violation({"macs": 3.0}) == 0.25

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nas.cli.main import main
+from tests.support.command_line import CommandResult, run_command
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,62 +42,89 @@ def bad_width(choose: Choose) -> Graph:
 """
 
 
+QUICK = ("--space", "./my_space.py:my_space", "--hw", "edgetpu")
+SEARCH = ("search", *QUICK, "--trials", "40", "--train", "0", "--json")
+TRAINED_SEARCH = (
+    *("search", *QUICK, "--trials", "20", "--train", "2", "--limit", "latency<=50ms", "--workers", "1"),
+    *("--training", "steps=3", "--training", "max_train_images=32", "--training", "max_val_images=16"),
+)
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, but for the file of a space."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_space.py").write_text(SPACE_FILE)
     return tmp_path
 
 
-class Run:
-    """One command: its exit code and what it printed."""
+@dataclass(frozen=True)
+class FinishedSearch:
+    """A search that was run in ``folder``, which tests read and do not change."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
-        with pytest.raises(SystemExit) as caught:
-            main(list(arguments))
-        self.code = caught.value.code
-        self.out, self.err = capsys.readouterr()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
+    folder: Path
+    result: CommandResult
 
 
-QUICK = ("--space", "./my_space.py:my_space", "--hw", "edgetpu")
+def search_in(folder: Path, *arguments: str) -> FinishedSearch:
+    (folder / "my_space.py").write_text(SPACE_FILE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = run_command(*arguments)
+    assert result.code == 0, result.err
+    return FinishedSearch(folder, result)
 
 
-def test_a_users_own_space_from_file_to_front(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = Run(capsys, "search", *QUICK, "--trials", "40", "--train", "0", "--json")
-    assert run.code == 0, run.err
-    front = run.json["front"]
+@pytest.fixture(scope="module")
+def untrained_search(tmp_path_factory: pytest.TempPathFactory) -> FinishedSearch:
+    return search_in(tmp_path_factory.mktemp("untrained"), *SEARCH)
+
+
+@pytest.fixture(scope="module")
+def trained_search(tmp_path_factory: pytest.TempPathFactory) -> FinishedSearch:
+    return search_in(tmp_path_factory.mktemp("trained"), *TRAINED_SEARCH)
+
+
+def study_of(search: FinishedSearch) -> str:
+    return next((search.folder / "nas-runs").glob("*/study.journal")).parent.name
+
+
+def test_a_users_own_space_from_file_to_front(untrained_search: FinishedSearch) -> None:
+    result = untrained_search.result.json
+    front = result["front"]
     assert front
     assert all(set(c["genotype"]) >= {"stem", "stage0.width", "stage3.expansion"} for c in front)
-    folder = Path(run.json["directory"])
+    folder = untrained_search.folder / result["directory"]
     assert {p.name for p in folder.iterdir()} >= {"study.journal", "front.png", "candidates.csv", "result.json"}
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_training_on_digits_end_to_end_and_show_resume_after_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("search", *QUICK, "--trials", "20", "--train", "2", "--limit", "latency<=50ms", "--workers", "1")
-    quick = ("--training", "steps=3", "--training", "max_train_images=32", "--training", "max_val_images=16")
-    run = Run(capsys, *arguments, *quick)
-    assert run.code == 0, run.err
-    assert "Pareto front of my_space-pixel4_edgetpu" in run.out or "Pareto front of my_space-edgetpu" in run.out
-    assert "20 candidates costed" in run.out
-    assert "2 trained, 0 failed" in run.out
-    study = next(Path("nas-runs").iterdir()).name
-    assert f"Next: nas dashboard {study}" in run.out
+def test_training_on_digits_from_end_to_end(trained_search: FinishedSearch) -> None:
+    out = trained_search.result.out
+    assert "Pareto front of my_space-pixel4_edgetpu" in out or "Pareto front of my_space-edgetpu" in out
+    assert "20 candidates costed" in out
+    assert "2 trained, 0 failed" in out
+    assert f"Next: nas dashboard {study_of(trained_search)}" in out
 
-    again = Run(capsys, *arguments, *quick)
-    assert "0 trained, 0 failed, 2 taken over" in again.out
-    resumed = Run(capsys, "resume", study, "--json")
+
+def test_the_same_search_again_trains_nothing(trained_search: FinishedSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained_search.folder)
+    assert "0 trained, 0 failed, 2 taken over" in run_command(*TRAINED_SEARCH).out
+
+
+def test_a_finished_search_is_resumed_and_shown(
+    trained_search: FinishedSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained_search.folder)
+    study = study_of(trained_search)
+    resumed = run_command("resume", study, "--json")
     assert resumed.code == 0, resumed.err
     assert resumed.json["tally"]["resumed"] == 2
-    shown = Run(capsys, "show", study)
-    assert "2 trained" in shown.out
-    whole = Run(capsys, "show", study, "--json").json
-    assert len(whole["candidates"]) == 20
-    trained = [c for c in whole["candidates"] if c["status"] == "trained"]
+    assert "2 trained" in run_command("show", study).out
+    document = run_command("show", study, "--json").json
+    assert len(document["candidates"]) == 20
+    trained = [c for c in document["candidates"] if c["status"] == "trained"]
+    assert len(trained) == 2
     assert all(c["measurements"]["map"]["source"] == "trained:digits" for c in trained)
 
 
@@ -134,40 +162,61 @@ def test_training_on_digits_end_to_end_and_show_resume_after_it(here: Path, caps
         (("hw", "predict", "mobiledet_edgtpu"), "did you mean 'mobiledet_edgetpu'?"),
     ],
 )
-def test_mistakes_end_in_one_clear_line(
-    here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str
-) -> None:
-    run = Run(capsys, *arguments)
-    assert run.code == 2
-    assert text in run.err
-    lines = [line for line in run.err.splitlines() if line.strip()]
+def test_mistakes_end_in_one_clear_line(here: Path, arguments: tuple[str, ...], text: str) -> None:
+    result = run_command(*arguments)
+    assert result.code == 2
+    assert text in result.err
+    lines = [line for line in result.err.splitlines() if line.strip()]
     assert lines[-1].startswith("nas: ")
-    assert "Traceback" not in run.err
+    assert "Traceback" not in result.err
 
 
-def test_lists(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "mobiledet" in Run(capsys, "spaces", "--json").json["spaces"]
-    assert "edgetpu" in Run(capsys, "hw", "--json").json
-    shown = Run(capsys, "spaces", "show", "mobiledet", "--json").json
-    assert shown["size"] == 2959241712662221432223348293632
-    assert "block1.width" in shown["decisions"]
-    network = Run(capsys, "show", "mobiledet_edgetpu", "--hw", "edgetpu", "--json").json
+def test_an_error_that_is_no_mistake_of_the_user_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LooksLikeAMistake(Exception):
+        def format_message(self) -> str:
+            return "all is well"
+
+    def fail() -> None:
+        raise LooksLikeAMistake
+
+    monkeypatch.setattr("nas.cli.doctor.check_installation", fail)
+    with pytest.raises(LooksLikeAMistake):
+        main(["doctor"])
+
+
+def test_an_interrupted_command_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.cli.doctor.check_installation", interrupt)
+    result = run_command("doctor")
+    assert result.code == 130
+    assert result.err == "nas: stopped; the same command goes on from here\n"
+
+
+def test_lists(here: Path) -> None:
+    assert "mobiledet" in run_command("spaces", "--json").json["spaces"]
+    assert "edgetpu" in run_command("hw", "--json").json
+    document = run_command("spaces", "show", "mobiledet", "--json").json
+    assert document["size"] == 2959241712662221432223348293632
+    assert "block1.width" in document["decisions"]
+    network = run_command("show", "mobiledet_edgetpu", "--hw", "edgetpu", "--json").json
     assert network["macs"] == 1533181504
     assert network["latency_ms"] > 0
-    assert "mobiledet_cpu" in Run(capsys, "spaces").out
-    assert "latency" in Run(capsys, "show", "mobiledet_edgetpu", "--hw", "edgetpu").out
+    assert "mobiledet_cpu" in run_command("spaces").out
+    assert "latency" in run_command("show", "mobiledet_edgetpu", "--hw", "edgetpu").out
 
 
-def test_predict_shows_every_layer(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = Run(capsys, "hw", "predict", "mobiledet_edgetpu", "--layers", "--json")
-    rows = run.json["layers"]
+def test_predict_shows_every_layer(here: Path) -> None:
+    result = run_command("hw", "predict", "mobiledet_edgetpu", "--layers", "--json")
+    rows = result.json["layers"]
     assert sum(r["macs"] for r in rows) == 1533181504
-    assert sum(r["latency_ms"] for r in rows) == pytest.approx(run.json["latency_ms"])
-    assert "ms" in Run(capsys, "hw", "predict", "mobiledet_cpu", "--hw", "coral_usb").out
+    assert sum(r["latency_ms"] for r in rows) == pytest.approx(result.json["latency_ms"])
+    assert "ms" in run_command("hw", "predict", "mobiledet_cpu", "--hw", "coral_usb").out
 
 
-def test_doctor_finds_this_installation_sound(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checks = Run(capsys, "doctor", "--json")
+def test_doctor_finds_this_installation_sound(here: Path) -> None:
+    checks = run_command("doctor", "--json")
     assert checks.code == 0, checks.out
     assert {c["what"] for c in checks.json} >= {"Python", "torch", "optuna", "cores"}
 
@@ -179,24 +228,26 @@ def test_help_imports_nothing_heavy() -> None:
         " & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
-    assert "LOADED []" in done.stdout
-    assert "search" in done.stdout
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert "LOADED []" in run.stdout
+    assert "search" in run.stdout
 
 
-def test_the_dashboard_serves_a_study(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_dashboard_serves_a_study(untrained_search: FinishedSearch) -> None:
     import socket
     import time
     import urllib.request
 
     pytest.importorskip("optuna_dashboard")
-    study = Run(capsys, "search", *QUICK, "--trials", "10", "--train", "0", "--json").json["study"]
+    study = untrained_search.result.json["study"]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "nas", "dashboard", study, "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, cwd=untrained_search.folder
+    ) as server:
         try:
             address = f"http://127.0.0.1:{port}/api/studies"
             for _ in range(100):

@@ -86,13 +86,13 @@ def test_show_says_what_a_model_rests_on(run: Run) -> None:
 def test_predictions_agree_with_the_model_and_their_rows_add_up(run: Run) -> None:
     cost = load_hardware("pi5").estimate(load_network("mobilenetv2"))
     code, out, _ = run("predict", "mobilenetv2", "--hw", "pi5", "--json", "--layers")
-    found = json.loads(out)
+    document = json.loads(out)
     assert code == 0
-    assert found["latency_ms"] == cost.latency_ms
-    assert found["energy_mj"] == cost.energy_mj
-    assert found["latency_interval_ms"] == [cost.latency_low_ms, cost.latency_high_ms]
-    assert sum(row["latency_ms"] for row in found["layers"]) == pytest.approx(cost.latency_ms)
-    assert found["guessed_ops"] == list(cost.guessed_ops)
+    assert document["latency_ms"] == cost.latency_ms
+    assert document["energy_mj"] == cost.energy_mj
+    assert document["latency_interval_ms"] == [cost.latency_low_ms, cost.latency_high_ms]
+    assert sum(row["latency_ms"] for row in document["layers"]) == pytest.approx(cost.latency_ms)
+    assert document["guessed_ops"] == list(cost.guessed_ops)
     code, out, _ = run("predict", "mobilenetv2", "--hw", "pi5", "--layers", "--plot", "layers.png")
     assert f"mobilenetv2 on pi5: {cost.latency_ms:.2f} ms" in out
     assert f"{cost.energy_mj:.2f} mJ" in out
@@ -101,13 +101,13 @@ def test_predictions_agree_with_the_model_and_their_rows_add_up(run: Run) -> Non
 
 
 def test_the_number_format_is_part_of_what_is_said_of_a_device(run: Run) -> None:
-    found = {}
+    documents = {}
     for name in ("pixel3_cpu4:int8", "pixel3_cpu4_int8", "pixel3_cpu4"):
         _, out, _ = run("predict", "mobilenetv2", "--hw", name, "--json")
-        found[name] = json.loads(out)
-    assert found["pixel3_cpu4:int8"] == found["pixel3_cpu4_int8"]
-    assert [found[name]["number_format"] for name in found] == ["int8", "int8", "float32"]
-    assert found["pixel3_cpu4"]["weights_kib"] == 4 * found["pixel3_cpu4:int8"]["weights_kib"]
+        documents[name] = json.loads(out)
+    assert documents["pixel3_cpu4:int8"] == documents["pixel3_cpu4_int8"]
+    assert [documents[name]["number_format"] for name in documents] == ["int8", "int8", "float32"]
+    assert documents["pixel3_cpu4"]["weights_kib"] == 4 * documents["pixel3_cpu4:int8"]["weights_kib"]
     _, out, _ = run("predict", "mobilenetv2", "--hw", "pixel3_cpu4:int8")
     assert ", int8, predicted:pixel3_cpu4_int8@1" in out
     _, out, _ = run("show", "pixel3_cpu4:int8")
@@ -124,12 +124,17 @@ def test_the_number_format_is_part_of_what_is_said_of_a_device(run: Run) -> None
 def test_networks_are_named_in_every_form(run: Run) -> None:
     Path("graph.json").write_text(load_network("mobilenetv2").to_json())
     cell = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|"
-    found = {}
+    latencies_ms = {}
     for name in ("mobilenetv2", "graph.json", "mobilenetv2@224", "mobilenetv2@96", f"nasbench201={cell}"):
         code, out, _ = run("predict", name, "--hw", "zcu102", "--json")
         assert code == 0
-        found[name] = json.loads(out)["latency_ms"]
-    assert found["mobilenetv2"] == found["graph.json"] == found["mobilenetv2@224"] > found["mobilenetv2@96"]
+        latencies_ms[name] = json.loads(out)["latency_ms"]
+    assert (
+        latencies_ms["mobilenetv2"]
+        == latencies_ms["graph.json"]
+        == latencies_ms["mobilenetv2@224"]
+        > latencies_ms["mobilenetv2@96"]
+    )
 
 
 def test_a_network_without_any_cost_is_drawn_too(run: Run, tmp_path: Path) -> None:
@@ -154,30 +159,30 @@ def test_ten_measured_cells_make_a_device(run: Run, shared: Shared, tmp_path: Pa
     assert out.startswith("mine.toml: transferred, 10 networks, as written. Each left out of the fit: Spearman 0.")
     assert "nas search --space nasbench201 --hw ./mine.toml" in out
     code, out, _ = run("check", "./mine.toml", "--against", rest, "--json")
-    found = json.loads(out)
-    assert found["rows"] == 50
-    assert found["spearman"] > 0.9
-    assert found["mape_percent"] < 10
-    assert found["interval_coverage"] > 0.7
+    document = json.loads(out)
+    assert document["rows"] == 50
+    assert document["spearman"] > 0.9
+    assert document["mape_percent"] < 10
+    assert document["interval_coverage"] > 0.7
     code, out, _ = run("check", "./mine.toml", "--against", rest)
     assert "spearman" in out
     assert "interval coverage" in out
     code, out, _ = run("show", "./mine.toml", "--json")
     assert json.loads(out)["about"] == "a card"
     code, out, _ = run("predict", "mobilenetv2", "--hw", "./mine.toml", "--layers", "--json")
-    found = json.loads(out)
-    assert sum(row["latency_ms"] for row in found["layers"]) == pytest.approx(found["latency_ms"])
-    assert "conv:depthwise" in found["guessed_ops"]
+    document = json.loads(out)
+    assert sum(row["latency_ms"] for row in document["layers"]) == pytest.approx(document["latency_ms"])
+    assert "conv:depthwise" in document["guessed_ops"]
 
 
 def test_published_networks_make_a_device(run: Run, tmp_path: Path) -> None:
     rows = published_rows("pi5")
     few = write(tmp_path / "few.csv", "network,latency_ms", rows)
     code, out, _ = run("calibrate", few, "--json")
-    made = json.loads(out)
+    document = json.loads(out)
     assert code == 0
-    assert (made["file"], made["kind"], made["measured"]) == ("mine.toml", "few_rows", "normal form")
-    assert made["error"]["rows"] == 6
+    assert (document["file"], document["kind"], document["measured"]) == ("mine.toml", "few_rows", "normal form")
+    assert document["error"]["rows"] == 6
     assert json.loads(run("show", "./mine.toml", "--json")[1])["number_format"] == "float32"
     code, out, _ = run("check", "mine.toml", "--against", few, "--json")
     assert json.loads(out)["spearman"] == 1

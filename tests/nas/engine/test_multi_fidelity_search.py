@@ -1,4 +1,4 @@
-"""Searches by successive halving: budgets, shares, what becomes of those that are stopped, resumption, determinism."""
+"""Searches by successive halving: budgets, fidelities, stopped candidates, resumption, determinism."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def documents(result: nas.SearchResult) -> list[dict[str, Any]]:
 
 
 class Constant:
-    """Asks for new networks for one share, or for shares in a row, and remembers what it was told."""
+    """Asks for new networks at one fidelity, or at fidelities in turn, and remembers those that it was told of."""
 
     def __init__(self, inner: RandomSearch, fidelities: tuple[float, ...], asks: Callable[[int], float]) -> None:
         self.fidelities = fidelities
-        self.told: list[float] = []
+        self.received: list[float] = []
         self._inner = inner
         self._asks = asks
         self._asked = 0
@@ -94,18 +94,18 @@ class Constant:
         return self._inner.ask()
 
     def tell(self, outcome: Outcome) -> None:
-        raise AssertionError("told without a share")
+        raise AssertionError("told without a fidelity")
 
     def ask_with_fidelity(self) -> Suggestion:
         self._asked += 1
         return Suggestion(self._inner.ask(), self._asks(self._asked))
 
     def tell_with_fidelity(self, outcome: Outcome, fidelity: float) -> None:
-        self.told.append(fidelity)
+        self.received.append(fidelity)
 
 
 def constant(fidelities: tuple[float, ...], asks: Callable[[int], float]) -> Any:
-    return lambda space, rng, known: Constant(RandomSearch(space, rng, known), fidelities, asks)
+    return lambda space, rng, history: Constant(RandomSearch(space, rng, history), fidelities, asks)
 
 
 @pytest.mark.parametrize(("parts", "in_flight"), [(9, 1), (9, 5), (5, 1)])  # 1/9 as a float is less, 1/5 more
@@ -157,7 +157,7 @@ def test_after_the_last_new_network_the_best_still_move_up(tmp_path: Path) -> No
     assert evaluator.spent < 40
 
 
-def test_without_shares_nothing_is_short(tmp_path: Path) -> None:
+def test_without_fidelities_nothing_is_short(tmp_path: Path) -> None:
     evaluator = SteppedEvaluator()
     result = search(tmp_path, evaluator, searcher="halving:random", searcher_options={"rungs": 1}, train=6)
     assert [steps for _, steps in evaluator.trained] == [90] * 6
@@ -233,8 +233,8 @@ def test_a_study_tells_what_was_stopped(tmp_path: Path) -> None:
     frame = result.to_frame()
     assert frame["map@1/9"].notna().all()
     assert frame["map"].notna().sum() == sum(c.status == "trained" for c in result.candidates)
-    told = summary_lines(result)[0]
-    assert f"{result.tally.misses} trained ({result.tally.short} of them for a share of the steps)" in told
+    received = summary_lines(result)[0]
+    assert f"{result.tally.misses} trained ({result.tally.short} of them at a lower fidelity)" in received
 
 
 def test_a_stopped_candidate_is_not_complete_whatever_is_searched_for(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_one_seed_one_result_whatever_ends_first(
     changes: dict[str, Any] = {"searcher": searcher, "in_flight": 5, "train": 8}
     first = documents(search(tmp_path / "a", **changes))
     assert documents(search(tmp_path / "b", cache=None, **changes)) == first
-    monkeypatch.setattr("nas.engine.search.InProcess", Disorderly)
+    monkeypatch.setattr("nas.engine.search.InProcessExecutor", Disorderly)
     assert documents(search(tmp_path / "c", **changes)) == first
     assert documents(search(tmp_path / "d", seed=1, **changes)) != first
 
@@ -359,10 +359,10 @@ def test_the_same_call_again_trains_nothing(tmp_path: Path, cache: str | None) -
     assert documents(again) == documents(first)
 
 
-# -- what was trained is kept by share -------------------------------------------------------------------------------
+# -- the cache tells fidelities apart --------------------------------------------------------------------------------
 
 
-def test_each_share_has_its_own_answers(tmp_path: Path) -> None:
+def test_each_fidelity_has_its_own_cached_results(tmp_path: Path) -> None:
     with EvaluationCache("sqlite://") as cache:
         evaluator = SteppedEvaluator()
         result = search(tmp_path / "a", evaluator, cache=cache)
@@ -371,8 +371,8 @@ def test_each_share_has_its_own_answers(tmp_path: Path) -> None:
         assert kept == Counter(steps for digest, steps in evaluator.trained if steps == 10 or digest not in failed)
         full = SteppedEvaluator()
         plain = search(tmp_path / "b", full, searcher="random", train=30, cache=cache)
-        known = {c.key for c in result.candidates if c.status == "trained"}
-        met = known & {c.key for c in plain.candidates}
+        history = {c.key for c in result.candidates if c.status == "trained"}
+        met = history & {c.key for c in plain.candidates}
         assert met
         assert plain.tally.full_hits == len(met)  # of full trainings only
         shorter = SteppedEvaluator()
@@ -389,7 +389,7 @@ class Taciturn(SteppedEvaluator):
         return {"evaluator": "taciturn/1", "data": "none", "fidelity": {}}
 
 
-def test_an_evaluator_that_names_no_steps_is_told_apart_by_the_share(tmp_path: Path) -> None:
+def test_an_evaluator_that_names_no_steps_is_told_apart_by_the_fidelity(tmp_path: Path) -> None:
     evaluators: dict[float, QualityEvaluator] = {1 / 9: Taciturn(10), 1 / 3: Taciturn(30), 1.0: Taciturn(90)}
     questions = cache_keys_of(evaluators, 0)
     assert len({q.digest for q in questions.values()}) == 3
@@ -400,7 +400,7 @@ def test_an_evaluator_that_names_no_steps_is_told_apart_by_the_share(tmp_path: P
     assert [(c.key, c.metrics) for c in silent.candidates] == [(c.key, c.metrics) for c in stepping.candidates]
 
 
-# -- limits, repair, advice ------------------------------------------------------------------------------------------
+# -- limits, repair, warm start --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("repair", [True, False])
@@ -419,7 +419,7 @@ def test_what_is_over_a_limit_is_not_trained(tmp_path: Path, repair: bool) -> No
     assert len(stored) == len(result.candidates)
 
 
-def test_advice_enters_the_lowest_rung(tmp_path: Path) -> None:
+def test_warm_start_points_enter_the_lowest_rung(tmp_path: Path) -> None:
     earlier = search(tmp_path, searcher="random", train=24, study="earlier")
     evaluator = SteppedEvaluator()
     later = search(tmp_path, evaluator, train=4, study="later", warm_start="earlier", cache=None)
@@ -436,8 +436,8 @@ def test_advice_enters_the_lowest_rung(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"evaluator": CountingEvaluator()}, "CountingEvaluator cannot train for a share of 0.111"),
-        ({"evaluator": SteppedEvaluator(steps=4)}, "of 4 steps, shares of 0.111 and 0.333 are both 1"),
+        ({"evaluator": CountingEvaluator()}, "CountingEvaluator cannot train at fidelity 0.111"),
+        ({"evaluator": SteppedEvaluator(steps=4)}, "of 4 steps, fidelities 0.111 and 0.333 are both 1"),
         ({"score": "entropy"}, "halving:random trains all that it asks for.*--score none"),
         ({"score": "entropy", "train": 0}, "halving:random trains candidates.*--train 12"),
         ({"train": 0}, "nothing ranks the candidates"),
@@ -472,7 +472,7 @@ def test_a_search_by_halving_on_digits(
         outputs.append(capsys.readouterr().out)
         assert caught.value.code == 0
     searched, shown = (" ".join(out.split()) for out in outputs)
-    assert "4 trained (3 of them for a share of the steps), 0 failed" in searched
+    assert "4 trained (3 of them at a lower fidelity), 0 failed" in searched
     assert "mine: 1 trained, 2 stopped after 1/3 of the steps" in shown
     _, stored, _ = load_candidates(tmp_path / "nas-runs" / "mine" / "study.journal", None)
     (best,) = (c for c in stored if c.status == "trained")

@@ -72,8 +72,8 @@ def test_one_seed_one_result(tmp_path: Path) -> None:
 
 
 def test_hard_limits_are_checked_before_training(tmp_path: Path) -> None:
-    free = run(tmp_path / "a", train=0)
-    bound = sorted(c.metrics["latency_ms"] for c in free.candidates)[20]
+    unlimited = run(tmp_path / "a", train=0)
+    bound = sorted(c.metrics["latency_ms"] for c in unlimited.candidates)[20]
     evaluator = CountingEvaluator()
     result = run(tmp_path / "b", evaluator, limits={"latency_ms": bound}, repair=False)
     over = [c for c in result.candidates if c.metrics["latency_ms"] > bound]
@@ -86,17 +86,17 @@ def test_hard_limits_are_checked_before_training(tmp_path: Path) -> None:
 
 def test_candidates_over_a_limit_are_led_back(tmp_path: Path) -> None:
     limits = {"latency_ms": sorted(c.metrics["latency_ms"] for c in run(tmp_path / "a", train=0).candidates)[10]}
-    share = [
+    fractions = [
         sum(c.status == "infeasible" for c in run(tmp_path / f"{repair}", limits=limits, repair=repair).candidates)
         for repair in (False, True)
     ]
-    assert share[1] < share[0] / 2
+    assert fractions[1] < fractions[0] / 2
 
 
 def test_limits_that_nothing_meets_leave_an_empty_front_and_say_why(tmp_path: Path) -> None:
     from nas.report.tables import summary_lines
 
-    result = run(tmp_path, limits=["params<=1"])
+    result = run(tmp_path, limits=["params<=1"], trials=8)
     assert result.front == ()
     assert "No candidate is within the limits; the nearest: params is" in summary_lines(result)[-1]
 

@@ -1,4 +1,4 @@
-"""The best candidates on a device: rounds, what the correction learns, failures, resumption, and what is told."""
+"""The best candidates on a device: rounds, what the correction learns, failures, resumption, and what is reported."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 
 import nas
 from evaluators.devices.address import Address
 from evaluators.devices.catalog import DEVICES, DeviceRow
 from evaluators.devices.device import CannotRun, LatencyMeasurement, MeasurementFailed, MeasurementTimeout
+from evaluators.devices.device_in_format import NumberFormatError, open_in_format
 from evaluators.devices.retrying import RetryingDevice
 from hardware_models.catalog import load_hardware
 from hardware_models.composed.corrected import CorrectedModel, fit_correction
@@ -25,12 +26,11 @@ from hardware_models.composed.multi_device import load_hardware_models
 from hardware_models.cost import Cost
 from hardware_models.device_file.number_format import number_format_of
 from nas.candidates.objectives import Objective
+from nas.candidates.verified import VerifiedCandidate, verification_scores
 from nas.cli.main import main
 from nas.engine.search import run
 from nas.engine.settings import SearchSettings
-from nas.measurement.device_in_format import NumberFormatError, open_in_format
-from nas.measurement.verification import VerificationError, device_and_label, load_verified, with_correction
-from nas.measurement.verified import VerifiedCandidate, verification_scores
+from nas.engine.verification import VerificationError, device_and_label, load_verified, with_correction
 from nas.report.tables import summary_lines, supplementary_tables
 from nas.report.verification import plot_verification
 from nas.study.load import load_candidates, load_document, load_notes
@@ -68,14 +68,14 @@ class FakeDevice:
 
     latency: Latency = biased_ms
     trouble: Callable[[FakeDevice, nas.Graph], None] = lambda device, graph: None
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     closed: int = 0
     name: str = "fake"
     precision: str = "float32"
     batch: int = 1
 
     def measure(self, graph: nas.Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
-        self.asked.append(graph.digest)
+        self.requests.append(graph.digest)
         self.trouble(self, graph)
         value = self.latency(graph)
         return LatencyMeasurement(
@@ -125,17 +125,17 @@ def test_a_constant_bias_is_learned_exactly_and_the_order_stays() -> None:
 
 
 def test_the_interval_is_that_of_fits_that_leave_one_out() -> None:
-    rng = numpy.random.default_rng(0)
-    predicted = numpy.exp(rng.uniform(-1, 2, 12))
-    measured = 2.0 * predicted**1.1 * numpy.exp(0.05 * rng.standard_normal(12))
-    left = []
+    rng = np.random.default_rng(0)
+    predicted = np.exp(rng.uniform(-1, 2, 12))
+    measured = 2.0 * predicted**1.1 * np.exp(0.05 * rng.standard_normal(12))
+    errors = []
     for i in range(12):
-        rest = fit_correction(numpy.delete(predicted, i), numpy.delete(measured, i))
+        rest = fit_correction(np.delete(predicted, i), np.delete(measured, i))
         assert rest is not None
-        left.append(abs(log(measured[i] / (predicted[i] * rest.ratio(predicted[i])))))
+        errors.append(abs(log(measured[i] / (predicted[i] * rest.ratio(predicted[i])))))
     whole = fit_correction(predicted, measured)
     assert whole is not None
-    assert whole.factor == pytest.approx(exp(sorted(left)[11]), rel=1e-9)  # the 12th of 12: 0.9 of 13, rounded up
+    assert whole.factor == pytest.approx(exp(sorted(errors)[11]), rel=1e-9)  # the 12th of 12: 0.9 of 13, rounded up
     assert 1.0 < 1 + whole.slope < 1.2
 
 
@@ -162,14 +162,14 @@ def test_a_correction_says_so_in_the_source_and_leaves_the_model_alone() -> None
 def test_the_best_are_measured_in_rounds_and_the_later_predicted_better(tmp_path: Path) -> None:
     device = FakeDevice()
     result = search(tmp_path, device)
-    assert len(device.asked) == len(set(device.asked)) == 12 == len(result.verified)
+    assert len(device.requests) == len(set(device.requests)) == 12 == len(result.verified)
     assert device.closed == 1
     first, later = result.verified[:6], result.verified[6:]  # half of them, then twice a quarter
     assert all(v.predicted_ms == v.model_ms for v in first)
     assert all(abs(v.error_percent or 0) > 40 for v in first)
     assert all(abs(v.error_percent or 99) < 12 for v in later)
-    found = verification_scores(result.verified)
-    assert found["mape_percent"] < 0.7 * found["model_mape_percent"]
+    scores = verification_scores(result.verified)
+    assert scores["mape_percent"] < 0.7 * scores["model_mape_percent"]
     worst = max(abs(c.metrics["latency_ms"] / biased_ms(c.graph) - 1) for c in result.front)
     assert worst < 0.15
 
@@ -181,9 +181,9 @@ def test_a_measurement_never_looks_like_a_prediction(tmp_path: Path) -> None:
         assert c.measurements["latency_ms"].source == "predicted:model@1, corrected by 12 measured"
         assert ("device_latency_ms" in c.measurements) == (c.key in measured)
         if c.key in measured:
-            said = c.measurements["device_latency_ms"]
-            assert (said.source, said.value) == ("measured:fake", measured[c.key].measured_ms)
-            assert said.std == pytest.approx(0.01 * said.value)
+            measurement = c.measurements["device_latency_ms"]
+            assert (measurement.source, measurement.value) == ("measured:fake", measured[c.key].measured_ms)
+            assert measurement.std == pytest.approx(0.01 * measurement.value)
 
 
 def test_limits_are_held_by_what_was_measured(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_limits_are_held_by_what_was_measured(tmp_path: Path) -> None:
 def test_a_search_that_trains_measures_before_choosing_and_at_the_end(tmp_path: Path) -> None:
     device, evaluator = FakeDevice(), CountingEvaluator()
     result = search(tmp_path, device, train=12, evaluator=evaluator, verify=8, workers=0)
-    assert len(device.asked) == 8
+    assert len(device.requests) == 8
     trained = {c.key for c in result.candidates if c.status == "trained"}
     assert {v.key for v in result.verified[-2:]} <= trained
     assert len(evaluator.seen) == 12
@@ -214,14 +214,14 @@ def test_what_was_measured_is_taken_from_the_study(tmp_path: Path) -> None:
     first = search(tmp_path, FakeDevice())
     device = FakeDevice(latency=lambda graph: 1000.0)
     again = search(tmp_path, device)
-    assert device.asked == []
+    assert device.requests == []
     assert again.verified == first.verified
     assert [c.to_document() for c in again.candidates] == [c.to_document() for c in first.candidates]
 
 
 def test_a_search_that_was_stopped_while_measuring_measures_the_rest(tmp_path: Path) -> None:
     def stop_at_the_ninth(device: FakeDevice, graph: nas.Graph) -> None:
-        if len(device.asked) == 9:
+        if len(device.requests) == 9:
             raise KeyboardInterrupt
 
     stopped, whole = FakeDevice(trouble=stop_at_the_ninth), search(tmp_path / "whole", FakeDevice())
@@ -229,15 +229,15 @@ def test_a_search_that_was_stopped_while_measuring_measures_the_rest(tmp_path: P
         search(tmp_path, stopped)
     rest = FakeDevice()
     result = search(tmp_path, rest)
-    assert len(rest.asked) == 4
-    assert not set(rest.asked) & set(stopped.asked[:8])
+    assert len(rest.requests) == 4
+    assert not set(rest.requests) & set(stopped.requests[:8])
     assert result.verified == whole.verified
     assert [c.to_document() for c in result.candidates] == [c.to_document() for c in whole.candidates]
 
 
 def test_a_device_that_fails_now_and_then_is_asked_again(tmp_path: Path) -> None:
     def every_second(device: FakeDevice, graph: nas.Graph) -> None:
-        if len(device.asked) % 2:
+        if len(device.requests) % 2:
             raise MeasurementTimeout("no answer within 1 s")
 
     result = search(tmp_path, FakeDevice(trouble=every_second))
@@ -251,11 +251,11 @@ def test_a_device_that_always_hangs_is_left_alone_and_the_search_ends(tmp_path: 
 
     device = FakeDevice(trouble=hang)
     result = search(tmp_path, device)
-    assert len(device.asked) == 9  # three networks, three tries each; then it is in quarantine
+    assert len(device.requests) == 9  # three networks, three tries each; then it is in quarantine
     assert all(v.measured_ms is None and v.again for v in result.verified)
-    told = "\n".join(summary_lines(result))
-    assert "None of 12 measurements succeeded (measurement_timeout: no answer within 1 s)" in told
-    assert "every latency here is a prediction" in told
+    output = "\n".join(summary_lines(result))
+    assert "None of 12 measurements succeeded (measurement_timeout: no answer within 1 s)" in output
+    assert "every latency here is a prediction" in output
     plain = search(tmp_path / "plain", None, verify=0)
     assert result.candidates[0].measurements == plain.candidates[0].measurements
     mended = search(tmp_path, FakeDevice())
@@ -278,12 +278,12 @@ def test_what_the_device_refuses_is_infeasible_and_not_asked_again(tmp_path: Pat
     assert any("Not measured: #" in line for line in summary_lines(result))
     device = FakeDevice(trouble=refuse)
     assert search(tmp_path, device).verified == result.verified
-    assert device.asked == []
+    assert device.requests == []
 
 
 def test_a_failure_of_one_network_is_recorded_and_the_others_are_measured(tmp_path: Path) -> None:
     def fail_one(device: FakeDevice, graph: nas.Graph) -> None:
-        if graph.digest == device.asked[0]:
+        if graph.digest == device.requests[0]:
             raise MeasurementFailed("out of memory")
 
     result = search(tmp_path, FakeDevice(trouble=fail_one))
@@ -319,7 +319,7 @@ def test_the_study_and_the_files_hold_what_was_measured(tmp_path: Path) -> None:
 
 def test_what_was_predicted_and_measured_is_read_back_from_the_study(tmp_path: Path) -> None:
     def fail_one(device: FakeDevice, graph: nas.Graph) -> None:
-        if graph.digest == device.asked[0]:
+        if graph.digest == device.requests[0]:
             raise MeasurementFailed("out of memory")
 
     result = search(tmp_path, FakeDevice(trouble=fail_one))
@@ -352,7 +352,7 @@ def test_the_commands_measure_eight_and_show_them_beside_what_was_predicted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
-    asked = (
+    requests = (
         "--space",
         "tests.support.fakes:small_space",
         "--hw",
@@ -365,14 +365,14 @@ def test_the_commands_measure_eight_and_show_them_beside_what_was_predicted(
         "s",
     )
     with pytest.raises(SystemExit):
-        main(["search", *asked, "--device", "fake"])
+        main(["search", *requests, "--device", "fake"])
     searched = capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["show", "s"])
     shown = capsys.readouterr().out
-    for told in (searched, shown):
-        assert "Predicted against measured (measured:fake)" in told
-        assert "8 of 8 candidates measured. As predicted before each was measured: Spearman" in told
+    for output in (searched, shown):
+        assert "Predicted against measured (measured:fake)" in output
+        assert "8 of 8 candidates measured. As predicted before each was measured: Spearman" in output
     assert "verification.png" in searched
     assert Path("nas-runs/s/verification.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SystemExit):
@@ -382,7 +382,7 @@ def test_the_commands_measure_eight_and_show_them_beside_what_was_predicted(
     assert document["verification"] == kept["verification"]
     assert len(document["verified"]) == document["verification"]["rows"] == 8
     with pytest.raises(SystemExit) as ended:
-        main(["search", *asked, "--verify", "3"])
+        main(["search", *requests, "--verify", "3"])
     assert ended.value.code == 2
     assert "verify needs a real device, on which 3 candidates are measured: --device litert" in capsys.readouterr().err
 
@@ -399,7 +399,7 @@ def test_nothing_measured_makes_no_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "wanted", "runs"),
+    ("device", "required", "runs"),
     [
         ("fake", "int8", "int8"),  # the address leaves it open
         ("fake", "float32", "float32"),
@@ -411,9 +411,9 @@ def test_nothing_measured_makes_no_picture(tmp_path: Path) -> None:
     ],
 )
 def test_a_device_runs_the_number_format_of_the_model(
-    by_address: None, device: str, wanted: str | None, runs: str
+    by_address: None, device: str, required: str | None, runs: str
 ) -> None:
-    assert open_in_format(device, wanted, "mine").precision == runs
+    assert open_in_format(device, required, "mine").precision == runs
 
 
 @pytest.mark.parametrize(
@@ -505,7 +505,7 @@ def test_with_a_device_eight_are_measured_by_default_and_zero_measures_none(tmp_
     assert len(search(tmp_path / "a", FakeDevice(), verify=None).verified) == 8
     device = FakeDevice()
     assert search(tmp_path / "b", device, verify=0).verified == ()
-    assert device.asked == []
+    assert device.requests == []
 
 
 def test_another_device_is_another_study(tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_a_search_without_verification_is_the_same_study_as_before(tmp_path: Pat
 
 
 def test_a_real_runtime_on_this_processor(tmp_path: Path) -> None:
-    """ONNX Runtime, six networks of random weights: measured, told, and one MAPE that the correction lowers."""
+    """ONNX Runtime, six networks of random weights: measured, reported, and one MAPE that the correction lowers."""
     pytest.importorskip("onnxruntime")
     address = "onnxruntime?threads=1&max_s=0.2&warmup_s=0.02"
     result = nas.search(
@@ -551,8 +551,8 @@ def test_a_real_runtime_on_this_processor(tmp_path: Path) -> None:
     resumed = run(settings, space=small_space, study=result.study, storage=journal, directory=tmp_path)
     assert resumed.verified == result.verified
     corrected = {c.key: c.metrics["latency_ms"] for c in result.candidates}
-    after = numpy.mean([abs(log(corrected[v.key] / (v.measured_ms or 0))) for v in measured])
-    before = numpy.mean([abs(log(v.model_ms / (v.measured_ms or 0))) for v in measured])
+    after = np.mean([abs(log(corrected[v.key] / (v.measured_ms or 0))) for v in measured])
+    before = np.mean([abs(log(v.model_ms / (v.measured_ms or 0))) for v in measured])
     assert after < before
 
 

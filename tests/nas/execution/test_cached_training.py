@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas
+import pandas as pd
 import pytest
 
 import nas
@@ -66,7 +66,7 @@ def search(directory: Path, evaluator: SeededEvaluator | None = None, **changes:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
+def told_outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
     """What the searcher is told, in order."""
     outcomes: list[Outcome] = []
     tell = AgingEvolution.tell
@@ -80,13 +80,13 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("evaluations", [1, 3])
-def test_the_searcher_sees_no_cache(tmp_path: Path, told: list[Outcome], evaluations: int) -> None:
+def test_the_searcher_sees_no_cache(tmp_path: Path, told_outcomes: list[Outcome], evaluations: int) -> None:
     search(tmp_path / "on", evaluations=evaluations)
-    shared = told.copy()
-    told.clear()
+    shared = told_outcomes.copy()
+    told_outcomes.clear()
     search(tmp_path / "off", evaluations=evaluations, cache=None)
-    assert len(shared) > len(told) >= 30  # the same 40 trainings go further
-    assert shared[: len(told)] == told
+    assert len(shared) > len(told_outcomes) >= 30  # the same 40 trainings go further
+    assert shared[: len(told_outcomes)] == told_outcomes
 
 
 def test_a_network_is_trained_once_and_failures_again(tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ def test_a_later_search_pays_for_what_is_new_only(tmp_path: Path) -> None:
     assert {(c.key, c.metrics.get("accuracy")) for c in a.candidates} <= {
         (c.key, c.metrics.get("accuracy")) for c in b.candidates
     }
-    known = {entry for entry, _ in first.trained.items()}
+    cached_entries = {entry for entry, _ in first.trained.items()}
     failed = {c.key for c in b.candidates if c.status == "failed"}
-    assert not [entry for entry in second.trained if entry in known and entry[0] not in failed]
+    assert not [entry for entry in second.trained if entry in cached_entries and entry[0] not in failed]
     assert b.tally.saved_seconds >= 0
     search(tmp_path, other, study="another training")
     assert other.trained.keys() == first.trained.keys()  # another version's answers are none of its own
@@ -137,7 +137,7 @@ def test_several_trainings_are_averaged(tmp_path: Path) -> None:
         ]
         measurement = candidate.measurements["accuracy"]
         assert measurement.value == pytest.approx(sum(values) / 3, abs=1e-12)
-        assert measurement.std == pytest.approx(pandas.Series(values).std(), abs=1e-12)
+        assert measurement.std == pytest.approx(pd.Series(values).std(), abs=1e-12)
     assert len({repeat_seed(0, ordinal) for ordinal in range(3)}) == 3
     again = search(tmp_path, evaluator, evaluations=3, score="entropy", trials=30, train=4, rules="exact")
     assert [c.metrics for c in again.candidates] == [c.metrics for c in result.candidates]
@@ -239,7 +239,7 @@ def test_the_cache_is_shown_exported_and_cleared(capsys: pytest.CaptureFixture[s
     table = tmp_path / "trainings.csv"
     code, out, _ = nas_command(capsys, "cache", "export", str(table), *directory)
     assert code == 0
-    assert len(pandas.read_csv(table)) == answered
+    assert len(pd.read_csv(table)) == answered
     code, out, _ = nas_command(capsys, "cache", "clear", *directory)
     assert (code, out.strip()) == (0, f"{answered} trainings removed")
     code, out, _ = nas_command(capsys, "cache", "show", *directory, "--json")

@@ -53,7 +53,7 @@ def collect(executor: LocalProcessExecutor | InProcessExecutor, *trainings: Trai
     return dict(run_all(executor, Scripted(), trainings))
 
 
-def test_every_place_is_answered_and_failures_carry_their_reason(workers: LocalProcessExecutor) -> None:
+def test_every_job_is_answered_and_failures_carry_their_reason(workers: LocalProcessExecutor) -> None:
     results = collect(workers, training(8, 3), training(16), training(8, 4))
     assert results[0].metrics == {"map": 0.08, "seed": 3.0}
     assert results[2].metrics == {"map": 0.08, "seed": 4.0}
@@ -84,5 +84,5 @@ def test_in_process_gives_the_same(workers: LocalProcessExecutor) -> None:
     trainings = [training(8, 1), training(16)]
     here, there = collect(InProcessExecutor(), *trainings), collect(workers, *trainings)
     assert [(r.metrics, r.failure, r.message) for r in here.values()] == [
-        (there[place].metrics, there[place].failure, there[place].message) for place in here
+        (there[index].metrics, there[index].failure, there[index].message) for index in here
     ]

@@ -1,4 +1,4 @@
-"""Keys, forms and recognition: the fast way against the plain one, published counts, and collisions on purpose."""
+"""Keys, forms and deduplication: the fast way against the plain one, published counts, and collisions on purpose."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import nas
 from nas.hashing import chains
 from nas.hashing.benchmark_strings import labelled_dag_key
 from nas.hashing.canonical import canonical
+from nas.hashing.canonical_form import contract_chains, normal_form_of, vertex_values_and_adjoints
 from nas.hashing.deduplicate import Deduplicator
-from nas.hashing.form import contract_chains, normal_form_of, vertex_values_and_adjoints
+from nas.hashing.equivalence import EQUIVALENCES, EXACT, parse_equivalence
 from nas.hashing.isomorphism import first_difference, same_network
 from nas.hashing.prime_field import label_code
-from nas.hashing.rules import EQUIVALENCES, EXACT, parse_equivalence
 from search_spaces.families.nasbench101 import module_hash
 from search_spaces.registry import UnknownName
 from tests.support.fakes import small_space
 from tests.support.random_programs import Program, programs, run
 
-# -- the two ways to a key -----------------------------------------------------------------------------------------
+# -- two ways to a key -----------------------------------------------------------------------------------------
 
 
-def views(graph: nas.Graph) -> tuple[object, object] | None:
+def signatures_both_ways(graph: nas.Graph) -> tuple[object, object] | None:
     """Outputs and instances, by chains over blocks and by the form."""
     fast = chains.network_signature(graph)
     if fast is None:
@@ -46,19 +46,19 @@ def views(graph: nas.Graph) -> tuple[object, object] | None:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs())
-def test_chains_over_blocks_see_what_the_form_sees(program: Program) -> None:
-    seen = views(run(program, cut=True))
-    if seen is not None:
-        assert seen[0] == seen[1]
+def test_chains_over_blocks_have_the_signatures_of_the_form(program: Program) -> None:
+    signatures = signatures_both_ways(run(program, cut=True))
+    if signatures is not None:
+        assert signatures[0] == signatures[1]
 
 
-def test_chains_see_what_the_form_sees_in_real_networks() -> None:
+def test_chains_have_the_signatures_of_the_form_in_real_networks() -> None:
     space = nas.load_space("mobiledet")
     rng = random.Random(0)
     for _ in range(40):
-        seen = views(space.graph(space.sample(rng)))
-        assert seen is not None
-        assert seen[0] == seen[1]
+        signatures = signatures_both_ways(space.graph(space.sample(rng)))
+        assert signatures is not None
+        assert signatures[0] == signatures[1]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -74,12 +74,12 @@ def test_blocks_do_not_show_in_the_key(program: Program) -> None:
 @given(programs())
 def test_the_canonical_form_is_the_same_network(program: Program) -> None:
     graph = run(program)
-    written = canonical(graph)
-    assert nas.functional_hash(written) == nas.functional_hash(graph)
-    assert same_network(graph, written)
-    assert first_difference(graph, written) == ""
-    assert (written.macs, written.params) == (graph.macs, graph.params)
-    assert nas.Graph.from_json(written.to_json()) == written
+    canonical_graph = canonical(graph)
+    assert nas.functional_hash(canonical_graph) == nas.functional_hash(graph)
+    assert same_network(graph, canonical_graph)
+    assert first_difference(graph, canonical_graph) == ""
+    assert (canonical_graph.macs, canonical_graph.params) == (graph.macs, graph.params)
+    assert nas.graph_from_json(canonical_graph.to_json()) == canonical_graph
 
 
 def two_branches(first: int, second: int) -> nas.Graph:
@@ -97,14 +97,14 @@ def test_branches_made_in_another_order_become_one_graph() -> None:
     assert canonical(a).digest == canonical(b).digest
 
 
-def test_a_difference_names_the_first_place() -> None:
+def test_a_difference_names_the_first_operation() -> None:
     text = first_difference(two_branches(1, 3), two_branches(1, 5))
     assert "kernel=(3, 3)" in text
     assert "kernel=(5, 5)" in text
     assert first_difference(two_branches(1, 3), two_branches(3, 1)) == ""
 
 
-def test_a_difference_tells_shared_from_copied() -> None:
+def test_a_difference_says_shared_or_copied() -> None:
     def network(shared: bool) -> nas.Graph:
         b = nas.Builder()
         x = b.input((4, 8, 8))
@@ -115,7 +115,7 @@ def test_a_difference_tells_shared_from_copied() -> None:
     assert "shared in one and copied in the other" in first_difference(network(True), network(False))
 
 
-def test_inputs_and_outputs_that_differ_are_said() -> None:
+def test_a_difference_of_inputs_or_outputs_is_said() -> None:
     def network(size: int, names: Sequence[str]) -> nas.Graph:
         b = nas.Builder()
         x = b.conv(b.input((4, size, size)), 4)
@@ -157,7 +157,7 @@ def test_keys_carry_their_rules() -> None:
     assert all(row.summary for row in EQUIVALENCES.values())
 
 
-def test_what_has_no_key_is_said() -> None:
+def test_what_cannot_be_hashed_is_refused() -> None:
     with pytest.raises(TypeError, match="not int"):
         nas.functional_hash(3)
 
@@ -171,21 +171,21 @@ def test_every_collision_of_short_keys_is_caught() -> None:
     exact = Deduplicator(space, "exact")
     short = Deduplicator(space, "exact", graph_hash=lambda graph: nas.functional_hash(graph)[-4:])
     shorter = Deduplicator(space, "exact", graph_hash=lambda graph: nas.functional_hash(graph)[-2:])
-    names = [(exact.name(g), short.name(g), shorter.name(g)) for g in genotypes]
+    keys = [(exact.network_key(g), short.network_key(g), shorter.network_key(g)) for g in genotypes]
     assert exact.collisions == 0
-    assert short.collisions > 0  # 600 networks in 65,536 keys: 2.7 pairs are expected to meet
+    assert short.collisions > 0  # 600 networks in 65,536 keys: 2.7 pairs are expected to collide
     assert shorter.collisions > 300
-    assert len({n[0] for n in names}) == len({n[1] for n in names}) == len({n[2] for n in names})
-    assert len(set(names)) == len({n[0] for n in names})
+    assert len({n[0] for n in keys}) == len({n[1] for n in keys}) == len({n[2] for n in keys})
+    assert len(set(keys)) == len({n[0] for n in keys})
 
 
-def test_genotypes_of_one_network_get_one_name() -> None:
+def test_genotypes_of_one_network_get_one_key() -> None:
     space = nas.load_space("nasbench201")
     deduplicator = Deduplicator(space, "exact")
     first = space.parse("|skip_connect~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|")
     second = space.parse("|none~0|+|none~0|none~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|")
     other = space.parse("|none~0|+|none~0|none~1|+|nor_conv_1x1~0|nor_conv_3x3~1|nor_conv_3x3~2|")
-    assert deduplicator.name(first) == deduplicator.name(second) != deduplicator.name(other)
+    assert deduplicator.network_key(first) == deduplicator.network_key(second) != deduplicator.network_key(other)
     assert deduplicator.collisions == 0
     assert deduplicator.seconds > 0
 
@@ -203,8 +203,8 @@ def connected(vertices: int) -> Iterator[list[list[int]]]:
             continue
         operands: list[list[int]] = [[] for _ in range(vertices)]
         read = set()
-        for place, (i, j) in enumerate(pairs):
-            if bits >> place & 1:
+        for index, (i, j) in enumerate(pairs):
+            if bits >> index & 1:
                 operands[j].append(i)
                 read.add(i)
         if len(read) == vertices - 1 and all(operands[1:]):
@@ -236,7 +236,7 @@ def test_small_cells_have_the_partition_of_the_official_hash() -> None:
             keys[key].add(theirs)
             official[theirs].add(key)
     assert (count, len(keys)) == (3364, 2532)
-    assert all(len(met) == 1 for met in (*keys.values(), *official.values()))
+    assert all(len(other) == 1 for other in (*keys.values(), *official.values()))
 
 
 def test_cells_of_six_vertices_are_counted() -> None:

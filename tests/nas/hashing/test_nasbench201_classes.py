@@ -107,9 +107,9 @@ def test_classes_of_a_sample_are_those_of_brute_force(rules: str) -> None:
 )
 def test_classes_of_all_cells_are_those_of_brute_force(rules: str) -> None:
     notion, count = NOTIONS[rules]
-    made = keys(rules, cells())
-    assert len(set(made)) == count
-    assert partition(made) == partition(canonical(cell, notion) for cell in cells())
+    class_keys = keys(rules, cells())
+    assert len(set(class_keys)) == count
+    assert partition(class_keys) == partition(canonical(cell, notion) for cell in cells())
 
 
 @pytest.mark.slow
@@ -117,15 +117,15 @@ def test_cells_are_classed_alike_in_the_published_network() -> None:
     """Five cells a stage on CIFAR's 32x32, as trained."""
     some = sample(1500)
     space = nas.load_space("nasbench201")
-    made = [nas.functional_hash(space.graph(space.parse(to_string(cell)))) for cell in some]
-    assert partition(made) == partition(canonical(cell) for cell in some)
+    class_keys = [nas.functional_hash(space.graph(space.parse(to_string(cell)))) for cell in some]
+    assert partition(class_keys) == partition(canonical(cell) for cell in some)
 
 
 def test_published_classes_are_those_of_the_published_table(shared: Callable[[str], Path]) -> None:
     published = published_classes(shared)
-    made = keys("nasbench201-published", cells())
-    assert len(set(made)) == PUBLISHED["nasbench201-published"]
-    assert partition(made) == partition(published[to_string(cell)] for cell in cells())
+    class_keys = keys("nasbench201-published", cells())
+    assert len(set(class_keys)) == PUBLISHED["nasbench201-published"]
+    assert partition(class_keys) == partition(published[to_string(cell)] for cell in cells())
 
 
 def test_published_classes_with_zeros_kept() -> None:

@@ -1,4 +1,4 @@
-"""Networks that are trees of chains: which are, that their keys tell apart what differs, and how sums are grouped."""
+"""Networks that are trees of chains: which are, that different ones have other keys, and how sums are grouped."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_chains_and_branches_that_meet_again_are_trees(body: Callable[[Builder, 
         lambda b, x: b.add(x, crossed(b, conv(b, x))),
     ],
 )
-def test_bridges_and_concatenations_are_none(body: Callable[[Builder, Tensor], Tensor]) -> None:
+def test_bridges_and_concatenations_are_no_trees(body: Callable[[Builder, Tensor], Tensor]) -> None:
     assert not is_tree(network(body))
 
 
@@ -109,8 +109,8 @@ def test_branches_may_be_written_in_any_order() -> None:
     assert nas.functional_hash(joined((0, 1), "matmul")) != nas.functional_hash(joined((1, 0), "matmul"))
 
 
-def test_how_branches_hang_together_is_told_apart_exactly() -> None:
-    """All have the same operations with the same neighbours, which is all that refining colours would see."""
+def test_different_joins_of_equal_branches_have_other_keys() -> None:
+    """All have the same operations with the same neighbours, which colour refinement alone would not separate."""
 
     def tails(groups: tuple[tuple[int, ...], ...]) -> Graph:
         def body(b: Builder, x: Tensor) -> dict[str, Tensor]:

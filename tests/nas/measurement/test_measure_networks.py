@@ -22,13 +22,13 @@ class StandIn:
     name, precision, batch = "stand-in", "float32", 1
 
     def __init__(self, refuses: int = 3) -> None:
-        self.asked = 0
+        self.measurements = 0
         self.closed = False
         self._refuses = refuses
 
     def measure(self, graph: Graph, *, seed: int = 0, keep: Path | None = None) -> LatencyMeasurement:
-        self.asked += 1
-        if self.asked % self._refuses == 0:
+        self.measurements += 1
+        if self.measurements % self._refuses == 0:
             raise CannotRun("no room")
         ms = graph.macs / 1e6
         return LatencyMeasurement(ms, 0.1, ms, ms, 5, "measured:stand-in")
@@ -37,12 +37,12 @@ class StandIn:
         self.closed = True
 
 
-def test_what_was_measured_is_written_and_what_failed_is_told(tmp_path: Path) -> None:
-    device, told = StandIn(), []
-    assert measure_samples("mobilenetv2", device, 6, tmp_path / "m.csv", report=told.append) == 4
-    assert device.asked == 6
+def test_what_was_measured_is_written_and_what_failed_is_reported(tmp_path: Path) -> None:
+    device, lines = StandIn(), []
+    assert measure_samples("mobilenetv2", device, 6, tmp_path / "m.csv", report=lines.append) == 4
+    assert device.measurements == 6
     assert device.closed
-    assert sum("could not be measured: no room" in text for text in told) == 2
+    assert sum("could not be measured: no room" in text for text in lines) == 2
     rows = list(csv.DictReader((tmp_path / "m.csv").read_text().splitlines()))
     assert len(rows) == 4
     assert {row["source"] for row in rows} == {"measured:stand-in"}
@@ -68,41 +68,45 @@ def test_a_calibration_may_measure_for_itself(
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text("space: mobilenetv2\noptions: {image_size: 32, width: 0.35}\n")
     command = ["hw", "calibrate", "--device", "onnxruntime?precision=int8", "--space", "small.yaml", "--samples", "5"]
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as stopped:
         main([*command, "--out", "here.toml"])
-    assert ended.value.code == 0
+    assert stopped.value.code == 0
     assert "5 of 5" in capsys.readouterr().err
     assert any(f'kind = "{kind}"' in Path("here.toml").read_text() for kind in ("transferred", "few_rows"))
     assert number_format_of(load_hardware("./here.toml")) == "int8"  # the device's own word
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as stopped:
         main([*command, "--out", "here.toml", "--force"])
-    assert ended.value.code == 2
+    assert stopped.value.code == 2
     assert "'here.csv' is there already" in capsys.readouterr().err
 
 
 def test_the_command_measures_a_network(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxruntime")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as stopped:
         main(["hw", "measure", "mobilenetv3_small", "--device", "onnxruntime?threads=1"])
-    assert ended.value.code == 0
+    assert stopped.value.code == 0
     assert "measured:onnxruntime-float32-1t@" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["calibrate", "--device", "onnxruntime"], "--device needs --space"),
         (["measure", "mobilenetv2", "--device", "onnxruntim"], "onnxruntime"),
         (["measure", "mobilenetv2", "--device", "litert?threads=none"], "threads"),
     ],
 )
-def test_what_is_wrong_is_said(
-    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_mistakes_end_in_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as stopped:
         main(["hw", *arguments])
-    assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert says in told
-    assert len(told.splitlines()) == 1
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1

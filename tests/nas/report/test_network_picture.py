@@ -18,49 +18,50 @@ from search_spaces.blocks import mobile as blocks
 from search_spaces.catalog import load_network, load_space, spaces
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 from search_spaces.published.networks import networks
 from tests.support.random_programs import Program, programs, run
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def drawn(name: str) -> Graph:
+def graph_of(name: str) -> Graph:
     if name in networks():
         return load_network(name)
     space = load_space(name)
     return space.graph(space.sample(random.Random(0)))
 
 
-def kinds(made: tuple[PictureBlock, ...]) -> list[str]:
-    return [block.kind for block in made]
+def kinds(picture_blocks: tuple[PictureBlock, ...]) -> list[str]:
+    return [block.kind for block in picture_blocks]
 
 
 @pytest.mark.parametrize("name", [*spaces(), *networks()])
 def test_blocks_are_a_partition_in_order(name: str) -> None:
-    graph = drawn(name)
-    made = network_blocks(graph)
-    assert sorted(n for block in made for n in block.nodes) == list(range(len(graph)))
-    owner = {n: place for place, block in enumerate(made) for n in block.nodes}
-    for place, block in enumerate(made):
-        read = {owner[i] for n in block.nodes for i in graph.nodes[n].inputs} - {place}
+    graph = graph_of(name)
+    picture_blocks = network_blocks(graph)
+    assert sorted(n for block in picture_blocks for n in block.nodes) == list(range(len(graph)))
+    owner = {n: index for index, block in enumerate(picture_blocks) for n in block.nodes}
+    for index, block in enumerate(picture_blocks):
+        read = {owner[i] for n in block.nodes for i in graph.nodes[n].inputs} - {index}
         assert set(block.inputs) == read
-        assert all(i < place for i in read)
-    assert sum(b.macs for b in made) == graph.macs
-    assert sum(b.params for b in made) == graph.params
-    assert {name for b in made for name in b.outputs} == set(graph.output_shapes)
+        assert all(i < index for i in read)
+    assert sum(b.macs for b in picture_blocks) == graph.macs
+    assert sum(b.params for b in picture_blocks) == graph.params
+    assert {name for b in picture_blocks for name in b.outputs} == set(graph.output_shapes)
 
 
 @pytest.mark.parametrize("name", [*spaces(), "leyolo_nano", "resnet152_v2", "mobilenetv4_hybrid_medium"])
-def test_no_two_boxes_share_a_place(name: str) -> None:
-    layout = layout_blocks(network_blocks(drawn(name)))
+def test_no_two_boxes_share_a_position(name: str) -> None:
+    layout = layout_blocks(network_blocks(graph_of(name)))
     assert len(set(layout.cells)) == len(layout.cells)
     assert all(0 <= line < layout.lines and column < 30 for column, line in layout.cells)
 
 
 @pytest.mark.parametrize("name", ["mobiledet_edgetpu", "leyolo_nano", "emo_1m", "nasbench201"])
 def test_blocks_do_not_depend_on_how_the_graph_was_cut(name: str) -> None:
-    graph = drawn(name)
-    again = Graph.from_json(graph.to_json())
+    graph = graph_of(name)
+    again = graph_from_json(graph.to_json())
     assert network_blocks(again) == network_blocks(graph)
 
 
@@ -87,15 +88,15 @@ def test_a_block_says_its_kernel_expansion_stride_and_squeeze() -> None:
     x = blocks.inverted_bottleneck(b, x, 24, expanded=72, residual=True)
     x = blocks.fused_inverted_bottleneck(b, x, 24, expanded=96, residual=True)
     x = blocks.tucker(b, x, 32, input_rank=6, output_rank=12)
-    made = network_blocks(b.build(x))
-    assert [(m.kind, m.lines[1], m.residual) for m in made[1:-1]] == [
+    picture_blocks = network_blocks(b.build(x))
+    assert [(m.kind, m.lines[1], m.residual) for m in picture_blocks[1:-1]] == [
         ("stem", "k3 s2", False),
         ("inverted", "k5 e6 s2 SE", False),
         ("inverted", "k3 e3", True),
         ("fused", "k3 e4", True),
     ]
-    assert made[-1].kind == "head"
-    assert made[-1].shape == (32, 8, 8)
+    assert picture_blocks[-1].kind == "head"
+    assert picture_blocks[-1].shape == (32, 8, 8)
 
 
 def test_attention_with_squeeze_excite_is_attention() -> None:
@@ -106,8 +107,8 @@ def test_attention_with_squeeze_excite_is_attention() -> None:
     y = b.reshape(b.permute(b.matmul(weights, b.permute(v, (1, 0))), (1, 0)), (8, 4, 4))
     y = b.act(b.conv(y, 32), "gelu")
     y = b.conv(blocks.squeeze_excite(b, y, 4), 8)
-    made = network_blocks(b.build(b.conv(b.add(x, y), 2)))
-    assert [(m.kind, m.lines[1], m.residual) for m in made[1:]] == [
+    picture_blocks = network_blocks(b.build(b.conv(b.add(x, y), 2)))
+    assert [(m.kind, m.lines[1], m.residual) for m in picture_blocks[1:]] == [
         ("stem", "k3", False),
         ("attention", "k1 e4 SE", True),
         ("head", "output", False),
@@ -119,9 +120,9 @@ def test_an_output_that_others_read_keeps_its_kind() -> None:
     x = blocks.conv_norm_act(b, b.input((3, 32, 32)), 16, 3, 2)
     p3 = blocks.inverted_bottleneck(b, x, 16, expanded=64, residual=True)
     p4 = blocks.inverted_bottleneck(b, p3, 24, expanded=64, stride=2)
-    made = network_blocks(b.build({"p3": p3, "p4": p4}))
-    assert [(m.kind, m.outputs) for m in made[2:]] == [("inverted", ("p3",)), ("head", ("p4",))]
-    assert made[2].lines[-1] == "16 ch: p3"
+    picture_blocks = network_blocks(b.build({"p3": p3, "p4": p4}))
+    assert [(m.kind, m.outputs) for m in picture_blocks[2:]] == [("inverted", ("p3",)), ("head", ("p4",))]
+    assert picture_blocks[2].lines[-1] == "16 ch: p3"
 
 
 def test_branches_that_cross_between_map_sizes_are_drawn_in_lines(tmp_path: Path) -> None:
@@ -139,13 +140,13 @@ def test_branches_that_cross_between_map_sizes_are_drawn_in_lines(tmp_path: Path
 
 
 def test_a_pyramid_keeps_its_ways_down_and_up_apart() -> None:
-    made = network_blocks(load_network("leyolo_nano"))
-    layout = layout_blocks(made)
+    picture_blocks = network_blocks(load_network("leyolo_nano"))
+    layout = layout_blocks(picture_blocks)
     assert [name for name, _, _ in layout.rows] == ["320x320", "160x160", "80x80", "40x40", "20x20"]
-    joins = [place for place, block in enumerate(made) if block.kind == "join"]
-    assert [made[j].shape[1] for j in joins] == [40, 80, 40, 20]
+    joins = [index for index, block in enumerate(picture_blocks) if block.kind == "join"]
+    assert [picture_blocks[j].shape[1] for j in joins] == [40, 80, 40, 20]
     for before, after in combinations(joins, 2):  # a later join of the same map stands further right
-        if made[before].shape[1:] == made[after].shape[1:]:
+        if picture_blocks[before].shape[1:] == picture_blocks[after].shape[1:]:
             assert layout.cells[before][0] < layout.cells[after][0]
 
 
@@ -158,12 +159,12 @@ def test_the_inside_of_a_cell_is_the_cell() -> None:
     assert small[0].kind == "input"
     assert sum(m.kind == "conv" for m in small) == 6
     assert sum(b.macs for b in small) == cell.macs
-    assert all(i < place for place, b in enumerate(small) for i in b.inputs)
+    assert all(i < index for index, b in enumerate(small) for i in b.inputs)
 
 
 @pytest.mark.parametrize("name", list(spaces()))
 def test_every_space_draws_a_picture_of_sane_size(name: str, tmp_path: Path) -> None:
-    path = draw_graph(drawn(name), tmp_path / "network.png", name)
+    path = draw_graph(graph_of(name), tmp_path / "network.png", name)
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     assert data[12:16] == b"IHDR"
@@ -175,7 +176,7 @@ def test_every_space_draws_a_picture_of_sane_size(name: str, tmp_path: Path) -> 
 
 def test_svg_is_well_formed_and_equal_for_equal_graphs(tmp_path: Path) -> None:
     first = draw_graph(load_network("mobiledet_cpu"), tmp_path / "a.svg", "one").read_bytes()
-    again = Graph.from_json(load_network("mobiledet_cpu").to_json())
+    again = graph_from_json(load_network("mobiledet_cpu").to_json())
     assert draw_graph(again, tmp_path / "b.svg", "one").read_bytes() == first
     assert draw_graph(again, tmp_path / "c.svg", "two").read_bytes() != first
     root = ElementTree.fromstring(first)  # noqa: S314 our own file
@@ -194,8 +195,8 @@ def test_odd_titles_and_shapes_are_drawn(tmp_path: Path) -> None:
     two = d.build(d.add(d.conv(d.input((3, 8, 8)), 4), d.conv(d.input((3, 8, 8)), 4)))
     e = Builder()
     untouched = e.build(e.input((3, 4, 4)))
-    for place, graph in enumerate((flat, volume, two, untouched)):
-        path = draw_graph(graph, tmp_path / f"{place}.png", "\u7f51\u7edc $\\frac{ <&> \u0000")
+    for index, graph in enumerate((flat, volume, two, untouched)):
+        path = draw_graph(graph, tmp_path / f"{index}.png", "\u7f51\u7edc $\\frac{ <&> \u0000")
         assert path.stat().st_size > 1000
 
 
@@ -208,14 +209,14 @@ def test_other_kinds_of_file_are_refused(tmp_path: Path) -> None:
 
 @given(programs())
 @settings(max_examples=150)
-def test_any_graph_falls_into_blocks_that_have_places(program: Program) -> None:
+def test_any_graph_falls_into_blocks_that_have_positions(program: Program) -> None:
     graph = run(program)
-    made = network_blocks(graph)
-    assert sorted(n for block in made for n in block.nodes) == list(range(len(graph)))
-    assert all(i < place for place, block in enumerate(made) for i in block.inputs)
-    assert sum(b.macs for b in made) == graph.macs
-    assert len(set(layout_blocks(made).cells)) == len(made)
-    for block in made:
+    picture_blocks = network_blocks(graph)
+    assert sorted(n for block in picture_blocks for n in block.nodes) == list(range(len(graph)))
+    assert all(i < index for index, block in enumerate(picture_blocks) for i in block.inputs)
+    assert sum(b.macs for b in picture_blocks) == graph.macs
+    assert len(set(layout_blocks(picture_blocks).cells)) == len(picture_blocks)
+    for block in picture_blocks:
         if block.kind == "cell":
             assert sum(b.macs for b in inner_blocks(graph, block)) == block.macs
 

@@ -13,16 +13,17 @@ from rich.console import Console
 import nas
 from hardware_models.composed.multi_device import load_hardware_models
 from nas.candidates.metrics import METRICS
+from nas.candidates.published_baselines import baseline_rows
+from nas.candidates.verified import VerifiedCandidate, verification_scores
 from nas.cli.main import main
-from nas.measurement.published_baselines import baseline_rows
-from nas.measurement.verified import VerifiedCandidate, verification_scores
 from nas.report.baselines import baselines_near_front, draw_baselines
-from nas.report.format import figure, metric_heading
+from nas.report.format import format_metric, metric_heading
 from nas.report.plots import plot_front
 from nas.report.tables import supplementary_tables
 from nas.report.verification import draw_measured, verification_lines, verification_table
 from search_spaces.catalog import load_network, load_space
 from search_spaces.published.networks import networks
+from tests.nas.engine.test_verification import FakeDevice, search
 
 
 def text_of(*parts: Any) -> str:
@@ -40,9 +41,6 @@ def verified(number: int, measured: float | None = 2.0, **changes: Any) -> Verif
 
 
 def axes() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
     return Figure().subplots()
@@ -56,16 +54,16 @@ def rows() -> Any:
 def test_every_metric_has_a_heading_and_a_figure() -> None:
     for name, metric in METRICS.items():
         assert metric.label in metric_heading(name)
-        assert figure(name, 1234.5)
-        assert figure(name, None) == "-"
+        assert format_metric(name, 1234.5)
+        assert format_metric(name, None) == "-"
     assert metric_heading("latency_ms@pixel3_cpu") == "latency pixel3_cpu (ms)"
-    assert (figure("latency_ms@a", 7.126), figure("latency_ms", 0.04126)) == ("7.13", "0.0413")
-    assert figure("cut_bytes", 2048.0) == "2.0 KiB"
-    assert figure("fallback_ops", 2.0) == "2"
+    assert (format_metric("latency_ms@a", 7.126), format_metric("latency_ms", 0.04126)) == ("7.13", "0.0413")
+    assert format_metric("cut_bytes", 2048.0) == "2.0 KiB"
+    assert format_metric("fallback_ops", 2.0) == "2"
 
 
 def test_predicted_against_measured_is_a_table() -> None:
-    shown = text_of(
+    text = text_of(
         verification_table(
             [
                 verified(4),
@@ -75,8 +73,8 @@ def test_predicted_against_measured_is_a_table() -> None:
             ]
         )
     )
-    assert "Predicted against measured (measured:fake-1t@here)" in shown
-    rows = {line.split()[1]: line for line in shown.splitlines() if line.startswith("│ #")}
+    assert "Predicted against measured (measured:fake-1t@here)" in text
+    rows = {line.split()[1]: line for line in text.splitlines() if line.startswith("│ #")}
     assert "1.5-2.5" in rows["#4"]
     assert "-10.0 %" in rows["#4"]
     assert "1.5-2.5 !" in rows["#5"]
@@ -89,12 +87,12 @@ def test_predicted_against_measured_is_a_table() -> None:
 
 def test_scores_are_those_of_the_pairs() -> None:
     many = [verified(0, 2.0), verified(1, 1.0), verified(2, 3.6)]
-    found = verification_scores([*many, verified(3, None)])
-    assert found["rows"] == 3
-    assert found["mape_percent"] == pytest.approx((10 + 80 + 50) / 3, abs=0.01)
-    assert found["model_mape_percent"] == pytest.approx((50 + 0 + 100 * (1 - 1 / 3.6)) / 3, abs=0.01)
-    assert found["interval_coverage"] == pytest.approx(1 / 3, abs=1e-4)
-    assert "spearman" not in found  # all predictions are one
+    scores = verification_scores([*many, verified(3, None)])
+    assert scores["rows"] == 3
+    assert scores["mape_percent"] == pytest.approx((10 + 80 + 50) / 3, abs=0.01)
+    assert scores["model_mape_percent"] == pytest.approx((50 + 0 + 100 * (1 - 1 / 3.6)) / 3, abs=0.01)
+    assert scores["interval_coverage"] == pytest.approx(1 / 3, abs=1e-4)
+    assert "spearman" not in scores  # all predictions are one
     assert verification_scores([verified(3, None)]) == {}
 
 
@@ -120,12 +118,12 @@ def test_baselines_are_the_networks_of_the_task_on_the_same_hardware(rows: Any) 
 
 def test_the_table_holds_what_is_near_the_front(rows: Any) -> None:
     table = baselines_near_front(rows, [30.0, 40.0])
-    shown = text_of(table)
+    text = text_of(table)
     latencies = {row["network"]: row["latency_ms"] for row in rows}
     for name, latency in latencies.items():
-        assert (f" {name} " in shown) == (20.0 <= latency <= 60.0), name
+        assert (f" {name} " in text) == (20.0 <= latency <= 60.0), name
     near = sum(20.0 <= latency <= 60.0 for latency in latencies.values())
-    assert f"{len(rows) - near} faster, slower or in between: result.json" in shown
+    assert f"{len(rows) - near} faster, slower or in between: result.json" in text
     assert baselines_near_front(rows, []).row_count == 24
 
 
@@ -159,13 +157,11 @@ def test_where_both_axes_are_predicted_or_counted_they_are_points(rows: Any) -> 
 
 
 def test_measured_points_are_drawn_where_their_axis_is(tmp_path: Path) -> None:
-    from tests.nas.measurement.test_verification import FakeDevice, search
-
     result = search(tmp_path, FakeDevice(), verify=5, trials=40)
     picture = axes()
     draw_measured(picture, result, "latency_ms", "score")
-    drawn = [bar.lines[0].get_xdata()[0] for bar in picture.containers]
-    assert drawn == [v.measured_ms for v in result.verified]
+    positions = [bar.lines[0].get_xdata()[0] for bar in picture.containers]
+    assert positions == [v.measured_ms for v in result.verified]
     other = axes()
     draw_measured(other, result, "macs", "score")
     assert not other.containers
@@ -180,12 +176,12 @@ def test_a_command_line_with_two_devices_and_baselines(
     monkeypatch.setenv("COLUMNS", "200")
     command = ["search", "--space", "mobilenetv2", "--hw", "pixel3_cpu,pi5_onnx", "--trials", "30", "--train", "0"]
     command += ["--limit", "latency@pixel3_cpu<=90ms", "--limit", "latency@pi5_onnx<=30ms", "--baselines"]
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as stopped:
         main([*command, "--directory", str(tmp_path)])
-    assert not ended.value.code
-    shown = capsys.readouterr().out
-    assert "latency pixel3_cpu (ms)" in shown
-    assert "Published networks on pixel3_cpu+pi5_onnx" in shown
+    assert not stopped.value.code
+    text = capsys.readouterr().out
+    assert "latency pixel3_cpu (ms)" in text
+    assert "Published networks on pixel3_cpu+pi5_onnx" in text
     (folder,) = tmp_path.glob("mobilenetv2-*")
     document = json.loads((folder / "result.json").read_text())
     assert document["limits"] == ["latency_ms@pixel3_cpu <= 90", "latency_ms@pi5_onnx <= 30"]

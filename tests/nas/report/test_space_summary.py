@@ -103,17 +103,17 @@ def test_alike_layers_are_one_row() -> None:
 
 def test_ranges_of_a_small_space_are_those_of_its_enumeration() -> None:
     space = Space(tiny)
-    found = metric_ranges(space, samples=20)
+    ranges = metric_ranges(space, samples=20)
     graphs = [space.graph(g) for g in space.enumerate()]
-    assert found.complete
-    assert found.samples == len(graphs) == space.size() == 12
-    assert found.mutations == 0
+    assert ranges.complete
+    assert ranges.samples == len(graphs) == space.size() == 12
+    assert ranges.mutations == 0
     for metric in ("macs", "params", "peak_activation_bytes"):
         values = [getattr(graph, metric) for graph in graphs]
-        reach = found.metrics[metric]
-        assert (reach.low, reach.median, reach.high) == (min(values), median(values), max(values))
-        assert (reach.lowest, reach.highest) == (min(values), max(values))
-    assert found.active_share == {"stem.width": 1.0, "deep": 1.0, "deep.kernel": 0.75}
+        metric_range = ranges.metrics[metric]
+        assert (metric_range.low, metric_range.median, metric_range.high) == (min(values), median(values), max(values))
+        assert (metric_range.lowest, metric_range.highest) == (min(values), max(values))
+    assert ranges.active_fraction == {"stem.width": 1.0, "deep": 1.0, "deep.kernel": 0.75}
 
 
 def test_walks_reach_the_extremes_of_a_monotonous_space() -> None:
@@ -121,12 +121,12 @@ def test_walks_reach_the_extremes_of_a_monotonous_space() -> None:
     space = Space(chain)
     names = list(space.decisions())
     ends = [space.graph(dict.fromkeys(names, width)) for width in (2, 8)]
-    found = metric_ranges(space, samples=150, seed=3)
-    macs = found.metrics["macs"]
+    ranges = metric_ranges(space, samples=150, seed=3)
+    macs = ranges.metrics["macs"]
     assert (macs.lowest, macs.highest) == (ends[0].macs, ends[1].macs)
     assert macs.lowest < macs.low < macs.median < macs.high < macs.highest
-    assert not found.complete
-    assert found.mutations == 150 * 2 * 3
+    assert not ranges.complete
+    assert ranges.mutations == 150 * 2 * 3
 
 
 def test_ranges_depend_on_the_seed_alone() -> None:
@@ -142,10 +142,10 @@ def test_ranges_need_a_sample() -> None:
 
 
 def test_references_say_which_options_are_their_own() -> None:
-    found = {r.name: r for r in published_members(load_space("mobiledet"))}
-    assert found["mobiledet_edgetpu"].other_options == {}
-    assert found["mobiledet_edgetpu"].figures["macs"] > 1e9
-    assert found["mobiledet_cpu"].other_options == {"target": "cpu"}
+    members = {r.name: r for r in published_members(load_space("mobiledet"))}
+    assert members["mobiledet_edgetpu"].other_options == {}
+    assert members["mobiledet_edgetpu"].figures["macs"] > 1e9
+    assert members["mobiledet_cpu"].other_options == {"target": "cpu"}
     smaller = {r.name: r for r in published_members(load_space("mobiledet", image_size=256))}
     assert smaller["mobiledet_edgetpu"].other_options == {"image_size": 320}
 
@@ -156,15 +156,15 @@ def test_another_space_of_a_known_name_has_no_references() -> None:
 
 def test_show_mobiledet_with_latency(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("spaces", "show", "mobiledet", "--hw", "edgetpu", "--samples", "12", "--seed", "4", "--json")
-    shown = json.loads(run(capsys, *arguments))
-    assert shown == json.loads(run(capsys, *arguments))
-    assert shown["size"] == load_space("mobiledet").size()
-    assert len(shown["decisions"]) == 30
-    latency = shown["ranges"]["metrics"]["latency_ms"]
+    document = json.loads(run(capsys, *arguments))
+    assert document == json.loads(run(capsys, *arguments))
+    assert document["size"] == load_space("mobiledet").size()
+    assert len(document["decisions"]) == 30
+    latency = document["ranges"]["metrics"]["latency_ms"]
     assert 0 < latency["lowest"] <= latency["low"] <= latency["median"] <= latency["high"] <= latency["highest"]
-    assert shown["ranges"]["mutations"] == 12 * 2 * 4
-    assert {row["network"] for row in shown["networks"]} >= {"mobiledet_edgetpu", "mobiledet_cpu"}
-    assert [stage["stage"] for stage in shown["stages"]][:2] == ["stem", "block1"]
+    assert document["ranges"]["mutations"] == 12 * 2 * 4
+    assert {row["network"] for row in document["networks"]} >= {"mobiledet_edgetpu", "mobiledet_cpu"}
+    assert [stage["stage"] for stage in document["stages"]][:2] == ["stem", "block1"]
 
 
 def test_show_nasbench201_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,14 +188,14 @@ def test_show_a_users_file_and_draw_it(
     assert "not made in every network" in text
     assert Path("out/one.png").read_bytes().startswith(b"\x89PNG")
     network = ("--picture", "edge.svg", "--network", "mobiledet_edgetpu")
-    shown = json.loads(run(capsys, "spaces", "show", "mobiledet", "--samples", "0", "--json", *network))
-    assert shown["ranges"] is None
-    assert shown["picture"] == "edge.svg"
+    document = json.loads(run(capsys, "spaces", "show", "mobiledet", "--samples", "0", "--json", *network))
+    assert document["ranges"] is None
+    assert document["picture"] == "edge.svg"
     assert Path("edge.svg").read_text().count("<path") > 100
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--network", "mobiledet_cpu"), "--picture draws"),
         (("--picture", "x.txt"), "ends in .png"),
@@ -204,8 +204,8 @@ def test_show_a_users_file_and_draw_it(
         (("--hw", "edgetpuu"), "did you mean 'edgetpu'"),
     ],
 )
-def test_mistakes_are_named(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], told: str) -> None:
+def test_mistakes_are_named(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["spaces", "show", "mobiledet", *arguments])
     assert stopped.value.code not in (0, None)
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.candidates.pareto import dominates
+from nas.candidates.pareto import constrained_non_dominated_sort, crowding_distances, dominates
 from nas.searchers.catalog import SEARCHERS, make_searcher
 from nas.searchers.choice_space import ChoiceSpace, FlatSpace
 from nas.searchers.local_search import LocalSearch, neighbours
 from nas.searchers.low_discrepancy import LowDiscrepancy, SequenceError, low_discrepancy
-from nas.searchers.nsga2 import Nsga2, constrained_non_dominated_sort, crowding_distances
+from nas.searchers.nsga2 import Nsga2
 from nas.searchers.protocol import KnownFeatures, Outcome, Searcher
 from nas.testing.searchers import practice_space
 from search_spaces.registry import UnknownName
@@ -46,10 +46,10 @@ def numbers(genotype: Genotype) -> list[float]:
     return [(sum(map(ord, name)) * 31 + sum(map(ord, repr(value))) * 17) % 101 for name, value in genotype.items()]
 
 
-def judged(genotype: Genotype, objectives: int = 2) -> Outcome:
+def evaluated(genotype: Genotype, objectives: int = 2) -> Outcome:
     """Losses that pull in different directions, some broken limits, some failures."""
     values = numbers(genotype)
-    losses = tuple([float(sum((v * (place + 1)) % 101 for v in values)) for place in range(objectives)])
+    losses = tuple([float(sum((v * (index + 1)) % 101 for v in values)) for index in range(objectives)])
     total = int(sum(values))
     failed = total % 11 == 0
     return Outcome(genotype, (inf,) * objectives if failed else losses, max(0.0, total % 13 - 9.0))
@@ -58,15 +58,15 @@ def judged(genotype: Genotype, objectives: int = 2) -> Outcome:
 def play(searcher: Searcher, asks: int, batch: int = 1, objectives: int = 2, late: int = 0) -> list[Outcome]:
     """What became of each ask, in the order of the telling; with ``late``, out of the order of the asking."""
     shuffle = random.Random(late)
-    told: list[Outcome] = []
-    while len(told) < asks:
-        wave = [judged(searcher.ask(), objectives) for _ in range(batch)]
+    told_outcomes: list[Outcome] = []
+    while len(told_outcomes) < asks:
+        wave = [evaluated(searcher.ask(), objectives) for _ in range(batch)]
         if late:
             shuffle.shuffle(wave)
         for one in wave:
             searcher.tell(one)
-        told += wave
-    return told
+        told_outcomes += wave
+    return told_outcomes
 
 
 # -- choices without graphs ------------------------------------------------------------------------------------------
@@ -123,12 +123,12 @@ OUTCOMES = st.lists(
 
 @given(OUTCOMES)
 def test_fronts_are_peeled_one_after_the_other(outcomes: list[Outcome]) -> None:
-    left = set(range(len(outcomes)))
+    remaining = set(range(len(outcomes)))
     for front in constrained_non_dominated_sort(outcomes):
-        best = {i for i in left if not any(before(outcomes[j], outcomes[i]) for j in left)}
+        best = {i for i in remaining if not any(before(outcomes[j], outcomes[i]) for j in remaining)}
         assert set(front) == best
-        left -= best
-    assert not left
+        remaining -= best
+    assert not remaining
 
 
 def test_limits_come_before_losses() -> None:
@@ -154,14 +154,14 @@ def test_crowding_of_a_front_worked_by_hand() -> None:
 def test_the_first_front_survives_and_then_those_with_most_room() -> None:
     space = FlatSpace({"x": tuple(range(6))})
     losses = [(0.0, 8.0), (1.0, 4.0), (1.1, 3.9), (4.0, 0.0), (5.0, 5.0), (9.0, 9.0)]
-    known = [Outcome(Genotype({"x": x}), losses[x]) for x in range(6)]
-    searcher = Nsga2(space, random.Random(0), known, population=3, crossover=0, mutation=0, resample=0)
+    earlier_outcomes = [Outcome(Genotype({"x": x}), losses[x]) for x in range(6)]
+    searcher = Nsga2(space, random.Random(0), earlier_outcomes, population=3, crossover=0, mutation=0, resample=0)
     # Without variation a child is a parent: the ends of the front and, of the two close to each other, (1.1, 3.9)
     # whose neighbours (1, 4) and (4, 0) are farther away than those of (1, 4).
-    asked = {searcher.ask()["x"] for _ in range(60)}
-    assert asked == {0, 3, 2} or asked == {0, 3, 1}
+    proposed_genotypes = {searcher.ask()["x"] for _ in range(60)}
+    assert proposed_genotypes == {0, 3, 2} or proposed_genotypes == {0, 3, 1}
     room = crowding_distances(losses[:4])
-    assert asked == {0, 3, 1 if room[1] > room[2] else 2}
+    assert proposed_genotypes == {0, 3, 1 if room[1] > room[2] else 2}
 
 
 def test_a_generation_ends_after_as_many_outcomes_as_members() -> None:
@@ -169,11 +169,11 @@ def test_a_generation_ends_after_as_many_outcomes_as_members() -> None:
     first = [searcher.ask() for _ in range(8)]
     for genotype in first[:7]:
         searcher.tell(Outcome(genotype, (float(sum(map(int, genotype.values()))),)))
-    asked = [searcher.ask() for _ in range(40)]
-    assert not set(asked) <= set(first)  # still random
+    proposed_genotypes = [searcher.ask() for _ in range(40)]
+    assert not set(proposed_genotypes) <= set(first)  # still random
     searcher.tell(Outcome(first[7], (99.0,)))
-    asked = [searcher.ask() for _ in range(40)]
-    assert set(asked) <= set(first)  # children of the first population, with nothing changed
+    proposed_genotypes = [searcher.ask() for _ in range(40)]
+    assert set(proposed_genotypes) <= set(first)  # children of the first population, with nothing changed
 
 
 def test_nsga2_finds_the_whole_front_of_a_small_space() -> None:
@@ -235,14 +235,14 @@ def test_all_neighbours_then_the_best_of_them() -> None:
     searcher = LocalSearch(GRID, random.Random(0))
     here = searcher.ask()
     searcher.tell(Outcome(here, (losses[here],)))
-    known = {here}
+    earlier_outcomes = {here}
     while True:
-        around = [one for one in neighbours(GRID, here) if one not in known]
-        asked = [searcher.ask() for _ in range(len(around))]
-        assert set(asked) == set(around)
-        for one in asked:
+        around = [one for one in neighbours(GRID, here) if one not in earlier_outcomes]
+        proposed_genotypes = [searcher.ask() for _ in range(len(around))]
+        assert set(proposed_genotypes) == set(around)
+        for one in proposed_genotypes:
             searcher.tell(Outcome(one, (losses[one],)))
-        known.update(asked)
+        earlier_outcomes.update(proposed_genotypes)
         best = min(neighbours(GRID, here), key=losses.__getitem__)
         if losses[best] > losses[here]:
             break
@@ -256,11 +256,11 @@ def test_all_neighbours_then_the_best_of_them() -> None:
 def test_restarts_go_on_until_the_space_is_seen_and_no_key_comes_twice(until_improvement: bool, start: str) -> None:
     losses = table()
     searcher = LocalSearch(GRID, random.Random(1), until_improvement=until_improvement, start=start)
-    asked = []
+    proposed_genotypes = []
     for _ in range(56):
-        asked.append(searcher.ask())
-        searcher.tell(Outcome(asked[-1], (losses[asked[-1]],)))
-    assert len(set(asked)) == 56
+        proposed_genotypes.append(searcher.ask())
+        searcher.tell(Outcome(proposed_genotypes[-1], (losses[proposed_genotypes[-1]],)))
+    assert len(set(proposed_genotypes)) == 56
     searcher.tell(Outcome(searcher.ask(), (0.0,)))
 
 
@@ -320,13 +320,13 @@ def test_a_neighbour_that_nobody_tells_of_does_not_hold_local_search_up_for_ever
     first = searcher.ask()
     searcher.tell(Outcome(first, (losses[first],)))
     lost = searcher.ask()
-    asked = [first, lost]
+    proposed_genotypes = [first, lost]
     for _ in range(60):
         one = searcher.ask()
-        asked.append(one)
+        proposed_genotypes.append(one)
         searcher.tell(Outcome(one, (losses[one],)))
-    assert len(set(asked[:50])) == 50
-    adjacent = [sum(a[n] != b[n] for n in GRID.options) == 1 for a, b in itertools.pairwise(asked[30:])]
+    assert len(set(proposed_genotypes[:50])) == 50
+    adjacent = [sum(a[n] != b[n] for n in GRID.options) == 1 for a, b in itertools.pairwise(proposed_genotypes[30:])]
     assert any(adjacent)
 
 
@@ -356,8 +356,8 @@ def test_seeds_scramble() -> None:
 def test_a_sequence_goes_on_where_it_was_told_to_be() -> None:
     whole = LowDiscrepancy(GRID, random.Random(0))
     points = [whole.ask() for _ in range(150)]
-    known = [Outcome(point, (0.0,)) for point in reversed(points[:100])]
-    again = LowDiscrepancy(GRID, random.Random(0), known)
+    earlier_outcomes = [Outcome(point, (0.0,)) for point in reversed(points[:100])]
+    again = LowDiscrepancy(GRID, random.Random(0), earlier_outcomes)
     assert [again.ask() for _ in range(50)] == points[100:]
 
 
@@ -403,17 +403,21 @@ def featurize(genotype: Genotype) -> KnownFeatures:
     return KnownFeatures(genotype.to_json(), (float(sum(values)), float(len(values))))
 
 
-def made(name: str, space: ChoiceSpace, seed: int = 0, known: Sequence[Outcome] = (), objectives: int = 2) -> Searcher:
+def searcher_of(
+    name: str, space: ChoiceSpace, seed: int = 0, earlier_outcomes: Sequence[Outcome] = (), objectives: int = 2
+) -> Searcher:
     any_space: Any = space
-    return make_searcher(name, any_space, random.Random(seed), known, featurize=featurize, objectives=objectives)
+    return make_searcher(
+        name, any_space, random.Random(seed), earlier_outcomes, featurize=featurize, objectives=objectives
+    )
 
 
 def asks(name: str) -> int:
     return 14 if name in _SLOW else 80
 
 
-def check_in(space: ChoiceSpace, told: Sequence[Outcome]) -> None:
-    for one in told:
+def check_in(space: ChoiceSpace, told_outcomes: Sequence[Outcome]) -> None:
+    for one in told_outcomes:
         assert space.decode(space.encode(one.genotype)) == one.genotype
 
 
@@ -422,13 +426,13 @@ def check_in(space: ChoiceSpace, told: Sequence[Outcome]) -> None:
 def test_every_searcher_stays_in_the_space(name: str, kind: str) -> None:
     """With one to three losses, broken limits and failures, on every kind of space."""
     for objectives in (1, 3):
-        told = play(made(name, _KINDS[kind], objectives=objectives), asks(name), objectives=objectives)
-        check_in(_KINDS[kind], told)
+        told_outcomes = play(searcher_of(name, _KINDS[kind], objectives=objectives), asks(name), objectives=objectives)
+        check_in(_KINDS[kind], told_outcomes)
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_every_searcher_repeats_itself(name: str) -> None:
-    runs = [play(made(name, GRID, seed), asks(name), batch=2) for seed in (0, 0, 1)]
+    runs = [play(searcher_of(name, GRID, seed), asks(name), batch=2) for seed in (0, 0, 1)]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
 
@@ -436,20 +440,20 @@ def test_every_searcher_repeats_itself(name: str) -> None:
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_every_searcher_takes_batches_out_of_order(name: str) -> None:
     space = _KINDS["conditional"]
-    told = play(made(name, space), asks(name), batch=8, late=5)
-    check_in(space, told)
-    assert len({one.genotype for one in told}) > min(space.size(), len(told)) / 2
+    told_outcomes = play(searcher_of(name, space), asks(name), batch=8, late=5)
+    check_in(space, told_outcomes)
+    assert len({one.genotype for one in told_outcomes}) > min(space.size(), len(told_outcomes)) / 2
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_every_searcher_goes_on_from_what_it_is_told_again(name: str) -> None:
-    """Rebuilt twice from one history, it asks for the same; known from the start or told later, both will do."""
-    history = play(made(name, GRID), asks(name))
+    """Rebuilt twice from one history, it asks for the same; as history or told later, both will do."""
+    history = play(searcher_of(name, GRID), asks(name))
     before = list(history)
-    again = [play(made(name, GRID, 1, history), 6) for _ in range(2)]
+    again = [play(searcher_of(name, GRID, 1, history), 6) for _ in range(2)]
     assert again[0] == again[1]
     assert history == before
-    searcher = made(name, GRID, 1)
+    searcher = searcher_of(name, GRID, 1)
     for one in history:
         searcher.tell(one)
     check_in(GRID, play(searcher, 6))
@@ -471,23 +475,23 @@ def test_told_again_is_as_good_as_lived_through(name: str, options: dict[str, An
     space: Any = _KINDS["networks"]
     rng, other = random.Random(4), random.Random(4)
     lived = make_searcher(name, space, rng, **options)
-    told = make_searcher(name, space, other, **options)
+    told_outcomes = make_searcher(name, space, other, **options)
     for one in play(lived, 45, objectives=objectives):
-        told.tell(one)
+        told_outcomes.tell(one)
     other.setstate(rng.getstate())
-    assert play(lived, 30, objectives=objectives) == play(told, 30, objectives=objectives)
+    assert play(lived, 30, objectives=objectives) == play(told_outcomes, 30, objectives=objectives)
 
 
 @settings(max_examples=15)
 @given(spaces(5), st.integers(0, 9), st.sampled_from([1, 3]))
 def test_searchers_stay_in_spaces_with_choices_that_come_and_go(space: Space, seed: int, batch: int) -> None:
     for name in ("local", "nsga2", "sobol"):
-        check_in(space, play(made(name, space, seed), 24, batch))
+        check_in(space, play(searcher_of(name, space, seed), 24, batch))
 
 
 def test_local_search_reaches_all_of_a_conditional_space() -> None:
     space = space_of(CONDITIONAL)
     size = space.size()
     assert size == 3 * 8 + 2 * 3 * 2
-    searcher = made("local", space)
+    searcher = searcher_of("local", space)
     assert len({one.genotype for one in play(searcher, size)}) > 0.8 * size

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nas
-from nas.candidates.pareto import front, hypervolume
+from nas.candidates.pareto import hypervolume, non_dominated_indices
 from nas.searchers.auto import MAX_GP_OBSERVATIONS, AutoSearch
 from nas.searchers.catalog import make_searcher
 from nas.searchers.choice_space import FlatSpace
@@ -189,7 +189,7 @@ def test_models_find_the_best_of_1024_soon(name: str, most: int) -> None:
     assert np.mean([_until_best(name, seed) for seed in range(4)]) < most  # random draws: 512
 
 
-def test_a_free_objective_is_known_exactly() -> None:
+def test_a_predicted_objective_is_known_exactly() -> None:
     """Of networks of one expected quality, the one whose latency is known to be least comes first."""
 
     def featurize(genotype: Genotype) -> KnownFeatures:
@@ -203,11 +203,11 @@ def test_a_free_objective_is_known_exactly() -> None:
             genotype = searcher.ask()
             losses.append((_quality(genotype), float(sum(int(str(v)) for v in genotype.values()))))
             searcher.tell(Outcome(genotype, losses[-1]))
-        fronts.append(hypervolume([losses[i] for i in front(losses)], (60.0, 16.0)))
+        fronts.append(hypervolume([losses[i] for i in non_dominated_indices(losses)], (60.0, 16.0)))
     assert fronts[1] >= fronts[0]
 
 
-def test_what_is_over_a_limit_is_not_asked_for_where_it_is_free() -> None:
+def test_what_is_over_a_limit_is_not_asked_for_where_the_features_tell() -> None:
     def featurize(genotype: Genotype) -> KnownFeatures:
         return KnownFeatures(genotype.to_json(), constraint_violation=float(genotype["choice0"] == 0))
 
@@ -277,13 +277,13 @@ def test_auto_chooses_by_what_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(AutoSearch(SPACE, rng, featurize=free, objectives=2)._inner, Nsga2)  # type: ignore[arg-type]
     assert isinstance(AutoSearch(SPACE, rng, featurize=free, objectives=1)._inner, AgingEvolution)  # type: ignore[arg-type]
     assert MAX_GP_OBSERVATIONS == 1000
-    monkeypatch.setattr("nas.searchers.auto.SWITCH", 20)
+    monkeypatch.setattr("nas.searchers.auto.MAX_GP_OBSERVATIONS", 20)
     searcher = AutoSearch(SPACE, rng, featurize=_plain)  # type: ignore[arg-type]
     for _ in range(25):
         genotype = searcher.ask()
         searcher.tell(Outcome(genotype, (_quality(genotype),)))
     assert isinstance(searcher._inner, TreeEnsembleSearch)
-    assert len(searcher._inner._seen) == 25
+    assert len(searcher._inner._observed_points) == 25
 
 
 # -- in a search -------------------------------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ def test_a_learning_sampler_prefers_what_it_was_told_is_good() -> None:
 
 
 @pytest.mark.parametrize("name", ["TPESampler"])
-def test_excess_is_a_constraint(name: str) -> None:
+def test_constraint_violation_is_a_constraint(name: str) -> None:
     """All losses alike: only the limit tells the options apart."""
     known = [Outcome(one, (1.0,), float(one["kind"] == "deep")) for one in CONDITIONAL.enumerate()]
     searcher = OptunaSearcher(name, CONDITIONAL, random.Random(0), known, objectives=1)

@@ -1,4 +1,4 @@
-"""Searchers around searchers: repair, advice from an earlier study, successive halving, and shorter trainings."""
+"""Searchers around searchers: repair, warm start from an earlier study, successive halving, and shorter trainings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from evaluators.tabular import TabularQuality
 from evaluators.tasks.classification import ClassificationTraining
 from evaluators.tasks.detection import DetectionTraining
-from evaluators.training.fidelity import at_fidelity, evaluators_by_fidelity
+from evaluators.training.at_fidelity import at_fidelity, evaluators_by_fidelity
 from hardware_models.catalog import load_hardware
 from nas.candidates.candidate import Candidate, Measurement, Status
 from nas.candidates.fidelity import exact_fraction
@@ -75,46 +75,46 @@ def summed(weights: dict[tuple[str, Any], float], genotype: Genotype) -> float:
 
 
 class Scripted:
-    """Asks for what it is given, and remembers what it was told."""
+    """Asks for a list of genotypes, and remembers the outcomes that it was told."""
 
     def __init__(self, genotypes: Sequence[Genotype]) -> None:
-        self.left = list(genotypes)
-        self.told: list[Outcome] = []
+        self.remaining = list(genotypes)
+        self.received: list[Outcome] = []
 
     def ask(self) -> Genotype:
-        return self.left.pop(0)
+        return self.remaining.pop(0)
 
     def tell(self, outcome: Outcome) -> None:
-        self.told.append(outcome)
+        self.received.append(outcome)
 
 
 class TestRepairing(SearcherContract):
     asks = 60
 
-    def make_searcher(self, space: Space, rng: random.Random, known: Sequence[Outcome] = ()) -> Searcher:
-        return RepairingSearcher(make_searcher("evolution", space, rng, known), space, rng, short)
+    def make_searcher(self, space: Space, rng: random.Random, earlier_outcomes: Sequence[Outcome] = ()) -> Searcher:
+        return RepairingSearcher(make_searcher("evolution", space, rng, earlier_outcomes), space, rng, short)
 
 
 class TestAdvised(SearcherContract):
     asks = 60
 
-    def make_searcher(self, space: Space, rng: random.Random, known: Sequence[Outcome] = ()) -> Searcher:
+    def make_searcher(self, space: Space, rng: random.Random, earlier_outcomes: Sequence[Outcome] = ()) -> Searcher:
         warm_start_points = [space.sample(random.Random(seed)) for seed in range(5)]
-        return WarmStartSearcher(make_searcher("nsga2", space, rng, known), warm_start_points)
+        return WarmStartSearcher(make_searcher("nsga2", space, rng, earlier_outcomes), warm_start_points)
 
 
 class TestHalvingAroundEvolution(SearcherContract):
     asks = 60
 
-    def make_searcher(self, space: Space, rng: random.Random, known: Sequence[Outcome] = ()) -> Searcher:
-        return make_searcher("halving:evolution", space, rng, known, featurize=short)
+    def make_searcher(self, space: Space, rng: random.Random, earlier_outcomes: Sequence[Outcome] = ()) -> Searcher:
+        return make_searcher("halving:evolution", space, rng, earlier_outcomes, featurize=short)
 
 
 class TestHalvingAroundProcesses(SearcherContract):
     asks = 14
 
-    def make_searcher(self, space: Space, rng: random.Random, known: Sequence[Outcome] = ()) -> Searcher:
-        return make_searcher("halving:gp", space, rng, known, featurize=short)
+    def make_searcher(self, space: Space, rng: random.Random, earlier_outcomes: Sequence[Outcome] = ()) -> Searcher:
+        return make_searcher("halving:gp", space, rng, earlier_outcomes, featurize=short)
 
 
 # -- repair ----------------------------------------------------------------------------------------------------------
@@ -122,18 +122,18 @@ class TestHalvingAroundProcesses(SearcherContract):
 
 @settings(max_examples=25)
 @given(spaces(6), st.integers(0, 20), st.integers(0, 12))
-def test_repair_breaks_limits_less_with_few_looks(space: Space, seed: int, attempts: int) -> None:
-    looks = 0
+def test_repair_breaks_limits_less_within_few_attempts(space: Space, seed: int, attempts: int) -> None:
+    featurized = 0
 
     def featurize(genotype: Genotype) -> KnownFeatures:
-        nonlocal looks
-        looks += 1
+        nonlocal featurized
+        featurized += 1
         return KnownFeatures("", constraint_violation=max(0.0, total(genotype) - 1.0))
 
     rng = random.Random(seed)
     before = space.sample(rng)
     after = repair_genotype(space, before, featurize, rng, attempts)
-    assert looks <= 1 + attempts
+    assert featurized <= 1 + attempts
     assert after == before or featurize(after).constraint_violation < featurize(before).constraint_violation
     assert space.decode(space.encode(after)) == after
 
@@ -191,20 +191,20 @@ def test_repairs_learn_to_meet_a_latency_that_few_networks_keep() -> None:
 
 
 def test_what_was_repaired_leaves_nothing_open() -> None:
-    asked = [GRID.decode([3] * 6), GRID.decode([0] * 6), GRID.decode([3] * 6)]
-    inner = Scripted(asked)
+    unrepaired = [GRID.decode([3] * 6), GRID.decode([0] * 6), GRID.decode([3] * 6)]
+    inner = Scripted(unrepaired)
     searcher = RepairingSearcher(inner, GRID, random.Random(0), limited, attempts=200)
-    proposed = [searcher.ask() for _ in asked]
+    proposed = [searcher.ask() for _ in unrepaired]
     assert all(limited(genotype).constraint_violation == 0 for genotype in proposed)
-    assert proposed[1] == asked[1]
+    assert proposed[1] == unrepaired[1]
     for genotype in reversed(proposed):
         searcher.tell(Outcome(genotype, (1.0, 2.0)))
-    broken = Outcome(asked[0], (inf, inf), 14.0)
+    broken = Outcome(unrepaired[0], (inf, inf), 14.0)
     good = [Outcome(genotype, (1.0, 2.0)) for genotype in proposed]
-    assert inner.told == [broken, good[2], good[1], broken, good[0]]
+    assert inner.received == [broken, good[2], good[1], broken, good[0]]
     searcher.tell(good[0])
-    assert inner.told[-1] == good[0]
-    assert len(inner.told) == 6
+    assert inner.received[-1] == good[0]
+    assert len(inner.received) == 6
 
 
 def test_attempts_count_from_zero() -> None:
@@ -232,19 +232,19 @@ def test_a_genotype_of_the_same_space_is_adapted_to_itself(space: Space, seed: i
     assert adapt_genotype(space, genotype, random.Random(0)) == genotype
 
 
-def test_advice_is_asked_for_first_and_once() -> None:
-    points = [GRID.decode([place] * 6) for place in range(4)]
+def test_warm_start_points_are_asked_for_first_and_once() -> None:
+    points = [GRID.decode([index] * 6) for index in range(4)]
     inner = Scripted([points[3]])
     searcher = WarmStartSearcher(inner, [points[0], points[1], points[0], points[2]])
     searcher.tell(Outcome(points[1], (0.0,)))  # a study that goes on knows it
     assert [searcher.ask() for _ in range(3)] == [points[0], points[2], points[3]]
-    assert inner.told == [Outcome(points[1], (0.0,))]
+    assert inner.received == [Outcome(points[1], (0.0,))]
 
 
-def test_a_recollection_predicts_what_it_has_not_seen() -> None:
+def test_a_prior_model_predicts_held_out_losses() -> None:
     weights, rng = additive(0), random.Random(0)
-    drawn = [GRID.sample(rng) for _ in range(80)]
-    prior_model = PriorStudyModel(GRID, [(g, (summed(weights, g), inf)) for g in drawn])
+    sampled = [GRID.sample(rng) for _ in range(80)]
+    prior_model = PriorStudyModel(GRID, [(g, (summed(weights, g), inf)) for g in sampled])
     assert prior_model.predicted_objectives == (0,)  # nothing is to be learnt from failures alone
     assert prior_model.correlations[0] > 0.9
     assert prior_model.correlations[1] == 0.0
@@ -254,28 +254,31 @@ def test_a_recollection_predicts_what_it_has_not_seen() -> None:
         prior_model.predict(Genotype({"a": 9}))
 
 
-def test_a_recollection_that_predicts_nothing_is_not_trusted() -> None:
+def test_a_prior_model_that_predicts_nothing_is_not_trusted() -> None:
     rng = random.Random(1)
     predicted_objectives = 0
     for seed in range(8):
         weights = additive(seed)
-        drawn = [GRID.sample(rng) for _ in range(60)]
-        losses = [summed(weights, g) for g in drawn]
+        sampled = [GRID.sample(rng) for _ in range(60)]
+        losses = [summed(weights, g) for g in sampled]
         rng.shuffle(losses)
         predicted_objectives += len(
-            PriorStudyModel(GRID, [(g, (v,)) for g, v in zip(drawn, losses, strict=True)]).predicted_objectives
+            PriorStudyModel(GRID, [(g, (v,)) for g, v in zip(sampled, losses, strict=True)]).predicted_objectives
         )
     assert predicted_objectives == 0
     assert PriorStudyModel(GRID, [(GRID.sample(rng), (0.0,))] * 9).predicted_objectives == ()
 
 
-def test_what_is_recollected_is_one_more_feature() -> None:
+def test_the_prior_model_is_one_more_feature() -> None:
     weights, rng = additive(0), random.Random(0)
-    drawn = [GRID.sample(rng) for _ in range(40)]
-    prior_model = PriorStudyModel(GRID, [(g, (summed(weights, g),)) for g in drawn])
-    free = with_prior_model(limited, prior_model)(drawn[0])
-    assert free.features == (*limited(drawn[0]).features, *prior_model.predict(drawn[0]))
-    assert (free.key, free.constraint_violation) == (limited(drawn[0]).key, limited(drawn[0]).constraint_violation)
+    sampled = [GRID.sample(rng) for _ in range(40)]
+    prior_model = PriorStudyModel(GRID, [(g, (summed(weights, g),)) for g in sampled])
+    known_features = with_prior_model(limited, prior_model)(sampled[0])
+    assert known_features.features == (*limited(sampled[0]).features, *prior_model.predict(sampled[0]))
+    assert (known_features.key, known_features.constraint_violation) == (
+        limited(sampled[0]).key,
+        limited(sampled[0]).constraint_violation,
+    )
 
 
 def plain(genotype: Genotype) -> KnownFeatures:
@@ -291,11 +294,11 @@ def evaluations_until_best(weights: dict[tuple[str, Any], float], seed: int, sta
     searcher = make_searcher("gp", GRID, random.Random(seed), featurize=featurize)
     if start:
         searcher = WarmStartSearcher(searcher, [o.genotype for o in sorted(start, key=lambda o: o.losses)[:8]])
-    for asked in range(1, 61):
+    for ask_count in range(1, 61):
         genotype = searcher.ask()
         loss = summed(weights, genotype)
         if loss <= best + 1e-9:
-            return asked
+            return ask_count
         searcher.tell(Outcome(genotype, (loss,)))
     return 60
 
@@ -314,12 +317,12 @@ def test_an_earlier_study_of_a_like_task_saves_evaluations() -> None:
 def candidate(
     number: int, metrics: dict[str, float], status: Status = "trained", constraint_violation: float = 0.0
 ) -> Candidate:
-    genotype = GRID.decode([number // 4**place % 4 for place in range(6)])
+    genotype = GRID.decode([number // 4**index % 4 for index in range(6)])
     measured = {name: Measurement(value, "trained:digits") for name, value in metrics.items()}
     return Candidate(number, str(number), "", genotype, measured, status, constraint_violation=constraint_violation)
 
 
-def test_an_earlier_study_gives_its_front_and_a_recollection_of_what_costs() -> None:
+def test_an_earlier_study_gives_its_front_and_a_model_of_trained_objectives() -> None:
     objectives = [Objective("accuracy", "maximize"), Objective("latency_ms", "minimize")]
     weights = additive(5)
     study = [
@@ -334,7 +337,7 @@ def test_an_earlier_study_gives_its_front_and_a_recollection_of_what_costs() -> 
     assert set(warm_start_points) <= first or first <= set(warm_start_points)
     assert prior_model is not None
     assert prior_model.predicted_objectives == (0,)
-    assert len(prior_model.correlations) == 1  # latency is predicted anew
+    assert len(prior_model.correlations) == 1  # latency is known without a model
     assert len(transfer_from_study(study, objectives, GRID, random.Random(0), count=500)[0]) == 60
 
 
@@ -373,27 +376,27 @@ def test_the_best_third_moves_up_as_soon_as_it_is_there() -> None:
         5: (1.0, 5),  # two of six: this one and the one that was promoted
         6: (2.0, 6),  # it has displaced that one
     }
-    asked = []
+    new_genotypes = []
     for loss, promoted in script.values():
         genotype, fidelity = searcher.ask_with_fidelity()
         assert fidelity == 1 / 3
-        asked.append(genotype)
+        new_genotypes.append(genotype)
         searcher.tell_with_fidelity(Outcome(genotype, (loss,)), fidelity)
         if promoted is not None:
             again, fidelity = searcher.ask_with_fidelity()
-            assert (again, fidelity) == (asked[promoted], 1.0)
+            assert (again, fidelity) == (new_genotypes[promoted], 1.0)
             searcher.tell_with_fidelity(Outcome(again, (0.5,)), fidelity)
-    assert len(set(asked)) == len(asked)
+    assert len(set(new_genotypes)) == len(new_genotypes)
 
 
 def test_the_highest_promotion_comes_first() -> None:
     searcher = halving(eta=2, rungs=3)
     assert searcher.fidelities == (0.25, 0.5, 1.0)
     fidelities = []
-    for place in range(14):
+    for index in range(14):
         genotype, fidelity = searcher.ask_with_fidelity()
         fidelities.append(fidelity)
-        searcher.tell_with_fidelity(Outcome(genotype, (float(-place),)), fidelity)
+        searcher.tell_with_fidelity(Outcome(genotype, (float(-index),)), fidelity)
     # Each is better than all before: of every two of a rung, the later moves up.
     assert fidelities[:7] == [0.25, 0.25, 0.5, 0.25, 0.5, 1.0, 0.25]
 
@@ -417,21 +420,21 @@ def test_halving_spends_its_time_on_the_best() -> None:
 def test_of_several_objectives_the_front_moves_up_by_room() -> None:
     searcher = halving(eta=3, rungs=2)
     losses = [(0.0, 8.0), (1.0, 4.0), (1.1, 3.9), (4.0, 0.0), (5.0, 5.0), (9.0, 9.0)]
-    asked = [searcher.ask_with_fidelity() for _ in losses]  # all at once
-    for (genotype, fidelity), own in zip(asked, losses, strict=True):
+    suggestions = [searcher.ask_with_fidelity() for _ in losses]  # all at once
+    for (genotype, fidelity), own in zip(suggestions, losses, strict=True):
         searcher.tell_with_fidelity(Outcome(genotype, own), fidelity)
     promoted = {searcher.ask_with_fidelity() for _ in range(2)}
-    assert promoted == {(asked[0].genotype, 1.0), (asked[3].genotype, 1.0)}  # the ends of the front
+    assert promoted == {(suggestions[0].genotype, 1.0), (suggestions[3].genotype, 1.0)}  # the ends of the front
     assert searcher.ask_with_fidelity().fidelity == 1 / 3
 
 
 def test_failures_and_broken_limits_do_not_move_up() -> None:
     searcher = halving(eta=2, rungs=2)
-    for place in range(12):
+    for index in range(12):
         genotype, fidelity = searcher.ask_with_fidelity()
         assert fidelity == 0.5
         searcher.tell_with_fidelity(
-            Outcome(genotype, (inf,)) if place % 2 else Outcome(genotype, (0.0,), 1.0), fidelity
+            Outcome(genotype, (inf,)) if index % 2 else Outcome(genotype, (0.0,), 1.0), fidelity
         )
 
 
@@ -442,37 +445,37 @@ def test_one_network_has_one_place() -> None:
         searcher.tell_with_fidelity(Outcome(genotype, (float(str(genotype["a"])),)), fidelity)
         if fidelity == 1.0:
             assert genotype["a"] in (0, 1, 2)  # the half of what there was then
-    promoted = [asked for asked in (searcher.ask_with_fidelity() for _ in range(20)) if asked.fidelity == 1.0]
+    promoted = [s for s in (searcher.ask_with_fidelity() for _ in range(20)) if s.fidelity == 1.0]
     assert promoted == []
 
 
 def test_the_inner_searcher_is_told_of_the_lowest_rung_only() -> None:
     searcher = halving(eta=2, rungs=2)
-    inner = Scripted([GRID.decode([place] * 6) for place in range(4)])
+    inner = Scripted([GRID.decode([index] * 6) for index in range(4)])
     searcher._inner = inner
     for _ in range(6):
         genotype, fidelity = searcher.ask_with_fidelity()
         searcher.tell_with_fidelity(Outcome(genotype, (fidelity * 10 + total(genotype),)), fidelity)
-    assert [o.losses for o in inner.told] == [(5.0 + 6 * place,) for place in range(len(inner.told))]
-    assert len(inner.told) == 4
+    assert [o.losses for o in inner.received] == [(5.0 + 6 * index,) for index in range(len(inner.received))]
+    assert len(inner.received) == 4
     fresh = Outcome(GRID.decode([0, 1, 2, 3, 0, 1]), (7.0,))
-    searcher.tell(fresh)  # in full, and never at a lower share
-    assert inner.told[-1] == fresh
+    searcher.tell(fresh)  # in full, and never at a lower fidelity
+    assert inner.received[-1] == fresh
 
 
 def test_promotions_are_rebuilt_from_what_is_told_again() -> None:
-    lived, told = halving(eta=2), halving(eta=2)
+    lived, received = halving(eta=2), halving(eta=2)
     history = []
-    for place in range(30):
+    for index in range(30):
         genotype, fidelity = lived.ask_with_fidelity()
-        history.append((Outcome(genotype, (float(place * 37 % 31),)), fidelity))
+        history.append((Outcome(genotype, (float(index * 37 % 31),)), fidelity))
         lived.tell_with_fidelity(*history[-1])
     for outcome, fidelity in history:
-        told.tell_with_fidelity(outcome, fidelity)
-    assert [lived.ask_with_fidelity() for _ in range(20)] == [told.ask_with_fidelity() for _ in range(20)]
+        received.tell_with_fidelity(outcome, fidelity)
+    assert [lived.ask_with_fidelity() for _ in range(20)] == [received.ask_with_fidelity() for _ in range(20)]
 
 
-def test_wrappers_pass_shares_on() -> None:
+def test_wrappers_pass_fidelities_on() -> None:
     """A repaired genotype of halving moves up as what it is; the one it was made of is told of once, as broken."""
     inner = Scripted([GRID.decode([3] * 6), GRID.decode([0] * 6), GRID.decode([1, 0, 0, 0, 0, 0])])
     rungs = halving(eta=2, rungs=2)
@@ -489,42 +492,44 @@ def test_wrappers_pass_shares_on() -> None:
     searcher.tell_with_fidelity(Outcome(second.genotype, (1.0,)), 0.5)
     searcher.tell_with_fidelity(Outcome(warm_start_points, (2.0,)), 0.5)
     broken = Outcome(GRID.decode([3] * 6), (inf,), 14.0)
-    assert inner.told == [broken, Outcome(second.genotype, (1.0,)), Outcome(warm_start_points, (2.0,))]
+    assert inner.received == [broken, Outcome(second.genotype, (1.0,)), Outcome(warm_start_points, (2.0,))]
     assert searcher.ask_with_fidelity() == (second.genotype, 1.0)
     searcher.tell_with_fidelity(Outcome(second.genotype, (0.5,)), 1.0)
-    assert len(inner.told) == 3  # of the lowest rung only
+    assert len(inner.received) == 3  # of the lowest rung only
     assert searcher.ask_with_fidelity() == (GRID.decode([0] * 6), 0.5)
 
 
-def test_a_searcher_without_shares_asks_for_all() -> None:
+def test_a_searcher_without_fidelities_trains_in_full() -> None:
     inner = Scripted([GRID.decode([0] * 6), GRID.decode([1, 0, 0, 0, 0, 0])])
     plain_one = as_multi_fidelity(inner)
     assert plain_one.fidelities == (1.0,)
     assert plain_one.ask_with_fidelity() == (GRID.decode([0] * 6), 1.0)
     searcher = RepairingSearcher(inner, GRID, random.Random(0), limited)
     assert as_multi_fidelity(searcher) is searcher
-    asked = searcher.ask_with_fidelity()
-    assert (asked.fidelity, searcher.fidelities) == (1.0, (1.0,))
-    searcher.tell_with_fidelity(Outcome(asked.genotype, (1.0,)), 1.0)
-    assert inner.told == [Outcome(asked.genotype, (1.0,))]
+    suggestion = searcher.ask_with_fidelity()
+    assert (suggestion.fidelity, searcher.fidelities) == (1.0, (1.0,))
+    searcher.tell_with_fidelity(Outcome(suggestion.genotype, (1.0,)), 1.0)
+    assert inner.received == [Outcome(suggestion.genotype, (1.0,))]
 
 
 @given(st.integers(2, 9), st.integers(0, 6))
-def test_a_share_is_the_fraction_that_was_meant(eta: int, rung: int) -> None:
+def test_a_fidelity_is_the_fraction_that_was_meant(eta: int, rung: int) -> None:
     assert exact_fraction(float(eta) ** -rung) == Fraction(1, eta**rung)
 
 
 def test_known_outcomes_are_trained_in_full() -> None:
-    known = [Outcome(GRID.decode([place] * 6), (float(place),)) for place in range(4)]
+    earlier_outcomes = [Outcome(GRID.decode([index] * 6), (float(index),)) for index in range(4)]
     space: Any = GRID
     searcher = SuccessiveHalving(
-        "evolution", space, random.Random(0), known, eta=2, rungs=2, population=4, tournament=4
+        "evolution", space, random.Random(0), earlier_outcomes, eta=2, rungs=2, population=4, tournament=4
     )
     genotype, fidelity = searcher.ask_with_fidelity()
     assert fidelity == 0.5
-    assert any(sum(own[n] != genotype[n] for n in own) == 1 for own in [o.genotype for o in known])  # a child of one
-    searcher.tell_with_fidelity(Outcome(known[0].genotype, (0.0,)), 0.5)
-    searcher.tell_with_fidelity(Outcome(known[1].genotype, (1.0,)), 0.5)
+    assert any(
+        sum(own[n] != genotype[n] for n in own) == 1 for own in [o.genotype for o in earlier_outcomes]
+    )  # a child of one
+    searcher.tell_with_fidelity(Outcome(earlier_outcomes[0].genotype, (0.0,)), 0.5)
+    searcher.tell_with_fidelity(Outcome(earlier_outcomes[1].genotype, (1.0,)), 0.5)
     assert searcher.ask_with_fidelity().fidelity == 0.5  # the better one was trained in full already
 
 
@@ -539,7 +544,7 @@ def test_halving_refuses_what_makes_no_sense() -> None:
         halving("gp", populaton=3)
     with pytest.raises(UnknownName, match="evolution"):
         halving("evolutoin")
-    with pytest.raises(ValueError, match=r"rungs' shares: 0\.1111, 0\.3333, 1"):
+    with pytest.raises(ValueError, match=r"rungs' fidelities: 0\.1111, 0\.3333, 1"):
         halving().tell_with_fidelity(Outcome(GRID.decode([0] * 6), (0.0,)), 0.5)
     assert halving("evolution", population=7, tournament=3, eta=4, rungs=1).ask_with_fidelity().fidelity == 1.0
 
@@ -547,7 +552,7 @@ def test_halving_refuses_what_makes_no_sense() -> None:
 # -- shorter trainings -----------------------------------------------------------------------------------------------
 
 
-def test_a_share_of_the_training_is_a_share_of_its_steps() -> None:
+def test_a_fidelity_is_a_fraction_of_the_steps() -> None:
     for evaluator in (ClassificationTraining(steps=200), DetectionTraining(steps=100)):
         third: Any = at_fidelity(evaluator, 1 / 3)
         assert third.steps == round(evaluator.steps / 3)
@@ -572,15 +577,15 @@ def test_every_rung_has_its_evaluator() -> None:
     assert rungs[1.0] is evaluator
     table = TabularQuality("table.csv")
     assert evaluators_by_fidelity(table, (1.0,)) == {1.0: table}
-    with pytest.raises(ValueError, match=r"TabularQuality cannot train for a share of 0\.333"):
+    with pytest.raises(ValueError, match=r"TabularQuality cannot train at fidelity 0\.333"):
         evaluators_by_fidelity(table, (1 / 3, 1.0))
-    with pytest.raises(ValueError, match=r"of 3 steps, shares of 0\.111 and 0\.333 are both 1"):
+    with pytest.raises(ValueError, match=r"of 3 steps, fidelities 0\.111 and 0\.333 are both 1"):
         evaluators_by_fidelity(replace(evaluator, steps=3), (1 / 9, 1 / 3, 1.0))
 
 
-@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
-def test_shares_are_above_none_and_up_to_all(fidelity: float) -> None:
-    with pytest.raises(ValueError, match="share"):
+@pytest.mark.parametrize("fidelity", [0.0, -0.5, 1.5, float("nan")])
+def test_fidelities_are_above_0_and_up_to_1(fidelity: float) -> None:
+    with pytest.raises(ValueError, match="a fidelity is above 0 and up to 1, not"):
         at_fidelity(ClassificationTraining(), fidelity)
 
 

@@ -11,7 +11,7 @@ from math import inf, log10
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 
 from search_spaces.catalog import load_network
@@ -79,17 +79,17 @@ def signal_and_volume() -> Graph:
 
 
 def test_signal_to_noise_ratio_in_closed_form() -> None:
-    signal = numpy.array([-1.0, 1.0, -1.0, 1.0], numpy.float32) + 5
+    signal = np.array([-1.0, 1.0, -1.0, 1.0], np.float32) + 5
     assert snr_db(signal, signal) == inf
     assert snr_db(signal, signal + 0.5) == pytest.approx(10 * log10(4))  # about the mean, not about zero
-    assert snr_db(signal, numpy.full(4, 5.0, numpy.float32)) == pytest.approx(0)
-    constant = numpy.full(3, 2.0, numpy.float32)
+    assert snr_db(signal, np.full(4, 5.0, np.float32)) == pytest.approx(0)
+    constant = np.full(3, 2.0, np.float32)
     assert snr_db(constant, constant * 1.1) == pytest.approx(20, abs=1e-4)
     assert snr_db(constant * 0, constant) == -inf
 
 
 def test_outputs_are_compared_by_name_and_shape() -> None:
-    reference = {"a": numpy.ones((2, 3), numpy.float32), "b": numpy.arange(4, dtype=numpy.float32)}
+    reference = {"a": np.ones((2, 3), np.float32), "b": np.arange(4, dtype=np.float32)}
     near = {"a": reference["a"] * 1.001, "b": reference["b"], "more": reference["a"]}
     first, second = agreement([reference], [near], "test")
     assert (first.output, second) == ("a", ("b", 0.0, inf))
@@ -99,7 +99,7 @@ def test_outputs_are_compared_by_name_and_shape() -> None:
     with pytest.raises(OutputsDiffer, match=r"'b' must be .* it is missing"):
         agreement([reference], [{"a": near["a"]}], "test")
     with pytest.raises(OutputsDiffer, match="not finite"):
-        agreement([reference], [{**near, "b": numpy.full(4, inf)}], "test")
+        agreement([reference], [{**near, "b": np.full(4, inf)}], "test")
     tight = (Agreement("a", 1e-7, 130.0), Agreement("b", 1e-7, 130.0))
     with pytest.raises(
         OutputsDiffer, match=r"'a' is 0\.001 of its largest magnitude from PyTorch's, more than 0\.0001"
@@ -126,11 +126,11 @@ def kinds(data: bytes) -> Counter[str]:
 def test_onnx_has_the_operators_that_the_writer_has(tmp_path: Path) -> None:
     graph = load_network("mobilenetv3_small", image_size=64)
     weights = weights_from_module(with_statistics(graph))
-    made = export_onnx(graph, tmp_path / "net.onnx", weights=weights)
-    assert kinds(made.path.read_bytes()) == kinds(write_onnx(graph, weights=weights))
-    assert [(a.output, a.largest_error < 1e-4) for a in made.agreement] == [(graph.outputs[0][0], True)]
-    assert made.made_by["torch"].startswith("2.")
-    assert (made.file_format, made.precision) == ("onnx", "float32")
+    file = export_onnx(graph, tmp_path / "net.onnx", weights=weights)
+    assert kinds(file.path.read_bytes()) == kinds(write_onnx(graph, weights=weights))
+    assert [(a.output, a.largest_error < 1e-4) for a in file.agreement] == [(graph.outputs[0][0], True)]
+    assert file.made_by["torch"].startswith("2.")
+    assert (file.file_format, file.precision) == ("onnx", "float32")
 
 
 def test_onnx_files_repeat_and_carry_nothing_of_this_machine(tmp_path: Path) -> None:
@@ -148,15 +148,15 @@ def test_onnx_files_repeat_and_carry_nothing_of_this_machine(tmp_path: Path) -> 
 
 def test_onnx_of_every_operation(tmp_path: Path) -> None:
     graph = every_operation()
-    made = export_onnx(graph, tmp_path / "net.onnx")
-    assert [a.output for a in made.agreement] == [name for name, _ in graph.outputs]
+    file = export_onnx(graph, tmp_path / "net.onnx")
+    assert [a.output for a in file.agreement] == [name for name, _ in graph.outputs]
 
 
 @pytest.mark.parametrize("graph", [several_inputs(), signal_and_volume()], ids=["passed and shared", "volumes"])
 def test_onnx_of_unusual_inputs_and_outputs(graph: Graph, tmp_path: Path) -> None:
     samples = random_inputs(graph.input_shapes, 4, 1)
-    made = export_onnx(graph, tmp_path / "net.onnx", samples=samples)
-    model = onnx.load(made.path)
+    file = export_onnx(graph, tmp_path / "net.onnx", samples=samples)
+    model = onnx.load(file.path)
     assert [v.name for v in model.graph.input] == ["input0", "input1"]
     assert [v.name for v in model.graph.output] == [name for name, _ in graph.outputs]
 
@@ -191,11 +191,11 @@ def test_bad_arguments_are_refused_before_any_work(export: Callable[..., Any], t
     with pytest.raises(ConversionError, match="is a folder"):
         export(graph, tmp_path)
     with pytest.raises(ConversionError, match=r"must hold 1 input\(s\), not 2"):
-        export(graph, path, samples=[[numpy.zeros((3, 32, 32))] * 2])
+        export(graph, path, samples=[[np.zeros((3, 32, 32))] * 2])
     with pytest.raises(ConversionError, match=r"sample 0 must be \(3, 32, 32\), channels first .* not \(32, 32, 3\)"):
-        export(graph, path, samples=[[numpy.zeros((32, 32, 3))]])
+        export(graph, path, samples=[[np.zeros((32, 32, 3))]])
     with pytest.raises(ConversionError, match="sample 1 holds numbers that are not finite"):
-        export(graph, path, samples=[[numpy.zeros((3, 32, 32))], [numpy.full((3, 32, 32), numpy.nan)]])
+        export(graph, path, samples=[[np.zeros((3, 32, 32))], [np.full((3, 32, 32), np.nan)]])
     with pytest.raises(ConversionError, match="must hold arrays of numbers"):
         export(graph, path, samples=[["a picture"]])
     with pytest.raises(WeightsError, match=r"weight of node 1 .* must be"):
@@ -212,7 +212,7 @@ def test_int8_needs_samples(tmp_path: Path) -> None:
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     graph = small_network()
     with pytest.raises(ConversionError, match="PyTorch's output 'output' is not finite; check the weights"):
-        export_onnx(graph, tmp_path / "net.onnx", weights=with_weights(graph, lambda w: w * numpy.float32(inf)))
+        export_onnx(graph, tmp_path / "net.onnx", weights=with_weights(graph, lambda w: w * np.float32(inf)))
 
 
 # -- the gate of LiteRT files, with another converter in the place of the real one ------------------------------------
@@ -225,13 +225,13 @@ sys.path.insert(0, {root!r})
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 from search_spaces.export.converters.litert_worker import read_samples, read_weights
-from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 from search_spaces.export.tflite import write_tflite
 from search_spaces.export.weights import random_weights
 
 folder, mode = Path(sys.argv[1]), {mode!r}
 request = json.loads((folder / "request.json").read_text())
-graph = Graph.from_json((folder / "graph.json").read_text())
+graph = graph_from_json((folder / "graph.json").read_text())
 weights = read_weights(folder / "weights.npz")
 if mode == "crash":
     print("no room left on the device")
@@ -252,11 +252,8 @@ if mode == "float":
 data = write_tflite(graph, precision=precision, weights=weights, calibration=calibration)
 document = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
 subgraph = document.subgraphs[0]
-def rows(names, places):
-    made = []
-    for name, place in zip(names, places):
-        made.append(schema.TensorMapT(name=name, tensorIndex=place))
-    return made
+def rows(names, indices):
+    return [schema.TensorMapT(name=name, tensorIndex=index) for name, index in zip(names, indices)]
 inputs = ["picture"] if mode == "names" else request["inputs"]
 outputs = request["outputs"][::-1] if mode == "swapped" else request["outputs"]
 signature = schema.SignatureDefT(rows(inputs, subgraph.inputs), rows(outputs, subgraph.outputs), "serving_default")
@@ -298,17 +295,17 @@ def two_outputs() -> Graph:
 def test_a_right_file_passes(fake: Callable[[str], Path], int8: bool) -> None:
     path, graph = fake("right"), two_outputs()
     samples = random_inputs(graph.input_shapes, 1, 4)
-    made = export_tflite(graph, path, int8=int8, samples=samples, min_snr_db=25.0)
-    assert made.path == path
-    assert made.precision == ("int8" if int8 else "float32")
-    assert made.made_by == {"fake": "1"}
-    assert [a.output for a in made.agreement] == ["map", "other"]
-    assert all(25 < a.snr_db < 60 for a in made.agreement) or not int8
+    file = export_tflite(graph, path, int8=int8, samples=samples, min_snr_db=25.0)
+    assert file.path == path
+    assert file.precision == ("int8" if int8 else "float32")
+    assert file.made_by == {"fake": "1"}
+    assert [a.output for a in file.agreement] == ["map", "other"]
+    assert all(25 < a.snr_db < 60 for a in file.agreement) or not int8
     assert [p.name for p in path.parent.iterdir()] == ["net.tflite"]
 
 
 @pytest.mark.parametrize(
-    ("mode", "int8", "error", "told"),
+    ("mode", "int8", "error", "message"),
     [
         ("other weights", False, OutputsDiffer, "of its largest magnitude from PyTorch's"),
         ("swapped", False, OutputsDiffer, "of its largest magnitude from PyTorch's"),
@@ -325,12 +322,12 @@ def test_a_right_file_passes(fake: Callable[[str], Path], int8: bool) -> None:
     ],
 )
 def test_a_wrong_file_is_not_written(
-    fake: Callable[[str], Path], mode: str, int8: bool, error: type[Exception], told: str
+    fake: Callable[[str], Path], mode: str, int8: bool, error: type[Exception], message: str
 ) -> None:
     path, graph = fake(mode), two_outputs()
     path.write_bytes(b"what was there")
     samples = random_inputs(graph.input_shapes, 1, 2)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         export_tflite(graph, path, int8=int8, samples=samples, timeout_s=3 if mode == "hang" else 60)
     assert path.read_bytes() == b"what was there"
     assert [p.name for p in path.parent.iterdir()] == ["net.tflite"]
@@ -347,7 +344,7 @@ def test_operators_of_a_file_and_those_that_stay_in_float() -> None:
 
 
 def test_the_worker_unpickles_nothing(tmp_path: Path) -> None:
-    numpy.savez(tmp_path / "weights.npz", **{"1/weight": numpy.array([print], dtype=object)}, allow_pickle=True)
+    np.savez(tmp_path / "weights.npz", **{"1/weight": np.array([print], dtype=object)}, allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle=False"):
         litert_worker.read_weights(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match="allow_pickle=False"):
@@ -365,16 +362,18 @@ def test_renaming_keeps_the_numbers_and_aligns_constants() -> None:
     graph = two_outputs()
     document = schema.ModelT.InitFromObj(schema.Model.GetRootAs(write_tflite(graph, precision="float32"), 0))
     subgraph = document.subgraphs[0]
-    (place,), (a, b) = subgraph.inputs, subgraph.outputs
+    (input_index,), (a, b) = subgraph.inputs, subgraph.outputs
     outputs = [schema.TensorMapT("output_1", b), schema.TensorMapT("output_0", a)]
-    document.signatureDefs = [schema.SignatureDefT([schema.TensorMapT("args_0", place)], outputs, "serving_default")]
+    document.signatureDefs = [
+        schema.SignatureDefT([schema.TensorMapT("args_0", input_index)], outputs, "serving_default")
+    ]
     builder = flatbuffers.Builder(1024)
     builder.Finish(document.Pack(builder), file_identifier=b"TFL3")
     renamed = litert_worker.rename(bytes(builder.Output()), ["input"], ["map", "other"])
     (sample,) = random_inputs(graph.input_shapes, 2, 1)
-    (made,) = file_outputs(renamed, ["input"], graph.input_shapes, [sample], "float32")
-    assert made["map"].shape == (4, 8, 8)
-    assert not numpy.allclose(made["map"], made["other"])
+    (outputs_of_file,) = file_outputs(renamed, ["input"], graph.input_shapes, [sample], "float32")
+    assert outputs_of_file["map"].shape == (4, 8, 8)
+    assert not np.allclose(outputs_of_file["map"], outputs_of_file["other"])
     model = schema.Model.GetRootAs(renamed, 0)
     for i in range(model.BuffersLength()):
         buffer = model.Buffers(i)
@@ -396,12 +395,12 @@ def program(path: Path, text: str) -> Path:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and no environment named."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(litert_environment.VARIABLE, raising=False)
+    monkeypatch.delenv(litert_environment.PYTHON_VARIABLE, raising=False)
     return tmp_path / "cache" / "nas" / "litert-torch-0.10.0"
 
 
 def test_a_missing_converter_says_the_one_command(cache: Path, tmp_path: Path, capsys: Any) -> None:
-    with pytest.raises(ConverterMissing, match=r"python -m search_spaces\.conversion --install") as error:
+    with pytest.raises(ConverterMissing, match=r"python -m search_spaces\.export\.converters --install") as error:
         export_tflite(small_network(), tmp_path / "net.tflite")
     assert str(cache) in str(error.value)
     assert command.main([]) == 1
@@ -409,29 +408,29 @@ def test_a_missing_converter_says_the_one_command(cache: Path, tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
-    ("named", "told"), [("absent", "is no program"), ("folder", "is no program"), ("text", "is no program")]
+    ("name", "message"), [("absent", "is no program"), ("folder", "is no program"), ("text", "is no program")]
 )
 def test_a_name_that_is_no_python(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, told: str
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "text").write_text("not a program")
-    monkeypatch.setenv(litert_environment.VARIABLE, str(tmp_path / named))
-    with pytest.raises(ConverterMissing, match=f"NAS_LITERT_TORCH_PYTHON names .*{named}, which {told}"):
+    monkeypatch.setenv(litert_environment.PYTHON_VARIABLE, str(tmp_path / name))
+    with pytest.raises(ConverterMissing, match=f"NAS_LITERT_TORCH_PYTHON names .*{name}, which {message}"):
         converter_python()
 
 
 def test_a_python_with_and_without_the_packages(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(litert_environment.VARIABLE, str(program(tmp_path / "bare", "exit 1")))
+    monkeypatch.setenv(litert_environment.PYTHON_VARIABLE, str(program(tmp_path / "bare", "exit 1")))
     with pytest.raises(ConverterMissing, match="lacks litert-torch"):
         converter_python()
-    monkeypatch.setenv(litert_environment.VARIABLE, str(program(tmp_path / "broken", "").with_name("broken")))
+    monkeypatch.setenv(litert_environment.PYTHON_VARIABLE, str(program(tmp_path / "broken", "").with_name("broken")))
     (tmp_path / "broken").write_text("#!/nonexistent/interpreter\n")
     with pytest.raises(ConverterMissing, match="does not run"):
         converter_python()
     # What the name holds is an argument, never a command line.
     python = program(tmp_path / "a b; touch owned", 'test "$1" = -I')
-    monkeypatch.setenv(litert_environment.VARIABLE, str(python))
+    monkeypatch.setenv(litert_environment.PYTHON_VARIABLE, str(python))
     assert converter_python() == python
     assert not list(tmp_path.glob("owned*"))
 
@@ -456,10 +455,10 @@ def test_an_environment_is_made_once_and_whole(cache: Path, tmp_path: Path) -> N
     (line,) = [line for line in lines if "Collecting" in line]
     assert "litert-torch==0.10.0" in line
     assert str(litert_environment.CONSTRAINTS) in line
-    assert make_environment(lines.append, python=tmp_path / "not asked again") == python
+    assert make_environment(lines.append, python=tmp_path / "not used again") == python
     program(python, "exit 1")  # as after an upgrade of the system's Python
     assert make_environment(lines.append, python=maker) == python
-    assert "made anew" in " ".join(lines)
+    assert "made again" in " ".join(lines)
 
 
 def test_a_failed_installation_leaves_nothing(cache: Path, tmp_path: Path) -> None:
@@ -509,10 +508,10 @@ def check_small(tmp_path: Path) -> None:
     graph = small_network()
     weights = weights_from_module(with_statistics(graph))
     samples = random_inputs(graph.input_shapes, 3, 8)
-    made = export_tflite(graph, tmp_path / "net.tflite", weights=weights, int8=True, samples=samples, min_snr_db=20)
+    file = export_tflite(graph, tmp_path / "net.tflite", weights=weights, int8=True, samples=samples, min_snr_db=20)
     ours = [o.code for o in tflite_program(graph, precision="int8", weights=weights).operators]
-    assert litert_kinds(operators(made.path.read_bytes())) == litert_kinds(ours)
-    assert made.made_by["litert-torch"] == "0.10.0"
+    assert litert_kinds(operators(file.path.read_bytes())) == litert_kinds(ours)
+    assert file.made_by["litert-torch"] == "0.10.0"
 
 
 def test_int8_by_the_real_converter(converter: Path, tmp_path: Path) -> None:
@@ -531,8 +530,8 @@ NOT_CONVERTED = ("nearest",)
 @pytest.mark.slow
 def test_every_operation_by_the_real_converter(made_converter: Path, tmp_path: Path) -> None:
     graph = every_operation(NOT_CONVERTED)
-    made = export_tflite(graph, tmp_path / "net.tflite")
-    assert [a.output for a in made.agreement] == [name for name, _ in graph.outputs]
+    file = export_tflite(graph, tmp_path / "net.tflite")
+    assert [a.output for a in file.agreement] == [name for name, _ in graph.outputs]
     for name in NOT_CONVERTED:
         b = Builder()
         with pytest.raises(OutputsDiffer):
@@ -552,8 +551,8 @@ def test_an_int8_file_that_stays_in_float_is_refused(made_converter: Path, tmp_p
 @pytest.mark.slow
 def test_unusual_inputs_and_outputs_by_the_real_converter(made_converter: Path, tmp_path: Path) -> None:
     graph = several_inputs()
-    made = export_tflite(graph, tmp_path / "net.tflite")
-    assert [a.output for a in made.agreement] == [name for name, _ in graph.outputs]
+    file = export_tflite(graph, tmp_path / "net.tflite")
+    assert [a.output for a in file.agreement] == [name for name, _ in graph.outputs]
 
 
 def test_the_package_names_what_it_offers() -> None:

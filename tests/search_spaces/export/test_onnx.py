@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 
 from search_spaces.export.errors import ModelFileError
@@ -45,15 +45,15 @@ def check(graph: Graph, tolerance: float = 1e-4, least_correlation: float = 0.85
     weights = weights_from_module(module)
     (inputs,) = random_inputs(graph.input_shapes, 7, 1)
     expected = module_outputs(module, inputs)
-    made = file_outputs(write_onnx(graph, weights=weights), inputs)
+    outputs = file_outputs(write_onnx(graph, weights=weights), inputs)
     signed = file_outputs(
         write_onnx(graph, weights=weights, precision="int8", calibration=[inputs] if calibrated else None), inputs
     )
-    assert set(made) == set(signed) == set(expected)
+    assert set(outputs) == set(signed) == set(expected)
     for name, values in expected.items():
-        assert made[name].shape == values.shape
-        assert numpy.abs(made[name] - values).max() <= tolerance * numpy.abs(values).max(), name
-        assert numpy.corrcoef(signed[name].ravel(), values.ravel())[0, 1] > least_correlation, name
+        assert outputs[name].shape == values.shape
+        assert np.abs(outputs[name] - values).max() <= tolerance * np.abs(values).max(), name
+        assert np.corrcoef(signed[name].ravel(), values.ravel())[0, 1] > least_correlation, name
 
 
 @pytest.mark.parametrize(("name", "size"), QUICK.items())
@@ -90,9 +90,9 @@ def test_int8_has_scales_for_each_output_channel() -> None:
     weights = {n: a for n, a in arrays.items() if n.endswith("_weight_int")}
     assert len(weights) == 7
     for name, array in weights.items():
-        assert array.dtype == numpy.int8
+        assert array.dtype == np.int8
         assert arrays[name.replace("_int", "_scale")].shape == array.shape[:1]
-        assert numpy.abs(array).max() == 127
+        assert np.abs(array).max() == 127
 
 
 def test_equal_seeds_make_equal_files_and_wrong_arguments_are_refused() -> None:
@@ -104,4 +104,4 @@ def test_equal_seeds_make_equal_files_and_wrong_arguments_are_refused() -> None:
     with pytest.raises(ModelFileError, match="output 'input' has the name of another value"):
         write_onnx(b.build({"input": b.act(b.input((3,)), "relu")}))
     with pytest.raises(ModelFileError, match="a sample must hold"):
-        write_onnx(graph, precision="int8", calibration=[(numpy.zeros((3, 8, 8)),)])
+        write_onnx(graph, precision="int8", calibration=[(np.zeros((3, 8, 8)),)])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,7 +24,14 @@ from search_spaces.export.tflite import tflite_program, write_tflite
 from search_spaces.export.tflite.activation_tables import analytic_ranges
 from search_spaces.export.tflite.data_movement import reshape_groups
 from search_spaces.export.tflite.ranges import measured_ranges
-from search_spaces.export.weights import Weights, WeightsError, random_inputs, random_weights, weights_from_module
+from search_spaces.export.weights import (
+    Weights,
+    WeightsError,
+    random_inputs,
+    random_weights,
+    weights_from_module,
+    weights_from_state,
+)
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import ACTIVATIONS
@@ -73,8 +80,8 @@ def with_statistics(graph: Graph, seed: int = 0) -> GraphModule:
 def module_outputs(module: GraphModule, inputs: tuple[Any, ...]) -> dict[str, Any]:
     """What the module makes of inputs without a batch axis; outputs likewise."""
     with torch.no_grad():
-        made = module(*[torch.from_numpy(x)[None] for x in inputs])
-    outputs = made if isinstance(made, dict) else {module.graph.outputs[0][0]: made}
+        result = module(*[torch.from_numpy(x)[None] for x in inputs])
+    outputs = result if isinstance(result, dict) else {module.graph.outputs[0][0]: result}
     return {name: value[0].numpy() for name, value in outputs.items()}
 
 
@@ -85,15 +92,15 @@ def file_outputs(data: bytes, inputs: tuple[Any, ...]) -> dict[str, Any]:
     for detail, x in zip(runtime.get_input_details(), inputs, strict=True):
         x = (x.transpose(1, 2, 0) if x.ndim == 3 else x)[None]
         scale, zero = detail["quantization"]
-        if detail["dtype"] == numpy.int8:
-            x = numpy.clip(numpy.rint(x / scale) + zero, -128, 127).astype(numpy.int8)
-        runtime.set_tensor(detail["index"], numpy.ascontiguousarray(x))
+        if detail["dtype"] == np.int8:
+            x = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
+        runtime.set_tensor(detail["index"], np.ascontiguousarray(x))
     runtime.invoke()
     outputs = {}
     for detail in runtime.get_output_details():
         y = runtime.get_tensor(detail["index"])[0]
         scale, zero = detail["quantization"]
-        y = (y.astype(numpy.float64) - zero) * scale if detail["dtype"] == numpy.int8 else y
+        y = (y.astype(np.float64) - zero) * scale if detail["dtype"] == np.int8 else y
         outputs[detail["name"]] = y.transpose(2, 0, 1) if y.ndim == 3 else y
     return outputs
 
@@ -102,11 +109,11 @@ def check_float(graph: Graph, tolerance: float = 1e-4) -> None:
     module = with_statistics(graph)
     (inputs,) = random_inputs(graph.input_shapes, 7, 1)
     expected = module_outputs(module, inputs)
-    made = file_outputs(write_tflite(graph, precision="float32", weights=weights_from_module(module)), inputs)
-    assert set(made) == set(expected)
+    outputs = file_outputs(write_tflite(graph, precision="float32", weights=weights_from_module(module)), inputs)
+    assert set(outputs) == set(expected)
     for name, values in expected.items():
-        assert made[name].shape == values.shape
-        assert numpy.abs(made[name] - values).max() <= tolerance * numpy.abs(values).max(), name
+        assert outputs[name].shape == values.shape
+        assert np.abs(outputs[name] - values).max() <= tolerance * np.abs(values).max(), name
 
 
 def correlation(graph: Graph, calibrated: bool = False) -> float:
@@ -115,8 +122,8 @@ def correlation(graph: Graph, calibrated: bool = False) -> float:
     (inputs,) = random_inputs(graph.input_shapes, 7, 1)
     expected = module_outputs(module, inputs)
     samples, weights = [inputs] if calibrated else None, weights_from_module(module)
-    made = file_outputs(write_tflite(graph, precision="int8", weights=weights, calibration=samples), inputs)
-    return min(float(numpy.corrcoef(made[n].ravel(), v.ravel())[0, 1]) for n, v in expected.items())
+    outputs = file_outputs(write_tflite(graph, precision="int8", weights=weights, calibration=samples), inputs)
+    return min(float(np.corrcoef(outputs[n].ravel(), v.ravel())[0, 1]) for n, v in expected.items())
 
 
 def network(name: str, size: int | None) -> Graph:
@@ -211,24 +218,24 @@ def test_outputs_that_share_a_value_and_inputs_that_pass() -> None:
     z = b.act(x, "relu")
     graph = b.build({"a": z, "b": z, "c": x, "d": b.linear(y, 2), "e": b.zero((2, 3, 4))})
     check_float(graph)
-    made = file_outputs(write_tflite(graph, precision="int8"), random_inputs(graph.input_shapes, 7, 1)[0])
-    assert {name: value.shape for name, value in made.items()} == graph.output_shapes
-    assert not made["e"].any()
+    outputs = file_outputs(write_tflite(graph, precision="int8"), random_inputs(graph.input_shapes, 7, 1)[0])
+    assert {name: value.shape for name, value in outputs.items()} == graph.output_shapes
+    assert not outputs["e"].any()
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.data())
 @settings(max_examples=40)
 def test_blocks_of_a_reshape_hold_the_same_elements(before: list[int], data: st.DataObject) -> None:
-    left, after = int(numpy.prod(before)), []
-    while left > 1:
-        after.append(data.draw(st.sampled_from([n for n in range(1, left + 1) if left % n == 0])))
-        left //= after[-1]
+    remaining, after = int(np.prod(before)), []
+    while remaining > 1:
+        after.append(data.draw(st.sampled_from([n for n in range(1, remaining + 1) if remaining % n == 0])))
+        remaining //= after[-1]
     after = after or [1]
     runs = reshape_groups(tuple(before), tuple(after))
     assert [a for old, _ in runs for a in old] == list(range(len(before)))
     assert [a for _, new in runs for a in new] == list(range(len(after)))
     for old, new in runs:
-        assert numpy.prod([before[a] for a in old]) == numpy.prod([after[a] for a in new])
+        assert np.prod([before[a] for a in old]) == np.prod([after[a] for a in new])
 
 
 # -- int8 --------------------------------------------------------------------------------------------------------------
@@ -289,19 +296,19 @@ def test_operators_of_a_small_network(precision: str) -> None:
 def test_int8_is_int8_throughout_by_the_specification() -> None:
     program = tflite_program(small_network(), precision="int8")
     for operator in program.operators:
-        made = program.tensors[operator.outputs[0]]
+        result = program.tensors[operator.outputs[0]]
         operands = [program.tensors[i] for i in operator.inputs]
-        assert made.dtype == operands[0].dtype == "int8"
+        assert result.dtype == operands[0].dtype == "int8"
         if operator.code in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             x, w, b = [t.quantisation for t in operands]
             assert [t.dtype for t in operands[1:]] == ["int8", "int32"]
             assert not w.zero_point.any()
-            numpy.testing.assert_allclose(b.scale, w.scale * x.scale, rtol=1e-6)
-            assert w.scale.shape == (made.shape[-1],)
+            np.testing.assert_allclose(b.scale, w.scale * x.scale, rtol=1e-6)
+            assert w.scale.shape == (result.shape[-1],)
         if operator.code in ("AVERAGE_POOL_2D", "RESHAPE"):
-            assert made.quantisation == operands[0].quantisation
+            assert result.quantisation == operands[0].quantisation
         if operator.code == "LOGISTIC":
-            assert (float(made.quantisation.scale[0]), int(made.quantisation.zero_point[0])) == (1 / 256, -128)
+            assert (float(result.quantisation.scale[0]), int(result.quantisation.zero_point[0])) == (1 / 256, -128)
 
 
 def test_concatenated_parts_have_one_scale_and_narrow_ones_are_rescaled() -> None:
@@ -337,7 +344,7 @@ def test_analytic_ranges_are_near_measured_ones_of_random_weights() -> None:
     for operator in program.operators:
         (low, high), (lowest, highest) = estimated[operator.outputs[0]], measured[operator.outputs[0]]
         ratios.append((high - low) / (highest - lowest))
-    assert 0.7 < float(numpy.median(ratios)) < 2
+    assert 0.7 < float(np.median(ratios)) < 2
     assert sum(0.4 < r < 4 for r in ratios) >= 0.9 * len(ratios)
 
 
@@ -364,19 +371,17 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(WeightsError, match="made for another graph"):
         write_tflite(graph, precision="int8", weights=Weights({}))
     with pytest.raises(ModelFileError, match="an input must be"):
-        write_tflite(graph, precision="int8", weights=weights, calibration=[(numpy.zeros((3, 8, 8)),)])
+        write_tflite(graph, precision="int8", weights=weights, calibration=[(np.zeros((3, 8, 8)),)])
     with pytest.raises(ModelFileError, match="at least one sample"):
         write_tflite(graph, precision="int8", calibration=[])
     with pytest.raises(ModelFileError, match="'analytic' or None, not 'guess'"):
         write_tflite(graph, precision="int8", calibration="guess")
     broken = {i: {n: a.copy() for n, a in rows.items()} for i, rows in weights.by_node.items()}
-    broken[1]["weight"][0] = numpy.nan
+    broken[1]["weight"][0] = np.nan
     with pytest.raises(ModelFileError, match="not finite"):
         write_tflite(graph, precision="int8", weights=Weights(broken))
     state = to_module(graph).state_dict()
     state["layers.1.weight"] = torch.zeros(8, 3, 5, 5)
-    from search_spaces.export.weights import weights_from_state
-
     with pytest.raises(WeightsError, match=r"weight of node 1 \(conv\) must be \(8, 3, 3, 3\)"):
         weights_from_state(graph, state)
 

@@ -106,14 +106,14 @@ def expected_layers(row: dict[str, Any]) -> list[tuple[int, ...]]:
 
 def made_layers(graph: Graph) -> list[tuple[int, ...]]:
     """Every convolution of a graph, as ``expected_layers`` has it."""
-    made = []
+    layers = []
     for node in graph.nodes:
         if node.op == "conv":
             (kernel, other), (stride, _) = node.attr("kernel"), node.attr("stride")
             assert kernel == other
             cin = graph.nodes[node.inputs[0]].shape[0]
-            made.append((cin, node.shape[0], kernel, stride, node.attr("groups"), node.shape[1]))
-    return made
+            layers.append((cin, node.shape[0], kernel, stride, node.attr("groups"), node.shape[1]))
+    return layers
 
 
 def check_table(graph: Graph, row: dict[str, Any]) -> None:
@@ -320,6 +320,6 @@ def test_it_computes_what_a_plain_network_does(name: str, size: int, shared: Cal
     copy_weights(plain, module)
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected, made = plain(x), module(x)
+        expected, result = plain(x), module(x)
     assert expected.std() > 1e-3
-    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)

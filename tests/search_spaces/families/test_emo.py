@@ -267,22 +267,22 @@ class Factor(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, window: int, remote: bool) -> Tensor:
     """Window by window, head by head; a remote window takes every n-th row and column."""
-    made = torch.full_like(v, torch.nan)
+    result = torch.full_like(v, torch.nan)
     rows, columns = q.shape[2] // window, q.shape[3] // window
-    place: Any
+    patch: Any
     for i in range(rows):
         for j in range(columns):
             if remote:
-                place = (slice(None), slice(None), slice(i, None, rows), slice(j, None, columns))
+                patch = (slice(None), slice(None), slice(i, None, rows), slice(j, None, columns))
             else:
-                place = (..., slice(i * window, (i + 1) * window), slice(j * window, (j + 1) * window))
-            parts = zip(*(t[place].flatten(2).chunk(heads, 1) for t in (q, k, v)), strict=True)
+                patch = (..., slice(i * window, (i + 1) * window), slice(j * window, (j + 1) * window))
+            parts = zip(*(t[patch].flatten(2).chunk(heads, 1) for t in (q, k, v)), strict=True)
             results = []
             for head_q, head_k, head_v in parts:
                 scores = torch.einsum("bds,bdt->bst", head_q, head_k) / head_q.shape[1] ** 0.5
                 results.append(torch.einsum("bst,bdt->bds", scores.softmax(-1), head_v))
-            made[place] = torch.cat(results, 1).reshape(len(v), -1, window, window)
-    return made
+            result[patch] = torch.cat(results, 1).reshape(len(v), -1, window, window)
+    return result
 
 
 class Block(nn.Module):
@@ -389,9 +389,9 @@ def test_networks_compute_what_an_independent_implementation_does(name: str, siz
     copied(module, reference)
     x = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        made, expected = module(x), reference(x)
+        result, expected = module(x), reference(x)
     assert expected.std() > 0.01
-    torch.testing.assert_close(made, expected, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-8)
 
 
 # -- the spaces ------------------------------------------------------------------------------------------------------

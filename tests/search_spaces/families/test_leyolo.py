@@ -59,8 +59,8 @@ def fact_row(facts: dict[str, Any], name: str) -> dict[str, Any]:
 def normalised_elements(graph: Graph, *, fused: bool = False) -> int:
     """Elements that pass a normalisation; ``fused`` leaves out ultralytics' own Conv, which are those without bias."""
     norms = [node for node in graph.nodes if node.op == "norm"]
-    kept = [node for node in norms if not fused or graph.nodes[node.inputs[0]].attr("bias")]
-    return sum(math.prod(node.shape) for node in kept)
+    counted = [node for node in norms if not fused or graph.nodes[node.inputs[0]].attr("bias")]
+    return sum(math.prod(node.shape) for node in counted)
 
 
 def thop_gflops(graph: Graph, *, fused: bool, dead: tuple[int, int] = (0, 0)) -> float:
@@ -187,15 +187,15 @@ def expected_layers(row: dict[str, Any]) -> Iterator[Layer]:
 @pytest.mark.parametrize("name", list(NUMBERS))
 def test_every_layer_has_its_published_shape(name: str, facts: dict[str, Any]) -> None:
     graph = load_network(name)
-    made = []
+    layers = []
     for node in graph.nodes:
         if node.op == "conv":
             (kernel,), (stride,) = {*node.attr("kernel")}, {*node.attr("stride")}
             assert node.attr("padding") == ((kernel // 2,) * 2,) * 2
             cin = graph.nodes[node.inputs[0]].shape[0]
-            made.append((cin, node.shape[0], kernel, stride, node.attr("groups"), node.attr("bias"), node.shape[1]))
+            layers.append((cin, node.shape[0], kernel, stride, node.attr("groups"), node.attr("bias"), node.shape[1]))
     row = fact_row(facts, name)
-    assert made == list(expected_layers(row))
+    assert layers == list(expected_layers(row))
     residuals = [r["residual"] for r in row["layers"] if "residual" in r and r["i"] not in row["dead_layers"]]
     assert sum(node.op == "add" for node in graph.nodes) == sum(residuals)
     assert {node.attr("fn") for node in graph.nodes if node.op == "act"} == {"silu"}
@@ -262,40 +262,40 @@ class Plain(nn.Module):
     def __init__(self, row: dict[str, Any]) -> None:
         super().__init__()
         self.rows = [layer for layer in row["layers"] if layer["i"] not in row["dead_layers"]]
-        made: dict[str, nn.Module] = {}
+        modules: dict[str, nn.Module] = {}
         for layer in self.rows:
             kind = layer["type"]
             if kind == "conv":
-                made[str(layer["i"])] = conv(layer["cin"], layer["cout"], layer["k"], layer["s"])
+                modules[str(layer["i"])] = conv(layer["cin"], layer["cout"], layer["k"], layer["s"])
             elif kind in ("ibn", "ibn_nopw"):
-                made[str(layer["i"])] = Bottleneck(layer)
+                modules[str(layer["i"])] = Bottleneck(layer)
             elif kind == "sppf":
-                made[str(layer["i"])] = Pyramid(layer)
+                modules[str(layer["i"])] = Pyramid(layer)
         head = self.rows[-1]
         for i, level in enumerate(head["levels"]):
             for name, hidden, out in (("box", head["c_box"], 64), ("class", head["c_cls"], head["nc"])):
                 towers = [conv(hidden, hidden, 3, 1, hidden, bias=False) for _ in range(2)]
                 stem = conv(level["cin"], hidden, bias=False)
-                made[f"{name}{i}"] = nn.Sequential(stem, *towers, nn.Conv2d(hidden, out, 1))
-        self.made = nn.ModuleDict(made)
+                modules[f"{name}{i}"] = nn.Sequential(stem, *towers, nn.Conv2d(hidden, out, 1))
+        self.parts = nn.ModuleDict(modules)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        seen: dict[int, Tensor] = {}
+        values: dict[int, Tensor] = {}
         for layer in self.rows[:-1]:
             source = layer["src"]
             if layer["type"] == "concat":
-                x = torch.cat([x if i == -1 else seen[i] for i in source], 1)
+                x = torch.cat([x if i == -1 else values[i] for i in source], 1)
             elif layer["type"] == "upsample_nearest2x":
                 x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
             else:
                 assert source == -1
-                x = self.made[str(layer["i"])](x)
-            seen[layer["i"]] = x
-        found = {}
+                x = self.parts[str(layer["i"])](x)
+            values[layer["i"]] = x
+        outputs = {}
         for i, source in enumerate(self.rows[-1]["src"]):
-            found[f"class{i}"] = self.made[f"class{i}"](seen[source])
-            found[f"box{i}"] = self.made[f"box{i}"](seen[source])
-        return found
+            outputs[f"class{i}"] = self.parts[f"class{i}"](values[source])
+            outputs[f"box{i}"] = self.parts[f"box{i}"](values[source])
+        return outputs
 
 
 @pytest.mark.parametrize("name", ["leyolo_nano", "leyolo_medium"])
@@ -308,19 +308,19 @@ def test_outputs_are_those_of_plain_pytorch(name: str, training: bool, facts: di
             for values in (module.weight, module.bias, module.running_mean, module.running_var):
                 assert values is not None
                 nn.init.uniform_(values, 0.5, 1.5)
-    made = to_module(load_network(name, image_size=96))
-    ours, theirs = list(made.state_dict().values()), list(plain.state_dict().values())
+    module_of_graph = to_module(load_network(name, image_size=96))
+    ours, theirs = list(module_of_graph.state_dict().values()), list(plain.state_dict().values())
     assert [tuple(v.shape) for v in ours] == [tuple(v.shape) for v in theirs]
-    made.load_state_dict(dict(zip(made.state_dict(), theirs, strict=True)))
+    module_of_graph.load_state_dict(dict(zip(module_of_graph.state_dict(), theirs, strict=True)))
     image = torch.rand(2, 3, 96, 96)
     with torch.no_grad():
-        found, expected = made.train(training)(image), plain.train(training)(image)
-    assert found.keys() == expected.keys()
+        outputs, expected = module_of_graph.train(training)(image), plain.train(training)(image)
+    assert outputs.keys() == expected.keys()
     for key, values in expected.items():
         assert values.std() > 1e-3
-        torch.testing.assert_close(found[key], values, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(outputs[key], values, rtol=1e-4, atol=1e-4)
     if training:
-        for one, other in zip(made.state_dict().values(), plain.state_dict().values(), strict=True):
+        for one, other in zip(module_of_graph.state_dict().values(), plain.state_dict().values(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 

@@ -110,16 +110,16 @@ def test_every_layer_has_its_published_width(name: str, shared: Callable[[str], 
     facts = yaml.safe_load(shared("facts/mobiledets.yaml").read_text(encoding="utf-8"))
     row = facts["architectures"][f"MobileDet-{fact_name(name)}"]
     nodes = load_network(name).nodes
-    made = []
+    layers = []
     for node in nodes:
         if node.op == "conv":
             x = nodes[node.inputs[0]].shape
             square = {*node.attr("kernel")}, {*node.attr("stride")}
-            made.append(
+            layers.append(
                 (x[0], node.shape[0], *(n for axis in square for n in axis), node.attr("groups"), node.shape[1])
             )
     expected = expected_layers(row)
-    assert made[: len(expected)] == expected
+    assert layers[: len(expected)] == expected
     sums = [node for node in nodes if node.op == "add"]
     assert len(sums) == sum(block["residual"] for block in row["blocks"])
     activations = {block["act"] for block in row["blocks"]}

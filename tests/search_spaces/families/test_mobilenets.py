@@ -92,9 +92,9 @@ def test_detectors_have_the_counts_of_the_zoo(name: str, shared: Callable[[str],
     b = Builder()
     features = [b.input((channels, size, size)) for channels, size in zip(taps, (20, 10), strict=True)]
     head = b.build(ssdlite(b, features, num_classes=90))
-    norms = sum(f.params for node, f in zip(graph.nodes, graph.figures(), strict=True) if node.op == "norm")
-    made = (graph.macs, graph.macs - head.macs, graph.params, graph.variables, graph.params - norms)
-    assert made == counts
+    norms = sum(f.params for node, f in zip(graph.nodes, graph.node_counts(), strict=True) if node.op == "norm")
+    measured = (graph.macs, graph.macs - head.macs, graph.params, graph.variables, graph.params - norms)
+    assert measured == counts
     row = next(r for r in facts(shared)["ssdlite_baselines"] if r["backbone"] == fact_name)
     assert [(tap["c"], tap["hw"]) for tap in row["taps"]] == list(zip(taps, (20, 10), strict=True))
     keys = ("macs", "backbone_macs", "trainable", "all_vars", "conv_plus_bias_only")

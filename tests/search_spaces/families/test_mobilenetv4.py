@@ -67,7 +67,7 @@ def table(name: str, shared: Callable[[str], Path]) -> dict[str, Any]:
 
 
 def macs_of(graph: Graph, *ops: str) -> int:
-    return sum(figures.macs for node, figures in zip(graph.nodes, graph.figures(), strict=True) if node.op in ops)
+    return sum(figures.macs for node, figures in zip(graph.nodes, graph.node_counts(), strict=True) if node.op in ops)
 
 
 # -- published figures -----------------------------------------------------------------------------------------------
@@ -144,15 +144,15 @@ def expected_layers(row: dict[str, Any]) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("name", list(NUMBERS))
 def test_every_layer_is_the_published_one(name: str, shared: Callable[[str], Path]) -> None:
     row, nodes = table(name, shared), load_network(name).nodes
-    made = []
+    layers = []
     for node in nodes:
         if node.op == "conv":
             (kernel, _), (stride, _) = node.attr("kernel"), node.attr("stride")
             x = nodes[node.inputs[0]].shape
-            made.append((x[0], node.shape[0], kernel, stride, node.attr("groups"), node.shape[1]))
+            layers.append((x[0], node.shape[0], kernel, stride, node.attr("groups"), node.shape[1]))
             assert node.attr("padding") == ((kernel // 2, kernel // 2),) * 2  # PyTorch's, on strides too
             assert not node.attr("bias")
-    assert made == expected_layers(row)
+    assert layers == expected_layers(row)
     blocks = row["blocks"]
     assert sum(node.op == "add" for node in nodes) == sum(block["residual"] for block in blocks)
     scales = [node for node in nodes if node.op == "layer_scale"]
@@ -177,9 +177,11 @@ def test_genotypes_say_what_the_tables_say(name: str, shared: Callable[[str], Pa
         if blocks[0]["type"] in ("uib", "mqa"):
             assert genotype[f"stage{stage}.layers"] == len(blocks)
         for layer, block in enumerate(blocks):
-            made = {key: genotype.get(f"stage{stage}.layer{layer}.{key}") for key in ("k_start", "k_mid", "expansion")}
+            choices = {
+                key: genotype.get(f"stage{stage}.layer{layer}.{key}") for key in ("k_start", "k_mid", "expansion")
+            }
             if block["type"] == "uib":
-                assert made == {"k_start": block["k_start"], "k_mid": block["k_mid"], "expansion": block["exp"]}
+                assert choices == {"k_start": block["k_start"], "k_mid": block["k_mid"], "expansion": block["exp"]}
             elif block["type"] == "mqa":
                 for key in ("heads", "key_dim", "kv_stride"):
                     assert genotype[f"stage{stage}.layer{layer}.{key}"] == block[key]
@@ -344,8 +346,8 @@ def copied(plain: nn.Module, module: nn.Module) -> None:
     layers = module.layers.values()  # type: ignore[operator]
     assert len(order) == len(layers)
     with torch.no_grad():
-        for given, layer in zip(order, layers, strict=True):
-            for source, target in zip(given, layer.state_dict().values(), strict=True):
+        for source_layer, layer in zip(order, layers, strict=True):
+            for source, target in zip(source_layer, layer.state_dict().values(), strict=True):
                 assert source.shape == target.shape
                 target.copy_(source)
 

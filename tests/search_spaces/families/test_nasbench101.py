@@ -205,10 +205,10 @@ def test_repair_only_takes_away(decisions: dict[str, Any]) -> None:
         return
     on_paths = [v for v in graph if networkx.has_path(graph, 0, v) and networkx.has_path(graph, v, VERTICES - 1)]
     pruned = graph.subgraph(on_paths)
-    kept = sum(map(sum, matrix))
+    edge_count = sum(map(sum, matrix))
     if pruned.number_of_edges() <= MAX_EDGES:
         assert len(ops) == len(on_paths)
-        assert kept == pruned.number_of_edges()
+        assert edge_count == pruned.number_of_edges()
     # some of its vertices, in order, with edges that it has
     labels = {0: "input", VERTICES - 1: "output", **{v: decisions[f"op{v}"] for v in range(1, VERTICES - 1)}}
     assert any(

@@ -77,8 +77,8 @@ def test_the_space_is_that_of_the_facts(shared: Callable[[str], Path]) -> None:
     assert cell["op_order"].startswith("edges " + ",".join(f"({i}->{j})" for i, j in EDGES))
     assert len(EDGES) == cell["edges"]
     assert load_space("nasbench201").size() == cell["size"] == len(CELLS)
-    seen = facts["optimum"]["cell_seen"].split(" ")[0]
-    assert format_string(parse_string(seen, {}), {}) == seen == OPTIMUM
+    optimum = facts["optimum"]["cell_seen"].split(" ")[0]
+    assert format_string(parse_string(optimum, {}), {}) == optimum == OPTIMUM
 
 
 def test_the_macro_network() -> None:
@@ -165,12 +165,12 @@ def test_networks_are_the_plainly_written_ones(zeros: str) -> None:
     same_node = categorical_node_match(["op", "attrs", "shape", "outputs"], [None] * 4)
     same_edge = categorical_multiedge_match("operand", None)
     for cell in random.Random(0).sample(CELLS, 150):
-        made, plain = space.graph(cell), plain_network(cell, zeros)
-        a, b = made.to_networkx(), plain.to_networkx()
+        network, plain = space.graph(cell), plain_network(cell, zeros)
+        a, b = network.to_networkx(), plain.to_networkx()
         for graph in (a, b):  # the order of a sum's terms, of which there is no other operation with several here
             for *_, edge in graph.edges(data=True):
                 edge["operand"] = 0
-        assert len(made) == len(plain)
+        assert len(network) == len(plain)
         assert networkx.is_isomorphic(a, b, same_node, same_edge), cell
 
 

@@ -158,6 +158,6 @@ def test_it_computes_what_a_plain_network_does(name: str, size: int | None, fact
     copy_weights(plain, module)
     x = torch.randn(2, *graph.input_shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected, made = plain(x), module(x)
+        expected, result = plain(x), module(x)
     assert expected.std() > 1e-3
-    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)

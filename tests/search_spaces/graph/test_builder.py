@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from search_spaces.blocks import mobile as blocks
 from search_spaces.catalog import load_network
+from search_spaces.graph.arguments import same_padding
 from search_spaces.graph.block_memo import block
-from search_spaces.graph.builder import Builder, Tensor, same_padding
+from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import ACTIVATIONS, GraphError
-from search_spaces.published.networks import NETWORKS
+from search_spaces.graph.serialise import graph_from_json
+from search_spaces.published.networks import networks
 from tests.search_spaces.graph.test_graph import figures
 from tests.support.random_programs import IMAGE, programs, run
 
@@ -66,7 +68,7 @@ def test_the_same_where_rules_meet_often(program: Any) -> None:
     assert cut.nodes == plain.nodes
     assert cut == plain
     assert figures(cut) == figures(plain)
-    assert Graph.from_json(plain.to_json()).nodes == plain.nodes
+    assert graph_from_json(plain.to_json()).nodes == plain.nodes
 
 
 @pytest.mark.slow
@@ -78,7 +80,7 @@ def test_the_same_for_many_programs(kinds: list[str] | None) -> None:
         plain, cut = run(program), run(program, cut=True)
         assert cut.nodes == plain.nodes
         assert figures(cut) == figures(plain)
-        assert Graph.from_json(plain.to_json()).nodes == plain.nodes
+        assert graph_from_json(plain.to_json()).nodes == plain.nodes
 
     check()
 
@@ -151,8 +153,10 @@ def test_blocks_take_what_functions_take() -> None:
             graphs = []
             for (function,) in cut_and_whole(body):
                 b = Builder()
-                made = function(b, *arguments(b.input(IMAGE)))
-                graphs.append(b.build({"y": made} if isinstance(made, Tensor) else dict(zip("yz", made, strict=True))))
+                tensors = function(b, *arguments(b.input(IMAGE)))
+                graphs.append(
+                    b.build({"y": tensors} if isinstance(tensors, Tensor) else dict(zip("yz", tensors, strict=True)))
+                )
             assert graphs[0].nodes == graphs[1].nodes
 
 
@@ -175,13 +179,13 @@ def test_blocks_really_are_repeated() -> None:
     assert len(graph) == 1 + 4 * 9
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name.startswith("mobiledet")])
+@pytest.mark.parametrize("name", [name for name in networks() if name.startswith("mobiledet")])
 def test_published_networks_are_the_same_without_blocks(name: str) -> None:
     graph = load_network(name)
     b = Builder()
     tensors: list[Tensor] = []
     for node in graph.nodes:
-        tensors.append(b._construct(node.op, node.attrs, [tensors[i] for i in node.inputs]))
+        tensors.append(b.construct(node.op, node.attrs, [tensors[i] for i in node.inputs]))
     plain = b.build({name: tensors[i] for name, i in graph.outputs})
     assert len(plain.pieces) == len(plain) > 2 * len(graph.pieces)
     assert plain == graph
@@ -276,7 +280,7 @@ def test_nested_sums_are_one_sum() -> None:
     def parts(b: Builder, x: Tensor) -> list[Tensor]:
         return [b.conv(x, 4, k) for k in (1, 3, 5, 7)]
 
-    def left(b: Builder, x: Tensor) -> Tensor:
+    def nested(b: Builder, x: Tensor) -> Tensor:
         p, q, r, s = parts(b, x)
         return b.add(b.add(b.add(p, q), r), s)
 
@@ -287,7 +291,7 @@ def test_nested_sums_are_one_sum() -> None:
     def flat(b: Builder, x: Tensor) -> Tensor:
         return b.add(*parts(b, x)[::-1])
 
-    same(left, flat)
+    same(nested, flat)
     same(pairs, flat)
     assert ops(flat) == ["conv"] * 4 + ["add"]
 
@@ -363,7 +367,7 @@ def test_equal_operations_with_parameters_are_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inner", "outer", "left"),
+    ("inner", "outer", "expected"),
     [
         ("relu", "relu", ["relu"]),
         ("relu6", "relu6", ["relu6"]),
@@ -374,11 +378,11 @@ def test_equal_operations_with_parameters_are_two() -> None:
         ("sigmoid", "relu", ["sigmoid", "relu"]),
     ],
 )
-def test_activations_fold(inner: str, outer: str, left: list[str]) -> None:
+def test_activations_fold(inner: str, outer: str, expected: list[str]) -> None:
     def network(b: Builder, x: Tensor) -> Tensor:
         return b.act(b.act(x, inner), outer)
 
-    assert [node.attrs[0] for node in built(network).nodes[1:]] == left
+    assert [node.attrs[0] for node in built(network).nodes[1:]] == expected
 
 
 def test_reshapes_of_reshapes_are_one() -> None:
@@ -525,7 +529,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     b = Builder()
     x = b.input(tuple(numpy.array([4, 6, 6])))
     graph = b.build(b.conv(x, numpy.int64(8), numpy.int32(3), stride=numpy.int8(2)))
-    assert Graph.from_json(graph.to_json()) == graph
+    assert graph_from_json(graph.to_json()) == graph
     assert all(type(n) is int for n in graph.nodes[1].shape)
 
 

@@ -21,7 +21,8 @@ from search_spaces.graph.builder import Builder
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import GRAPH_JSON_FORMAT, Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.published.networks import NETWORKS
+from search_spaces.graph.serialise import graph_from_json
+from search_spaces.published.networks import networks
 from tests.support.random_programs import programs, run
 
 ROOT = Path(__file__).parents[3]
@@ -41,7 +42,7 @@ def figures(graph: Graph) -> tuple[Any, ...]:
         graph.bytes_read,
         graph.bytes_written,
         graph.peak_activation_bytes,
-        graph.figures(),
+        graph.node_counts(),
     )
 
 
@@ -49,17 +50,17 @@ def simulated_peak_bytes(graph: Graph) -> int:
     """Step by step over the plain nodes: what is needed now or later, and the result, are there together."""
     nodes = graph.nodes
     readers: dict[int, list[int]] = {i: [] for i in range(len(nodes))}
-    for place, node in enumerate(nodes):
+    for index, node in enumerate(nodes):
         for i in node.inputs:
-            readers[i].append(place)
+            readers[i].append(index)
     end = len(nodes)
     for _, i in graph.outputs:
         readers[i].append(end)
     peak = 0
-    for place, node in enumerate(nodes):
-        there = {i for i in range(place) if any(reader >= place for reader in readers[i])} | {place}
+    for index, node in enumerate(nodes):
+        there = {i for i in range(index) if any(reader >= index for reader in readers[i])} | {index}
         overwrites = node.op in ("norm", "layer_scale", "act", "softmax", "reshape", "scale")
-        if overwrites and max(readers[node.inputs[0]]) == place:
+        if overwrites and max(readers[node.inputs[0]]) == index:
             there.remove(node.inputs[0])
         peak = max(peak, sum(4 * prod(nodes[i].shape) for i in there))
     return peak
@@ -78,7 +79,7 @@ def test_figures_of_two_convolutions_by_hand() -> None:
     assert graph.bytes_written == 4 * (3 * inner + result)
     assert graph.bytes_read == 4 * (image + 3 * inner + graph.variables)
     assert graph.peak_activation_bytes == 4 * (image + inner)
-    assert [f.macs for f in graph.figures()] == [0, 1728, 0, 0, 128]
+    assert [f.macs for f in graph.node_counts()] == [0, 1728, 0, 0, 128]
     assert len(graph) == 5
     assert repr(graph) == "<Graph 5 nodes, 0.0 M MACs, 0.000 M parameters>"
 
@@ -100,8 +101,8 @@ def test_matrix_products_count_and_views_move_nothing() -> None:
     graph = b.build(b.reshape(product, (25,)))
     assert graph.macs == 5 * 5 * 7
     assert graph.params == 0
-    assert [f.written_elements for f in graph.figures()] == [0, 35, 25, 0]
-    assert [f.read_elements for f in graph.figures()] == [0, 35, 70, 0]
+    assert [f.written_elements for f in graph.node_counts()] == [0, 35, 25, 0]
+    assert [f.read_elements for f in graph.node_counts()] == [0, 35, 70, 0]
 
 
 def test_an_input_that_nothing_reads_stays_an_input_and_needs_no_memory_later() -> None:
@@ -120,7 +121,7 @@ def test_peak_memory_is_the_simulators(program: Any) -> None:
     assert graph.peak_activation_bytes == simulated_peak_bytes(graph)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name.startswith("mobiledet")])
+@pytest.mark.parametrize("name", [name for name in networks() if name.startswith("mobiledet")])
 def test_peak_memory_of_published_networks_is_the_simulators(name: str) -> None:
     graph = load_network(name)
     assert len(graph.pieces) < len(graph)  # it is made of blocks
@@ -159,7 +160,7 @@ def test_a_digest_is_the_same_in_every_process_and_in_every_release() -> None:
     # Caches and studies hold digests: one that changes needs a new version in Graph.digest.
     code = "from search_spaces.catalog import load_network; print(load_network('mobiledet_edgetpu').digest)"
     for seed in ("0", "1"):
-        told = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
@@ -167,7 +168,7 @@ def test_a_digest_is_the_same_in_every_process_and_in_every_release() -> None:
             text=True,
             check=True,
         )
-        assert told.stdout.strip() == "822900569b345e7392bb44c11b547f40"
+        assert process.stdout.strip() == "822900569b345e7392bb44c11b547f40"
 
 
 def test_graphs_can_be_pickled_and_copied() -> None:
@@ -209,7 +210,7 @@ def test_json_is_plain() -> None:
 @given(programs())
 def test_json_round_trip_changes_nothing(program: Any) -> None:
     graph = run(program, cut=True)
-    again = Graph.from_json(graph.to_json())
+    again = graph_from_json(graph.to_json())
     assert again == graph
     assert again.nodes == graph.nodes
     assert again.outputs == graph.outputs
@@ -217,10 +218,10 @@ def test_json_round_trip_changes_nothing(program: Any) -> None:
     assert figures(again) == figures(graph)
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize("name", list(networks()))
 def test_published_networks_survive_json(name: str) -> None:
     graph = load_network(name)
-    again = Graph.from_json(graph.to_json())
+    again = graph_from_json(graph.to_json())
     assert again == graph
     assert figures(again) == figures(graph)
 
@@ -235,7 +236,7 @@ def test_json_that_is_not_in_normal_form_is_brought_there() -> None:
         {"op": "add", "inputs": [4, 1]},
         {"op": "act", "inputs": [0], "fn": "tanh"},
     ]
-    graph = Graph.from_json(json.dumps({"format": GRAPH_JSON_FORMAT, "nodes": rows, "outputs": {"y": 5}}))
+    graph = graph_from_json(json.dumps({"format": GRAPH_JSON_FORMAT, "nodes": rows, "outputs": {"y": 5}}))
     assert [node.op for node in graph.nodes] == ["input", "linear", "act"]
 
 
@@ -302,7 +303,7 @@ def document(*rows: Any, outputs: Any = None) -> str:
 )
 def test_json_that_is_no_graph_says_what_is_wrong(text: str, message: str) -> None:
     with pytest.raises(GraphError, match=message):
-        Graph.from_json(text)
+        graph_from_json(text)
 
 
 _json = st.recursive(
@@ -318,10 +319,10 @@ _values = [
 _hostile = _json | st.sampled_from([json.dumps(value) for value in _values]).map(json.loads)
 
 
-def _places(value: Any) -> list[tuple[Any, Any]]:
+def _entries(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) below ``value``."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place for key, inner in items for place in [(value, key), *_places(inner)]]
+    return [entry for key, inner in items for entry in [(value, key), *_entries(inner)]]
 
 
 @settings(max_examples=500)
@@ -329,8 +330,8 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 def test_hostile_json_ends_in_graph_error_or_a_whole_graph(program: Any, data: st.DataObject) -> None:
     broken = json.loads(run(program).to_json())
     for _ in range(data.draw(st.integers(1, 3))):
-        places = _places(broken)
-        container, key = places[data.draw(st.integers(0, len(places) - 1))]
+        entries = _entries(broken)
+        container, key = entries[data.draw(st.integers(0, len(entries) - 1))]
         if data.draw(st.booleans()):
             container[key] = data.draw(_hostile)
         elif data.draw(st.booleans()):
@@ -340,22 +341,22 @@ def test_hostile_json_ends_in_graph_error_or_a_whole_graph(program: Any, data: s
         else:
             container.insert(key, container[data.draw(st.integers(0, len(container) - 1))])
     try:
-        graph = Graph.from_json(json.dumps(broken))
+        graph = graph_from_json(json.dumps(broken))
     except GraphError:
         return
     assert len(graph.digest) == 32
     assert repr(graph)
     assert simulated_peak_bytes(graph) == graph.peak_activation_bytes
-    assert Graph.from_json(graph.to_json()) == graph
+    assert graph_from_json(graph.to_json()) == graph
 
 
 @settings(max_examples=200)
 @given(_json)
 def test_any_json_at_all_ends_in_graph_error(value: Any) -> None:
     with pytest.raises(GraphError):
-        Graph.from_json(json.dumps(value))
+        graph_from_json(json.dumps(value))
     with pytest.raises(GraphError):
-        Graph.from_json(json.dumps({"format": GRAPH_JSON_FORMAT, "nodes": value, "outputs": value}))
+        graph_from_json(json.dumps({"format": GRAPH_JSON_FORMAT, "nodes": value, "outputs": value}))
 
 
 # -- networkx --------------------------------------------------------------------------------------------------------

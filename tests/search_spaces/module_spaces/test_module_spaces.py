@@ -23,7 +23,7 @@ from search_spaces.pytorch.from_module.recording import record
 from search_spaces.pytorch.module import to_module
 from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 from search_spaces.space.space import Space
-from search_spaces.tasks import space_for_task
+from search_spaces.task_heads import space_for_task
 from tests.support.module_space_networks import Fixed, MobileNet, ResNet, Transformer
 
 SMALL = (3, 32, 32)
@@ -46,10 +46,10 @@ def key(module: nn.Module) -> str:
 
 def same(graph: Graph, module: nn.Module) -> None:
     """The graph is the module's; so are its parameters and multiply-adds."""
-    read = graph_from_module(module, SMALL)
-    assert nas.functional_hash(graph) == nas.functional_hash(read)
+    from_module = graph_from_module(module, SMALL)
+    assert nas.functional_hash(graph) == nas.functional_hash(from_module)
     assert graph.params == sum(p.numel() for p in module.parameters())
-    assert graph.macs == read.macs
+    assert graph.macs == from_module.macs
 
 
 RESNET: Vary = {
@@ -207,11 +207,11 @@ def test_what_a_replaced_or_dropped_module_holds_is_no_choice() -> None:
 def test_random_networks_build_and_learn(network: type[nn.Module]) -> None:
     space = ready(network)
     rng = random.Random(0)
-    for place in range(50):
+    for index in range(50):
         graph = space.graph(space.sample(rng))
         module = to_module(graph)
         assert sum(p.numel() for p in module.parameters()) == graph.params
-        if place < 3:
+        if index < 3:
             module(torch.randn(2, *SMALL)).square().sum().backward()
             assert all(p.grad is not None for p in module.parameters())
 

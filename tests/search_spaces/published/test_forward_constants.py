@@ -22,7 +22,7 @@ from search_spaces.families.mobilenetv4 import universal_inverted_bottleneck
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
-from search_spaces.published.networks import NETWORKS
+from search_spaces.published.networks import networks
 from search_spaces.pytorch.from_module import graph_from_module
 from search_spaces.pytorch.module import to_module
 from tests.support import plain_networks as plain
@@ -61,13 +61,13 @@ CONSTANTS: dict[str, tuple[float, float, str]] = {
     "mobilenetv2": (1e-5, 0.1, HALF),
     "mobilenetv3_large": (1e-5, 0.1, HALF),
     "mobilenetv3_small": (1e-5, 0.1, HALF),
-    **dict.fromkeys((name for name in NETWORKS if name.startswith("mobilenetv4_")), (1e-5, 0.1, HALF)),
+    **dict.fromkeys((name for name in networks() if name.startswith("mobilenetv4_")), (1e-5, 0.1, HALF)),
     **dict.fromkeys(("proxyless_cpu", "proxyless_gpu", "proxyless_mobile"), (1e-3, 0.1, HALF)),
     "resnet50_v1": (1e-5, 0.1, HALF),
     "resnet50_v2": (1.001e-5, 0.01, HALF),  # Keras
     "resnet152_v2": (1.001e-5, 0.01, HALF),
     "ssdlite_mobilenet_edgetpu": (1e-3, 0.03, SAME),  # its configuration: decay 0.97
-    **dict.fromkeys((name for name in NETWORKS if name.startswith("tinynet_")), (1e-5, 0.1, HALF)),
+    **dict.fromkeys((name for name in networks() if name.startswith("tinynet_")), (1e-5, 0.1, HALF)),
 }
 # Activations and gates that a network has, and no others
 ACTIVATIONS: dict[str, set[str]] = {
@@ -115,7 +115,7 @@ def padding_of(kind: str, kernel: int, stride: int, size: int) -> tuple[int, int
 
 
 def test_stated_constants_are_those_of_networks_that_there_are() -> None:
-    assert set(ACTIVATIONS) <= set(CONSTANTS) <= set(NETWORKS)
+    assert set(ACTIVATIONS) <= set(CONSTANTS) <= set(networks())
 
 
 @pytest.mark.parametrize("pixels", ["published", 97])
@@ -188,13 +188,13 @@ def test_squeeze_excite_is_the_published_one(name: str, act: str, gate: str, cou
 )
 def test_convolutions_before_normalisation_have_a_bias_where_the_code_gives_them_one(name: str, biased: bool) -> None:
     nodes = load_network(name).nodes
-    found = Counter(
+    biases = Counter(
         nodes[n.inputs[0]].attr("bias") for n in nodes if n.op == "norm" and nodes[n.inputs[0]].op == "conv"
     )
     if name == "leyolo_nano":  # but those of its pooling and of its head: 2, and 3 levels of 2 branches of 3
-        assert found[False] == 20
+        assert biases[False] == 20
     else:
-        assert set(found) == {biased}
+        assert set(biases) == {biased}
 
 
 def test_layer_scale_starts_as_published() -> None:
@@ -206,8 +206,8 @@ def test_layer_scale_starts_as_published() -> None:
 
 def test_the_first_block_of_mobilenet_edgetpu_has_an_activation() -> None:
     nodes = load_network("mobilenet_edgetpu").nodes
-    first = next(place for place, node in enumerate(nodes) if node.op == "norm" and node.shape[0] == 16)
-    assert [nodes[place].op for place, node in enumerate(nodes) if first in node.inputs] == ["act"]
+    first = next(index for index, node in enumerate(nodes) if node.op == "norm" and node.shape[0] == 16)
+    assert [nodes[index].op for index, node in enumerate(nodes) if first in node.inputs] == ["act"]
 
 
 # -- outputs, weights copied over --------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ def test_a_whole_emo() -> None:
 
 @pytest.mark.parametrize("name", ["proxyless_mobile", "fbnet_a"])
 def test_networks_of_mixed_kernels(name: str) -> None:
-    text = NETWORKS[name].architecture
+    text = networks()[name].architecture
     filters = (32, 16, 32, 40, 80, 96, 192, 320, 1280)
     reference = plain.fbnet(text, 1504) if name == "fbnet_a" else plain.proxylessnas(text, filters)
     check_equal(load_network(name, image_size=48), reference)

@@ -19,6 +19,7 @@ from search_spaces.catalog import load_network
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import OPS
+from search_spaces.graph.serialise import graph_from_json
 from search_spaces.pytorch.from_module import UnsupportedModule, graph_from_module
 from search_spaces.pytorch.module import GraphModule, to_module
 from tests.support.plain_mobiledet import (
@@ -74,11 +75,11 @@ def same_numbers(module: nn.Module, graph: Graph, tolerance: float = 1e-5) -> No
         expected = module(*[x.clone() for x in inputs])  # it may write into them
         for hook in hooks:
             hook.remove()
-        made = to_module(graph).eval()
-        for layer, source in zip(made.layers.values(), used, strict=True):
+        ours = to_module(graph).eval()
+        for layer, source in zip(ours.layers.values(), used, strict=True):
             for mine, theirs in zip(layer.state_dict().values(), source.state_dict().values(), strict=True):
                 mine.copy_(theirs)
-        got = made(*inputs)
+        got = ours(*inputs)
     if isinstance(expected, list | tuple):
         expected = {f"output{i}": value for i, value in enumerate(expected)}
     if not isinstance(expected, Mapping):
@@ -94,7 +95,7 @@ def same_numbers(module: nn.Module, graph: Graph, tolerance: float = 1e-5) -> No
 def named_alike(graph: Graph, name: str = "output") -> Graph:
     """``graph`` with its one output under another name: a module that returns one tensor gives it none."""
     (old,) = [old for old, _ in graph.outputs]
-    return Graph.from_json(graph.to_json().replace(f'"outputs":{{"{old}":', f'"outputs":{{"{name}":'))
+    return graph_from_json(graph.to_json().replace(f'"outputs":{{"{old}":', f'"outputs":{{"{name}":'))
 
 
 # -- it is the inverse of to_module ------------------------------------------------------------------------------------
@@ -441,8 +442,8 @@ def sharing_memory() -> nn.Module:
 def scripted(module: nn.Module) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        made: nn.Module = torch.jit.script(module)
-    return made
+        compiled: nn.Module = torch.jit.script(module)
+    return compiled
 
 
 def mixed_modes() -> nn.Module:
@@ -597,8 +598,8 @@ class Remembers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        self.seen = self.norm(x)
-        return self.seen.relu()
+        self.normalised = self.norm(x)
+        return self.normalised.relu()
 
 
 @pytest.mark.parametrize("training", [True, False])

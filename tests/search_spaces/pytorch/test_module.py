@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,7 +19,8 @@ from search_spaces.catalog import load_network, load_space
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import ACTIVATIONS
-from search_spaces.published.networks import NETWORKS
+from search_spaces.graph.serialise import graph_from_json
+from search_spaces.published.networks import networks
 from search_spaces.pytorch.module import ACTIVATION_FUNCTIONS, GraphModule, to_module
 from tests.support.random_programs import IMAGE, outputs_of, programs, run
 
@@ -31,9 +32,9 @@ def agree(graph: Graph, module: GraphModule, device: str = "cpu") -> None:
     assert graph.params + sum(b.numel() for b in buffers.values()) == graph.variables
     inputs = [torch.randn(2, *shape, device=device) for shape in graph.input_shapes]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        made = module.eval()(*inputs)
+        result = module.eval()(*inputs)
     assert counter.get_total_flops() == 2 * 2 * graph.macs
-    outputs = made if isinstance(made, Mapping) else {graph.outputs[0][0]: made}
+    outputs = result if isinstance(result, Mapping) else {graph.outputs[0][0]: result}
     assert {name: tuple(value.shape) for name, value in outputs.items()} == {
         name: (2, *shape) for name, shape in graph.output_shapes.items()
     }
@@ -76,7 +77,7 @@ def test_modules_of_a_thousand_mobiledets_at_full_size_are_their_graphs() -> Non
             agree(graph, on_meta(graph), "meta")
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize("name", list(networks()))
 def test_modules_of_published_networks_are_their_graphs(name: str) -> None:
     graph = load_network(name)
     agree(graph, on_meta(graph), "meta")
@@ -93,7 +94,7 @@ def test_modules_of_random_programs_are_their_graphs(program: Any) -> None:
 @given(programs())
 def test_the_normal_form_computes_the_same_numbers_before_and_after_json(program: Any) -> None:
     graph = run(program, cut=True)
-    again = Graph.from_json(graph.to_json())
+    again = graph_from_json(graph.to_json())
     torch.manual_seed(0)
     inputs = [torch.randn(2, *shape) for shape in graph.input_shapes]
     with torch.no_grad():
@@ -102,8 +103,8 @@ def test_the_normal_form_computes_the_same_numbers_before_and_after_json(program
         assert torch.equal(pick(one, name), pick(two, name)) or torch.isnan(pick(one, name)).any()
 
 
-def pick(made: Values | dict[str, Values], name: str) -> Values:
-    return made[name] if isinstance(made, dict) else made
+def pick(result: Values | dict[str, Values], name: str) -> Values:
+    return result[name] if isinstance(result, dict) else result
 
 
 # -- the normal form computes what was written -----------------------------------------------------------------------
@@ -209,8 +210,8 @@ class EagerBuilder:
         if kind == "max":
             return Eager(F.max_pool2d(F.pad(x.values, around, value=-math.inf), kernel, stride))
         mean = F.avg_pool2d(F.pad(x.values, around), kernel, stride)
-        share = F.avg_pool2d(F.pad(torch.ones_like(x.values), around), kernel, stride)
-        return Eager(mean if count_padding else mean / share)
+        coverage = F.avg_pool2d(F.pad(torch.ones_like(x.values), around), kernel, stride)
+        return Eager(mean if count_padding else mean / coverage)
 
 
 @settings(max_examples=250)
@@ -225,9 +226,9 @@ def test_the_normal_form_computes_what_the_program_says(program: Any) -> None:
         for name, parameter in module.named_parameters():
             if name.endswith("weight") and graph.nodes[int(name.split(".")[1])].op in ("conv", "linear"):
                 parameter.copy_(plain_weights(parameter.shape))
-        made = module(*inputs)
-    for place, output in enumerate(expected):
-        torch.testing.assert_close(pick(made, f"out{place}"), output.values, rtol=1e-6, atol=1e-6, equal_nan=True)
+        result = module(*inputs)
+    for index, output in enumerate(expected):
+        torch.testing.assert_close(pick(result, f"out{index}"), output.values, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 # -- values ----------------------------------------------------------------------------------------------------------
@@ -239,10 +240,10 @@ def compute(network: Callable[..., Tensor], *values: Values, seed: int = 0) -> t
     graph = b.build(network(b, *[b.input(value.shape[1:]) for value in values]))
     module = to_module(graph, seed).eval()
     with torch.no_grad():
-        made = module(*values)
-    assert isinstance(made, Values)
+        result = module(*values)
+    assert isinstance(result, Values)
     agree(graph, module)
-    return made, module
+    return result, module
 
 
 def noise(*shape: int, seed: int = 0) -> Values:
@@ -258,15 +259,15 @@ def naive_same_convolution(x: Any, weight: Any, stride: int, dilation: int, grou
         max((o - 1) * stride + (k - 1) * dilation + 1 - n, 0) // 2
         for n, k, o in zip(size, kernel, out_size, strict=True)
     ]
-    result = numpy.zeros((batch, out_channels, *out_size))
-    for place in numpy.ndindex(*out_size):
-        for tap in numpy.ndindex(*kernel):
-            where = tuple(p * stride - b + t * dilation for p, b, t in zip(place, before, tap, strict=True))
+    result = np.zeros((batch, out_channels, *out_size))
+    for position in np.ndindex(*out_size):
+        for tap in np.ndindex(*kernel):
+            where = tuple(p * stride - b + t * dilation for p, b, t in zip(position, before, tap, strict=True))
             if all(0 <= w < n for w, n in zip(where, size, strict=True)):
                 for out in range(out_channels):
                     first = out // (out_channels // groups) * per_group
-                    seen = x[(slice(None), slice(first, first + per_group), *where)]
-                    result[(slice(None), out, *place)] += seen @ weight[(out, slice(None), *tap)]
+                    patch = x[(slice(None), slice(first, first + per_group), *where)]
+                    result[(slice(None), out, *position)] += patch @ weight[(out, slice(None), *tap)]
     return result
 
 
@@ -279,17 +280,17 @@ def test_same_convolution_is_the_naive_one(
     size: tuple[int, ...], kernel: int, stride: int, dilation: int, groups: int
 ) -> None:
     x = noise(4, *size)
-    made, module = compute(lambda b, x: b.conv(x, 6, kernel, stride, dilation=dilation, groups=groups), x)
+    result, module = compute(lambda b, x: b.conv(x, 6, kernel, stride, dilation=dilation, groups=groups), x)
     weight = next(module.parameters()).detach().numpy()
     expected = naive_same_convolution(x.numpy(), weight, stride, dilation, groups)
-    numpy.testing.assert_allclose(made.numpy(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_given_padding_is_taken_as_it_is() -> None:
     x = noise(3, 5, 5)
-    made, module = compute(lambda b, x: b.conv(x, 4, 3, padding=((0, 2), (1, 0)), bias=True), x)
+    result, module = compute(lambda b, x: b.conv(x, 4, 3, padding=((0, 2), (1, 0)), bias=True), x)
     weight, bias = module.parameters()
-    torch.testing.assert_close(made, F.conv2d(F.pad(x, (1, 0, 0, 2)), weight, bias).detach())
+    torch.testing.assert_close(result, F.conv2d(F.pad(x, (1, 0, 0, 2)), weight, bias).detach())
 
 
 @pytest.mark.parametrize("kind", ["avg", "max"])
@@ -300,16 +301,16 @@ def test_pooling_is_the_naive_one(
     kind: str, size: tuple[int, ...], kernel: int, stride: int, count_padding: bool
 ) -> None:
     x = noise(2, *size)
-    made, _ = compute(lambda b, x: b.pool(x, kind, kernel, stride, count_padding=count_padding), x)
+    result, _ = compute(lambda b, x: b.pool(x, kind, kernel, stride, count_padding=count_padding), x)
     out_size = [-(-n // stride) for n in size]
     before = [max((o - 1) * stride + kernel - n, 0) // 2 for n, o in zip(size, out_size, strict=True)]
-    for place in numpy.ndindex(*out_size):
-        starts = [p * stride - b for p, b in zip(place, before, strict=True)]
+    for position in np.ndindex(*out_size):
+        starts = [p * stride - b for p, b in zip(position, before, strict=True)]
         window = tuple(slice(max(s, 0), s + kernel) for s in starts)
-        seen = x[(slice(None), slice(None), *window)].flatten(2)
-        mean = seen.sum(2) / (kernel ** len(size) if count_padding else seen.shape[2])
-        expected = seen.amax(2) if kind == "max" else mean
-        torch.testing.assert_close(made[(slice(None), slice(None), *place)], expected)
+        patch = x[(slice(None), slice(None), *window)].flatten(2)
+        mean = patch.sum(2) / (kernel ** len(size) if count_padding else patch.shape[2])
+        expected = patch.amax(2) if kind == "max" else mean
+        torch.testing.assert_close(result[(slice(None), slice(None), *position)], expected)
 
 
 _FORMULAS: dict[str, Callable[[Any], Any]] = {
@@ -328,9 +329,9 @@ _FORMULAS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("fn", ACTIVATIONS)
 def test_activations_are_their_formulas(fn: str) -> None:
     x = torch.linspace(-8, 8, 33).reshape(1, 33)
-    made, _ = compute(lambda b, x: b.act(x, fn), x)
+    result, _ = compute(lambda b, x: b.act(x, fn), x)
     expected = torch.tensor([[_FORMULAS[fn](float(v)) for v in x[0]]])
-    torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_every_activation_has_its_function() -> None:
@@ -352,9 +353,9 @@ def test_batch_normalisation() -> None:
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_layer_normalisation_over_one_axis(axis: int) -> None:
     x = noise(3, 4, 5)
-    made, _ = compute(lambda b, x: b.norm(x, "layer", eps=1e-3, axis=axis), x)
+    result, _ = compute(lambda b, x: b.norm(x, "layer", eps=1e-3, axis=axis), x)
     mean, variance = x.mean(axis + 1, keepdim=True), x.var(axis + 1, correction=0, keepdim=True)
-    torch.testing.assert_close(made, (x - mean) / (variance + 1e-3).sqrt())
+    torch.testing.assert_close(result, (x - mean) / (variance + 1e-3).sqrt())
 
 
 def test_layer_normalisation_scales_along_its_axis() -> None:
@@ -364,9 +365,9 @@ def test_layer_normalisation_scales_along_its_axis() -> None:
     with torch.no_grad():
         weight.copy_(torch.arange(4.0))
         bias.copy_(torch.arange(4.0))
-    made = module(noise(3, 4, 5)).detach()
-    assert torch.equal(made[:, :, 0], torch.zeros(2, 3, 5))
-    torch.testing.assert_close(made.mean((0, 1, 3))[1:] > -3, torch.tensor([True] * 3))
+    result = module(noise(3, 4, 5)).detach()
+    assert torch.equal(result[:, :, 0], torch.zeros(2, 3, 5))
+    torch.testing.assert_close(result.mean((0, 1, 3))[1:] > -3, torch.tensor([True] * 3))
 
 
 def test_attention_is_softmax_of_products() -> None:
@@ -377,10 +378,10 @@ def test_attention_is_softmax_of_products() -> None:
         scores = b.matmul(b.scale(tokens, 0.5), b.permute(tokens, (0, 2, 1)))
         return b.reshape(b.permute(b.matmul(b.softmax(scores), tokens), (0, 2, 1)), (8, 4, 6))
 
-    made, _ = compute(attention, x)
+    result, _ = compute(attention, x)
     tokens = x.reshape(2, 2, 4, 24).transpose(2, 3)
     expected = F.scaled_dot_product_attention(tokens, tokens, tokens, scale=0.5).transpose(2, 3).reshape(2, 8, 4, 6)
-    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_squeeze_and_excitation() -> None:
@@ -390,10 +391,10 @@ def test_squeeze_and_excitation() -> None:
         y = b.act(b.conv(b.global_pool(x), 4, bias=True), "relu")
         return b.mul(x, b.act(b.conv(y, 8, bias=True), "sigmoid"))
 
-    made, module = compute(gate, x)
+    result, module = compute(gate, x)
     first, _, second, _ = [p.detach() for p in module.parameters()]
     squeezed = torch.relu(x.mean((2, 3)) @ first[:, :, 0, 0].T)
-    torch.testing.assert_close(made, x * torch.sigmoid(squeezed @ second[:, :, 0, 0].T)[:, :, None, None])
+    torch.testing.assert_close(result, x * torch.sigmoid(squeezed @ second[:, :, 0, 0].T)[:, :, None, None])
 
 
 def test_the_other_operations() -> None:
@@ -421,10 +422,10 @@ def test_the_other_operations() -> None:
 def test_zero_channels_can_be_dropped_before_a_convolution() -> None:
     """The rule of the normal form, checked on numbers: a convolution of a concatenation with zeros."""
     x = noise(4, 5, 5)
-    made, module = compute(lambda b, x: b.conv(b.concat([b.zero((3, 5, 5)), x]), 6, 3), x)
+    result, module = compute(lambda b, x: b.conv(b.concat([b.zero((3, 5, 5)), x]), 6, 3), x)
     weight = next(module.parameters()).detach()
     whole = torch.cat([torch.randn(6, 3, 3, 3), weight], 1)
-    torch.testing.assert_close(made, F.conv2d(torch.cat([torch.zeros(2, 3, 5, 5), x], 1), whole, padding=1))
+    torch.testing.assert_close(result, F.conv2d(torch.cat([torch.zeros(2, 3, 5, 5), x], 1), whole, padding=1))
 
 
 # -- how it is called ------------------------------------------------------------------------------------------------
@@ -474,7 +475,7 @@ def same(one: Sequence[Values], other: Sequence[Values]) -> bool:
 def test_the_same_seed_makes_the_same_weights_and_another_seed_others() -> None:
     graph = load_network("mobiledet_dsp", image_size=64, width=0.25)
     assert same(weights(graph, 7), weights(graph, 7))
-    assert same(weights(graph, -1), weights(Graph.from_json(graph.to_json()), -1))
+    assert same(weights(graph, -1), weights(graph_from_json(graph.to_json()), -1))
     one, other = to_module(graph, 7), to_module(graph, 8)
     for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
         layer = name.split(".")[1]
@@ -486,12 +487,12 @@ def test_random_state_is_left_alone() -> None:
     graph = load_network("mobiledet_cpu", image_size=64, width=0.25)
     torch.manual_seed(5)
     random.seed(5)
-    numpy.random.seed(5)
-    before = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist()
+    np.random.seed(5)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     one = weights(graph, 1)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
-    assert numpy.random.get_state()[1].tolist() == before[2]
+    assert np.random.get_state()[1].tolist() == before[2]
     torch.manual_seed(6)
     assert same(weights(graph, 1), one)
 

@@ -6,42 +6,24 @@ import json
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from math import prod
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from search_spaces.families.mobiledet import mobiledet
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 from search_spaces.space.choose import Choose
-from search_spaces.space.counting import _GenotypeCounter
 from search_spaces.space.genotype import Genotype, GenotypeError, Rng, SpaceError
-from search_spaces.space.space import Notation, Space
+from search_spaces.space.notation import Notation
+from search_spaces.space.space import Space
 from tests.support.random_spaces import spaces
+from tests.support.small_spaces import key, network, tiny
 
-RNGS: list[Callable[[int], Rng]] = [random.Random, numpy.random.default_rng]
-
-
-def tiny(choose: Choose, *, image_size: int = 8, widest: int = 16) -> Graph:
-    b = Builder()
-    x = b.conv(b.input((3, image_size, image_size)), choose.one_of("width", (8, widest)), 3)
-    for layer in range(choose.int("depth", 0, 2)):
-        x = b.conv(x, 8, choose.one_of(f"kernel{layer}", (1, 3, 5)))
-    return b.build(b.act(x, choose.one_of("act", ("relu", "hswish"))))
-
-
-def network(width: int = 4, stride: int = 1) -> Graph:
-    b = Builder()
-    return b.build(b.conv(b.input((3, 8, 8)), width, 1, stride))
-
-
-def key(genotype: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(genotype.items())
+RNGS: list[Callable[[int], Rng]] = [random.Random, np.random.default_rng]
 
 
 # -- drawing ---------------------------------------------------------------------------------------------------------
@@ -155,144 +137,6 @@ def test_a_crossover_takes_from_both() -> None:
     assert min(children.values()) > 60
 
 
-# -- counting --------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=150)
-@given(spaces())
-def test_size_is_the_number_of_genotypes_and_each_is_listed_once(space: Space) -> None:
-    listed = [key(genotype) for genotype in space.enumerate()]
-    assert len(set(listed)) == len(listed)
-    assert space.size() == len(listed)
-    assert _GenotypeCounter(space).count() == len(listed)  # without listing small spaces
-
-
-@settings(max_examples=25)
-@given(spaces(most=12))
-def test_size_of_larger_spaces_too(space: Space) -> None:
-    assert _GenotypeCounter(space).count() == sum(1 for _ in space.enumerate())
-
-
-@settings(max_examples=60)
-@given(spaces(), st.integers(0, 1000))
-def test_what_is_drawn_changed_or_crossed_is_listed(space: Space, seed: int) -> None:
-    rng = random.Random(seed)
-    listed = {key(genotype) for genotype in space.enumerate()}
-    a, b = space.sample(rng), space.sample(rng)
-    assert {key(g) for g in (a, b, space.mutate(a, rng), space.crossover(a, b, rng))} <= listed
-
-
-def test_listing_goes_in_the_order_of_the_options() -> None:
-    def nested(choose: Choose) -> Graph:
-        if choose.one_of("a", ("x", "y")) == "y":
-            choose.int("b", 0, 1)
-        choose.int("c", 0, 1)
-        return network()
-
-    assert [tuple(g.values()) for g in Space(nested).enumerate()] == [
-        *(("x", 0), ("x", 1)),
-        *(("y", 0, 0), ("y", 0, 1), ("y", 1, 0), ("y", 1, 1)),
-    ]
-
-
-def test_size_of_spaces_too_large_to_list() -> None:
-    def elastic(choose: Choose) -> Graph:
-        for stage in range(5):
-            for layer in range(choose.int(f"depth{stage}", 2, 4)):
-                choose.one_of(f"kernel{stage}.{layer}", (3, 5, 7))
-                choose.one_of(f"expansion{stage}.{layer}", (3, 4, 6))
-        return network()
-
-    def nested(choose: Choose) -> Graph:
-        for layer in range(20):
-            squeezed = choose.one_of(f"op{layer}", ("conv", "skip", "pool")) == "conv" and choose.int(
-                f"se{layer}", 0, 1
-            )
-            if squeezed:
-                choose.one_of(f"ratio{layer}", (0.25, 0.5))
-        return network()
-
-    def rare(choose: Choose) -> Graph:
-        digits = [choose.int(f"digit{i}", 0, 9) for i in range(16)]
-        if digits[2] == 3 and digits[11] == 4:
-            choose.int("more", 0, 1)
-        return network()
-
-    assert Space(elastic).size() == (9**2 + 9**3 + 9**4) ** 5
-    assert Space(nested).size() == 5**20
-    assert Space(rare).size() == 10**16 + 10**14
-
-
-def test_a_space_without_choices_has_one_network() -> None:
-    space = Space(lambda choose: network())
-    assert space.size() == 1
-    assert [dict(g) for g in space.enumerate()] == [{}]
-    assert space.sample(random.Random(0)) == Genotype({}) == space.mutate(Genotype({}), random.Random(0))
-    assert space.encode(Genotype({})).shape == (0,)
-
-
-def test_a_space_too_entangled_to_count_says_so() -> None:
-    graph = network()
-
-    def parity(choose: Choose) -> Graph:
-        if sum(choose.int(f"bit{i}", 0, 1) for i in range(18)) % 2:
-            choose.int("more", 0, 1)
-        return graph
-
-    with pytest.raises(SpaceError, match=r"depends on too many others together to count, for example '\w+'"):
-        Space(parity).size()
-
-
-@pytest.mark.parametrize(
-    ("blocks", "options", "printed"), [("ibn", 4, 6.1e20), ("ibn+fused", 8, 5.2e26), ("ibn+fused+tucker", 12, 3.0e30)]
-)
-def test_size_of_mobiledets_by_hand(blocks: str, options: int, printed: float) -> None:
-    # Block 1: both kernels of an IBN and of a fused block, four Tucker ranks. Blocks 2 to 6: one layer that is there
-    # and three that may be skipped. Block 7: one layer. Widths: stem, blocks 1 to 7.
-    first = {"ibn": 2, "ibn+fused": 4, "ibn+fused+tucker": 8}[blocks]
-    layers = first * (options * (options + 1) ** 3) ** 5 * options
-    widths = 6 * 4 * 6 * 7 * 7 * 7 * 7 * 7
-    size = Space(mobiledet, options={"blocks": blocks}).size()
-    assert size == layers * widths
-    assert size == pytest.approx(printed, rel=0.02)
-
-
-def test_size_of_the_classifiers_of_mobiledet_has_the_feature_width() -> None:
-    detectors, classifiers = (Space(mobiledet, options={"task": task}) for task in ("detect", "classify"))
-    assert classifiers.size() == 7 * detectors.size()
-    assert set(classifiers.decisions()) - set(detectors.decisions()) == {"feature.width"}
-
-
-def test_decisions_are_all_choices_with_their_options() -> None:
-    assert Space(tiny).decisions() == {
-        "width": (8, 16),
-        "depth": (0, 1, 2),
-        "kernel0": (1, 3, 5),
-        "kernel1": (1, 3, 5),
-        "act": ("relu", "hswish"),
-    }
-
-
-def test_check_runs_every_option_of_every_choice() -> None:
-    seen = set()
-
-    def noting(choose: Choose) -> Graph:
-        op = choose.one_of("op", ("conv", "pool"))
-        seen.add(("op", op))
-        if op == "conv":
-            seen.add(("kernel", choose.int("kernel", 1, 6)))
-        return network()
-
-    Space(noting).check()
-    assert seen == {("op", "conv"), ("op", "pool")} | {("kernel", k) for k in range(1, 7)}
-
-    def broken(choose: Choose) -> Graph:
-        return network(0 if choose.int("width", 1, 40) == 40 else 4)
-
-    with pytest.raises(SpaceError, match="'width' = 40"):
-        Space(broken).check()
-
-
 # -- vectors ---------------------------------------------------------------------------------------------------------
 
 
@@ -303,7 +147,7 @@ def test_vectors_have_one_width_and_tell_genotypes_apart(space: Space) -> None:
     assume(len(genotypes) <= 500)
     vectors = [space.encode(genotype) for genotype in genotypes]
     assert {v.shape for v in vectors} == {(len(space.decisions()),)}
-    assert {v.dtype for v in vectors} == {numpy.dtype("int64")}
+    assert {v.dtype for v in vectors} == {np.dtype("int64")}
     assert len({tuple(v) for v in vectors}) == len(genotypes)
     for genotype, vector in zip(genotypes, vectors, strict=True):
         assert space.decode(vector) == genotype
@@ -313,8 +157,8 @@ def test_vectors_have_one_width_and_tell_genotypes_apart(space: Space) -> None:
 def test_a_vector_holds_option_numbers_and_minus_one() -> None:
     space = Space(tiny)
     genotype = Genotype({"width": 16, "depth": 1, "kernel0": 5, "act": "relu"})
-    told = dict(zip(space.decisions(), space.encode(genotype), strict=True))
-    assert told == {"width": 1, "depth": 1, "kernel0": 2, "kernel1": -1, "act": 0}
+    encoded = dict(zip(space.decisions(), space.encode(genotype), strict=True))
+    assert encoded == {"width": 1, "depth": 1, "kernel0": 2, "kernel1": -1, "act": 0}
 
 
 @pytest.mark.parametrize(
@@ -343,94 +187,6 @@ def test_encoding_what_the_space_has_not_is_an_error() -> None:
         Space(tiny).encode({"x": 1})
     with pytest.raises(GenotypeError, match="'width' cannot be 9"):
         Space(tiny).encode({"width": 9})
-
-
-# -- genotypes -------------------------------------------------------------------------------------------------------
-
-_value = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3).map(tuple),
-    max_leaves=5,
-)
-
-
-@settings(max_examples=200)
-@given(st.dictionaries(st.text(), _value, max_size=5))
-def test_genotypes_survive_json_and_yaml(values: dict[str, Any]) -> None:
-    genotype = Genotype(values)
-    for again in (Genotype.from_json(genotype.to_json()), Genotype.from_yaml(genotype.to_yaml())):
-        assert again == genotype
-        assert list(again) == list(genotype)
-        assert hash(again) == hash(genotype)
-        assert again.to_json() == genotype.to_json()
-
-
-def test_genotypes_are_values() -> None:
-    genotype = Genotype({"a": 1, "b": "x"})
-    assert genotype == Genotype({"b": "x", "a": 1})
-    assert hash(genotype) == hash(Genotype({"b": "x", "a": 1}))
-    assert genotype != Genotype({"a": 1})
-    assert genotype != {"a": 1}
-    assert dict(genotype) == {"a": 1, "b": "x"}
-    assert len(genotype) == 2
-    assert repr(genotype) == "Genotype({'a': 1, 'b': 'x'})"
-    with pytest.raises(TypeError):
-        genotype["a"] = 2  # type: ignore[index]
-    values = {"a": 1}
-    copied = Genotype(values)
-    values["a"] = 2
-    assert copied["a"] == 1
-
-
-NO_GENOTYPE = r"no genotype|a decision is"
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[", "[1]", "1", "null", '{"a": {}}', '{"a": [[{}]]}', "[" * 100_000, '{"a": ' + "1" * 5000 + "}"]
-)
-def test_text_that_is_no_genotype_is_a_genotype_error(text: str) -> None:
-    with pytest.raises(GenotypeError, match=NO_GENOTYPE):
-        Genotype.from_json(text)
-    with pytest.raises(GenotypeError, match=NO_GENOTYPE):
-        Genotype.from_yaml(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["a: &x [*x]", "a: 2024-99-99", "1: 2", "a: 2024-01-01", "? [1]\n: 2", "a: !!python/x 1"]
-)
-def test_yaml_that_is_no_genotype_is_a_genotype_error(text: str) -> None:
-    with pytest.raises(GenotypeError, match=NO_GENOTYPE):
-        Genotype.from_yaml(text)
-
-
-@settings(max_examples=300)
-@given(st.text(alphabet="abc[]{}:,-&*!?|>'\"#% \n01.~", max_size=40))
-def test_any_text_is_a_genotype_or_a_genotype_error(text: str) -> None:
-    for read in (Genotype.from_json, Genotype.from_yaml):
-        with suppress(GenotypeError):
-            assert isinstance(read(text), Genotype)
-
-
-@settings(max_examples=50)
-@given(spaces(), st.integers(0, 100))
-def test_drawn_genotypes_survive_json_and_yaml(space: Space, seed: int) -> None:
-    genotype = space.sample(random.Random(seed))
-    assert space.parse(space.format(genotype)) == genotype
-    assert Genotype.from_yaml(genotype.to_yaml()) == genotype
-
-
-def test_options_of_every_kind_survive_json() -> None:
-    options = [None, True, 3, 2.5, "text", (1, "x"), ((0, 1), (2.0,)), ()]
-
-    def mixed(choose: Choose) -> Graph:
-        choose.one_of("any", options)
-        return network()
-
-    space = Space(mixed)
-    for genotype in space.enumerate():
-        again = space.parse(genotype.to_json())
-        assert again == genotype
-        assert type(again["any"]) is type(genotype["any"])
 
 
 # -- replaying -------------------------------------------------------------------------------------------------------

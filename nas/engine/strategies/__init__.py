@@ -1,0 +1,1 @@
+"""How a search spends its budget: one strategy a file."""
