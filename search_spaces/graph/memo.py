@@ -20,9 +20,12 @@ def memo_put(memo: dict[Key, Value], key: Key, value: Value, limit: int | None =
     most one entry a thread.
     """
     limit = MEMO_LIMIT if limit is None else limit
-    if len(memo) >= limit:
-        # One call of ``list`` reads the keys before another thread can change the dictionary.
-        for oldest in list(islice(memo, max(1, int(limit * _DROPPED_AT_ONCE)))):
+    while len(memo) >= limit:
+        try:
+            oldest_keys = list(islice(memo, max(1, int(limit * _DROPPED_AT_ONCE))))
+        except RuntimeError:  # another thread changed the dictionary before its first key was read
+            continue
+        for oldest in oldest_keys:
             memo.pop(oldest, None)
     memo[key] = value
 

@@ -96,7 +96,7 @@ def test_candidates_over_a_limit_are_led_back(tmp_path: Path) -> None:
 def test_limits_that_nothing_meets_leave_an_empty_front_and_say_why(tmp_path: Path) -> None:
     from nas.report.tables import summary_lines
 
-    result = run(tmp_path, limits=["params<=1"], trials=8)
+    result = run(tmp_path, limits=["params<=1"], trials=8, train=0)
     assert result.front == ()
     assert "No candidate is within the limits; the nearest: params is" in summary_lines(result)[-1]
 

@@ -15,8 +15,8 @@ from tests.support.space_contracts import checks_of
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# Gaussian processes begin after 12 outcomes, and their time grows with the cube of the outcomes
-ASKS = {"gp": 60, "auto": 40}
+# Models begin after 12 outcomes; the time of Gaussian processes grows with the cube of the outcomes
+ASKS = {"gp": 60, "auto": 40, "predictor": 60}
 
 
 @pytest.mark.parametrize("check", checks_of(SearcherContract))
