@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # One thread a process, before anything that starts threads is imported: the workers share the cores, and networks this
 # small wait longer for a second thread than it saves them. Processes that tests start inherit it.
 for _library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
-    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 # The same examples on every run: a failure repeats, and a passing suite passes again. Slow tests draw afresh.
 settings.register_profile(
@@ -37,14 +37,3 @@ def shared() -> Callable[[str], Path]:
         return path
 
     return find
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread for PyTorch: more cost small networks more than they give."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -10,9 +10,6 @@ from search_spaces.catalog import SPACES
 from search_spaces.space.space import Space
 from tests.support.space_contracts import VARIANTS, contract_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 for _name in SPACES:
     globals()[f"Test_{_name}"] = contract_of(_name, {}, samples=8, trained=3)
     globals()[f"TestThousand_{_name}"] = pytest.mark.slow(contract_of(_name, {}, samples=1000, trained=1000))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,15 +12,6 @@ from search_spaces.catalog import spaces
 from search_spaces.space.genotype import SpaceError
 from search_spaces.task_heads import TASK_HEADS, feature_nodes, space_for_task, task_of
 from tests.support.fakes import small_space
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
 
 CLASSIFIERS = [name for name in spaces() if name != "leyolo"]
 

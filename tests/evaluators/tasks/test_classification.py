@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -22,14 +21,6 @@ from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import to_module
 
 SMALL = ClassificationTraining(image_size=24, steps=12, batch_size=8, max_train_images=96, max_val_images=64)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small_classifier(image_size: int = 24, num_classes: int = 10) -> Graph:

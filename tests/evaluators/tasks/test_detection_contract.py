@@ -5,13 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-import pytest
-
 from evaluators.tasks.detection import DetectionTraining
 from nas.testing import EvaluatorContract
 from search_spaces.catalog import load_space
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class TestDetectionTraining(EvaluatorContract):

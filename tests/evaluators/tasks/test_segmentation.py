@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -30,14 +29,6 @@ from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 
 SMALL = SegmentationTraining(image_size=32, steps=8, batch_size=8, max_train_images=64, max_val_images=16)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small_segmenter(image_size: int = 32, num_classes: int = 11) -> Graph:

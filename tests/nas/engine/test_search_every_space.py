@@ -12,8 +12,6 @@ from nas.cli.main import main
 from search_spaces.catalog import SPACES, SpaceRow, load_space
 from tests.support.space_contracts import checks_of, contract_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def search_result(capsys: pytest.CaptureFixture[str], folder: Path, space: str, *more: str) -> Any:
     """The result of ``nas search`` with predicted cost and a score alone."""

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 import nas
 from evaluators.catalog import quality_metric
 from evaluators.evaluator import DataError
 from nas.engine.search import run
 from nas.engine.settings import SearchSettings
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
 
 TINY = {
     "classify": {"steps": 2, "max_train_images": 32, "max_val_images": 8, "image_size": 32, "width": 0.25},

@@ -12,9 +12,6 @@ from nas.testing import SearcherContract
 from search_spaces.space.space import Space
 from tests.support.space_contracts import checks_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 # Models begin after 12 outcomes; the time of Gaussian processes grows with the cube of the outcomes
 ASKS = {"gp": 60, "auto": 40, "predictor": 60}
 

@@ -21,8 +21,6 @@ from search_spaces.space.notation import Notation
 from search_spaces.space.space import Space
 from tests.support.space_contracts import checks_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class LyingGraph(Graph):
     """A graph that says something else of itself than it is."""

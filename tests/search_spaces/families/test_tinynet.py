@@ -22,11 +22,8 @@ from tests.search_spaces.families.test_efficientnet import (
     check_table,
     copy_weights,
     made_layers,
-    one_thread,
     plain_network,
 )
-
-__all__ = ["one_thread"]  # used by every test of this file
 
 # Published: tinynet_pytorch/readme.md, millions of FLOPs, which are multiply-adds. Counted on timm's networks, exact:
 # trainable parameters, batch normalisation's running statistics, multiply-adds of convolutions and linear layers.

@@ -27,16 +27,6 @@ from search_spaces.pytorch.from_module import graph_from_module
 from search_spaces.pytorch.module import to_module
 from tests.support import plain_networks as plain
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # -- constants of the published networks -------------------------------------------------------------------------------
 
 # eps and momentum (PyTorch's, the weight of the new statistics) of batch normalisation, and padding: of the code that a

@@ -8,7 +8,6 @@ from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,9 +16,6 @@ from nas.hashing.probe import (
     probe_module,
 )
 from tests.support.probed_modules import IMAGE, convolution
-
-pytestmark = pytest.mark.usefixtures("one_thread")  # more threads cost networks this small more than they give
-
 
 Cell = tuple[str, ...]  # operations of the edges 01, 02, 12, 03, 13, 23
 

@@ -23,9 +23,6 @@ from nas.hashing.probe import (
 )
 from tests.support.probed_modules import IMAGE, Net, convolution, module_key
 
-pytestmark = pytest.mark.usefixtures("one_thread")  # more threads cost networks this small more than they give
-
-
 Builder = Callable[[], nn.Module]
 
 

@@ -21,8 +21,6 @@ from nas.hashing.probe import (
     same_key,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")  # more threads cost networks this small more than they give
-
 
 def branch(x: float) -> float:
     return x if x > 0 else 0.0
