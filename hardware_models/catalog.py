@@ -7,7 +7,6 @@ file's ``kind`` names its row in ``MODEL_KINDS``.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,11 +14,10 @@ from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.number_format import read_number_format
-from hardware_models.device_file.toml_table import HardwareError, parse_device_file, read_device_file
+from hardware_models.device_file.toml_table import HardwareError, TomlTable, parse_device_file, read_device_file
 from search_spaces.registry import import_object, table_with_plugins, unknown_name
 
 
@@ -43,25 +41,20 @@ def shipped_devices() -> Mapping[str, HardwareRow]:
     folder = Path(str(files("hardware_models.devices")))
     for path in sorted(folder.glob("*/*.toml")):
         header = _read_header(path)
-        row = HardwareRow(
-            f"hardware_models.devices.{path.parent.name}:{path.name}",
-            header.get("about", ""),
-            header.get("device", ""),
-        )
-        for name in (path.stem, *header.get("aliases", ())):
+        about, device = (header.text(key) if key in header.names() else "" for key in ("about", "device"))
+        aliases = header.texts("aliases") if "aliases" in header.names() else ()
+        row = HardwareRow(f"hardware_models.devices.{path.parent.name}:{path.name}", about, device)
+        for name in (path.stem, *aliases):
             if name in rows:
                 raise HardwareError(f"{path}: another device file is called {name!r} already; choose another name")
             rows[name] = row
     return MappingProxyType(rows)
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def _read_header(path: Path) -> TomlTable:
     """The keys before the first table of a device file: parsing all numbers of all devices takes ten times longer."""
     lines = takewhile(lambda line: not line.startswith("["), read_device_file(path).splitlines())
-    try:
-        return tomllib.loads("\n".join(lines))
-    except tomllib.TOMLDecodeError as error:
-        raise HardwareError(f"{path}: not valid TOML: {error}") from None
+    return parse_device_file("\n".join(lines), str(path))
 
 
 # How a device file of each kind becomes a model: the name of a function of (table, name), and of what loads known
