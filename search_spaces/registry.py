@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 
 Row = TypeVar("Row")
 
+FILE_MODULE_PREFIX = "nas_file_"
+"""How the names of modules begin that ``import_file`` makes; no other process can import them by name."""
+
 
 class UnknownName(ValueError):
     """A name that no table has; the message says which names come close."""
@@ -84,7 +87,7 @@ def import_file(path: Path, attribute: str, broken: type[Exception]) -> Any:
     """
     if not path.is_file():
         raise UnknownName(f"no file {str(path)!r}")
-    name = "nas_file_" + hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()
+    name = FILE_MODULE_PREFIX + hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UnknownName(f"{str(path)!r} is no Python file")

@@ -18,7 +18,8 @@ from search_spaces.blocks.multitask_heads import segmentation_decoder
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.cuts import separator_cuts
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.operations import GraphError
+from search_spaces.graph.operations import OPS, GraphError
+from search_spaces.graph.provenance import label_runs
 from search_spaces.space.choose import Choose
 from search_spaces.space.genotype import SpaceError
 from search_spaces.space.space import Space
@@ -86,7 +87,7 @@ def _unexpanded_input(graph: Graph, index: int, candidates: set[int]) -> int:
     """The tensor that a 1x1 convolution with its normalisation and activation widens to ``index``, or ``index``."""
     nodes = graph.nodes
     i = index
-    while nodes[i].op in ("act", "norm"):
+    while OPS[nodes[i].op].activation or OPS[nodes[i].op].normalises:
         i = nodes[i].inputs[0]
     if nodes[i].op == "conv" and set(nodes[i].attr("kernel")) == {1}:
         source = nodes[i].inputs[0]
@@ -106,9 +107,12 @@ def _network_with_head(
     map_nodes = feature_nodes(graph)
     builder = Builder(graph.zeros)
     rebuilt: dict[int, Tensor] = {}
+    labels = label_runs(graph.labels)
     for i, node in enumerate(graph.nodes[: map_nodes[-1] + 1]):
+        if i in labels:
+            builder.label_next(labels[i])
         rebuilt[i] = builder.rebuild(node, [rebuilt[j] for j in node.inputs])
-    return builder.build(head(builder, [rebuilt[i] for i in map_nodes], num_classes or classes))
+    return builder.build(head(builder.section("head"), [rebuilt[i] for i in map_nodes], num_classes or classes))
 
 
 def space_for_task(space: Space, task: str, *, own_head: bool = True) -> Space:

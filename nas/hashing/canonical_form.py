@@ -25,9 +25,6 @@ from search_spaces.graph.zero_channels import is_channelwise, is_dense
 TermCounts = dict[int, int]
 VertexLabel = tuple[object, ...]
 
-# Operations f with f(cx) = c f(x) for every c > 0, where they have no bias
-_HOMOGENEOUS = ("conv", "linear", "layer_scale", "reshape", "permute", "slice", "resize", "scale")
-_HOMOGENEOUS_ACTIVATIONS = ("relu", "leaky_relu")
 # Vertices that individualisation may visit. Beyond it, ambiguous networks share a key and are compared on a match.
 _MAX_VISITS = 1_000_000
 
@@ -195,7 +192,7 @@ class FormBuilder:
 
     def _add_product(self, node: Node, values: Sequence[SymbolicTensor]) -> SymbolicTensor:
         blocks = [v for v in values if isinstance(v, Concatenation)]
-        if node.op == "mul" and blocks and self._is_partwise(node, values):
+        if OPS[node.op].elementwise and blocks and self._is_partwise(node, values):
             parts = []
             for number, (width, _) in enumerate(blocks[0].parts):
                 factors = [v.parts[number][1] if isinstance(v, Concatenation) else v for v in values]
@@ -209,16 +206,20 @@ class FormBuilder:
             return True
         shapes = [self.graph.nodes[i].shape for i in node.inputs]
         axes = [v.axis for v in values if isinstance(v, Concatenation)]
-        return len(axes) == 1 and min(shape[axes[0]] for shape in shapes) == 1
+        others = [shape for shape, v in zip(shapes, values, strict=True) if not isinstance(v, Concatenation)]
+        return len(axes) == 1 and all(shape[axes[0]] == 1 for shape in others)
 
     def _multiply_terms(self, node: Node, factors: Sequence[TermCounts]) -> TermCounts:
-        sides: list[VertexLabel] = [("factor",)] * 2 if node.op == "mul" else [("operand", 0), ("operand", 1)]
+        commutative = OPS[node.op].commutative
+        sides: list[VertexLabel] = [("factor",) if commutative else ("operand", i) for i in range(len(factors))]
         operands = _sum_terms([{self._add_vertex(side, terms): 1} for side, terms in zip(sides, factors, strict=True)])
-        return {self._add_vertex((node.op,), operands): 1}
+        label: VertexLabel = (node.op, node.attrs) if node.attrs else (node.op,)
+        return {self._add_vertex(label, operands, OPS[node.op].parameters is not None): 1}
 
     def _add_unary(self, node: Node, value: SymbolicTensor) -> SymbolicTensor:
         shape = self.graph.nodes[node.inputs[0]].shape
-        has_parameters = OPS[node.op].parameters is not None
+        operation = OPS[node.op]
+        has_parameters = operation.parameters is not None
         label: VertexLabel = (node.op, node.attrs)
         if isinstance(value, Concatenation):
             operand = self.graph.nodes[node.inputs[0]]
@@ -235,37 +236,31 @@ class FormBuilder:
             value = self._join_parts(value)
         if not value:
             label = (*label, "of zero", shape)
-        if self.equivalence.pool_linear and node.op in ("pool", "global_pool") and node.attrs[0] == "avg":
+        if self.equivalence.pool_linear and operation.pooling(node.attrs) == "avg":
             return self._average_pool(node, label, value)
         multiplicity = 1
         if self.equivalence.bn_scale and value:
             common = reduce(gcd, value.values())
-            is_batch_norm = node.op == "norm" and node.attrs[0] == "batch"
-            if common > 1 and (is_batch_norm or _is_homogeneous(node)):
+            degree = operation.degree(node.attrs)
+            if common > 1 and degree is not None:
                 value = {vertex: n // common for vertex, n in value.items()}
-                multiplicity = 1 if is_batch_norm else common
+                multiplicity = common**degree
         vertex = self._add_vertex(label, value, has_parameters, is_join=False)
-        if (node.op == "norm" and not value) or (node.op == "act" and self._spatially_constant.issuperset(value)):
+        keeps_constant = operation.activation and self._spatially_constant.issuperset(value)
+        if keeps_constant or (operation.normalises and not value):
             self._spatially_constant.add(vertex)
         return {vertex: multiplicity}
 
     def _average_pool(self, node: Node, label: VertexLabel, terms: TermCounts) -> TermCounts:
         """The average of a sum, term by term; a map that is the same everywhere is its own average."""
         same_size = node.shape == self.graph.nodes[node.inputs[0]].shape
-        keeps_constants = node.op == "pool" and same_size and not node.attr("count_padding")
+        keeps_constants = same_size and OPS[node.op].keeps_constants(node.attrs)
         total: TermCounts = {}
         for vertex, multiplicity in terms.items():
             if not (keeps_constants and vertex in self._spatially_constant):
                 vertex = self._add_vertex(label, {vertex: 1}, is_join=False)
             total[vertex] = total.get(vertex, 0) + multiplicity
         return total
-
-
-def _is_homogeneous(node: Node) -> bool:
-    """Whether f(cx) = c f(x) for every c > 0."""
-    if node.op == "act":
-        return node.attrs[0] in _HOMOGENEOUS_ACTIVATIONS
-    return node.op in _HOMOGENEOUS and not (node.op in ("conv", "linear") and node.attr("bias"))
 
 
 def normal_form_of(graph: Graph, equivalence: Equivalence) -> NormalForm:

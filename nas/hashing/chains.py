@@ -7,7 +7,7 @@ two ends, so nothing is lost. Each block is condensed to its chains once; across
 Blocks that are a chain, or a chain and a sum with what it reads (a residual block), are links: they follow each other
 in *runs*, which need no bookkeeping but at their ends.
 
-Networks with concatenations or constants are left to ``form``.
+Networks with constants, or with joins that have attributes as concatenations do, or parameters, are left to ``form``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from nas.hashing.prime_field import JACOBIAN_SHIFT, PRIME, keyed_hash, label_cod
 from search_spaces.graph.fragment import Fragment
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.memo import memo_get_or_make
+from search_spaces.graph.operations import OPS
 
 _FACTOR = label_code("factor")
-_OPERANDS = (label_code("operand", 0), label_code("operand", 1))
 
 
 class NetworkSignature(NamedTuple):
@@ -57,14 +57,15 @@ _CONDENSED_BLOCKS: dict[Fragment, CondensedBlock | None] = {}
 
 
 def condense_block(fragment: Fragment) -> CondensedBlock | None:
-    """A block as chains and joins; ``None`` where it holds a concatenation or a constant."""
+    """A block as chains and joins; ``None`` where it holds a constant, or a join with attributes or parameters."""
     return memo_get_or_make(_CONDENSED_BLOCKS, fragment, _condense_fragment)
 
 
 def _condense_fragment(fragment: Fragment) -> CondensedBlock | None:
     read_counts: dict[int, int] = {}
     for node in fragment.nodes:
-        if node.op in ("concat", "zero"):
+        is_join = len(node.inputs) > 1
+        if node.op == "zero" or (is_join and (node.attrs or OPS[node.op].parameters is not None)):
             return None
         for i in node.inputs:
             read_counts[i] = read_counts.get(i, 0) + 1
@@ -184,10 +185,11 @@ class _ForwardPass:
                 self._product(op, terms, end)
 
     def _product(self, op: str, operands: tuple[int, ...], end: int) -> None:
-        """A product of two operands: a chain on the sum of what a chain makes of each."""
+        """A join that is no sum, such as a product: a chain on the sum of what a chain makes of each operand."""
         factors = []
+        commutative = OPS[op].commutative
         for side, index in enumerate(operands):
-            self.chain(self._next_factor, index, _FACTOR if op == "mul" else _OPERANDS[side], False)
+            self.chain(self._next_factor, index, _FACTOR if commutative else label_code("operand", side), False)
             factors.append(self._next_factor)
             self._next_factor -= 1
         self.values[self._next_factor] = sum([self.values[factor] for factor in factors]) % PRIME

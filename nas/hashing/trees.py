@@ -26,9 +26,7 @@ from nas.hashing.sums import regroup_sums
 from search_spaces.graph.fragment import Fragment
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.memo import memo_get_or_make, memo_put
-
-_COMMUTATIVE = ("add", "mul")
-
+from search_spaces.graph.operations import OPS
 
 # A step is (operation, operands, end, codes, terms): a chain (its operation is empty, its codes are sixteen bytes an
 # operation), a join, or an input. The terms are what a sum in it reads; a chain has some where it is a block that was
@@ -127,7 +125,7 @@ def _reduce_series_parallel(steps: Sequence[_TreeStep], pinned: Collection[int])
 
 def _reduce_parallel(op: str, branches: list[bytes]) -> bytes:
     """The code of parallel branches that meet in a join; sorts ``branches`` where their order does not matter."""
-    if op in _COMMUTATIVE:
+    if OPS[op].commutative:
         branches.sort()
     return _digest(label_code(op), branches)
 

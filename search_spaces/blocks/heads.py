@@ -14,13 +14,14 @@ SSDLITE_EXTRA_WIDTHS = (512, 256, 256, 128)
 
 
 def _ssdlite_extra(b: Builder, x: Tensor, out_channels: int, act: str) -> Tensor:
-    y = conv_norm_act(b, x, max(1, out_channels // 2), act=act, norm=SSDLITE_NORM)
-    y = depthwise_norm_act(b, y, 3, 2, act=act, norm=SSDLITE_NORM)
-    return conv_norm_act(b, y, out_channels, act=act, norm=SSDLITE_NORM)
+    y = conv_norm_act(b.part("reduce"), x, max(1, out_channels // 2), act=act, norm=SSDLITE_NORM)
+    y = depthwise_norm_act(b.part("depthwise"), y, 3, 2, act=act, norm=SSDLITE_NORM)
+    return conv_norm_act(b.part("expand"), y, out_channels, act=act, norm=SSDLITE_NORM)
 
 
 def _ssdlite_predictor(b: Builder, x: Tensor, out_channels: int, act: str) -> Tensor:
-    return b.conv(depthwise_norm_act(b, x, 3, act=act, norm=SSDLITE_NORM), out_channels, bias=True)
+    y = depthwise_norm_act(b.part("depthwise"), x, 3, act=act, norm=SSDLITE_NORM)
+    return b.part("predict").conv(y, out_channels, bias=True)
 
 
 def ssdlite_anchor_counts(levels: int) -> tuple[int, ...]:
@@ -36,11 +37,13 @@ def _ssdlite(
     for width in extra_widths:
         if max(levels[-1].shape[1:]) == 1:
             break
-        levels.append(_ssdlite_extra(b, levels[-1], width, act))
+        with b.scope(f"level{len(levels)}"):
+            levels.append(_ssdlite_extra(b, levels[-1], width, act))
     outputs = []
-    for level, anchors in zip(levels, ssdlite_anchor_counts(len(levels)), strict=True):
-        outputs.append(_ssdlite_predictor(b, level, anchors * 4, act))
-        outputs.append(_ssdlite_predictor(b, level, anchors * (num_classes + 1), act))
+    for number, (level, anchors) in enumerate(zip(levels, ssdlite_anchor_counts(len(levels)), strict=True)):
+        for kind, values in (("box", 4), ("class", num_classes + 1)):
+            with b.scope(f"{kind}{number}"):
+                outputs.append(_ssdlite_predictor(b, level, anchors * values, act))
     return tuple(outputs)
 
 

@@ -47,8 +47,10 @@ def depthwise_norm_act(
 @block
 def squeeze_excite(b: Builder, x: Tensor, squeezed: int, *, act: str = "relu", gate: str = "sigmoid") -> Tensor:
     """Squeeze and excitation (arXiv 1709.01507, eq. 2-4) with 1x1 convolutions that have a bias."""
-    y = b.act(b.conv(b.global_pool(x), squeezed, bias=True), act)
-    return b.mul(x, b.act(b.conv(y, x.channels, bias=True), gate))
+    y = b.global_pool(x)
+    y = b.act(b.part("reduce").conv(y, squeezed, bias=True), act)
+    y = b.act(b.part("expand").conv(y, x.channels, bias=True), gate)
+    return b.part("").mul(x, y)
 
 
 @block
@@ -70,12 +72,12 @@ def inverted_bottleneck(
     ``expanded`` is the inner width, ``None`` for none of the expansion; ``squeezed`` the inner width of
     squeeze-excite, 0 for none.
     """
-    y = x if expanded is None else conv_norm_act(b, x, expanded, act=act, norm=norm)
-    y = depthwise_norm_act(b, y, kernel, stride, act=act, norm=norm)
+    y = x if expanded is None else conv_norm_act(b.part("expand"), x, expanded, act=act, norm=norm)
+    y = depthwise_norm_act(b.part("depthwise"), y, kernel, stride, act=act, norm=norm)
     if squeezed:
-        y = squeeze_excite(b, y, squeezed, act=act)
-    y = conv_norm_act(b, y, out_channels, act="identity", norm=norm)
-    return b.add(x, y) if residual else y
+        y = squeeze_excite(b.part("squeeze_excite"), y, squeezed, act=act)
+    y = conv_norm_act(b.part("project"), y, out_channels, act="identity", norm=norm)
+    return b.part("").add(x, y) if residual else y
 
 
 @block
@@ -96,11 +98,12 @@ def fused_inverted_bottleneck(
 
     Without an expansion (``expanded`` ``None``) only the projection is left, as in the systems that use it.
     """
-    y = x if expanded is None else conv_norm_act(b, x, expanded, kernel, stride, act=act, norm=norm)
+    y = x if expanded is None else conv_norm_act(b.part("expand"), x, expanded, kernel, stride, act=act, norm=norm)
     if squeezed:
-        y = squeeze_excite(b, y, squeezed, act=act)
-    y = conv_norm_act(b, y, out_channels, stride=stride if expanded is None else 1, act="identity", norm=norm)
-    return b.add(x, y) if residual else y
+        y = squeeze_excite(b.part("squeeze_excite"), y, squeezed, act=act)
+    stride = stride if expanded is None else 1
+    y = conv_norm_act(b.part("project"), y, out_channels, stride=stride, act="identity", norm=norm)
+    return b.part("").add(x, y) if residual else y
 
 
 @block
@@ -118,7 +121,7 @@ def tucker(
     norm: Norm = Norm(),
 ) -> Tensor:
     """Tucker convolution (arXiv 2004.14525, sec. 3.2): 1x1 compression, full convolution, linear 1x1 expansion."""
-    y = conv_norm_act(b, x, input_rank, act=act, norm=norm)
-    y = conv_norm_act(b, y, output_rank, kernel, stride, act=act, norm=norm)
-    y = conv_norm_act(b, y, out_channels, act="identity", norm=norm)
-    return b.add(x, y) if residual else y
+    y = conv_norm_act(b.part("compress"), x, input_rank, act=act, norm=norm)
+    y = conv_norm_act(b.part("convolve"), y, output_rank, kernel, stride, act=act, norm=norm)
+    y = conv_norm_act(b.part("expand"), y, out_channels, act="identity", norm=norm)
+    return b.part("").add(x, y) if residual else y

@@ -21,8 +21,8 @@ def regressor(b: Builder, x: Tensor, values: int = 1, *, hidden: int = 0, act: s
     """Global average pooling, an optional hidden layer, and a linear layer: ``(values,)`` numbers without bounds."""
     y = b.reshape(b.global_pool(x), (x.channels,))
     if hidden:
-        y = b.act(b.linear(y, hidden), act)
-    return b.linear(y, values)
+        y = b.act(b.part("hidden").linear(y, hidden), act)
+    return b.part("").linear(y, values)
 
 
 @block
@@ -47,10 +47,14 @@ def segmentation_decoder(
     if not features:
         raise GraphError("segmentation_decoder: needs at least one feature")
     extents = features[0].shape[1:]
-    projected = [conv_norm_act(b, f, width, act="identity", norm=norm) for f in features]
-    y = b.add(*[b.resize(p, extents, mode) for p in projected])
-    y = conv_norm_act(b, depthwise_norm_act(b, y, 3, act=act, norm=norm), width, act=act, norm=norm)
-    y = b.conv(y, num_classes, bias=True)
+    projected = [
+        conv_norm_act(b.part(f"project{level}"), feature, width, act="identity", norm=norm)
+        for level, feature in enumerate(features)
+    ]
+    y = b.part("merge").add(*[b.resize(p, extents, mode) for p in projected])
+    y = depthwise_norm_act(b.part("depthwise"), y, 3, act=act, norm=norm)
+    y = conv_norm_act(b.part("smooth"), y, width, act=act, norm=norm)
+    y = b.part("predict").conv(y, num_classes, bias=True)
     return y if size is None else b.resize(y, size, mode)
 
 
@@ -95,4 +99,8 @@ def multitask(b: Builder, features: Sequence[Tensor], tasks: Mapping[str, Task])
     """The outputs of one network with a head for every task, by the task's name; features finest first."""
     if not features or not tasks:
         raise GraphError("multitask: needs at least one feature and one task")
-    return {name: task.head(b, features) for name, task in tasks.items()}
+    outputs = {}
+    for name, task in tasks.items():
+        with b.scope(name):
+            outputs[name] = task.head(b, features)
+    return outputs

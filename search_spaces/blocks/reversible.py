@@ -28,15 +28,20 @@ def split_halves(b: Builder, x: Tensor) -> Halves:
 def reversible_coupling(b: Builder, halves: Halves, f: ResidualFunction, g: ResidualFunction) -> Halves:
     """``y1 = x1 + f(x2)``, ``y2 = x2 + g(y1)`` (arXiv 1707.04585, sec. 3.1); ``f`` and ``g`` keep the shape."""
     x1, x2 = halves
-    y1 = b.add(x1, f(b, x2))
-    return y1, b.add(x2, g(b, y1))
+    with b.scope("f"):
+        y1 = f(b, x2)
+    y1 = b.add(x1, y1)
+    with b.scope("g"):
+        y2 = g(b, y1)
+    return y1, b.add(x2, y2)
 
 
 def reversible_stack(b: Builder, x: Tensor, blocks: Sequence[tuple[ResidualFunction, ResidualFunction]]) -> Tensor:
     """Couplings in a row, on the two halves of the channels of ``x``."""
     halves = split_halves(b, x)
-    for f, g in blocks:
-        halves = reversible_coupling(b, halves, f, g)
+    for number, (f, g) in enumerate(blocks):
+        with b.scope(f"coupling{number}"):
+            halves = reversible_coupling(b, halves, f, g)
     return b.concat(halves)
 
 

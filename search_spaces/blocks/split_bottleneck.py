@@ -32,12 +32,13 @@ def split_decoder(
 
     The first half of the convolutions pad by one and so grow the map by one, the others shrink it.
     """
-    y = b.act(b.norm(z, eps=norm.eps, momentum=norm.momentum), act)
+    y = b.act(b.part("code").norm(z, eps=norm.eps, momentum=norm.momentum), act)
     for index, width in enumerate(widths):
+        b.part(f"layer{index}")
         if index:
             y = b.act(b.norm(y, eps=norm.eps, momentum=norm.momentum), act)
         y = b.conv(y, width, 2, padding=int(index < len(widths) // 2))
-    return b.pool(y, "avg", 2, pool_stride, padding="valid")
+    return b.part("").pool(y, "avg", 2, pool_stride, padding="valid")
 
 
 @block
@@ -59,13 +60,13 @@ def split_bottleneck(
     (``bottlefit-split_computing``: ``custom/model.py``, version 2; ``sc2-benchmark``: ``sc2bench/models/layer.py``) it
     follows the stem, its pooling, normalisation and ReLU.
     """
-    z = split_encoder(b, x, channels, stride=stride)
-    return split_decoder(b, z, widths, pool_stride=pool_stride, act=act, norm=norm)
+    z = split_encoder(b.part("encoder"), x, channels, stride=stride)
+    return split_decoder(b.part("decoder"), z, widths, pool_stride=pool_stride, act=act, norm=norm)
 
 
 @block
 def bottlefit_resnet(b: Builder, image: Tensor, channels: int = 12) -> Tensor:
     """BottleFit's replacement of ResNet's first two stages: image to 512 channels at an eighth of its size."""
-    y = b.norm(b.conv(image, 64, 7, 2, padding=3))
+    y = b.norm(b.part("stem").conv(image, 64, 7, 2, padding=3))
     y = b.pool(b.act(y, "relu"), "max", 3, 2, padding=1)
-    return split_bottleneck(b, b.act(b.norm(y), "relu"), channels)
+    return split_bottleneck(b.part("bottleneck"), b.act(b.norm(y), "relu"), channels)

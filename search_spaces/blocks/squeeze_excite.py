@@ -39,5 +39,7 @@ def spatial_channel_squeeze_excite(b: Builder, x: Tensor, squeezed: int, *, comb
     """
     if combine not in COMBINATIONS:
         raise GraphError(f"scSE: combine must be {' or '.join(COMBINATIONS)}, not {combine!r}")
-    by_channel, by_position = squeeze_excite(b, x, squeezed), spatial_squeeze_excite(b, x)
+    by_channel = squeeze_excite(b.part("channel"), x, squeezed)
+    by_position = spatial_squeeze_excite(b.part("spatial"), x)
+    b.part("combine")
     return b.add(by_channel, by_position) if combine == "add" else maximum(b, (by_channel, by_position))

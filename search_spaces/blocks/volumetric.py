@@ -62,10 +62,11 @@ def inverted_bottleneck_3d(
     ``expanded`` is the inner width, ``None`` for none of the expansion; ``kernel`` and ``stride`` are one number, or
     one each for depth, height and width.
     """
-    y = x if expanded is None else conv_norm_act(b, x, expanded, act=act, norm=norm)
+    y = x if expanded is None else conv_norm_act(b.part("expand"), x, expanded, act=act, norm=norm)
+    b.part("depthwise")
     y = _padded_conv_norm_act(b, y, y.channels, kernel, stride, groups=y.channels, act=act, norm=norm)
-    y = conv_norm_act(b, y, out_channels, act="identity", norm=norm)
-    return b.add(x, y) if residual else y
+    y = conv_norm_act(b.part("project"), y, out_channels, act="identity", norm=norm)
+    return b.part("").add(x, y) if residual else y
 
 
 @block
@@ -95,7 +96,9 @@ def conv_2plus1d(
     elif middle is None:
         middle = r2plus1d_width(x.channels, out_channels, kernel, temporal_kernel)
     groups = x.channels if depthwise else 1
+    b.part("spatial")
     y = _padded_conv_norm_act(b, x, middle, (1, kernel, kernel), (1, stride, stride), groups=groups, act=act, norm=norm)
+    b.part("temporal")
     over_time = (temporal_kernel, 1, 1)
     return _padded_conv_norm_act(
         b, y, out_channels, over_time, (temporal_stride, 1, 1), groups=groups, act=act, norm=norm
@@ -123,9 +126,9 @@ def inverted_bottleneck_2plus1d(
 
     By default both halves are depthwise; else they are full convolutions, ``middle`` wide between them.
     """
-    y = x if expanded is None else conv_norm_act(b, x, expanded, act=act, norm=norm)
+    y = x if expanded is None else conv_norm_act(b.part("expand"), x, expanded, act=act, norm=norm)
     y = conv_2plus1d(
-        b,
+        b.part("depthwise" if depthwise else "convolve"),
         y,
         y.channels,
         kernel=kernel,
@@ -137,5 +140,5 @@ def inverted_bottleneck_2plus1d(
         act=act,
         norm=norm,
     )
-    y = conv_norm_act(b, y, out_channels, act="identity", norm=norm)
-    return b.add(x, y) if residual else y
+    y = conv_norm_act(b.part("project"), y, out_channels, act="identity", norm=norm)
+    return b.part("").add(x, y) if residual else y

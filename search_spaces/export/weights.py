@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.operations import OPS, GraphError, Shape
+from search_spaces.graph.operations import HE, OPS, GraphError, Shape
 
 if TYPE_CHECKING:
     from search_spaces.pytorch.module import GraphModule
@@ -66,14 +66,11 @@ def check_weights(graph: Graph, weights: Weights) -> None:
 
 # -- from a seed -------------------------------------------------------------------------------------------------------
 
-_ZEROS = ("bias", "running_mean")
-_ONES = ("weight", "running_var")
 
-
-def _random_weight(node: Node, shape: Shape, seed: tuple[int, int]) -> Array:
+def _draws(distribution: str, shape: Shape, generator: np.random.Generator) -> Array:
     fan_in = prod(shape[1:])
-    variance = 2 / fan_in if node.op == "conv" else 2 / (fan_in + shape[0])
-    draws = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    variance = 2 / fan_in if distribution == HE else 2 / (fan_in + shape[0])
+    draws = generator.standard_normal(shape, dtype=np.float32)
     draws *= np.float32(sqrt(variance))
     return draws
 
@@ -86,14 +83,15 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
     """
     by_node: dict[int, dict[str, Array]] = {}
     for position, (index, rows) in enumerate(array_shapes(graph).items()):
-        node = graph.nodes[index]
-        arrays = {}
+        node, arrays = graph.nodes[index], {}
+        generator: np.random.Generator | None = None
         for name, shape in rows.items():
-            if name == "weight" and node.op in ("conv", "linear"):
-                arrays[name] = _random_weight(node, shape, (seed % (1 << 63), position))
+            initial = OPS[node.op].initial(name, node.attrs)
+            if isinstance(initial, str):
+                generator = generator or np.random.default_rng((seed % (1 << 63), position))
+                arrays[name] = _draws(initial, shape, generator)
             else:
-                one = node.attrs[0] if node.op == "layer_scale" else 1.0
-                arrays[name] = np.full(shape, 0.0 if name in _ZEROS else one, dtype=np.float32)
+                arrays[name] = np.full(shape, initial, dtype=np.float32)
         by_node[index] = arrays
     return Weights(by_node)
 
@@ -106,10 +104,14 @@ def random_inputs(shapes: Sequence[Shape], seed: int, samples: int = 2) -> list[
 
 def placeholder_weights(graph: Graph) -> Weights:
     """Zeros and ones that take no memory, for what needs shapes alone."""
-    zero, one = np.float32(0), np.float32(1)
+
+    def placeholder(node: Node, name: str, shape: Shape) -> Array:
+        initial = OPS[node.op].initial(name, node.attrs)
+        return np.broadcast_to(np.float32(1 if isinstance(initial, str) else initial), shape)
+
     return Weights(
         {
-            index: {name: np.broadcast_to(one if name in _ONES else zero, s) for name, s in rows.items()}
+            index: {name: placeholder(graph.nodes[index], name, shape) for name, shape in rows.items()}
             for index, rows in array_shapes(graph).items()
         }
     )
@@ -171,23 +173,25 @@ def consumers(graph: Graph) -> list[list[int]]:
     return readers
 
 
-def _affine(node: Node, arrays: Mapping[str, Array] | None) -> tuple[Array, Array | None] | None:
-    """Factor and shift of each channel, of a node that is no more than that."""
-    if node.op == "scale":
-        return np.full(node.shape[0], node.attrs[0], dtype=np.float32), None
-    if arrays is None:
-        return None
-    if node.op == "layer_scale":
-        return arrays["weight"], None
-    if node.op == "norm" and node.attrs[0] == "batch":
-        return norm_affine(node, arrays)
-    return None
-
-
 def norm_affine(node: Node, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
     """Batch normalisation with its running statistics as a factor and a shift of each channel."""
     factor = arrays["weight"] / np.sqrt(arrays["running_var"] + np.float32(node.attrs[1]))
     return factor, arrays["bias"] - arrays["running_mean"] * factor
+
+
+AFFINE_FORMS: dict[str, Callable[[Node, Mapping[str, Array]], tuple[Array, Array | None]]] = {
+    "norm": norm_affine,
+    "layer_scale": lambda node, arrays: (arrays["weight"], None),
+    "scale": lambda node, arrays: (np.full(node.shape[0], node.attrs[0], dtype=np.float32), None),
+}
+"""Factor and shift of each channel, from a node and its arrays, of every operation that is ``affine``."""
+
+
+def _affine(node: Node, weights: Weights, index: int) -> tuple[Array, Array | None] | None:
+    """Factor and shift of each channel, of a node that is no more than that."""
+    if not OPS[node.op].affine(node.attrs) or node.op not in AFFINE_FORMS:
+        return None
+    return AFFINE_FORMS[node.op](node, weights.by_node.get(index, {}))
 
 
 def fold_affine(graph: Graph, weights: Weights, readers: Sequence[Sequence[int]], start: int) -> FoldedLayer:
@@ -198,9 +202,12 @@ def fold_affine(graph: Graph, weights: Weights, readers: Sequence[Sequence[int]]
     """
     node, arrays = graph.nodes[start], weights[start]
     weight, bias, last = arrays["weight"], arrays.get("bias"), start
-    while len(readers[last]) == 1 and readers[last][0] >= 0 and (node.op == "conv" or len(node.shape) == 1):
+    product = OPS[node.op].product
+    assert product is not None
+    to_channels = product(tuple([graph.nodes[i].shape for i in node.inputs]), node.attrs, node.shape).axis == 0
+    while to_channels and len(readers[last]) == 1 and readers[last][0] >= 0:
         follower = readers[last][0]
-        affine = _affine(graph.nodes[follower], weights.by_node.get(follower))
+        affine = _affine(graph.nodes[follower], weights, follower)
         if affine is None:
             break
         factor, shift = affine

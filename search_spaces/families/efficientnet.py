@@ -128,14 +128,14 @@ def _network(
     stem_and_head_width = 1.0 if lite else width  # the multiplier of stem and head
     b = Builder()
     x = b.input((3, image_size, image_size))
-    x = conv_norm_act(b, x, round_filters(STEM_WIDTH * stem_and_head_width), 3, 2, act=act, norm=NORM)
+    x = conv_norm_act(b.section("stem"), x, round_filters(STEM_WIDTH * stem_and_head_width), 3, 2, act=act, norm=NORM)
     for index, (stage, first_stride) in enumerate(zip(stages, STAGE_STRIDES, strict=True)):
         out_channels = round_filters(stage.width * width)
         keeps_layers = lite and index in (0, len(STAGE_STRIDES) - 1)
         for layer in range(stage.layers if keeps_layers else ceil(stage.layers * depth)):
             stride = first_stride if layer == 0 else 1
             x = inverted_bottleneck(
-                b,
+                b.section(f"stage{index + 1}.layer{layer}"),
                 x,
                 out_channels,
                 expanded=None if stage.expansion == 1 else x.channels * stage.expansion,
@@ -146,8 +146,9 @@ def _network(
                 residual=stride == 1 and x.channels == out_channels,
                 norm=NORM,
             )
+    b.section("feature")
     x = conv_norm_act(b, x, round_filters(HEAD_WIDTH * stem_and_head_width), act=act, norm=NORM)
-    return b.build({"logits": classifier(b, x, num_classes)})
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 # -- the published notation: the block strings of efficientnet_builder.py, joined by commas --------------------------

@@ -118,16 +118,19 @@ def _expand(b: Builder, x: Tensor, expanded: int, act: str) -> Tensor:
 
 @block
 def _attend_then_expand(b: Builder, x: Tensor, expanded: int, act: str, attention: WindowAttention) -> Tensor:
-    qk = b.conv(x, 2 * x.channels, bias=True)
-    return _expand(b, _attention(b, qk, x, attention.window, attention.head_dim, remote=True), expanded, act)
+    qk = b.part("query_key").conv(x, 2 * x.channels, bias=True)
+    attended = _attention(b.part("attend"), qk, x, attention.window, attention.head_dim, remote=True)
+    return _expand(b.part("expand"), attended, expanded, act)
 
 
 @block
 def _expand_then_attend(b: Builder, x: Tensor, expanded: int, act: str, attention: WindowAttention) -> Tensor:
-    qk = b.conv(x, 2 * x.channels, bias=True)
-    values = _expand(b, x, expanded, act)
+    qk = b.part("query_key").conv(x, 2 * x.channels, bias=True)
+    values = _expand(b.part("expand"), x, expanded, act)
     kinds = ("remote", "close") if attention.kind == "hybrid" else (attention.kind,)
-    return b.add(*[_attention(b, qk, values, attention.window, attention.head_dim, kind == "remote") for kind in kinds])
+    window, head_dim = attention.window, attention.head_dim
+    attended = [_attention(b.part(kind), qk, values, window, head_dim, kind == "remote") for kind in kinds]
+    return b.part("").add(*attended)
 
 
 def _depthwise(b: Builder, x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -138,9 +141,10 @@ def _depthwise(b: Builder, x: Tensor, kernel: int, stride: int) -> Tensor:
 @block
 def _mix_and_project(b: Builder, x: Tensor, out_channels: int, kernel: int, stride: int, scaled: bool) -> Tensor:
     """Depthwise convolution, with a sum around it at stride 1, and a projection without normalisation."""
-    y = _depthwise(b, x, kernel, stride)
-    y = b.conv(b.add(x, y) if stride == 1 else y, out_channels)
-    return b.layer_scale(y, LAYER_SCALE) if scaled else y
+    y = _depthwise(b.part("depthwise"), x, kernel, stride)
+    y = b.part("").add(x, y) if stride == 1 else y
+    y = b.part("project").conv(y, out_channels)
+    return b.part("").layer_scale(y, LAYER_SCALE) if scaled else y
 
 
 def _mobile_block(
@@ -160,7 +164,8 @@ def _mobile_block(
     """``irmb`` and ``i2rmb``. At stride 1 both its sums are there, and ``out_channels`` must be those of ``x``."""
     y = b.norm(x, norm, eps=EPS)
     if attention.kind == "none":
-        y = _expand(b, y, expanded, act)
+        with b.scope("expand"):
+            y = _expand(b, y, expanded, act)
     else:
         y = attend(b, _padded(b, y, attention.window), expanded, act, attention)
         y = _cropped(b, y, x.shape[1:])
@@ -180,14 +185,17 @@ Remote and close attention share queries, keys and values.
 
 @block
 def _emo_stem(b: Builder, x: Tensor, width: int, kernel: int) -> Tensor:
-    x = b.norm(b.conv(x, width, kernel, 2, padding=kernel // 2, bias=True), eps=EPS)
-    return b.conv(squeeze_excite(b, _depthwise(b, x, kernel, 1), width, act="silu"), width)
+    x = b.norm(b.part("convolve").conv(x, width, kernel, 2, padding=kernel // 2, bias=True), eps=EPS)
+    x = _depthwise(b.part("depthwise"), x, kernel, 1)
+    x = squeeze_excite(b.part("squeeze_excite"), x, width, act="silu")
+    return b.part("project").conv(x, width)
 
 
 @block
 def _emov2_stem(b: Builder, x: Tensor, width: int) -> Tensor:
-    x = b.act(b.norm(b.conv(x, width, 3, 2, padding=1, bias=True), eps=EPS), "silu")
-    return b.conv(_depthwise(b, x, 3, 1), width)
+    x = b.act(b.norm(b.part("convolve").conv(x, width, 3, 2, padding=1, bias=True), eps=EPS), "silu")
+    x = _depthwise(b.part("depthwise"), x, 3, 1)
+    return b.part("project").conv(x, width)
 
 
 # -- the SSDLite head of the published detectors ---------------------------------------------------------------------
@@ -201,13 +209,15 @@ def _conv_norm_relu6(b: Builder, x: Tensor, out_channels: int, kernel: int = 1, 
 
 @block
 def _ssdlite_extra(b: Builder, x: Tensor, out_channels: int) -> Tensor:
-    y = _conv_norm_relu6(b, x, max(1, out_channels // 2))
-    return _conv_norm_relu6(b, _conv_norm_relu6(b, y, y.channels, 3, 2), out_channels)
+    y = _conv_norm_relu6(b.part("reduce"), x, max(1, out_channels // 2))
+    y = _conv_norm_relu6(b.part("depthwise"), y, y.channels, 3, 2)
+    return _conv_norm_relu6(b.part("expand"), y, out_channels)
 
 
 @block
 def _ssdlite_predictor(b: Builder, x: Tensor, out_channels: int) -> Tensor:
-    return b.conv(_conv_norm_relu6(b, x, x.channels, 3), out_channels, bias=True)
+    y = _conv_norm_relu6(b.part("depthwise"), x, x.channels, 3)
+    return b.part("predict").conv(y, out_channels, bias=True)
 
 
 def _ssdlite(
@@ -221,11 +231,13 @@ def _ssdlite(
     for extra in SSDLITE_EXTRA_WIDTHS:
         if max(levels[-1].shape[1:]) == 1:
             break
-        levels.append(_ssdlite_extra(b, levels[-1], max(1, int(extra * width))))
+        with b.scope(f"level{len(levels)}"):
+            levels.append(_ssdlite_extra(b, levels[-1], max(1, int(extra * width))))
     outputs = {}
     for i, (level, count) in enumerate(zip(levels, anchors, strict=False)):
-        outputs[f"box{i}"] = _ssdlite_predictor(b, level, count * 4)
-        outputs[f"class{i}"] = _ssdlite_predictor(b, level, count * (num_classes + 1))
+        for kind, values in (("box", 4), ("class", num_classes + 1)):
+            with b.scope(f"{kind}{i}"):
+                outputs[f"{kind}{i}"] = _ssdlite_predictor(b, level, count * values)
     return outputs
 
 
@@ -278,11 +290,11 @@ def _chosen_stages(
 def _features(b: Builder, x: Tensor, stages: Sequence[EmoStage], make: Callable[..., Tensor]) -> list[Tensor]:
     """The last map of each stage. The first block of a stage halves the map, expands twofold and never attends."""
     taps = []
-    for stage, (norm, act) in zip(stages, NORM_AND_ACT, strict=True):
+    for number, (stage, (norm, act)) in enumerate(zip(stages, NORM_AND_ACT, strict=True), start=1):
         for layer in range(stage.depth):
             first = layer == 0
             x = make(
-                b,
+                b.section(f"stage{number}.layer{layer}", "mobile_block"),
                 x,
                 stage.width,
                 expanded=int(x.channels * (stage.expansion * 2 if first else stage.expansion)),
@@ -300,7 +312,8 @@ def _with_head(
     b: Builder, taps: Sequence[Tensor], task: str, num_classes: int, width: float, anchors: Sequence[int]
 ) -> Graph:
     if task == "detect":
-        return b.build(_ssdlite(b, taps[-2:], num_classes, width, anchors))
+        return b.build(_ssdlite(b.section("head", "ssdlite"), taps[-2:], num_classes, width, anchors))
+    b.section("head")
     return b.build({"logits": classifier(b, b.norm(taps[-1], "layer", eps=EPS), num_classes)})
 
 
@@ -336,7 +349,7 @@ def emo(
     stages = _chosen_stages(choose, width, window, depths, widths, expansions, kernels, EMO_ATTENTION, head_dims)
     b = Builder()
     x = b.input((3, image_size, image_size))
-    x = _emo_stem(b, x, max(1, int(stem * width)), stages[0].kernel)
+    x = _emo_stem(b.section("stem"), x, max(1, int(stem * width)), stages[0].kernel)
     return _with_head(b, _features(b, x, stages, irmb), task, num_classes, width, anchors)
 
 
@@ -364,7 +377,7 @@ def emov2(
     stages = _chosen_stages(choose, width, window, depths, widths, expansions, kernels, EMOV2_ATTENTION, head_dims)
     b = Builder()
     x = b.input((3, image_size, image_size))
-    x = _emov2_stem(b, x, max(1, stages[0].width // 2))
+    x = _emov2_stem(b.section("stem"), x, max(1, stages[0].width // 2))
     return _with_head(b, _features(b, x, stages, i2rmb), task, num_classes, width, anchors)
 
 

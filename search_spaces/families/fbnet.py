@@ -97,12 +97,12 @@ def inverted_residual(
     bias = implementation.bias
     y = x
     if expansion > 1 or implementation.expands_by_1:
-        y = _conv_norm_act(b, y, x.channels * expansion, 1, 1, "relu", bias, groups)
+        y = _conv_norm_act(b.part("expand"), y, x.channels * expansion, 1, 1, "relu", bias, groups)
     if groups > 1:
-        y = _channel_shuffle(b, y, groups)
-    y = _conv_norm_act(b, y, y.channels, kernel, stride, "relu", bias, y.channels)
-    y = _conv_norm_act(b, y, out_channels, 1, 1, "identity", bias, groups)
-    return b.add(x, y) if residual else y
+        y = _channel_shuffle(b.part("shuffle"), y, groups)
+    y = _conv_norm_act(b.part("depthwise"), y, y.channels, kernel, stride, "relu", bias, y.channels)
+    y = _conv_norm_act(b.part("project"), y, out_channels, 1, 1, "identity", bias, groups)
+    return b.part("").add(x, y) if residual else y
 
 
 def fbnet(
@@ -129,20 +129,23 @@ def fbnet(
 
     b = Builder()
     x = b.input((3, image_size, image_size))
-    x = _conv_norm_act(b, x, scaled(STEM_WIDTH), 3, 2, "relu", details.bias)
+    x = _conv_norm_act(b.section("stem", "conv_norm_act"), x, scaled(STEM_WIDTH), 3, 2, "relu", details.bias)
     for number, (base_width, layers, first_stride) in enumerate(STAGES, start=1):
         out_channels = scaled(base_width)
         for layer in range(layers):
-            op = choose.one_of(f"stage{number}.layer{layer}", CHOICES)
+            name = f"stage{number}.layer{layer}"
+            op = choose.one_of(name, CHOICES)
             stride = 1 if layer else first_stride
             same = stride == 1 and x.channels == out_channels
             if op != SKIP:
+                b.section(name)
                 x = inverted_residual(
                     b, x, out_channels, CANDIDATES[op], stride=stride, residual=same, implementation=details
                 )
             elif not same:
-                x = _conv_norm_act(b, x, out_channels, 1, stride, "relu", False)
-    x = _conv_norm_act(b, x, scaled(feature_width), 1, 1, "relu", details.bias)
+                x = _conv_norm_act(b.section(name, "conv_norm_act"), x, out_channels, 1, stride, "relu", False)
+    x = _conv_norm_act(b.section("feature", "conv_norm_act"), x, scaled(feature_width), 1, 1, "relu", details.bias)
+    b.section("head", "classifier")
     return b.build({"logits": b.reshape(b.conv(b.global_pool(x), num_classes, bias=True), (num_classes,))})
 
 

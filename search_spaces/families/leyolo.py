@@ -61,28 +61,30 @@ def _inverted_bottleneck(
 
     It adds its input wherever the shapes agree. The configurations' squeeze-excite flag is read by no code.
     """
-    y = x if expanded is None else _conv(b, x, expanded)
-    y = _conv(b, y, y.channels, kernel, stride, y.channels)
-    y = b.norm(b.conv(y, width, bias=True), eps=NORM.eps, momentum=NORM.momentum)
+    y = x if expanded is None else _conv(b.part("expand"), x, expanded)
+    y = _conv(b.part("depthwise"), y, y.channels, kernel, stride, y.channels)
+    y = b.norm(b.part("project").conv(y, width, bias=True), eps=NORM.eps, momentum=NORM.momentum)
+    b.part("")
     return b.add(x, y) if stride == 1 and x.channels == width else y
 
 
 @block
 def _sppf(b: Builder, x: Tensor, width: int) -> Tensor:
     """Spatial pyramid pooling, fast: half the width, 5x5 maxima of one, two and three rounds, all together."""
-    pooled = [conv_norm_act(b, x, x.channels // 2, act="silu", norm=NORM)]
+    pooled = [conv_norm_act(b.part("reduce"), x, x.channels // 2, act="silu", norm=NORM)]
+    b.part("")
     for _ in range(3):
         pooled.append(b.pool(pooled[-1], "max", 5))
-    return conv_norm_act(b, b.concat(pooled), width, act="silu", norm=NORM)
+    return conv_norm_act(b.part("expand"), b.concat(pooled), width, act="silu", norm=NORM)
 
 
 @block
 def _predictor(b: Builder, x: Tensor, hidden: int, out_channels: int) -> Tensor:
     """DNiN's branch: 1x1, two depthwise 3x3, 1x1 with a bias."""
-    y = conv_norm_act(b, x, hidden, act="silu", norm=NORM)
-    for _ in range(2):
-        y = depthwise_norm_act(b, y, 3, act="silu", norm=NORM)
-    return b.conv(y, out_channels, bias=True)
+    y = conv_norm_act(b.part("reduce"), x, hidden, act="silu", norm=NORM)
+    for layer in range(2):
+        y = depthwise_norm_act(b.part(f"depthwise{layer}"), y, 3, act="silu", norm=NORM)
+    return b.part("predict").conv(y, out_channels, bias=True)
 
 
 def dnin(b: Builder, features: Sequence[Tensor], *, num_classes: int) -> dict[str, Tensor]:
@@ -99,8 +101,9 @@ def dnin(b: Builder, features: Sequence[Tensor], *, num_classes: int) -> dict[st
     class_width = max(finest, min(num_classes, 100))
     outputs = {}
     for level, x in enumerate(features):
-        outputs[f"box{level}"] = _predictor(b, x, box_width, 4 * DISTANCE_BINS)
-        outputs[f"class{level}"] = _predictor(b, x, class_width, num_classes)
+        for name, hidden, out_channels in (("box", box_width, 4 * DISTANCE_BINS), ("class", class_width, num_classes)):
+            with b.scope(f"{name}{level}"):
+                outputs[f"{name}{level}"] = _predictor(b, x, hidden, out_channels)
     return outputs
 
 
@@ -134,7 +137,7 @@ def leyolo(
         block_outputs[min(tap, neck.layers)]
         for block_outputs, tap in zip(branches, taps or (neck.layers,) * 3, strict=True)
     ]
-    return b.build(dnin(b, head_inputs, num_classes=num_classes))
+    return b.build(dnin(b.section("head", "dnin"), head_inputs, num_classes=num_classes))
 
 
 def _check_options(
@@ -162,20 +165,22 @@ def _choose_backbone(
 ) -> list[Tensor]:
     """The stem and three stages; features of strides 8, 16 and 32, the last one pooled."""
     in_width = choose.one_of("stem.width", widths[0])  # of the next block's input, before the multiple
-    x = _conv(b, x, scale_width(in_width, multiple), 3, 2)
-    x = _conv(b, x, scale_width(in_width, multiple))
-    x = _inverted_bottleneck(b, x, scale_width(in_width, multiple), None, 3, 2)
+    x = _conv(b.section("stem"), x, scale_width(in_width, multiple), 3, 2)
+    x = _conv(b.section("stem.layer0"), x, scale_width(in_width, multiple))
+    x = _inverted_bottleneck(b.section("stem.layer1"), x, scale_width(in_width, multiple), None, 3, 2)
     features = []
     for stage in (1, 2, 3):
         stage_width = choose.one_of(f"stage{stage}.width", widths[stage])
         for layer in range(choose.one_of(f"stage{stage}.layers", depths[stage - 1])):
-            kernel = choose.one_of(f"stage{stage}.layer{layer}.kernel", kernels)
-            expansion = choose.one_of(f"stage{stage}.layer{layer}.expansion", expansions)
+            name = f"stage{stage}.layer{layer}"
+            kernel = choose.one_of(f"{name}.kernel", kernels)
+            expansion = choose.one_of(f"{name}.expansion", expansions)
             expanded = scale_width(in_width * expansion, multiple)
+            b.section(name)
             x = _inverted_bottleneck(b, x, scale_width(stage_width, multiple), expanded, kernel, 1 if layer else 2)
             in_width = stage_width
         features.append(x)
-    features[2] = _sppf(b, x, x.channels)
+    features[2] = _sppf(b.section("sppf"), x, x.channels)
     return features
 
 
@@ -205,26 +210,29 @@ def _fpan_neck(b: Builder, features: Sequence[Tensor], neck: NeckChoices, multip
     The first block at stride 8, on the largest concatenation, has no expansion.
     """
 
-    def branch(x: Tensor, level: str) -> list[Tensor]:
+    def branch(x: Tensor, level: str, way: str) -> list[Tensor]:
         block_outputs = [x]
         for layer in range(neck.layers):
             block_width, kernel = neck.rows[neck.last_rows[level] if layer == neck.layers - 1 else level]
             expanded = None if level == "p3" and layer == 0 else scale_width(block_width * neck.expansion, multiple)
+            b.section(f"neck.{level}_{way}.layer{layer}")
             block_outputs.append(
                 _inverted_bottleneck(b, block_outputs[-1], scale_width(block_width, multiple), expanded, kernel)
             )
         return block_outputs
 
-    def upwards(x: Tensor, lateral: Tensor) -> Tensor:
+    def upwards(x: Tensor, lateral: Tensor, level: str) -> Tensor:
+        b.section(f"neck.{level}_up")
         return b.concat([b.resize(x, lateral.shape[1:]), lateral])
 
     def downwards(x: Tensor, lateral: Tensor, level: str) -> Tensor:
-        return b.concat([_conv(b, x, scale_width(neck.rows[level][0], multiple), 3, 2), lateral])
+        y = _conv(b.section(f"neck.{level}_down"), x, scale_width(neck.rows[level][0], multiple), 3, 2)
+        return b.concat([y, lateral])
 
-    top = branch(upwards(features[2], features[1]), "p4")[-1]
-    branches = [branch(upwards(top, features[0]), "p3")]
-    branches.append(branch(downwards(branches[0][-1], top, "p4"), "p4"))
-    branches.append(branch(downwards(branches[1][-1], features[2], "p5"), "p5"))
+    top = branch(upwards(features[2], features[1], "p4"), "p4", "up")[-1]
+    branches = [branch(upwards(top, features[0], "p3"), "p3", "up")]
+    branches.append(branch(downwards(branches[0][-1], top, "p4"), "p4", "down"))
+    branches.append(branch(downwards(branches[1][-1], features[2], "p5"), "p5", "down"))
     return branches
 
 

@@ -72,13 +72,15 @@ def mnasnet_layer(
     convolution's activation. A skip is there where it fits. The paper names pooling as one, but not its window: here it
     is 3x3 with the layer's stride.
     """
-    y = x if op != "mbconv" else conv_norm_act(b, x, x.channels * expansion, act="relu")
+    y = x if op != "mbconv" else conv_norm_act(b.part("expand"), x, x.channels * expansion, act="relu")
+    b.part("convolve" if op == "conv" else "depthwise")
     groups, spatial = (1, out_channels) if op == "conv" else (y.channels, y.channels)
     y = b.act(b.norm(b.conv(y, spatial, kernel, stride, padding=kernel // 2, groups=groups)), "relu")
     if se_ratio:
-        y = squeeze_excite(b, y, max(1, round(x.channels * se_ratio)))
+        y = squeeze_excite(b.part("squeeze_excite"), y, max(1, round(x.channels * se_ratio)))
     if op != "conv":
-        y = conv_norm_act(b, y, out_channels, act="identity")
+        y = conv_norm_act(b.part("project"), y, out_channels, act="identity")
+    b.part("")
     if skip == "none" or x.channels != out_channels or (skip == "identity" and stride > 1):
         return y
     return b.add(y, x if skip == "identity" else b.pool(x, skip.removesuffix("_pool"), 3, stride, padding=1))
@@ -107,6 +109,7 @@ def mnasnet(
 
     b = Builder()
     x = b.input((3, image_size, image_size))
+    b.section("stem", "conv_norm_act")
     x = b.act(b.norm(b.conv(x, scaled(stem_filters), 3, 2, padding=1)), "relu")
     for number, (filters, layers, first_stride) in enumerate(
         zip(base_filters, base_layers, STRIDES, strict=True), start=1
@@ -121,7 +124,7 @@ def mnasnet(
         skip = choose.one_of(f"{name}.skip", tuple(SKIPS_BY_LETTERS.values()))
         for layer in range(repeats):
             x = mnasnet_layer(
-                b,
+                b.section(f"{name}.layer{layer}"),
                 x,
                 out_channels,
                 op=op,
@@ -131,8 +134,8 @@ def mnasnet(
                 se_ratio=se_ratio,
                 skip=skip,
             )
-    x = conv_norm_act(b, x, FEATURE_FILTERS, act="relu")
-    return b.build({"logits": classifier(b, x, num_classes)})
+    x = conv_norm_act(b.section("feature"), x, FEATURE_FILTERS, act="relu")
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 _BLOCK = re.compile(

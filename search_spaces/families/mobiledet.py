@@ -8,7 +8,7 @@ parameters as published are all variables, batch normalisation's running statist
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import floor
 from operator import itemgetter
 from typing import Any
@@ -107,8 +107,7 @@ def _mobiledet_layer(b: Builder, x: Tensor, op: str, width: int, stride: int, re
 @lru_cache(maxsize=1 << 13)
 def _layer_arguments(ops: tuple[str, ...], width: int, stride: int, cpu: bool) -> tuple[tuple[Any, ...], ...]:
     """Arguments of ``_mobiledet_layer`` for the layers of a block."""
-    steps = ((op, width, 1, True, cpu) if index else (op, width, stride, False, cpu) for index, op in enumerate(ops))
-    return tuple([step for step in steps if step[0] != SKIP])
+    return ((ops[0], width, stride, False, cpu), *[(op, width, 1, True, cpu) for op in ops[1:] if op != SKIP])
 
 
 def mobiledet(
@@ -153,23 +152,26 @@ def mobiledet(
 
     b = Builder()
     x = b.input((3, image_size, image_size))
-    x = conv_norm_act(b, x, chosen_width("stem.width"), 3, 2, act="hswish" if cpu else "relu6", norm=NORM)
+    x = conv_norm_act(
+        b.section("stem"), x, chosen_width("stem.width"), 3, 2, act="hswish" if cpu else "relu6", norm=NORM
+    )
     taps = []
-    for number, first_stride, chosen_ops, width_name in _STAGES:
+    for number, first_stride, chosen_ops, width_name, name_layers in _STAGES:
         x = sequential(
             _mobiledet_layer,
             b,
             x,
-            _layer_arguments(chosen_ops(chosen_values), chosen_width(width_name), first_stride, cpu),
+            _layer_arguments(ops := chosen_ops(chosen_values), chosen_width(width_name), first_stride, cpu),
+            (name_layers, ops),
         )
         if number in (5, 7):
             taps.append(x)
     if task == "classify":
         feature = chosen_width("feature.width")
-        x = conv_norm_act(b, x, feature, act="hswish" if cpu else "relu6", norm=NORM)
-        return b.build({"logits": classifier(b, x, num_classes)})
+        x = conv_norm_act(b.section("feature"), x, feature, act="hswish" if cpu else "relu6", norm=NORM)
+        return b.build({"logits": classifier(b.section("head"), x, num_classes)})
     extra = SSDLITE_EXTRA_WIDTHS if width == 1 else tuple(round_to_8(w * width) for w in SSDLITE_EXTRA_WIDTHS)
-    return b.build(ssdlite(b, taps, num_classes=num_classes, extra_widths=extra))
+    return b.build(ssdlite(b.section("head"), taps, num_classes=num_classes, extra_widths=extra))
 
 
 def _layer_names(number: int, layers: int) -> list[str]:
@@ -181,8 +183,19 @@ def _ops_getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[str
     return itemgetter(*names) if len(names) > 1 else lambda chosen_values: (chosen_values[names[0]],)
 
 
+def _present_layers(names: Sequence[str], ops: Sequence[str]) -> list[str]:
+    """The names of a block's layers that are not skipped."""
+    return [name for name, op in zip(names, ops, strict=True) if op != SKIP]
+
+
 _STAGES = [
-    (number, stride, _ops_getter(_layer_names(number, layers)), f"block{number}.width")
+    (
+        number,
+        stride,
+        _ops_getter(_layer_names(number, layers)),
+        f"block{number}.width",
+        partial(_present_layers, _layer_names(number, layers)),
+    )
     for number, (stride, layers) in enumerate(MACRO, start=1)
 ]
 

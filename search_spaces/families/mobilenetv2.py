@@ -51,10 +51,10 @@ def inverted_residual(
     b: Builder, x: Tensor, out_channels: int, *, expanded: int | None, stride: int = 1, residual: bool = False
 ) -> Tensor:
     """Inverted residual with linear bottleneck (arXiv 1801.04381, fig. 4): 1x1 expansion, 3x3 depthwise, linear 1x1."""
-    y = x if expanded is None else conv_norm_act(b, x, expanded)
-    y = b.act(b.norm(b.depthwise(y, 3, stride, padding=1)), "relu6")
-    y = conv_norm_act(b, y, out_channels, act="identity")
-    return b.add(x, y) if residual else y
+    y = x if expanded is None else conv_norm_act(b.part("expand"), x, expanded)
+    y = b.act(b.norm(b.part("depthwise").depthwise(y, 3, stride, padding=1)), "relu6")
+    y = conv_norm_act(b.part("project"), y, out_channels, act="identity")
+    return b.part("").add(x, y) if residual else y
 
 
 def mobilenetv2(
@@ -83,6 +83,7 @@ def mobilenetv2(
 
     b = Builder()
     x = b.input((3, image_size, image_size))
+    b.section("stem", "conv_norm_act")
     x = b.act(b.norm(b.conv(x, chosen_width("stem.width", STEM_WIDTH), 3, 2, padding=1)), "relu6")
     tap = x
     for number, (base_expansion, base_width, base_layers, first_stride) in enumerate(STAGES, start=1):
@@ -93,11 +94,15 @@ def mobilenetv2(
             stride = 1 if layer else first_stride
             residual = stride == 1 and x.channels == out_channels
             expanded = None if expansion == 1 else make_divisible(x.channels * expansion)
+            b.section(f"{stage}.layer{layer}")
             if stride == 2 and expanded is not None:  # written out, for the tap
-                tap = x = conv_norm_act(b, x, expanded)
+                b.section(f"{stage}.layer{layer}", "inverted_residual")
+                tap = x = conv_norm_act(b.part("expand"), x, expanded)
+                b.part("")
                 expanded = None
             x = inverted_residual(b, x, out_channels, expanded=expanded, stride=stride, residual=residual)
-    x = conv_norm_act(b, x, max(FEATURE_WIDTH, make_divisible(FEATURE_WIDTH * width)))
+    x = conv_norm_act(b.section("feature"), x, max(FEATURE_WIDTH, make_divisible(FEATURE_WIDTH * width)))
+    b.section("head")
     if task == "classify":
         return b.build({"logits": classifier(b, x, num_classes)})
     extra = tuple(make_divisible(w * width) for w in SSDLITE_EXTRA_WIDTHS)

@@ -61,12 +61,13 @@ def bottleneck(
     residual: bool = False,
 ) -> Tensor:
     """``bneck`` (arXiv 1905.02244, fig. 4): 1x1 expansion, depthwise, squeeze-excite to a quarter, linear 1x1."""
-    y = x if expanded is None else conv_norm_act(b, x, expanded, act=act)
-    y = b.act(b.norm(b.depthwise(y, kernel, stride, padding=kernel // 2)), act)
+    y = x if expanded is None else conv_norm_act(b.part("expand"), x, expanded, act=act)
+    y = b.act(b.norm(b.part("depthwise").depthwise(y, kernel, stride, padding=kernel // 2)), act)
     if se:
-        y = squeeze_excite(b, y, make_divisible(y.channels / 4), act="relu", gate="hsigmoid")
-    y = conv_norm_act(b, y, out_channels, act="identity")
-    return b.add(x, y) if residual else y
+        squeezed = make_divisible(y.channels / 4)
+        y = squeeze_excite(b.part("squeeze_excite"), y, squeezed, act="relu", gate="hsigmoid")
+    y = conv_norm_act(b.part("project"), y, out_channels, act="identity")
+    return b.part("").add(x, y) if residual else y
 
 
 def mobilenetv3(
@@ -97,6 +98,7 @@ def mobilenetv3(
     b = Builder()
     x = b.input((3, image_size, image_size))
     stem = make_divisible(STEM_WIDTH * width) if width >= 0.75 else STEM_WIDTH
+    b.section("stem", "conv_norm_act")
     x = b.act(b.norm(b.conv(x, stem, 3, 2, padding=1)), "hswish")
     tap = x
     for number, (base_width, layers, first_stride) in enumerate(macro.stages, start=1):
@@ -108,8 +110,11 @@ def mobilenetv3(
             residual = stride == 1 and x.channels == out_channels
             expansion, act = layer_choices.expansion, layer_choices.act
             expanded = None if expansion is None else make_divisible(x.channels * expansion)
+            b.section(name)
             if number == last_strided and stride == 2 and expanded is not None:  # written out, for the tap
-                tap = x = conv_norm_act(b, x, expanded, act=act)
+                b.section(name, "bottleneck")
+                tap = x = conv_norm_act(b.part("expand"), x, expanded, act=act)
+                b.part("")
                 expanded = None
             x = bottleneck(
                 b,
@@ -122,12 +127,14 @@ def mobilenetv3(
                 se=layer_choices.se,
                 residual=residual,
             )
-    x = conv_norm_act(b, x, make_divisible(macro.last * width / thinner), act="hswish")
+    x = conv_norm_act(b.section("last"), x, make_divisible(macro.last * width / thinner), act="hswish")
+    b.section("head")
     if task == "detect":
         extra = tuple(make_divisible(w * width) for w in SSDLITE_EXTRA_WIDTHS)
         return b.build(ssdlite(b, [tap, x], num_classes=num_classes, extra_widths=extra))
+    b.section("feature", "feature")
     x = b.act(b.conv(b.global_pool(x), macro.feature, bias=True), "hswish")
-    return b.build({"logits": classifier(b, x, num_classes)})
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 def _check_options(size: str, task: str) -> None:

@@ -11,8 +11,9 @@ not to be had: they are all that occur in its published networks, and some betwe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from search_spaces.blocks.heads import classifier
 from search_spaces.blocks.mobile import Norm
@@ -52,7 +53,7 @@ def round_to_8(width: float) -> int:
     return rounded + 8 if rounded < 0.9 * width else rounded
 
 
-def _conv(
+def _conv_norm_act(
     b: Builder, x: Tensor, out_channels: int, kernel: int = 1, stride: int = 1, *, act: str, groups: int = 1
 ) -> Tensor:
     """Convolution with PyTorch's symmetric padding, batch normalisation, activation."""
@@ -60,7 +61,7 @@ def _conv(
     return b.act(b.norm(y, eps=NORM.eps, momentum=NORM.momentum), act)
 
 
-conv_norm_act = block(_conv)
+conv_norm_act = block(_conv_norm_act)
 
 
 @block
@@ -68,7 +69,8 @@ def fused_inverted_bottleneck(
     b: Builder, x: Tensor, out_channels: int, *, expanded: int, kernel: int, act: str
 ) -> Tensor:
     """Fused inverted bottleneck on a stride of 2: one full convolution expands, a linear 1x1 projects."""
-    return _conv(b, _conv(b, x, expanded, kernel, 2, act=act), out_channels, act="identity")
+    y = _conv_norm_act(b.part("expand"), x, expanded, kernel, 2, act=act)
+    return _conv_norm_act(b.part("project"), y, out_channels, act="identity")
 
 
 @block
@@ -91,11 +93,14 @@ def universal_inverted_bottleneck(
     """
     y = x
     if k_start:
-        y = _conv(b, y, x.channels, k_start, 1 if k_mid else stride, act="identity", groups=x.channels)
-    y = _conv(b, y, expanded, act=act)
+        y = _conv_norm_act(
+            b.part("depthwise_start"), y, x.channels, k_start, 1 if k_mid else stride, act="identity", groups=x.channels
+        )
+    y = _conv_norm_act(b.part("expand"), y, expanded, act=act)
     if k_mid:
-        y = _conv(b, y, expanded, k_mid, stride, act=act, groups=expanded)
-    y = _conv(b, y, out_channels, act="identity")
+        y = _conv_norm_act(b.part("depthwise_mid"), y, expanded, k_mid, stride, act=act, groups=expanded)
+    y = _conv_norm_act(b.part("project"), y, out_channels, act="identity")
+    b.part("")
     if layer_scale:
         y = b.layer_scale(y, LAYER_SCALE)
     return b.add(x, y) if stride == 1 and x.channels == out_channels else y
@@ -115,14 +120,17 @@ def _keys(b: Builder, x: Tensor, width: int, stride: int) -> Tensor:
 def _attend(b: Builder, x: Tensor, heads: int, key_dim: int, kv_stride: int) -> Tensor:
     channels, height, width = x.shape
     positions = height * width
-    q = b.scale(b.conv(x, heads * key_dim), key_dim**-0.5)
+    q = b.scale(b.part("query").conv(x, heads * key_dim), key_dim**-0.5)
     q = b.permute(b.reshape(q, (heads, key_dim, positions)), (0, 2, 1))
     # All heads have the same keys, so the queries of all of them are rows of one matrix.
-    scores = b.matmul(b.reshape(q, (heads * positions, key_dim)), _keys(b, x, key_dim, kv_stride))
-    values = b.permute(_keys(b, x, key_dim, kv_stride), (1, 0))
-    y = b.reshape(b.matmul(b.softmax(scores), values), (heads, positions, key_dim))
+    q = b.reshape(q, (heads * positions, key_dim))
+    keys = _keys(b.part("key"), x, key_dim, kv_stride)
+    scores = b.part("").matmul(q, keys)
+    values = b.permute(_keys(b.part("value"), x, key_dim, kv_stride), (1, 0))
+    y = b.part("").reshape(b.matmul(b.softmax(scores), values), (heads, positions, key_dim))
     y = b.reshape(b.permute(y, (0, 2, 1)), (heads * key_dim, height, width))
-    return b.layer_scale(b.conv(y, channels), LAYER_SCALE)
+    y = b.part("output").conv(y, channels)
+    return b.part("").layer_scale(y, LAYER_SCALE)
 
 
 def multi_query_attention(b: Builder, x: Tensor, *, heads: int, key_dim: int, kv_stride: int) -> Tensor:
@@ -162,7 +170,7 @@ def mobilenetv4(
     b = Builder()
     stem = choose.one_of("stem.width", widths[0])
     x = b.input((3, image_size, image_size))
-    x = conv_norm_act(b, x, round_to_8(stem * max(width, 1)), 3, 2, act=act)
+    x = conv_norm_act(b.section("stem"), x, round_to_8(stem * max(width, 1)), 3, 2, act=act)
     for stage in range(4):
         kind = choose.one_of(f"stage{stage}.kind", STAGE_KINDS[stage]) if stage < len(STAGE_KINDS) else "uib"
         stage_widths = widths[stage + 1]
@@ -170,25 +178,26 @@ def mobilenetv4(
         if kind == "conv":
             kernel = choose.one_of(f"stage{stage}.layer0.kernel", kernels)
             conv_width = choose.one_of(f"stage{stage}.layer0.conv_width", stage_widths)
-            x = conv_norm_act(b, x, round_to_8(conv_width * width), kernel, 2, act=act)
-            x = conv_norm_act(b, x, out_channels, act=act)
+            x = conv_norm_act(b.section(f"stage{stage}.layer0"), x, round_to_8(conv_width * width), kernel, 2, act=act)
+            x = conv_norm_act(b.section(f"stage{stage}.layer1"), x, out_channels, act=act)
         elif kind == "fused":
             kernel = choose.one_of(f"stage{stage}.layer0.kernel", kernels)
             expanded = round_to_8(x.channels * choose.one_of(f"stage{stage}.layer0.expansion", expansions))
+            b.section(f"stage{stage}.layer0")
             x = fused_inverted_bottleneck(b, x, out_channels, expanded=expanded, kernel=kernel, act=act)
         else:
             for layer in range(choose.one_of(f"stage{stage}.layers", layers[stage - 1])):
-                name = f"stage{stage}.layer{layer}"
-                if hybrid and stage > 1 and layer and choose.one_of(f"{name}.kind", LAYER_KINDS) == "mqa":
-                    x = _choose_attention(choose, b, x, name)
+                names = _layer_names(stage, layer)
+                if hybrid and stage > 1 and layer and choose.one_of(f"{names.layer}.kind", LAYER_KINDS) == "mqa":
+                    x = _choose_attention(choose, b, x, names.layer)
                 else:
                     stride = 1 if layer else 2
                     x = _choose_bottleneck(
-                        choose, b, x, name, out_channels, stride, kernels, expansions, act=act, layer_scale=hybrid
+                        choose, b, x, names, out_channels, stride, kernels, expansions, act=act, layer_scale=hybrid
                     )
-    x = conv_norm_act(b, x, round_to_8(LAST_WIDTH * width), act=act)
-    x = conv_norm_act(b, b.global_pool(x), HEAD_WIDTH, act=act)
-    return b.build({"logits": classifier(b, x, num_classes)})
+    x = conv_norm_act(b.section("stage4.layer0"), x, round_to_8(LAST_WIDTH * width), act=act)
+    x = conv_norm_act(b.section("feature"), b.global_pool(x), HEAD_WIDTH, act=act)
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 def _check_options(
@@ -208,10 +217,32 @@ def _check_options(
         raise GraphError(f"mobilenetv4: kernels must be odd numbers, not {kernels}")
 
 
+class LayerNames(NamedTuple):
+    """The name of a layer, and of its choices where it is a universal inverted bottleneck."""
+
+    layer: str
+    k_mid: str
+    k_start: str
+    k_strided: str
+    expansion: str
+
+
+@lru_cache(maxsize=1024)
+def _layer_names(stage: int, layer: int) -> LayerNames:
+    name = f"stage{stage}.layer{layer}"
+    return LayerNames(name, *[f"{name}.{choice}" for choice in ("k_mid", "k_start", "k_strided", "expansion")])
+
+
+@lru_cache
+def _optional(kernels: tuple[int, ...]) -> tuple[int, ...]:
+    """The options of a depthwise convolution that may be left out."""
+    return (0, *kernels)
+
+
 def _choose_attention(choose: Choose, b: Builder, x: Tensor, name: str) -> Tensor:
     """The layer ``name`` as multi-query attention."""
     return multi_query_attention(
-        b,
+        b.section(name, "multi_query_attention"),
         x,
         heads=choose.one_of(f"{name}.heads", ATTENTION_HEADS),
         key_dim=choose.one_of(f"{name}.key_dim", KEY_DIMS),
@@ -223,7 +254,7 @@ def _choose_bottleneck(
     choose: Choose,
     b: Builder,
     x: Tensor,
-    name: str,
+    names: LayerNames,
     out_channels: int,
     stride: int,
     kernels: tuple[int, ...],
@@ -232,15 +263,17 @@ def _choose_bottleneck(
     act: str,
     layer_scale: bool,
 ) -> Tensor:
-    """The layer ``name`` as a universal inverted bottleneck."""
-    k_mid = choose.one_of(f"{name}.k_mid", (0, *kernels))
+    """A layer as a universal inverted bottleneck."""
+    layer_name, k_mid_name, k_start_name, k_strided_name, expansion_name = names
+    optional_kernels = _optional(kernels)
+    k_mid = choose.one_of(k_mid_name, optional_kernels)
     if stride == 2 and not k_mid:  # something must have the stride
-        k_start = choose.one_of(f"{name}.k_strided", kernels)
+        k_start = choose.one_of(k_strided_name, kernels)
     else:
-        k_start = choose.one_of(f"{name}.k_start", (0, *kernels))
-    expansion = choose.one_of(f"{name}.expansion", expansions)
+        k_start = choose.one_of(k_start_name, optional_kernels)
+    expansion = choose.one_of(expansion_name, expansions)
     return universal_inverted_bottleneck(
-        b,
+        b.section(layer_name),
         x,
         out_channels,
         k_start=k_start,

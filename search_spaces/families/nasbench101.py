@@ -110,22 +110,23 @@ def _build_cell(b: Builder, x: Tensor, ops: Ops, matrix: Matrix, channels: int) 
     for v in range(1, last):
         width = widths[v]
         terms = []
+        b.part(f"vertex{v}/input")
         for source in range(1, v):
             if matrix[source][v]:
                 value = values[source]
                 terms.append(b.slice(value, 0, 0, width) if value.channels > width else value)
         if matrix[0][v]:
             terms.append(conv_norm_act(b, x, width, act="relu", norm=NORM))
-        y = b.add(*terms)
+        y = b.part(f"vertex{v}").add(*terms)
         if ops[v] == "maxpool3x3":
             values.append(b.pool(y, "max", 3))
         else:
             values.append(conv_norm_act(b, y, width, 3 if ops[v] == "conv3x3-bn-relu" else 1, act="relu", norm=NORM))
     leading = [values[v] for v in range(1, last) if matrix[v][last]]
-    terms = [b.concat(leading)] if leading else []
+    terms = [b.part("output").concat(leading)] if leading else []
     if matrix[0][last]:
-        terms.append(conv_norm_act(b, x, channels, act="relu", norm=NORM))
-    return b.add(*terms)
+        terms.append(conv_norm_act(b.part("output/input"), x, channels, act="relu", norm=NORM))
+    return b.part("output").add(*terms)
 
 
 def nasbench101(
@@ -151,17 +152,19 @@ def nasbench101(
         if not isinstance(count, int) or count < minimum:
             raise GraphError(f"nasbench101: {option} must be a whole number of at least {minimum}, not {count!r}")
     b = Builder()
-    x = conv_norm_act(b, b.input((3, image_size, image_size)), channels, 3, act="relu", norm=NORM)
+    image = b.input((3, image_size, image_size))
+    x = conv_norm_act(b.section("stem"), image, channels, 3, act="relu", norm=NORM)
     decisions: dict[str, Any] = {name: choose.one_of(name, _NO_YES) for name in _EDGE_CHOICES.values()}
     for name in _OP_CHOICES:
         decisions[name] = choose.one_of(name, OPERATIONS)
     ops, matrix = cell_of(decisions)
     for stack in range(stacks):
         if stack:
-            x = b.pool(x, "max", 2, 2)
-        for _ in range(modules):
+            x = b.section(f"stack{stack}.pool").pool(x, "max", 2, 2)
+        for module in range(modules):
+            b.section(f"stack{stack}.cell{module}", "cell")
             x = _build_cell(b, x, ops, matrix, channels << stack)
-    return b.build({"logits": classifier(b, x, num_classes)})
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 # -- the published names of a cell -------------------------------------------------------------------------------------

@@ -66,8 +66,10 @@ def _conv_norm(b: Builder, x: Tensor, channels: int, kernel: int, stride: int = 
 @block
 def _residual(b: Builder, operands: Sequence[Tensor], channels: int) -> Tensor:
     activated, pooled = operands
-    y = b.act(_conv_norm(b, activated, channels, 3, 2), "relu")
-    return b.add(b.conv(pooled, channels), _conv_norm(b, y, channels, 3))
+    y = b.act(_conv_norm(b.part("conv1"), activated, channels, 3, 2), "relu")
+    shortcut = b.part("shortcut").conv(pooled, channels)
+    y = _conv_norm(b.part("conv2"), y, channels, 3)
+    return b.part("").add(shortcut, y)
 
 
 def _operation(b: Builder, x: Tensor, op: str) -> Tensor:
@@ -80,11 +82,13 @@ def _operation(b: Builder, x: Tensor, op: str) -> Tensor:
 
 def _cell(b: Builder, x: Tensor, nodes: tuple[Terms, Terms, Terms]) -> Tensor:
     values: list[Tensor | None] = [x]
-    for terms in nodes:
+    for target, terms in enumerate(nodes, start=1):
         operand_values = []
         for source, op in terms:
             value = values[source]
+            b.part(f"edge{source}>{target}")
             operand_values.append(_operation(b, b.zero(x.shape) if value is None else value, op))
+        b.part("")
         values.append(b.add(*operand_values) if operand_values else None)
     last = values[-1]
     return b.zero(x.shape) if last is None else last
@@ -112,13 +116,15 @@ def nasbench201(
     for option, count, minimum in (("channels", channels, 1), ("cells", cells, 0)):
         if not isinstance(count, int) or count < minimum:
             raise GraphError(f"nasbench201: {option} must be a whole number of at least {minimum}, not {count!r}")
-    x = _conv_norm(b, image, channels, 3)
+    x = _conv_norm(b.section("stem"), image, channels, 3)
     nodes = live_cell_terms(tuple([choose.one_of(name, OPERATIONS) for name in CHOICES]), zeros == "bias")
     for stage in range(STAGES):
         if stage:
+            b.section(f"stage{stage}.residual", "residual")
             x = _residual(b, [b.act(x, "relu"), b.pool(x, "avg", 2, 2, padding=0)], channels << stage)
-        for _ in range(cells):
-            x = _cell(b, x, nodes)
+        for cell in range(cells):
+            x = _cell(b.section(f"stage{stage}.cell{cell}", "cell"), x, nodes)
+    b.section("head")
     return b.build({"logits": classifier(b, b.act(b.norm(x), "relu"), num_classes)})
 
 

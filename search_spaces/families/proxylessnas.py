@@ -58,11 +58,11 @@ def mb_conv(
     act: str,
 ) -> Tensor:
     """Mobile inverted bottleneck convolution; an expansion of 1 is none."""
-    y = x if expansion == 1 else conv_norm_act(b, x, x.channels * expansion, act=act, norm=NORM)
-    y = b.depthwise(y, kernel, stride, padding=kernel // 2)
+    y = x if expansion == 1 else conv_norm_act(b.part("expand"), x, x.channels * expansion, act=act, norm=NORM)
+    y = b.part("depthwise").depthwise(y, kernel, stride, padding=kernel // 2)
     y = b.act(b.norm(y, eps=NORM.eps, momentum=NORM.momentum), act)
-    y = conv_norm_act(b, y, out_channels, act="identity", norm=NORM)
-    return b.add(x, y) if residual else y
+    y = conv_norm_act(b.part("project"), y, out_channels, act="identity", norm=NORM)
+    return b.part("").add(x, y) if residual else y
 
 
 def proxylessnas(
@@ -86,16 +86,17 @@ def proxylessnas(
 
     b = Builder()
     x = b.input((3, image_size, image_size))
-    x = b.conv(x, stem, 3, 2, padding=1)
+    x = b.section("stem", "conv_norm_act").conv(x, stem, 3, 2, padding=1)
     x = b.act(b.norm(x, eps=NORM.eps, momentum=NORM.momentum), act)
     for number, ((first_stride, layers), out_channels) in enumerate(zip(MACRO, widths, strict=True), start=1):
         for layer in range(layers):
-            op = choose.one_of(f"block{number}.layer{layer}", op_choices(number, layer))
+            name = f"block{number}.layer{layer}"
+            op = choose.one_of(name, op_choices(number, layer))
             if op == SKIP:
                 continue
             kernel, expansion = _OPERATIONS[op]
             x = mb_conv(
-                b,
+                b.section(name),
                 x,
                 out_channels,
                 kernel=kernel,
@@ -104,8 +105,9 @@ def proxylessnas(
                 residual=layer > 0,
                 act=act,
             )
+    b.section("feature")
     x = conv_norm_act(b, x, make_divisible(last * width) if width > 1 else last, act=act, norm=NORM)
-    return b.build({"logits": classifier(b, x, num_classes)})
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 def _string_positions() -> Iterator[tuple[str, tuple[str, ...]]]:

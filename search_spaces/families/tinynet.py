@@ -73,11 +73,11 @@ def _mbconv(
     b: Builder, x: Tensor, out_channels: int, *, expanded: int | None, kernel: int, stride: int, residual: bool
 ) -> Tensor:
     """Inverted bottleneck with squeeze-excite to a quarter of its input, which is not rounded to a multiple of 8."""
-    y = x if expanded is None else conv_norm_act(b, x, expanded, act="silu")
-    y = _padded_conv(b, y, y.channels, kernel, stride, y.channels)
-    y = squeeze_excite(b, y, round(0.25 * x.channels), act="silu")
-    y = conv_norm_act(b, y, out_channels, act="identity")
-    return b.add(x, y) if residual else y
+    y = x if expanded is None else conv_norm_act(b.part("expand"), x, expanded, act="silu")
+    y = _padded_conv(b.part("depthwise"), y, y.channels, kernel, stride, y.channels)
+    y = squeeze_excite(b.part("squeeze_excite"), y, round(0.25 * x.channels), act="silu")
+    y = conv_norm_act(b.part("project"), y, out_channels, act="identity")
+    return b.part("").add(x, y) if residual else y
 
 
 def tinynet(
@@ -119,13 +119,14 @@ def _network(image_size: int, depth: float, width: float, num_classes: int) -> G
         if not 0 < factor < 100:
             raise GraphError(f"tinynet: {name} must be a factor above 0, not {factor!r}")
     b = Builder()
-    x = _padded_conv(b, b.input((3, image_size, image_size)), STEM_WIDTH, 3, 2, 1)
-    for stage in STAGES:
+    image = b.input((3, image_size, image_size))
+    x = _padded_conv(b.section("stem", "conv_norm_act"), image, STEM_WIDTH, 3, 2, 1)
+    for number, stage in enumerate(STAGES, start=1):
         out_channels = round_channels(stage.width * width)
         for layer in range(round_layers(stage.layers * depth)):
             stride = stage.stride if layer == 0 else 1
             x = _mbconv(
-                b,
+                b.section(f"stage{number}.layer{layer}"),
                 x,
                 out_channels,
                 expanded=None if stage.expansion == 1 else round_channels(x.channels * stage.expansion),
@@ -133,5 +134,5 @@ def _network(image_size: int, depth: float, width: float, num_classes: int) -> G
                 stride=stride,
                 residual=stride == 1 and x.channels == out_channels,
             )
-    x = conv_norm_act(b, x, max(HEAD_WIDTH, round_channels(HEAD_WIDTH * width)), act="silu")
-    return b.build({"logits": classifier(b, x, num_classes)})
+    x = conv_norm_act(b.section("feature"), x, max(HEAD_WIDTH, round_channels(HEAD_WIDTH * width)), act="silu")
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})

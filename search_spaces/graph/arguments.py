@@ -53,7 +53,9 @@ def axis_index(name: str, axis: object, rank: int) -> int:
 
 def per_axis(name: str, value: Ints, rank: int) -> tuple[int, ...]:
     """One number for every spatial axis, each at least 1."""
-    values = as_ints(name, value) if isinstance(value, Sequence) else (as_int(name, value),) * rank
+    # A number is told first, for whether something is a sequence takes longer to find
+    several = not isinstance(value, int) and isinstance(value, Sequence)
+    values = as_ints(name, value) if several else (as_int(name, value),) * rank  # type: ignore[arg-type]
     if len(values) != rank:
         raise GraphError(f"{name} has {len(values)} values for {rank} spatial axes: {value!r}")
     for v in values:
@@ -73,12 +75,12 @@ def resolve_padding(
 ) -> tuple[tuple[int, int], ...]:
     """``padding`` as (before, after) for every spatial axis."""
     if padding == "same":
-        return tuple(same_padding(*axis) for axis in zip(size, kernel, stride, dilation, strict=True))
+        return tuple([same_padding(*axis) for axis in zip(size, kernel, stride, dilation, strict=True)])
     if padding == "valid":
         return ((0, 0),) * len(size)
     if isinstance(padding, str):
         raise GraphError(f"padding must be 'same', 'valid', a number or (before, after) pairs, not {padding!r}")
-    if not isinstance(padding, Sequence):
+    if isinstance(padding, int) or not isinstance(padding, Sequence):
         return ((as_int("padding", padding),) * 2,) * len(size)
     sides = [as_ints("padding", p if isinstance(p, Sequence) else (p, p)) for p in padding]  # type: ignore[arg-type]
     if len(sides) != len(size) or any([len(pair) != 2 for pair in sides]):

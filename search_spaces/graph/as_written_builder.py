@@ -34,4 +34,4 @@ class AsWrittenBuilder(Builder):
         """The graph of everything that was made, whether an output needs it or not."""
         outputs_by_name = {"output": outputs} if isinstance(outputs, Tensor) else dict(outputs)
         named_outputs = tuple((name, tensor.index) for name, tensor in outputs_by_name.items())
-        return Graph(tuple(self.pieces), named_outputs, self.node_count)
+        return Graph(tuple(self.pieces), named_outputs, self.node_count, self.provenance())

@@ -22,7 +22,7 @@ from search_spaces.graph.arguments import (
     resolve_padding,
 )
 from search_spaces.graph.fragment import Node
-from search_spaces.graph.graph import Graph
+from search_spaces.graph.graph import Graph, Rebuilt
 from search_spaces.graph.normal_form import any_flattens, rebuild_nodes
 from search_spaces.graph.operations import OPS, Attrs, GraphError
 from search_spaces.graph.splice import Tensor as Tensor  # a block imports both names from here
@@ -119,11 +119,14 @@ class Builder(TensorOperations):
         return self.construct(node.op, node.attrs, operands)
 
     def construct(self, op: str, attrs: Attrs, operands: Sequence[Tensor]) -> Tensor:
-        """An operation by name through its constructor. Raises ``GraphError``."""
+        """An operation by name through its constructor, or by its row where it has none. Raises ``GraphError``."""
+        constructor = getattr(self, op, None)
+        if constructor is None:
+            return self.operation(op, operands, attrs)
         arguments = dict(zip(OPS[op].attrs, attrs, strict=True))
         if op == "concat":
             return self.concat(operands, **arguments)
-        tensor: Tensor = getattr(self, op)(*operands, **arguments)
+        tensor: Tensor = constructor(*operands, **arguments)
         return tensor
 
     def build(self, outputs: Tensor | Mapping[str, Tensor]) -> Graph:
@@ -131,13 +134,14 @@ class Builder(TensorOperations):
         outputs_by_name = {"output": outputs} if isinstance(outputs, Tensor) else dict(outputs)
         if not outputs_by_name or not self._inputs:
             raise GraphError("a graph needs at least one input and one output")
-        output_indices = []
-        for name, tensor in outputs_by_name.items():
-            if not isinstance(tensor, Tensor) or tensor.builder is not self:
-                raise GraphError(f"output {name!r} is not a tensor of this builder")
+        for name in outputs_by_name:
             if not isinstance(name, str) or not name.isprintable() or not name:
                 raise GraphError(f"output {name!r} needs a name of printable characters")
-            output_indices.append(tensor.index)
+        tensors = outputs_by_name.values()
+        output_indices = [t.index for t in tensors if isinstance(t, Tensor) and t.builder is self]
+        if len(output_indices) < len(tensors):
+            strange = [name for name, t in outputs_by_name.items() if getattr(t, "builder", None) is not self]
+            raise GraphError(f"output {strange[0]!r} is not a tensor of this builder")
         builder: Builder = self
         while True:
             if not builder._is_normal_form(output_indices):
@@ -151,12 +155,12 @@ class Builder(TensorOperations):
                 break
             builder, output_indices = builder._rebuilt(output_indices, removable)
         named_outputs = tuple(zip(outputs_by_name, output_indices, strict=True))
-        return Graph(tuple(builder.pieces), named_outputs, builder.node_count)
+        return Graph(tuple(builder.pieces), named_outputs, builder.node_count, builder.provenance())
 
     def _is_normal_form(self, output_indices: list[int]) -> bool:
         if self._has_unfolded_pair:
             return False
-        read = set(output_indices).union(self._inputs, *[inputs for _, inputs, _, _ in self.pieces])
+        read = set(output_indices).union(self._inputs, *[piece[1] for piece in self.pieces])
         if len(read) < self.tensor_count:  # something is dead
             return False
         return not (self._flattenable and any_flattens(self._flattenable, self.pieces, output_indices))
@@ -166,5 +170,15 @@ class Builder(TensorOperations):
     ) -> tuple[Builder, list[int]]:
         """Another builder with the nodes that the outputs need, and the outputs' indices there."""
         builder = Builder(self.zeros)
-        outputs = rebuild_nodes(self.nodes(), output_indices, builder.rebuild, removable)
+        unfinished = self.unfinished()
+        sources: list[int] = []  # of each piece of the other builder: the node here that it was made for
+
+        def rebuild(index: int, node: Node, operands: Sequence[Tensor]) -> Tensor:
+            tensor = builder.rebuild(node, operands)
+            while len(sources) < builder.node_count:
+                sources.append(index)
+            return tensor
+
+        outputs = rebuild_nodes(unfinished.nodes, output_indices, rebuild, removable)
+        builder._rebuilt_from = Rebuilt(unfinished, sources)
         return builder, [tensor.index for tensor in outputs]

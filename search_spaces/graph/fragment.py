@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from math import prod
 from typing import Any, NamedTuple
 
 from search_spaces.graph.memo import memo_put
 from search_spaces.graph.operations import OPS, Attrs, Shape
+from search_spaces.graph.provenance import Label
 
 FLOAT_BYTES = 4  # byte figures of a graph are those of float32 execution; hardware models use their own width
 
@@ -39,12 +41,12 @@ class NodeCounts(NamedTuple):
 def node_counts(node: Node, input_shapes: tuple[Shape, ...]) -> NodeCounts:
     """Count one node from its own shape and those of its operands."""
     op = OPS[node.op]
-    params = sum(prod(s) for _, s in op.parameters(input_shapes, node.attrs)) if op.parameters else 0
-    buffers = sum(prod(s) for _, s in op.buffers(input_shapes, node.attrs)) if op.buffers else 0
-    macs = op.macs(input_shapes, node.attrs, node.shape) if op.macs else 0
+    params = sum([prod(s) for _, s in op.parameters(input_shapes, node.attrs)]) if op.parameters else 0
+    buffers = sum([prod(s) for _, s in op.buffers(input_shapes, node.attrs)]) if op.buffers else 0
+    macs = op.macs(input_shapes, node.attrs, node.shape) if op.product else 0
     if op.view or not input_shapes:
         return NodeCounts(macs, params, params + buffers, 0, 0)
-    read = sum(prod(s) for s in input_shapes) + params + buffers
+    read = sum(map(prod, input_shapes)) + params + buffers
     return NodeCounts(macs, params, params + buffers, read, prod(node.shape))
 
 
@@ -58,16 +60,25 @@ class Fragment:
     A node's input ``i >= 0`` is a node of the fragment, ``-(k + 1)`` the fragment's k-th operand. ``closed`` says
     that what its operands come from matters to none of its nodes: no rule of the normal form reaches across the
     border from inside, and no operation folds into one that went before.
+
+    ``labels`` say which parts of a block made its nodes, paths and numbers of calls relative to the fragment; ``None``
+    where no block did. They follow from the block and its arguments, so that all graphs that share it share them.
+    ``make_labels`` is asked for them when somebody first does.
+
+    ``parts``: the fragments that its nodes came from, in order, where there are such: they have counted them.
     """
 
     __slots__ = (
         "_code",
         "_codes",
+        "_labels",
+        "_make_labels",
         "_node_counts",
-        "_patches",
+        "_operand_shapes",
         "_peaks",
         "closed",
         "end",
+        "end_producer",
         "input_shapes",
         "last",
         "length",
@@ -82,47 +93,72 @@ class Fragment:
         "written_elements",
     )
 
-    def __init__(self, nodes: tuple[Node, ...], outputs: tuple[int, ...], input_shapes: tuple[Shape, ...]) -> None:
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        outputs: tuple[int, ...],
+        input_shapes: tuple[Shape, ...],
+        *,
+        parts: Sequence[Fragment] = (),
+        make_labels: Callable[[], tuple[Label, ...]] | None = None,
+    ) -> None:
         self.nodes = nodes
+        self._labels: tuple[Label, ...] | None = None
+        self._make_labels = make_labels
         self.outputs = outputs
         self.input_shapes = input_shapes
         self.length = len(nodes)
         self.end = outputs[0]
         self.last = nodes[self.end]
-        counts = [node_counts(node, self.operand_shapes(node)) for node in nodes]
-        self._node_counts = counts
-        self.macs = sum(f.macs for f in counts)
-        self.params = sum(f.params for f in counts)
-        self.variables = sum(f.variables for f in counts)
-        self.read_elements = sum(f.read_elements for f in counts)
-        self.written_elements = sum(f.written_elements for f in counts)
+        self.end_producer = (self.last.op,)  # as a piece behind it has
+        if parts:
+            operand_shapes = [shapes for part in parts for shapes in part.shapes_of_operands()]
+            counts = [each for part in parts for each in part.node_counts()]
+        else:
+            shapes = [node.shape for node in nodes]
+            shapes += reversed(input_shapes)  # the k-th operand is -(k + 1): counted from the end
+            operand_shapes = [tuple([shapes[i] for i in node.inputs]) for node in nodes]
+            counts = list(map(node_counts, nodes, operand_shapes))
+        self._operand_shapes: list[tuple[Shape, ...]] = operand_shapes
+        self._node_counts: list[NodeCounts] = counts
+        totals: list[int] = [sum(column) for column in zip(*counts, strict=True)]
+        self.macs, self.params, self.variables, self.read_elements, self.written_elements = totals
         self.output_elements = sum(prod(nodes[o].shape) for o in outputs)
         self.parametric = self.params > 0
         self.closed = self._is_closed()
-        code = bytearray()
-        self._patches: list[tuple[int, int, int]] = []  # (offset in the code, node index, operand)
-        for index, node in enumerate(nodes):
-            code += _operation_digest(node)
-            code += struct.pack("<I", len(node.inputs))
-            for i in node.inputs:
-                if i < 0:
-                    self._patches.append((len(code), index, -i - 1))
-                code += struct.pack("<I", index - i if i >= 0 else 0)
-        self._code = bytes(code)
+        self._code: tuple[bytes, list[tuple[int, int, int]]] | None = None
         self._codes: dict[tuple[int, ...], bytes] = {}
         self._peaks: dict[tuple[int, ...], int] = {}
 
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        labels = self.labels  # which are plain, as against what they are made from
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return None, {**state, "_labels": labels, "_make_labels": None}
+
+    @property
+    def labels(self) -> tuple[Label, ...] | None:
+        """Which parts of a block made the nodes; ``None`` where no block did."""
+        make = self._make_labels
+        if make is not None:
+            self._labels = make()
+            self._make_labels = None
+        return self._labels
+
     def operand_shapes(self, node: Node) -> tuple[Shape, ...]:
         """Shapes of the operands of one of this fragment's nodes."""
-        return tuple(self.nodes[i].shape if i >= 0 else self.input_shapes[-i - 1] for i in node.inputs)
+        return tuple([self.nodes[i].shape if i >= 0 else self.input_shapes[-i - 1] for i in node.inputs])
+
+    def shapes_of_operands(self) -> list[tuple[Shape, ...]]:
+        """Shapes of the operands of every node, in order."""
+        return self._operand_shapes
 
     def node_counts(self) -> list[NodeCounts]:
         """The counts of every node, in order."""
         return self._node_counts
 
     def _is_closed(self) -> bool:
-        # Only convolutions and linear layers read what comes from outside; and residual sums, whose operand something
-        # else in here reads too, so that they never flatten a sum outside.
+        # Only operations with weights that fold into nothing, as convolutions, read what comes from outside; and
+        # residual sums, whose operand something else in here reads too, so that they never flatten a sum outside.
         uses = [0] * len(self.input_shapes)
         for node in self.nodes:
             for i in node.inputs:
@@ -130,21 +166,41 @@ class Fragment:
                     uses[-i - 1] += 1
         for node in self.nodes:
             outside = [-i - 1 for i in node.inputs if i < 0]
-            residual = node.op == "add" and len(outside) == 1 < len(node.inputs) and uses[outside[0]] > 1
-            if node.op == "zero" or (outside and node.op not in ("conv", "linear") and not residual):
+            if node.op == "zero":
                 return False
+            if outside:
+                operation = OPS[node.op]
+                residual = node.op == "add" and len(outside) == 1 < len(node.inputs) and uses[outside[0]] > 1
+                if not residual and (operation.parameters is None or operation.fuses):
+                    return False
         return all(uses)
 
     def code(self, distances: tuple[int, ...]) -> bytes:
         """The nodes as bytes, inputs relative; ``distances[k]`` is how far before node 0 operand ``k`` stands."""
         code = self._codes.get(distances)
         if code is None:
-            patched = bytearray(self._code)
-            for offset, index, operand in self._patches:
+            if self._code is None:
+                self._code = self._encoded()
+            plain, patches = self._code
+            patched = bytearray(plain)
+            for offset, index, operand in patches:
                 struct.pack_into("<I", patched, offset, index + distances[operand])
             code = bytes(patched)
             memo_put(self._codes, distances, code, limit=256)
         return code
+
+    def _encoded(self) -> tuple[bytes, list[tuple[int, int, int]]]:
+        """The nodes as bytes, and where in there an operand's distance belongs: offset, node index and operand."""
+        code = bytearray()
+        patches = []
+        for index, node in enumerate(self.nodes):
+            code += _operation_digest(node)
+            code += struct.pack("<I", len(node.inputs))
+            for i in node.inputs:
+                if i < 0:
+                    patches.append((len(code), index, -i - 1))
+                code += struct.pack("<I", index - i if i >= 0 else 0)
+        return bytes(code), patches
 
     def peak_elements(self, states: tuple[int, ...]) -> int:
         """Most elements live at once while this runs. Per operand: 0 outlives it, 1 dies in it, 2 is a repeat."""

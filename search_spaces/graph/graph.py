@@ -9,7 +9,7 @@ cut up.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
@@ -17,6 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search_spaces.graph.fragment import FLOAT_BYTES, Fragment, Node, NodeCounts
 from search_spaces.graph.operations import OPS, Shape
+from search_spaces.graph.provenance import (
+    Label,
+    ScopeEvents,
+    label_events,
+    label_runs,
+    node_labels,
+    node_names,
+    plain_events,
+)
 from search_spaces.graph.zero_channels import zeros_policy
 
 if TYPE_CHECKING:
@@ -35,17 +44,42 @@ class Piece(NamedTuple):
     base: int
 
 
+class Rebuilt(NamedTuple):
+    """Of a graph that was made again from another one: of each piece, a node alone, the node it was there."""
+
+    origin: Graph
+    sources: Sequence[int]
+
+
+def labels_from(fragments: Sequence[Fragment], provenance: ScopeEvents | Rebuilt) -> tuple[Label, ...]:
+    """The label of every node of a graph whose pieces have these fragments."""
+    if not isinstance(provenance, Rebuilt):
+        return node_labels(fragments, provenance)
+    labels = provenance.origin.labels
+    return tuple([labels[i] for i in provenance.sources])
+
+
 class Graph:
     """An immutable network in normal form. Made by ``Builder.build`` or ``graph_from_json``.
+
+    ``labels`` and ``names`` say which scope and which block made each node. They are for people, and for finding a
+    node's weights again: graphs that differ in them alone are equal.
 
     ``macs``: multiply-adds of convolutions, linear layers and matrix products (half of what PyTorch's flop counter
     reports). ``params``: trainable parameters. ``variables``: the same and running statistics.
     """
 
-    def __init__(self, pieces: tuple[Piece, ...], outputs: tuple[tuple[str, int], ...], length: int) -> None:
+    def __init__(
+        self,
+        pieces: tuple[Piece, ...],
+        outputs: tuple[tuple[str, int], ...],
+        length: int,
+        provenance: ScopeEvents | Rebuilt = (),
+    ) -> None:
         self.pieces = pieces
         self.outputs = outputs
         self._length = length
+        self.provenance = provenance
 
     def __len__(self) -> int:
         return self._length
@@ -59,6 +93,14 @@ class Graph:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def __getstate__(self) -> dict[str, Any]:
+        source = self.provenance  # which may name functions, or a graph that this one was rebuilt from
+        if isinstance(source, Rebuilt):
+            plain = label_events(label_runs(self.labels))
+        else:
+            plain = plain_events(len(self.pieces), source)
+        return {**self.__dict__, "provenance": plain}
+
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes in the order they execute; ``Node.inputs`` point backwards."""
@@ -66,8 +108,18 @@ class Graph:
 
     def _iterate_nodes(self) -> Iterator[Node]:
         for fragment, inputs, _, base in self.pieces:
-            for node in fragment.nodes:
-                yield node._replace(inputs=tuple(base + i if i >= 0 else inputs[-i - 1] for i in node.inputs))
+            for op, attrs, relative, shape in fragment.nodes:
+                yield Node(op, attrs, tuple([base + i if i >= 0 else inputs[-i - 1] for i in relative]), shape)
+
+    @cached_property
+    def labels(self) -> tuple[Label, ...]:
+        """The scope and the calls of blocks that made each node, in order."""
+        return labels_from([piece[0] for piece in self.pieces], self.provenance)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for every node, unique in this graph, such as ``stage2.layer1/expand/conv``."""
+        return node_names([node.op for node in self.nodes], self.labels)
 
     def node_counts(self) -> list[NodeCounts]:
         """MACs, parameters and elements moved of every node, in order."""
@@ -171,7 +223,7 @@ class Graph:
         return blake2b(self._code(), digest_size=16, person=b"nas-graph-1").hexdigest()
 
     def to_json(self) -> str:
-        """The graph as JSON text; ``graph_from_json`` reads it back."""
+        """The graph as JSON text; ``graph_from_json`` reads it back. Labels are there where any node has one."""
         nodes = []
         for node in self.nodes:
             row: dict[str, Any] = {"op": node.op}
@@ -179,9 +231,10 @@ class Graph:
                 row["inputs"] = list(node.inputs)
             row.update(zip(OPS[node.op].attrs, node.attrs, strict=True))
             nodes.append(row)
-        return json.dumps(
-            {"format": GRAPH_JSON_FORMAT, "nodes": nodes, "outputs": dict(self.outputs)}, separators=(",", ":")
-        )
+        document: dict[str, Any] = {"format": GRAPH_JSON_FORMAT, "nodes": nodes, "outputs": dict(self.outputs)}
+        if runs := label_runs(self.labels):
+            document["labels"] = [[first, path, calls] for first, (path, calls) in runs.items()]
+        return json.dumps(document, separators=(",", ":"))
 
     def to_networkx(self) -> networkx.MultiDiGraph[int]:
         """A networkx graph: node attributes ``op``, ``attrs``, ``shape``, ``outputs``; edge attribute ``operand``."""

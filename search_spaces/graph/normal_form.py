@@ -14,16 +14,6 @@ from search_spaces.graph.operations import OPS
 from search_spaces.graph.splice import Tensor
 from search_spaces.graph.zero_channels import NOTHING_REMOVABLE, RemovableZeros
 
-# (outer, inner): what the outer activation after the inner one is, where that is a single one
-FOLDED_ACTIVATIONS = {
-    ("relu", "relu"): "relu",
-    ("relu6", "relu6"): "relu6",
-    ("relu", "relu6"): "relu6",
-    ("relu6", "relu"): "relu6",
-}
-# Activations that a later one may replace, as (op, attrs)
-FOLDABLE_ACTIVATIONS = {("act", (inner,)) for (_, inner), both in FOLDED_ACTIVATIONS.items() if both != inner}
-
 
 def any_flattens(candidates: Sequence[int], pieces: Sequence[Piece], output_indices: Sequence[int]) -> bool:
     """Whether one of the nodes ``candidates``, which each feed a node of their own kind, is read by that alone."""
@@ -42,12 +32,13 @@ def any_flattens(candidates: Sequence[int], pieces: Sequence[Piece], output_indi
 def rebuild_nodes(
     nodes: Sequence[Node],
     output_indices: Sequence[int],
-    rebuild: Callable[[Node, Sequence[Tensor]], Tensor],
+    rebuild: Callable[[int, Node, Sequence[Tensor]], Tensor],
     removable: RemovableZeros = NOTHING_REMOVABLE,
 ) -> list[Tensor]:
     """The outputs, after ``rebuild`` has made every node that they need again, with nested sums flattened.
 
-    Concatenations lose the operands that are ``removable``, and depthwise convolutions those channels.
+    It is given the node's number, the node and its operands. Concatenations lose the operands that are ``removable``,
+    and what acts on each channel those channels.
     """
     use_counts = dict.fromkeys(output_indices, 2)  # an output is never flattened into a sum that uses it
     reader: dict[int, Node] = {}
@@ -62,17 +53,11 @@ def rebuild_nodes(
             continue
         removed = removable.operands.get(index, ())
         operands = [t for position, i in enumerate(node.inputs) if position not in removed for t in substitutes[i]]
-        if index in removable.depthwise:
+        if index in removable.narrowed:
             (x,) = operands
-            node = _depthwise_of(node, x.channels)
+            node = node._replace(attrs=OPS[node.op].with_channels(node.attrs, x.channels))
         if node.op in ("add", "concat") and use_counts[index] == 1 and reader[index][:2] == node[:2]:
             substitutes[index] = operands
         else:
-            substitutes[index] = (rebuild(node, operands),)
+            substitutes[index] = (rebuild(index, node, operands),)
     return [substitutes[i][0] for i in output_indices]
-
-
-def _depthwise_of(depthwise: Node, channels: int) -> Node:
-    """A depthwise convolution with its number of channels replaced."""
-    attrs = dict(zip(OPS["conv"].attrs, depthwise.attrs, strict=True)) | {"out_channels": channels, "groups": channels}
-    return depthwise._replace(attrs=tuple(attrs.values()))

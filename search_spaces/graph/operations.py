@@ -1,361 +1,458 @@
-"""The vocabulary: one row per primitive operation, with its shape rule and what it counts.
+"""The vocabulary: one row per primitive operation, with all that anybody asks of it.
 
 Shapes carry no batch axis and put channels first: an image is ``(channels, height, width)``, a volume
-``(channels, depth, height, width)``, a vector ``(features,)``. A new operation is one row here, one smart
-constructor in ``builder.py`` and one line in ``module.py``.
+``(channels, depth, height, width)``, a vector ``(features,)``.
+
+A new operation is one row of ``OPS`` and one row in the table of each target that shall run it:
+``search_spaces.pytorch.operations.PYTORCH_OPERATIONS``, ``search_spaces.export.onnx.nodes.NODE_WRITERS`` and
+``search_spaces.export.tflite.lowering.LOWERING_RULES``. ``Builder.operation`` makes it; a constructor of its own in
+``builder`` is for rules of the normal form that a row does not have. Its traits are facts, and the contract tests try
+them on its ``example``. A new activation is one row of ``ACTIVATIONS`` and, likewise, one a target.
+
+Four operations are the language of the normal form itself, and known there by name: ``input``, ``zero``, ``add`` and
+``concat``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import isfinite, prod
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple
 
-Shape = tuple[int, ...]
-Attrs = tuple[Any, ...]
+from search_spaces.graph import shape_rules as rules
+from search_spaces.graph.shape_rules import MAX_INT_ATTRIBUTE as MAX_INT_ATTRIBUTE
+from search_spaces.graph.shape_rules import MAX_TENSOR_ELEMENTS as MAX_TENSOR_ELEMENTS
+from search_spaces.graph.shape_rules import Attrs as Attrs
+from search_spaces.graph.shape_rules import GraphError as GraphError
+from search_spaces.graph.shape_rules import Shape as Shape
 
-ACTIVATIONS = ("relu", "relu6", "hswish", "hsigmoid", "sigmoid", "silu", "gelu", "tanh", "leaky_relu")
+Shapes = tuple[Shape, ...]
+Trait = Callable[[Attrs], bool]
+"""Something that holds of an operation or not, which its attributes may decide."""
 
 
-class GraphError(ValueError):
-    """A network that cannot exist: shapes that do not fit, a width below one, a stride beyond its input."""
+def always(attrs: Attrs) -> bool:
+    """The trait of operations that have it whatever their attributes are."""
+    return True
+
+
+def never(attrs: Attrs) -> bool:
+    """The trait of operations that do not have it, or of which nobody says so."""
+    return False
+
+
+HE, GLOROT = "he", "glorot"
+"""Normal draws of variance 2 / fan-in (arXiv 1502.01852, eq. 10), and of 2 / (fan-in + fan-out)."""
+
+
+class MatrixProduct(NamedTuple):
+    """An operation as ``groups`` products of ``positions x reduction`` with ``reduction x columns`` matrices.
+
+    ``places``: how many positions each result sees, as a kernel has. ``axis``: of the first operand, what is summed
+    over; of the result, what the columns are.
+    """
+
+    groups: int
+    positions: int
+    reduction: int
+    columns: int
+    places: int
+    axis: int
+
+
+class Example(NamedTuple):
+    """A small instance: shapes of operands that are drawn at random, and attributes."""
+
+    operands: Shapes
+    attrs: Attrs = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Op:
-    """One primitive operation. ``attrs`` names the values in ``Node.attrs``, in order.
+class Activation:
+    """A function of each element, as ``act`` has it by name. The traits are facts about the function.
 
-    ``shape(input_shapes, attrs)`` infers the output shape and raises ``GraphError`` for what cannot be.
-    ``parameters(input_shapes, attrs)`` lists ``(name, shape)`` of trainable tensors, ``buffers`` those of
-    running statistics. ``macs(input_shapes, attrs, output_shape)`` counts multiply-adds of convolutions, linear
-    layers and matrix products; everything else counts zero.
+    zero_at_zero: f(0) = 0. homogeneous: f(cx) = c f(x) for every c > 0. nonnegative: no value is below 0.
+    slope_from_result: its derivative can be computed from its result, so that training need not keep the operand.
+    behind: by activation right before this one, the single one that both are.
+    """
+
+    zero_at_zero: bool = True
+    homogeneous: bool = False
+    nonnegative: bool = False
+    slope_from_result: bool = False
+    behind: Mapping[str, str] = field(default_factory=dict)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(
+        homogeneous=True, nonnegative=True, slope_from_result=True, behind={"relu": "relu", "relu6": "relu6"}
+    ),
+    "relu6": Activation(nonnegative=True, behind={"relu6": "relu6", "relu": "relu6"}),
+    "hswish": Activation(),
+    "hsigmoid": Activation(zero_at_zero=False, nonnegative=True),
+    "sigmoid": Activation(zero_at_zero=False, nonnegative=True, slope_from_result=True),
+    "silu": Activation(),
+    "gelu": Activation(),
+    "tanh": Activation(slope_from_result=True),
+    "leaky_relu": Activation(homogeneous=True),
+}
+
+
+def folded_activation(outer: str, inner: str) -> str | None:
+    """The activation that ``outer`` right behind ``inner`` is, where that is a single one."""
+    row = ACTIVATIONS.get(outer)
+    return None if row is None else row.behind.get(inner)
+
+
+def may_be_folded(inner: str) -> bool:
+    """Whether an activation right behind this one may be another one in place of both."""
+    return any(row.behind.get(inner, inner) != inner for row in ACTIVATIONS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One primitive operation: a row of the vocabulary.
+
+    What it is:
+
+    - ``attrs`` names the values of ``Node.attrs``, in order.
+    - ``shape(operand shapes, attrs)`` is the shape of the result; raises ``GraphError`` for what cannot be.
+    - ``example``: a small instance, which contract tests try the row and every target with.
+    - ``source``: it has no operands; its value is there from the start.
+    - ``activation``: a nonlinear function of each element, without weights.
+    - ``normalises``: its result has a mean and a spread of its own, whatever the operand's.
+
+    Its arrays, in ``Weights`` and in modules:
+
+    - ``parameters(operand shapes, attrs)`` lists ``(name, shape)`` of what is trained, ``buffers`` of running
+      statistics. An operation with parameters is never shared between equal writings.
+    - ``initial(name, attrs)``: what an array holds at first, a number, ``HE`` or ``GLOROT``.
+    - ``product(operand shapes, attrs, shape)``: it as products of matrices, where it is that; of its multiply-adds
+      nothing else counts.
+
+    What may be done with it (algebra, which the normal form and the keys of networks rest on):
+
+    - ``elementwise``: each element of the result comes from that element of each operand, and nothing else; operands of
+      extent 1 broadcast. ``commutative``: the order of its operands does not matter.
+    - ``channelwise(operand shape, attrs, axis)``: each slice of the result along the axis comes from that slice of the
+      one operand and parameters of its own. Elementwise operations are so on every axis.
+    - ``zero_at_zero``: of zeros alone it makes zeros, but for a shift that it has; ``shifts``: it may add a trained
+      constant, so that a zero does not stay one in training.
+    - ``degree(attrs)``: d, where f(cx) = c^d f(x) for every c > 0, up to a normalisation's eps; ``None``: no key may
+      rest on it.
+    - ``affine``: with running statistics it is a factor and a shift of each channel, no more. With parameters, it folds
+      into the weights of what stands before it.
+    - ``pooling(attrs)``: ``"avg"`` or ``"max"`` where it is that over positions; ``keeps_constants``: a map that is the
+      same everywhere stays as it is where its shape does.
+    - ``replaceable``: a later operation of its kind may stand for both; constructors of their own do that.
+    - ``with_channels(attrs, channels)``: the attributes for another number of channels, where ``channelwise``
+      attributes hold that number.
+
+    What running and training it takes:
+
+    - ``in_place``: elementwise on one operand, so that a runtime writes the result over an operand that nobody else
+      needs. ``view``: it moves no bytes.
+    - ``absorbs_affine``: its weights take in an affine operation behind it; ``absorbs_activation``: runtimes compute an
+      activation behind it along with it.
+    - ``keeps(attrs)``: what its backward pass needs, ``"operands"``, its ``"result"`` or ``""``.
+    - ``varieties``: what device files tell apart; ``variety(attrs, shape)`` is one of them, empty where plain.
+
+    And what follows from these: ``fuses``, whether compilers may make it part of the operation before it, as an
+    activation or what may fold; ``weighs_inputs``, whether it is a product with weights, as a convolution is.
     """
 
     attrs: tuple[str, ...]
-    shape: Callable[[tuple[Shape, ...], Attrs], Shape]
-    parameters: Callable[[tuple[Shape, ...], Attrs], list[tuple[str, Shape]]] | None = None
-    buffers: Callable[[tuple[Shape, ...], Attrs], list[tuple[str, Shape]]] | None = None
-    macs: Callable[[tuple[Shape, ...], Attrs, Shape], int] | None = None
-    # Elementwise on one operand: a runtime writes the result over an operand that nobody else needs.
+    shape: Callable[[Shapes, Attrs], Shape]
+    example: Example | None = None
+    source: bool = False
+    activation: bool = False
+    normalises: bool = False
+    # -- arrays
+    parameters: Callable[[Shapes, Attrs], list[tuple[str, Shape]]] | None = None
+    buffers: Callable[[Shapes, Attrs], list[tuple[str, Shape]]] | None = None
+    initial: Callable[[str, Attrs], float | str] = lambda name, attrs: 0.0
+    product: Callable[[Shapes, Attrs, Shape], MatrixProduct] | None = None
+    # -- algebra
+    elementwise: bool = False
+    commutative: bool = False
+    channelwise: Callable[[Shape, Attrs, int], bool] = lambda shape, attrs, axis: False
+    zero_at_zero: Trait = never
+    shifts: Trait = never
+    degree: Callable[[Attrs], int | None] = lambda attrs: None
+    affine: Trait = never
+    pooling: Callable[[Attrs], str] = lambda attrs: ""
+    keeps_constants: Trait = never
+    replaceable: Trait = never
+    with_channels: Callable[[Attrs, int], Attrs] = lambda attrs, channels: attrs
+    # -- execution
     in_place: bool = False
-    # A view moves no bytes.
     view: bool = False
+    absorbs_affine: bool = False
+    absorbs_activation: bool = False
+    keeps: Callable[[Attrs], str] = lambda attrs: "operands"
+    varieties: Collection[str] = ("",)
+    variety: Callable[[Attrs, Shape], str] | None = None
+    # -- what follows from these
+    fuses: bool = field(init=False)
+    weighs_inputs: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        trained = self.parameters is not None
+        object.__setattr__(self, "fuses", self.activation or (trained and self.affine is not never))
+        object.__setattr__(self, "weighs_inputs", trained and self.product is not None)
+
+    def folds_into_weights(self, attrs: Attrs) -> bool:
+        """Whether it is a trained factor and shift of each channel."""
+        return self.parameters is not None and self.affine(attrs)
+
+    def macs(self, inputs: Shapes, attrs: Attrs, output: Shape) -> int:
+        """Multiply-adds of convolutions, linear layers and matrix products; everything else counts zero."""
+        if self.product is None:
+            return 0
+        groups, positions, reduction, columns, _, _ = self.product(inputs, attrs, output)
+        return groups * positions * reduction * columns
 
 
-# No runtime has a longer axis or more elements; and numbers stay short enough to print and to divide.
-MAX_INT_ATTRIBUTE = 2**31 - 1
-MAX_TENSOR_ELEMENTS = 2**63 - 1
+# -- the rows' own rules -----------------------------------------------------------------------------------------------
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INT_ATTRIBUTE
+def _conv_product(inputs: Shapes, attrs: Attrs, output: Shape) -> MatrixProduct:
+    places, groups = prod(attrs[1]), int(attrs[5])
+    return MatrixProduct(groups, prod(output[1:]), inputs[0][0] // groups * places, output[0] // groups, places, 0)
 
 
-def _check_positive(op: str, name: str, value: object) -> int:
-    if not _is_int(value) or value < 1:  # type: ignore[operator]
-        raise GraphError(f"{op}: {name} must be a whole number from 1 to {MAX_INT_ATTRIBUTE}, not {value!r}")
-    return value  # type: ignore[return-value]
+def _linear_product(inputs: Shapes, attrs: Attrs, output: Shape) -> MatrixProduct:
+    return MatrixProduct(1, prod(output[:-1]), inputs[0][-1], output[-1], 1, len(output) - 1)
 
 
-def _check_ints(op: str, name: str, value: object, length: int, minimum: int) -> tuple[int, ...]:
-    if not isinstance(value, tuple) or len(value) != length or not all(_is_int(v) for v in value):
-        raise GraphError(f"{op}: {name} must hold {length} whole number(s) up to {MAX_INT_ATTRIBUTE}, not {value!r}")
-    if any(v < minimum for v in value):
-        raise GraphError(f"{op}: {name} must be at least {minimum} on every axis, not {value!r}")
-    return value
+def _matmul_product(inputs: Shapes, attrs: Attrs, output: Shape) -> MatrixProduct:
+    return MatrixProduct(prod(output[:-2]), output[-2], inputs[0][-1], output[-1], 1, len(output) - 1)
 
 
-def _check_arity(op: str, inputs: tuple[Shape, ...], count: int) -> None:
-    if len(inputs) != count:
-        raise GraphError(f"{op}: takes {count} operand(s), not {len(inputs)}")
+def _conv_is_depthwise(shape: Shape, attrs: Attrs, axis: int) -> bool:
+    return axis == 0 and bool(attrs[5] == attrs[0] == shape[0])
 
 
-def _check_axis(op: str, rank: int, axis: object) -> int:
-    if not _is_int(axis) or not 0 <= axis < rank:  # type: ignore[operator]
-        raise GraphError(f"{op}: axis {axis!r} does not exist in a tensor of {rank} axes")
-    return axis  # type: ignore[return-value]
+def _first_axis(shape: Shape, attrs: Attrs, axis: int) -> bool:
+    return axis == 0
 
 
-def _shape_attribute(op: str) -> Callable[[tuple[Shape, ...], Attrs], Shape]:
-    def shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-        _check_arity(op, inputs, 0)
-        (stated_shape,) = attrs
-        if not isinstance(stated_shape, tuple) or not stated_shape:
-            raise GraphError(f"{op}: shape must be a tuple such as (3, 224, 224), not {stated_shape!r}")
-        return _check_ints(op, "shape", stated_shape, len(stated_shape), 1)
-
-    return shape
+def _is_batch(attrs: Attrs) -> bool:
+    kind: str = attrs[0]
+    return kind == "batch"
 
 
-def _check_padding(op: str, padding: object, rank: int) -> tuple[tuple[int, int], ...]:
-    if not isinstance(padding, tuple) or len(padding) != rank:
-        raise GraphError(f"{op}: padding must be {rank} pairs (before, after), not {padding!r}")
-    for pair in padding:
-        _check_ints(op, "padding", pair, 2, 0)
-    return padding
+def _first_attribute(attrs: Attrs, shape: Shape | None = None) -> str:
+    text: str = attrs[0]
+    return text
 
 
-def _window_extents(
-    op: str, size: Shape, kernel: Shape, stride: Shape, padding: tuple[tuple[int, int], ...], dilation: Shape
-) -> Shape:
-    """Output extents of a sliding window over ``size``."""
-    extents = []
-    for extent, k, s, (before, after), d in zip(size, kernel, stride, padding, dilation, strict=True):
-        if s > extent:
-            raise GraphError(
-                f"{op}: stride {s} is beyond the input, which is {'x'.join(map(str, size))} here;"
-                " use a larger image or fewer strided layers"
-            )
-        slack = extent + before + after - d * (k - 1) - 1
-        if slack < 0:
-            raise GraphError(f"{op}: kernel {k} (dilation {d}) does not fit an input of {extent} with its padding")
-        extents.append(slack // s + 1)
-    return tuple(extents)
-
-
-def _spatial_axes(op: str, x: Shape) -> int:
-    if not 2 <= len(x) <= 4:
-        raise GraphError(f"{op}: needs channels and one to three spatial axes, its input is {x}")
-    return len(x) - 1
-
-
-def _conv_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("conv", inputs, 1)
-    (x,) = inputs
-    out_channels, kernel, stride, padding, dilation, groups, bias = attrs
-    rank = _spatial_axes("conv", x)
-    _check_positive("conv", "out_channels", out_channels)
-    _check_ints("conv", "kernel", kernel, rank, 1)
-    _check_ints("conv", "stride", stride, rank, 1)
-    _check_ints("conv", "dilation", dilation, rank, 1)
-    _check_positive("conv", "groups", groups)
-    if x[0] % groups or out_channels % groups:
-        raise GraphError(f"conv: {groups} groups divide neither {x[0]} input nor {out_channels} output channels evenly")
-    if not isinstance(bias, bool):
-        raise GraphError(f"conv: bias must be true or false, not {bias!r}")
-    return (
-        out_channels,
-        *_window_extents("conv", x[1:], kernel, stride, _check_padding("conv", padding, rank), dilation),
-    )
-
-
-def _conv_parameters(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
-    out_channels, kernel, _, _, _, groups, bias = attrs
-    weight = ("weight", (out_channels, inputs[0][0] // groups, *kernel))
-    return [weight, ("bias", (out_channels,))] if bias else [weight]
-
-
-def _conv_macs(inputs: tuple[Shape, ...], attrs: Attrs, output: Shape) -> int:
-    kernel: Shape = attrs[1]
-    groups: int = attrs[5]
-    return prod(output) * (inputs[0][0] // groups) * prod(kernel)
-
-
-def _linear_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("linear", inputs, 1)
-    out_features, bias = attrs
-    if not isinstance(bias, bool):
-        raise GraphError(f"linear: bias must be true or false, not {bias!r}")
-    return (*inputs[0][:-1], _check_positive("linear", "out_features", out_features))
-
-
-def _linear_parameters(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
-    out_features, bias = attrs
-    weight = ("weight", (out_features, inputs[0][-1]))
-    return [weight, ("bias", (out_features,))] if bias else [weight]
-
-
-def _linear_macs(inputs: tuple[Shape, ...], attrs: Attrs, output: Shape) -> int:
-    return prod(output) * inputs[0][-1]
-
-
-def _norm_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("norm", inputs, 1)
-    kind, eps, momentum, axis = attrs
-    if kind not in ("batch", "layer"):
-        raise GraphError(f"norm: kind must be 'batch' or 'layer', not {kind!r}")
-    for name, value in (("eps", eps), ("momentum", momentum)):
-        if not isinstance(value, float) or not isfinite(value) or value < 0:
-            raise GraphError(f"norm: {name} must be a number of at least 0, not {value!r}")
-    _check_axis("norm", len(inputs[0]), axis)
-    if kind == "batch" and axis != 0:
-        raise GraphError("norm: batch normalisation is over the channels, axis 0")
-    if kind == "batch" and len(inputs[0]) > 4:
-        raise GraphError(f"norm: batch normalisation takes up to three spatial axes, its input is {inputs[0]}")
-    return inputs[0]
-
-
-def _norm_parameters(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
-    width = (inputs[0][attrs[3]],)
-    return [("weight", width), ("bias", width)]
-
-
-def _norm_buffers(inputs: tuple[Shape, ...], attrs: Attrs) -> list[tuple[str, Shape]]:
-    width = (inputs[0][0],)
-    return [("running_mean", width), ("running_var", width)] if attrs[0] == "batch" else []
-
-
-def _layer_scale_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("layer_scale", inputs, 1)
-    if not isinstance(attrs[0], float) or not isfinite(attrs[0]):
-        raise GraphError(f"layer_scale: initial must be a finite number, not {attrs[0]!r}")
-    return inputs[0]
-
-
-def _act_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("act", inputs, 1)
-    if attrs[0] not in ACTIVATIONS:
+def _act_shape(inputs: Shapes, attrs: Attrs) -> Shape:
+    rules.check_arity("act", inputs, 1)
+    if not isinstance(attrs[0], str) or attrs[0] not in ACTIVATIONS:
         raise GraphError(f"act: no activation {attrs[0]!r}; known: {', '.join(ACTIVATIONS)}")
     return inputs[0]
 
 
-def _add_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    if len(inputs) < 2:
-        raise GraphError("add: needs at least two operands")
-    if any(shape != inputs[0] for shape in inputs):
-        raise GraphError(f"add: operands differ in shape: {', '.join(map(str, inputs))}")
-    return inputs[0]
+def _degree_one(attrs: Attrs) -> int:
+    return 1
 
 
-def _mul_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("mul", inputs, 2)
-    a, b = inputs
-    if len(a) != len(b) or any(m != n and 1 not in (m, n) for m, n in zip(a, b, strict=True)):
-        raise GraphError(f"mul: shapes {a} and {b} do not broadcast")
-    return tuple(max(m, n) for m, n in zip(a, b, strict=True))
+def _keeps_nothing(attrs: Attrs) -> str:
+    return ""
 
 
-def _concat_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    if len(inputs) < 2:
-        raise GraphError("concat: needs at least two operands")
-    first = inputs[0]
-    axis = _check_axis("concat", len(first), attrs[0])
-    for shape in inputs:
-        if len(shape) != len(first) or any(
-            i != axis and m != n for i, (m, n) in enumerate(zip(shape, first, strict=True))
-        ):
-            raise GraphError(f"concat: operands differ off axis {axis}: {', '.join(map(str, inputs))}")
-    return tuple(sum(s[axis] for s in inputs) if i == axis else n for i, n in enumerate(first))
+def _keeps_result(attrs: Attrs) -> str:
+    return "result"
 
 
-def _pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("pool", inputs, 1)
-    (x,) = inputs
-    kind, kernel, stride, padding, count_padding = attrs
-    rank = _spatial_axes("pool", x)
-    if kind not in ("max", "avg"):
-        raise GraphError(f"pool: kind must be 'max' or 'avg', not {kind!r}")
-    if not isinstance(count_padding, bool):
-        raise GraphError(f"pool: count_padding must be true or false, not {count_padding!r}")
-    _check_ints("pool", "kernel", kernel, rank, 1)
-    _check_ints("pool", "stride", stride, rank, 1)
-    pads = _check_padding("pool", padding, rank)
-    if any(max(pair) >= k for pair, k in zip(pads, kernel, strict=True)):
-        raise GraphError(f"pool: padding {pads} leaves windows of {kernel} with nothing but padding")
-    return (x[0], *_window_extents("pool", x[1:], kernel, stride, pads, (1,) * rank))
+_IMAGE = (4, 6, 6)
 
-
-def _global_pool_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("global_pool", inputs, 1)
-    if attrs[0] not in ("max", "avg"):
-        raise GraphError(f"global_pool: kind must be 'max' or 'avg', not {attrs[0]!r}")
-    return (inputs[0][0], *(1 for _ in inputs[0][1:]))
-
-
-def _resize_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("resize", inputs, 1)
-    size, mode = attrs
-    if mode not in ("nearest", "bilinear"):
-        raise GraphError(f"resize: mode must be 'nearest' or 'bilinear', not {mode!r}")
-    if mode == "bilinear" and len(inputs[0]) != 3:
-        raise GraphError("resize: bilinear needs an image, (channels, height, width)")
-    return (inputs[0][0], *_check_ints("resize", "size", size, _spatial_axes("resize", inputs[0]), 1))
-
-
-def _matmul_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("matmul", inputs, 2)
-    a, b = inputs
-    if len(a) < 2 or len(a) != len(b) or a[:-2] != b[:-2] or a[-1] != b[-2]:
-        raise GraphError(f"matmul: {a} x {b} is no matrix product")
-    return (*a[:-1], b[-1])
-
-
-def _softmax_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("softmax", inputs, 1)
-    _check_axis("softmax", len(inputs[0]), attrs[0])
-    return inputs[0]
-
-
-def _reshape_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("reshape", inputs, 1)
-    (shape,) = attrs
-    if not isinstance(shape, tuple) or not shape:
-        raise GraphError(f"reshape: shape must be a tuple, not {shape!r}")
-    _check_ints("reshape", "shape", shape, len(shape), 1)
-    if prod(shape) != prod(inputs[0]):
-        raise GraphError(f"reshape: {shape} does not hold the {prod(inputs[0])} elements of {inputs[0]}")
-    return shape
-
-
-def _permute_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("permute", inputs, 1)
-    axes = _check_ints("permute", "axes", attrs[0], len(inputs[0]), 0)
-    if sorted(axes) != list(range(len(axes))):
-        raise GraphError(f"permute: axes {axes} are no permutation")
-    return tuple(inputs[0][a] for a in axes)
-
-
-def _slice_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("slice", inputs, 1)
-    axis, start, stop = attrs
-    _check_axis("slice", len(inputs[0]), axis)
-    if not (_is_int(start) and _is_int(stop) and 0 <= start < stop <= inputs[0][axis]):
-        raise GraphError(f"slice: {start}:{stop} is no range of axis {axis} of {inputs[0]}")
-    return tuple(stop - start if i == axis else n for i, n in enumerate(inputs[0]))
-
-
-def _scale_shape(inputs: tuple[Shape, ...], attrs: Attrs) -> Shape:
-    _check_arity("scale", inputs, 1)
-    if not isinstance(attrs[0], float) or not isfinite(attrs[0]):
-        raise GraphError(f"scale: factor must be a finite number, not {attrs[0]!r}")
-    return inputs[0]
-
-
-OPS: dict[str, Op] = {
-    "input": Op(("shape",), _shape_attribute("input")),
-    "zero": Op(("shape",), _shape_attribute("zero")),
-    "conv": Op(
+OPS: dict[str, Operation] = {
+    "input": Operation(("shape",), rules.shape_attribute("input"), Example((), (_IMAGE,)), source=True),
+    "zero": Operation(
+        ("shape",), rules.shape_attribute("zero"), Example((), (_IMAGE,)), source=True, zero_at_zero=always
+    ),
+    "conv": Operation(
         ("out_channels", "kernel", "stride", "padding", "dilation", "groups", "bias"),
-        _conv_shape,
-        parameters=_conv_parameters,
-        macs=_conv_macs,
+        rules.conv_shape,
+        Example((_IMAGE,), (6, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 2, True)),
+        parameters=rules.conv_parameters,
+        initial=lambda name, attrs: HE if name == "weight" else 0.0,
+        product=_conv_product,
+        channelwise=_conv_is_depthwise,
+        zero_at_zero=always,
+        shifts=lambda attrs: bool(attrs[6]),
+        degree=lambda attrs: None if attrs[6] else 1,
+        with_channels=lambda attrs, channels: (channels, *attrs[1:5], channels, attrs[6]),
+        absorbs_affine=True,
+        absorbs_activation=True,
+        varieties=("", "3d"),
+        variety=lambda attrs, shape: "3d" if len(shape) > 3 else "",
     ),
-    "linear": Op(("out_features", "bias"), _linear_shape, parameters=_linear_parameters, macs=_linear_macs),
-    "norm": Op(
+    "linear": Operation(
+        ("out_features", "bias"),
+        rules.linear_shape,
+        Example(((5,),), (3, True)),
+        parameters=rules.linear_parameters,
+        initial=lambda name, attrs: GLOROT if name == "weight" else 0.0,
+        product=_linear_product,
+        zero_at_zero=always,
+        shifts=lambda attrs: bool(attrs[1]),
+        degree=lambda attrs: None if attrs[1] else 1,
+        absorbs_affine=True,
+        absorbs_activation=True,
+    ),
+    "norm": Operation(
         ("kind", "eps", "momentum", "axis"),
-        _norm_shape,
-        parameters=_norm_parameters,
-        buffers=_norm_buffers,
+        rules.norm_shape,
+        Example((_IMAGE,), ("batch", 1e-5, 0.1, 0)),
+        normalises=True,
+        parameters=rules.norm_parameters,
+        buffers=rules.norm_buffers,
+        initial=lambda name, attrs: 1.0 if name in ("weight", "running_var") else 0.0,
+        channelwise=lambda shape, attrs, axis: axis == 0 and _is_batch(attrs),
+        zero_at_zero=always,
+        shifts=always,
+        degree=lambda attrs: 0 if _is_batch(attrs) else None,
+        affine=_is_batch,
         in_place=True,
+        absorbs_affine=True,
+        absorbs_activation=True,
+        varieties=("batch", "layer"),
+        variety=_first_attribute,
     ),
-    "layer_scale": Op(
+    "layer_scale": Operation(
         ("initial",),
-        _layer_scale_shape,
-        parameters=lambda inputs, attrs: [("weight", (inputs[0][0],))],
+        rules.layer_scale_shape,
+        Example((_IMAGE,), (0.5,)),
+        parameters=rules.layer_scale_parameters,
+        initial=lambda name, attrs: float(attrs[0]),
+        channelwise=_first_axis,
+        zero_at_zero=always,
+        degree=_degree_one,
+        affine=always,
         in_place=True,
     ),
-    "act": Op(("fn",), _act_shape, in_place=True),
-    "add": Op((), _add_shape),
-    "mul": Op((), _mul_shape),
-    "concat": Op(("axis",), _concat_shape),
-    "pool": Op(("kind", "kernel", "stride", "padding", "count_padding"), _pool_shape),
-    "global_pool": Op(("kind",), _global_pool_shape),
-    "resize": Op(("size", "mode"), _resize_shape),
-    "matmul": Op((), _matmul_shape, macs=lambda inputs, attrs, output: prod(output) * inputs[0][-1]),
-    "softmax": Op(("axis",), _softmax_shape, in_place=True),
-    "reshape": Op(("shape",), _reshape_shape, in_place=True, view=True),
-    "permute": Op(("axes",), _permute_shape),
-    "slice": Op(("axis", "start", "stop"), _slice_shape),
-    "scale": Op(("factor",), _scale_shape, in_place=True),
+    "act": Operation(
+        ("fn",),
+        _act_shape,
+        Example((_IMAGE,), ("relu",)),
+        activation=True,
+        elementwise=True,
+        zero_at_zero=lambda attrs: ACTIVATIONS[attrs[0]].zero_at_zero,
+        degree=lambda attrs: 1 if ACTIVATIONS[attrs[0]].homogeneous else None,
+        replaceable=lambda attrs: may_be_folded(attrs[0]),
+        in_place=True,
+        keeps=lambda attrs: "result" if ACTIVATIONS[attrs[0]].slope_from_result else "operands",
+        varieties=ACTIVATIONS,
+        variety=_first_attribute,
+    ),
+    "add": Operation(
+        (),
+        rules.add_shape,
+        Example((_IMAGE, _IMAGE)),
+        elementwise=True,
+        commutative=True,
+        zero_at_zero=always,
+        absorbs_activation=True,
+        keeps=_keeps_nothing,
+    ),
+    "mul": Operation(
+        (),
+        rules.mul_shape,
+        Example((_IMAGE, (4, 1, 1))),
+        elementwise=True,
+        commutative=True,
+        zero_at_zero=always,
+    ),
+    "concat": Operation(
+        ("axis",), rules.concat_shape, Example((_IMAGE, _IMAGE), (0,)), zero_at_zero=always, keeps=_keeps_nothing
+    ),
+    "pool": Operation(
+        ("kind", "kernel", "stride", "padding", "count_padding"),
+        rules.pool_shape,
+        Example((_IMAGE,), ("avg", (3, 3), (1, 1), ((1, 1), (1, 1)), False)),
+        channelwise=_first_axis,
+        zero_at_zero=always,
+        pooling=_first_attribute,
+        keeps_constants=lambda attrs: not attrs[4],
+        keeps=lambda attrs: "result" if attrs[0] == "max" else "",  # which place of the window each came from
+        varieties=("max", "avg"),
+        variety=_first_attribute,
+    ),
+    "global_pool": Operation(
+        ("kind",),
+        rules.global_pool_shape,
+        Example((_IMAGE,), ("avg",)),
+        channelwise=_first_axis,
+        zero_at_zero=always,
+        pooling=_first_attribute,
+        keeps_constants=always,
+        keeps=lambda attrs: "result" if attrs[0] == "max" else "",
+        varieties=("max", "avg"),
+        variety=_first_attribute,
+    ),
+    "resize": Operation(
+        ("size", "mode"),
+        rules.resize_shape,
+        Example((_IMAGE,), ((12, 12), "nearest")),
+        channelwise=_first_axis,
+        zero_at_zero=always,
+        degree=_degree_one,
+        keeps=_keeps_nothing,
+        varieties=("nearest", "bilinear"),
+        variety=lambda attrs, shape: str(attrs[1]),
+    ),
+    "matmul": Operation(
+        (), rules.matmul_shape, Example(((3, 4), (4, 5))), product=_matmul_product, zero_at_zero=always
+    ),
+    "softmax": Operation(
+        ("axis",),
+        rules.softmax_shape,
+        Example(((3, 5),), (1,)),
+        in_place=True,
+        keeps=_keeps_result,
+        varieties=("1d", "nd"),
+        variety=lambda attrs, shape: "1d" if prod(shape) == shape[attrs[0]] else "nd",
+    ),
+    "reshape": Operation(
+        ("shape",),
+        rules.reshape_shape,
+        Example(((4, 6),), ((2, 12),)),
+        zero_at_zero=always,
+        degree=_degree_one,
+        replaceable=always,
+        in_place=True,
+        view=True,
+        keeps=_keeps_nothing,
+    ),
+    "permute": Operation(
+        ("axes",),
+        rules.permute_shape,
+        Example(((4, 6),), ((1, 0),)),
+        zero_at_zero=always,
+        degree=_degree_one,
+        keeps=_keeps_nothing,
+    ),
+    "slice": Operation(
+        ("axis", "start", "stop"),
+        rules.slice_shape,
+        Example((_IMAGE,), (0, 1, 3)),
+        zero_at_zero=always,
+        degree=_degree_one,
+        keeps=_keeps_nothing,
+    ),
+    "scale": Operation(
+        ("factor",),
+        rules.scale_shape,
+        Example((_IMAGE,), (0.5,)),
+        elementwise=True,
+        zero_at_zero=always,
+        degree=_degree_one,
+        affine=always,
+        in_place=True,
+        keeps=_keeps_nothing,
+    ),
 }

@@ -9,16 +9,20 @@ from typing import Any
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import GRAPH_JSON_FORMAT, Graph
 from search_spaces.graph.operations import OPS, GraphError
+from search_spaces.graph.provenance import BlockCall, Label
 from search_spaces.graph.zero_channels import zeros_policy
 
 
 def graph_from_json(text: str) -> Graph:
     """Read ``Graph.to_json``'s text, checking every shape again. Raises ``GraphError`` for anything else."""
-    nodes, outputs = _read_document(text)
+    nodes, outputs, labels_read = _read_document(text)
     rows = [(row.get("op"), row.get("inputs")) if isinstance(row, Mapping) else (None, None) for row in nodes]
     builder = Builder(zeros_policy(rows))
+    labels = dict(labels_read)
     tensors: list[Tensor] = []
     for index, row in enumerate(nodes):
+        if index in labels:
+            builder.label_next(labels[index])
         try:
             tensors.append(_construct(builder, row, tensors))
         except GraphError as error:
@@ -31,8 +35,8 @@ def graph_from_json(text: str) -> Graph:
     return builder.build(outputs_by_name)
 
 
-def _read_document(text: str) -> tuple[list[Any], Mapping[str, Any]]:
-    """The rows of the nodes and the indices of the outputs by name, not yet checked one by one."""
+def _read_document(text: str) -> tuple[list[Any], Mapping[str, Any], list[tuple[int, Label]]]:
+    """The rows of the nodes, the indices of the outputs by name, neither checked one by one, and where labels begin."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -42,7 +46,21 @@ def _read_document(text: str) -> tuple[list[Any], Mapping[str, Any]]:
     nodes, outputs = document.get("nodes"), document.get("outputs")
     if not isinstance(nodes, list) or not isinstance(outputs, Mapping) or not outputs:
         raise GraphError("no graph: it needs a list `nodes` and an object `outputs`")
-    return nodes, outputs
+    return nodes, outputs, _read_labels(document.get("labels", []), len(nodes))
+
+
+def _read_labels(runs: object, count: int) -> list[tuple[int, Label]]:
+    """Rows of [first node, path, [[block, number], ...]]; graphs of earlier releases have none."""
+    problem = GraphError("no graph: `labels` must list [first node, path, [[block, number], ...]]")
+    labels = []
+    for row in runs if isinstance(runs, list) else [None]:
+        if not isinstance(row, list) or [type(value) for value in row] != [int, str, list] or not 0 <= row[0] < count:
+            raise problem
+        first, path, calls = row
+        if not all(isinstance(each, list) and [type(value) for value in each] == [str, int] for each in calls):
+            raise problem
+        labels.append((first, Label(path, tuple([BlockCall(block, number) for block, number in calls]))))
+    return labels
 
 
 def _construct(builder: Builder, row: object, tensors: Sequence[Tensor]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from operator import attrgetter
 
 from search_spaces.graph.arguments import (
     Ints,
@@ -16,10 +17,10 @@ from search_spaces.graph.arguments import (
     per_axis,
     resolve_padding,
 )
-from search_spaces.graph.normal_form import FOLDED_ACTIVATIONS
-from search_spaces.graph.operations import OPS, Attrs, GraphError
+from search_spaces.graph.operations import ACTIVATIONS, OPS, Attrs, GraphError, folded_activation
 from search_spaces.graph.splice import Splicer, Tensor
-from search_spaces.graph.zero_channels import NONZERO_AT_ZERO
+
+_index_of = attrgetter("index")
 
 
 class TensorOperations(Splicer):
@@ -50,14 +51,14 @@ class TensorOperations(Splicer):
         if fn == "identity":
             return x
         if x.node.op == "act":
-            folded = FOLDED_ACTIVATIONS.get((fn, x.node.attrs[0]))
+            folded = folded_activation(fn, x.node.attrs[0])
             if folded == x.node.attrs[0]:
                 return x
             if folded is not None:
                 if x.operands:
                     return self._emit("act", (folded,), (x.operands[0],))
                 self._has_unfolded_pair = True
-        if x.is_zero and fn not in NONZERO_AT_ZERO:
+        if x.is_zero and fn in ACTIVATIONS and ACTIVATIONS[fn].zero_at_zero:
             return self._absorb("act", (fn,), (x,))
         return self._emit("act", (fn,), (x,))
 
@@ -65,9 +66,10 @@ class TensorOperations(Splicer):
         """Sum of tensors of one shape. Zero terms vanish; the order does not matter; ``x + x`` stays two terms."""
         if not operands:
             raise GraphError("add: needs at least one operand")
-        if any(t.shape != operands[0].shape for t in operands):
+        shape = operands[0].shape
+        if any([t.shape != shape for t in operands]):
             raise GraphError(f"add: operands differ in shape: {', '.join(str(t.shape) for t in operands)}")
-        terms = sorted((t for t in operands if not t.is_zero), key=lambda t: t.index)
+        terms = sorted([t for t in operands if t.node.op != "zero"], key=_index_of)
         if len(terms) < 2:
             return terms[0] if terms else operands[0]
         for t in terms:
@@ -199,6 +201,23 @@ class TensorOperations(Splicer):
         if factor == 1 or x.is_zero:
             return self._absorb("scale", attrs, (x,))
         return self._emit("scale", attrs, (x,))
+
+    def operation(self, op: str, operands: Sequence[Tensor], attrs: Attrs = ()) -> Tensor:
+        """An operation of the vocabulary by its row alone, for those without a constructor of their own.
+
+        What its row says of zeros, of the order of operands and of parameters holds. Raises ``GraphError``.
+        """
+        row = OPS.get(op)
+        if row is None or len(attrs) != len(row.attrs):
+            known = f"no operation {op!r}; known: {', '.join(OPS)}"
+            raise GraphError(known if row is None else f"{op}: attributes must be {', '.join(row.attrs) or 'none'}")
+        if operands and all([t.is_zero for t in operands]):
+            shape = row.shape(tuple([t.shape for t in operands]), attrs)
+            if row.zero_at_zero(attrs) and not (row.shifts(attrs) and self.zeros == "bias"):
+                return self.zero(shape)
+        if row.commutative:
+            operands = sorted(operands, key=_index_of)
+        return self._emit(op, attrs, tuple(operands))
 
     def _absorb(self, op: str, attrs: Attrs, operands: Sequence[Tensor]) -> Tensor:
         """What an operation that is checked but changes nothing leaves: its operand, or zero where that is zero."""

@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from search_spaces.graph.fragment import Node
+from search_spaces.graph.operations import OPS, never
 
-NONZERO_AT_ZERO = ("sigmoid", "hsigmoid")  # activations
-_OPS_WITH_SHIFT = ("norm", "conv", "linear")  # what may add a trained constant to a zero
 Readers = Mapping[int, Sequence[int]]
 
 
@@ -23,7 +22,8 @@ def zeros_policy(operations: Sequence[tuple[object, object]]) -> str:
     They may come from a file, and be of any type.
     """
     zeros = {i for i, (op, _) in enumerate(operations) if op == "zero"}
-    inputs_of_shifting = [inputs for op, inputs in operations if op in _OPS_WITH_SHIFT]
+    shifting = {op for op, row in OPS.items() if row.shifts is not never}
+    inputs_of_shifting = [inputs for op, inputs in operations if isinstance(op, str) and op in shifting]
     for inputs in inputs_of_shifting:
         if isinstance(inputs, list | tuple) and any(isinstance(i, int) and i in zeros for i in inputs):
             return "bias"
@@ -41,22 +41,17 @@ def readers_of(nodes: Sequence[Node]) -> dict[int, list[int]]:
 
 def is_dense(node: Node, operand: Node, axis: int) -> bool:
     """Whether a node sums over ``axis`` of its operand, with weights of its own for each of its elements."""
-    if node.op == "conv":
-        return axis == 0 and bool(node.attr("groups") == 1)
-    return node.op == "linear" and axis == len(operand.shape) - 1
+    row = OPS[node.op]
+    if row.product is None or row.parameters is None:
+        return False
+    product = row.product((operand.shape,), node.attrs, node.shape)
+    return product.groups == 1 and axis == product.axis
 
 
 def is_channelwise(node: Node, operand: Node, axis: int) -> bool:
     """Whether each slice of the result along ``axis`` comes from that slice of the operand and its own parameters."""
-    if node.op in ("act", "scale"):
-        return True
-    if axis != 0:
-        return False
-    if node.op == "conv":
-        return bool(node.attr("groups") == node.attr("out_channels") == operand.shape[0])
-    return node.op in ("pool", "global_pool", "resize", "layer_scale") or (
-        node.op == "norm" and node.attr("kind") == "batch"
-    )
+    row = OPS[node.op]
+    return row.elementwise or row.channelwise(operand.shape, node.attrs, axis)
 
 
 def permutable_region(
@@ -82,10 +77,8 @@ def permutable_region(
         if node.op == "concat":
             if node.attrs[0] != axis or [nodes[i].shape[axis] for i in node.inputs] != extents:
                 return set()
-        elif node.op in ("add", "mul"):
-            connected = [i for i in node.inputs if nodes[i].shape[axis] > 1]
-        elif len(node.inputs) == 1 and passes_through(node, nodes[node.inputs[0]], axis):
-            connected = list(node.inputs)
+        elif node.inputs and passes_through(node, nodes[node.inputs[0]], axis):
+            connected = [i for i in node.inputs if nodes[i].shape[axis] > 1]  # what is 1 there serves all parts alike
         else:
             return set()
         for reader in readers.get(index, ()):
@@ -102,7 +95,7 @@ class RemovableZeros(NamedTuple):
     """Positions of the operands that concatenations can do without, by node, and what shrinks with them."""
 
     operands: Mapping[int, Collection[int]]
-    depthwise: Collection[int]
+    narrowed: Collection[int]
 
 
 NOTHING_REMOVABLE = RemovableZeros({}, ())
@@ -112,14 +105,14 @@ def removable_zero_operands(nodes: Sequence[Node], output_indices: Collection[in
     """The zero operands that no reader of a concatenation misses. ``zeros`` is the builder's policy."""
 
     def preserves_zero(node: Node, operand: Node, axis: int) -> bool:
-        if node.op == "act" and node.attrs[0] in NONZERO_AT_ZERO:
+        row = OPS[node.op]
+        if not row.zero_at_zero(node.attrs) or (zeros == "bias" and row.shifts(node.attrs)):
             return False
-        shifts = node.op == "norm" or (node.op == "conv" and node.attr("bias"))
-        return is_channelwise(node, operand, axis) and not (shifts and zeros == "bias")
+        return is_channelwise(node, operand, axis)
 
     readers = readers_of(nodes)
     operands: dict[int, set[int]] = {}
-    depthwise: set[int] = set()
+    narrowed: set[int] = set()
     visited: set[int] = set()
     for index, node in enumerate(nodes):
         if node.op == "concat" and index not in visited and any(nodes[i].op == "zero" for i in node.inputs):
@@ -133,5 +126,5 @@ def removable_zero_operands(nodes: Sequence[Node], output_indices: Collection[in
             )
             if 0 < len(zero_positions) < len(node.inputs):
                 operands |= dict.fromkeys(concats, zero_positions)
-                depthwise |= {m for m in members if nodes[m].op == "conv"}
-    return RemovableZeros(operands, depthwise)
+                narrowed |= {m for m in members if len(nodes[m].inputs) == 1}
+    return RemovableZeros(operands, narrowed)

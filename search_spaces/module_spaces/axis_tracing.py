@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isclose, prod
 
-from search_spaces.graph.operations import OPS, Shape
+from search_spaces.graph.operations import Shape
 from search_spaces.module_spaces.widths import Axis, ExtentTerm, WidthVariables, constant, is_constant, scale_axis
 from search_spaces.pytorch.from_module.recording import RecordedStep
 
@@ -37,7 +37,7 @@ def trace(steps: Sequence[RecordedStep], equal: Sequence[tuple[int, int]] = ()) 
     """Trace all steps; those in each pair of ``equal`` have results of one shape always."""
     axis_trace = AxisTrace(steps)
     for index, step in enumerate(steps):
-        axes = _RULES.get(step.op, _keep_axes)(axis_trace, index)
+        axes = WIDTH_RULES.get(step.op, _keep_axes)(axis_trace, index)
         axis_trace.axes.append(
             tuple([a if not is_constant(a) else constant(n) for a, n in zip(axes, step.shape, strict=True)])
         )
@@ -251,7 +251,7 @@ def _contracted_axis(axis_trace: AxisTrace, readers: dict[int, list[int]], index
     return constant(1)
 
 
-_RULES: dict[str, Callable[[AxisTrace, int], Axes]] = {
+WIDTH_RULES: dict[str, Callable[[AxisTrace, int], Axes]] = {
     "input": _constants,
     "zero": _zero,
     "conv": _conv,
@@ -267,4 +267,4 @@ _RULES: dict[str, Callable[[AxisTrace, int], Axes]] = {
     "permute": _permute,
     "slice": _slice,
 }
-assert set(_RULES) <= set(OPS)
+"""The axes of the result, of every operation that has other ones than its one operand."""

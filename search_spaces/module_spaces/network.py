@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.operations import GraphError
+from search_spaces.graph.operations import OPS, GraphError
 from search_spaces.module_spaces.axis_tracing import AxisTrace
 from search_spaces.module_spaces.regions import Region
 from search_spaces.module_spaces.replacements import Replacement
@@ -65,6 +65,7 @@ class VariableNetwork:
         self, builder: Builder, tensors: Mapping[int, Tensor], index: int, changes: NetworkChanges
     ) -> Tensor:
         path, region, replacement = changes.replacements[index]
+        builder.section(path)
         x = tensors[region.source]
         if replacement is None:
             return x
@@ -80,6 +81,7 @@ class VariableNetwork:
     def _rebuild_step(
         self, builder: Builder, step: RecordedStep, index: int, operands: Sequence[Tensor], changes: NetworkChanges
     ) -> Tensor:
+        builder.section(step.owner)
         options = dict(step.options)
         if index in changes.activations:
             options["fn"] = changes.activations[index]
@@ -91,41 +93,67 @@ class VariableNetwork:
             or index in self.inverse_sqrt_scales
             or index in self.axis_trace.depthwise
         ):
-            options |= self._resized(step, index, options, operands, changes.sizes)
+            resize = _RESIZED_OPTIONS.get(step.op)
+            options |= {} if resize is None else resize(self, index, operands, changes.sizes)
         if step.op == "concat":
             return builder.concat(operands, **options)
-        tensor: Tensor = getattr(builder, step.op)(*operands, **options)
+        constructor = getattr(builder, step.op, None)
+        if constructor is None:
+            return builder.operation(step.op, operands, tuple([options[name] for name in OPS[step.op].attrs]))
+        tensor: Tensor = constructor(*operands, **options)
         return tensor
-
-    def _resized(
-        self,
-        step: RecordedStep,
-        index: int,
-        options: Mapping[str, Any],
-        operands: Sequence[Tensor],
-        sizes: Sequence[int],
-    ) -> dict[str, Any]:
-        """The options of a step that depend on widths."""
-        axes = self.axes[index]
-        if step.op == "conv":
-            resized: dict[str, Any] = {"out_channels": evaluate_extent(axes[0], sizes)}
-            return resized | ({"groups": operands[0].channels} if index in self.axis_trace.depthwise else {})
-        if step.op == "linear":
-            return {"out_features": evaluate_extent(axes[-1], sizes)}
-        if step.op in ("reshape", "zero"):
-            return {"shape": self.shape(index, sizes)}
-        if index in self.ranges:
-            start, stop = self.ranges[index]
-            return {"start": _evaluate_or_zero(start, sizes), "stop": _evaluate_or_zero(stop, sizes)}
-        if index in self.inverse_sqrt_scales:
-            extent = evaluate_extent(self.inverse_sqrt_scales[index], sizes)
-            if extent != self.widths.extent(self.inverse_sqrt_scales[index]):
-                return {"factor": extent**-0.5}
-        return {}
 
 
 def _evaluate_or_zero(axis: Axis, sizes: Sequence[int]) -> int:
     return evaluate_extent(axis, sizes) if any(part.factor for part in axis) else 0
+
+
+# -- the options of a step that depend on widths -----------------------------------------------------------------------
+
+
+def _conv_options(
+    network: VariableNetwork, index: int, operands: Sequence[Tensor], sizes: Sequence[int]
+) -> dict[str, Any]:
+    resized: dict[str, Any] = {"out_channels": evaluate_extent(network.axes[index][0], sizes)}
+    return resized | ({"groups": operands[0].channels} if index in network.axis_trace.depthwise else {})
+
+
+def _linear_options(
+    network: VariableNetwork, index: int, operands: Sequence[Tensor], sizes: Sequence[int]
+) -> dict[str, Any]:
+    return {"out_features": evaluate_extent(network.axes[index][-1], sizes)}
+
+
+def _stated_shape(
+    network: VariableNetwork, index: int, operands: Sequence[Tensor], sizes: Sequence[int]
+) -> dict[str, Any]:
+    return {"shape": network.shape(index, sizes)}
+
+
+def _slice_range(
+    network: VariableNetwork, index: int, operands: Sequence[Tensor], sizes: Sequence[int]
+) -> dict[str, Any]:
+    start, stop = network.ranges[index]
+    return {"start": _evaluate_or_zero(start, sizes), "stop": _evaluate_or_zero(stop, sizes)}
+
+
+def _inverse_sqrt_factor(
+    network: VariableNetwork, index: int, operands: Sequence[Tensor], sizes: Sequence[int]
+) -> dict[str, Any]:
+    axis = network.inverse_sqrt_scales.get(index)
+    if axis is None or (extent := evaluate_extent(axis, sizes)) == network.widths.extent(axis):
+        return {}
+    return {"factor": extent**-0.5}
+
+
+_RESIZED_OPTIONS: dict[str, Callable[[VariableNetwork, int, Sequence[Tensor], Sequence[int]], dict[str, Any]]] = {
+    "conv": _conv_options,
+    "linear": _linear_options,
+    "reshape": _stated_shape,
+    "zero": _stated_shape,
+    "slice": _slice_range,
+    "scale": _inverse_sqrt_factor,
+}
 
 
 def strides(before: Sequence[int], after: Sequence[int]) -> set[int]:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-from search_spaces.graph.operations import ACTIVATIONS, GraphError
+from search_spaces.graph.operations import ACTIVATIONS, OPS, GraphError
 from search_spaces.module_spaces.network import NetworkChanges, VariableNetwork, strides, with_kernel
 from search_spaces.module_spaces.regions import Region, find_region, steps_in
 from search_spaces.module_spaces.replacements import OWN, resolve_block
@@ -109,12 +109,20 @@ def logits(network: VariableNetwork) -> dict[int, int]:
     """The widths of layers that give an output directly, by root, and those layers."""
     layers = {}
     for index in network.recording.outputs.values():
-        while network.steps[index].op in ("reshape", "global_pool", "pool", "softmax", "scale", "permute", "resize"):
+        while _passes_all_on(network, index):
             index = network.steps[index].operands[0]
         step = network.steps[index]
         if step.op in ("conv", "linear") and index not in network.axis_trace.depthwise:
             layers[network.axes[index][-1 if step.op == "linear" else 0][0].variable] = index
     return layers
+
+
+def _passes_all_on(network: VariableNetwork, index: int) -> bool:
+    """Whether a step only moves or pools what another one gives, and all of it."""
+    step = network.steps[index]
+    operation = OPS[step.op]
+    computes = operation.parameters is not None or operation.activation
+    return len(step.operands) == 1 and not computes and index not in network.ranges
 
 
 # -- kernels and activations -------------------------------------------------------------------------------------------

@@ -23,11 +23,16 @@ def densenet(choose: Choose, *, depth: int = 121, image_size: int = 224, num_cla
         raise GraphError(f"densenet: no depth {depth!r}; there are {', '.join(map(str, DEPTHS))}")
     growth, blocks = DEPTHS[depth]
     b, x = image_input(image_size)
-    x = b.pool(conv_norm(b, x, 2 * growth, 7, 2, "relu", TORCH_NORM), "max", 3, 2, padding=1)
+    x = conv_norm(b.section("stem", "stem"), x, 2 * growth, 7, 2, "relu", TORCH_NORM)
+    x = b.pool(x, "max", 3, 2, padding=1)
     for stage, layers in enumerate(blocks):
         if stage:
+            b.section(f"transition{stage}", "transition")
             x = b.pool(b.conv(norm_relu(b, x, TORCH_NORM), x.channels // 2), "avg", 2, 2, padding="valid")
-        for _ in range(layers):
-            y = conv_norm(b, norm_relu(b, x, TORCH_NORM), 4 * growth, 1, 1, "relu", TORCH_NORM)
-            x = b.concat([x, b.conv(y, growth, 3, padding=1)])
-    return b.build({"logits": classifier(b, norm_relu(b, x, TORCH_NORM), num_classes)})
+        for layer in range(layers):
+            b.section(f"stage{stage + 1}.layer{layer}", "dense_layer")
+            y = conv_norm(b.part("reduce"), norm_relu(b, x, TORCH_NORM), 4 * growth, 1, 1, "relu", TORCH_NORM)
+            y = b.part("convolve").conv(y, growth, 3, padding=1)
+            x = b.part("").concat([x, y])
+    x = norm_relu(b.section("head"), x, TORCH_NORM)
+    return b.build({"logits": classifier(b, x, num_classes)})

@@ -54,9 +54,9 @@ def grouped_inverted_bottleneck(
     b: Builder, x: Tensor, out_channels: int, *, expanded: int, groups: int, stride: int, residual: bool
 ) -> Tensor:
     """Fused inverted bottleneck whose 3x3 expansion is a group convolution; ``groups`` of 1 is a full one."""
-    y = conv_norm_act(b, x, expanded, 3, stride, act="relu", groups=groups, norm=NORM)
-    y = conv_norm_act(b, y, out_channels, act="identity", norm=NORM)
-    return b.add(x, y) if residual else y
+    y = conv_norm_act(b.part("expand"), x, expanded, 3, stride, act="relu", groups=groups, norm=NORM)
+    y = conv_norm_act(b.part("project"), y, out_channels, act="identity", norm=NORM)
+    return b.part("").add(x, y) if residual else y
 
 
 def mobilenet_edgetpu_v2(choose: Choose, *, size: str = "m", image_size: int = 224, num_classes: int = 1000) -> Graph:
@@ -65,9 +65,10 @@ def mobilenet_edgetpu_v2(choose: Choose, *, size: str = "m", image_size: int = 2
         raise GraphError(f"mobilenet_edgetpu_v2: no size {size!r}; there are {', '.join(SIZES)}")
     widths = SIZES[size]
     b, x = image_input(image_size)
-    x = conv_norm_act(b, x, widths.stem, widths.stem_kernel, 2, act="relu", norm=NORM)
+    x = conv_norm_act(b.section("stem"), x, widths.stem, widths.stem_kernel, 2, act="relu", norm=NORM)
     for number, (width, blocks) in enumerate(zip(widths.groups, _GROUPS, strict=True)):
         for index, (kind, expansion, stride) in enumerate(blocks):
+            b.section(f"stage{number}.layer{index}")
             expanded = x.channels * expansion
             residual = stride == 1 and x.channels == width
             if widths.strided_in_groups and (number, index) in ((2, 0), (2, 2), (3, 0)):
@@ -83,5 +84,5 @@ def mobilenet_edgetpu_v2(choose: Choose, *, size: str = "m", image_size: int = 2
                 x = grouped_inverted_bottleneck(
                     b, x, width, expanded=expanded, groups=groups, stride=stride, residual=residual
                 )
-    x = conv_norm_act(b, x, widths.last, act="relu", norm=NORM)
-    return b.build({"logits": classifier(b, x, num_classes)})
+    x = conv_norm_act(b.section("feature"), x, widths.last, act="relu", norm=NORM)
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})

@@ -28,16 +28,18 @@ def mobilenet_v3_minimalistic(
         raise GraphError(f"mobilenet_v3_minimalistic: no size {size!r}; there are {', '.join(SIZES)}")
     macro, norm = SIZES[size], SLIM_MOBILENET_NORM
     b, x = image_input(image_size)
-    x = conv_norm_act(b, x, STEM_WIDTH, 3, 2, act="relu", norm=norm)
+    x = conv_norm_act(b.section("stem"), x, STEM_WIDTH, 3, 2, act="relu", norm=norm)
     expansions = iter(_EXPANSIONS[size])
-    for width, layers, first_stride in macro.stages:
+    for number, (width, layers, first_stride) in enumerate(macro.stages, start=1):
         for layer in range(layers):
+            b.section(f"stage{number}.layer{layer}")
             expansion, stride = next(expansions), 1 if layer else first_stride
             expanded = None if expansion == 1 else make_divisible(x.channels * expansion)
             residual = stride == 1 and x.channels == width
             x = inverted_bottleneck(
                 b, x, width, expanded=expanded, stride=stride, act="relu", residual=residual, norm=norm
             )
-    x = conv_norm_act(b, x, macro.last, act="relu", norm=norm)
+    x = conv_norm_act(b.section("last"), x, macro.last, act="relu", norm=norm)
+    b.section("feature", "feature")
     x = b.act(b.conv(b.global_pool(x), macro.feature, bias=True), "relu")
-    return b.build({"logits": classifier(b, x, num_classes)})
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})

@@ -23,9 +23,10 @@ def _norm(b: Builder, x: Tensor) -> Tensor:
 @block
 def _separable(b: Builder, x: Tensor, width: int, kernel: int, stride: int = 1) -> Tensor:
     """Twice: ReLU, depthwise and 1x1 convolution, normalisation."""
-    y = b.conv(b.depthwise(b.act(x, "relu"), kernel, stride), width)
-    y = b.depthwise(b.act(_norm(b, y), "relu"), kernel)
-    return _norm(b, b.conv(y, width))
+    y = b.part("depthwise1").depthwise(b.act(x, "relu"), kernel, stride)
+    y = _norm(b, b.part("project1").conv(y, width))
+    y = b.part("depthwise2").depthwise(b.act(y, "relu"), kernel)
+    return _norm(b, b.part("project2").conv(y, width))
 
 
 def _squeeze(b: Builder, x: Tensor, width: int) -> Tensor:
@@ -53,7 +54,8 @@ def _adjust(b: Builder, before: Tensor, x: Tensor, width: int) -> Tensor:
 
 
 def _normal_cell(b: Builder, x: Tensor, before: Tensor, width: int) -> Tensor:
-    p, h = _adjust(b, before, x, width), _squeeze(b, x, width)
+    p, h = _adjust(b.part("before"), before, x, width), _squeeze(b.part("squeeze"), x, width)
+    b.part("")
     mean_result = b.pool(p, "avg", 3)
     sums = (
         b.add(_separable(b, h, width, 5), _separable(b, p, width, 3)),
@@ -66,7 +68,8 @@ def _normal_cell(b: Builder, x: Tensor, before: Tensor, width: int) -> Tensor:
 
 
 def _reduction_cell(b: Builder, x: Tensor, before: Tensor, width: int) -> Tensor:
-    p, h = _adjust(b, before, x, width), _squeeze(b, x, width)
+    p, h = _adjust(b.part("before"), before, x, width), _squeeze(b.part("squeeze"), x, width)
+    b.part("")
     highest = b.pool(h, "max", 3, 2)
     first = b.add(_separable(b, h, width, 5, 2), _separable(b, p, width, 7, 2))
     second = b.add(highest, _separable(b, p, width, 7, 2))
@@ -82,13 +85,18 @@ def nasnet(choose: Choose, *, size: str = "mobile", image_size: int = 224, num_c
         raise GraphError(f"nasnet: no size {size!r}; there are {', '.join(SIZES)}")
     stem, width, cells, skips = SIZES[size]
     b, image = image_input(image_size)
+    b.section("stem", "stem")
     x = before = _norm(b, b.conv(image, stem, 3, 2, padding="valid"))
-    for divisor in (4, 2):
+    for number, divisor in enumerate((4, 2)):
+        b.section(f"stem.cell{number}", "cell")
         x, before = _reduction_cell(b, x, before, width // divisor), x
     for stage in range(3):
         if stage:
+            b.section(f"stage{stage}.reduction", "cell")
             reduced = _reduction_cell(b, x, before, width << stage)
             x, before = reduced, before if skips else x
-        for _ in range(cells):
+        for cell in range(cells):
+            b.section(f"stage{stage}.cell{cell}", "cell")
             x, before = _normal_cell(b, x, before, width << stage), x
+    b.section("head")
     return b.build({"logits": classifier(b, b.act(x, "relu"), num_classes)})

@@ -57,20 +57,22 @@ _MOBILENET_V1 = (
 
 def _mobilenet_v1_features(b: Builder, x: Tensor, norm: Norm, multiplier: float = 1.0) -> tuple[Tensor, Tensor]:
     """The last features at stride 16 and at stride 32."""
-    x = conv_norm_act(b, x, max(8, int(32 * multiplier)), 3, 2, norm=norm)
+    x = conv_norm_act(b.section("stem"), x, max(8, int(32 * multiplier)), 3, 2, norm=norm)
     tap = x
-    for width, stride in _MOBILENET_V1:
+    for layer, (width, stride) in enumerate(_MOBILENET_V1):
         if stride == 2:
             tap = x
-        x = depthwise_norm_act(b, x, 3, stride, norm=norm)
-        x = conv_norm_act(b, x, max(8, int(width * multiplier)), norm=norm)
+        b.section(f"layer{layer}", "separable")
+        x = depthwise_norm_act(b.part("depthwise"), x, 3, stride, norm=norm)
+        x = conv_norm_act(b.part("project"), x, max(8, int(width * multiplier)), norm=norm)
     return tap, x
 
 
 def mobilenet_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
     """MobileNetV1 (arXiv 1704.04861, table 1); ``width`` is its multiplier of every width."""
     b, x = image_input(image_size)
-    return b.build({"logits": classifier(b, _mobilenet_v1_features(b, x, SLIM_NORM, width)[1], num_classes)})
+    x = _mobilenet_v1_features(b, x, SLIM_NORM, width)[1]
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 # (expansion, width, layers, stride) of the stages behind the stem (arXiv 1801.04381, table 2)
@@ -82,20 +84,23 @@ _MOBILENET_V2 = (
 
 def _mobilenet_v2_features(b: Builder, x: Tensor, norm: Norm, multiplier: float = 1.0) -> tuple[Tensor, Tensor]:
     """The expansion inside the first block at stride 32, which detectors tap at stride 16, and the last features."""
-    x = conv_norm_act(b, x, _scaled_width(32, multiplier), 3, 2, norm=norm)
+    x = conv_norm_act(b.section("stem"), x, _scaled_width(32, multiplier), 3, 2, norm=norm)
     tap = x
-    for expansion, base_width, layers, stride in _MOBILENET_V2:
+    for number, (expansion, base_width, layers, stride) in enumerate(_MOBILENET_V2, start=1):
         width = _scaled_width(base_width, multiplier)
         for layer in range(layers):
+            b.section(f"stage{number}.layer{layer}")
             first_stride = stride if layer == 0 else 1
             if first_stride == 2:
-                tap = x = conv_norm_act(b, x, x.channels * expansion, norm=norm)
+                b.section(f"stage{number}.layer{layer}", "inverted_bottleneck")
+                tap = x = conv_norm_act(b.part("expand"), x, x.channels * expansion, norm=norm)
+                b.part("")
                 x = inverted_bottleneck(b, x, width, expanded=None, stride=2, norm=norm)
             else:
                 expanded = None if expansion == 1 else x.channels * expansion
                 residual = stride == 1 and x.channels == width if layer == 0 else True
                 x = inverted_bottleneck(b, x, width, expanded=expanded, residual=residual, norm=norm)
-    return tap, conv_norm_act(b, x, _scaled_width(1280, max(1.0, multiplier)), norm=norm)
+    return tap, conv_norm_act(b.section("feature"), x, _scaled_width(1280, max(1.0, multiplier)), norm=norm)
 
 
 def mobilenet_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
@@ -104,7 +109,8 @@ def mobilenet_v2(choose: Choose, *, image_size: int = 224, num_classes: int = 10
     ``width`` is the published depth multiplier; below 1 it leaves the last convolution at 1280, as there.
     """
     b, x = image_input(image_size)
-    return b.build({"logits": classifier(b, _mobilenet_v2_features(b, x, SLIM_MOBILENET_NORM, width)[1], num_classes)})
+    x = _mobilenet_v2_features(b, x, SLIM_MOBILENET_NORM, width)[1]
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 # (kind, kernel, expansion of the first layer and of the others, width, layers, stride)
@@ -120,12 +126,14 @@ _MOBILENET_EDGETPU = (
 
 def _mobilenet_edgetpu_features(b: Builder, x: Tensor, multiplier: float, norm: Norm) -> tuple[Tensor, Tensor]:
     """The expansion inside the first block at stride 32, which detectors tap at stride 16, and the last block."""
-    x = conv_norm_act(b, x, _scaled_width(32, multiplier), 3, 2, act="relu", norm=norm)
+    x = conv_norm_act(b.section("stem"), x, _scaled_width(32, multiplier), 3, 2, act="relu", norm=norm)
     # Its first block would expand by 1: only the projection is left of it, and the activation.
-    x = tap = conv_norm_act(b, x, _scaled_width(16, multiplier), act="relu", norm=norm)
-    for kind, kernel, expansion, later_expansion, base_width, layers, stride in _MOBILENET_EDGETPU:
+    x = tap = conv_norm_act(b.section("stage1.layer0"), x, _scaled_width(16, multiplier), act="relu", norm=norm)
+    for number, row in enumerate(_MOBILENET_EDGETPU, start=2):
+        kind, kernel, expansion, later_expansion, base_width, layers, stride = row
         width = _scaled_width(base_width, multiplier)
         for layer in range(layers):
+            b.section(f"stage{number}.layer{layer}")
             expanded = x.channels * (later_expansion if layer else expansion)
             if kind == "fused":
                 x = fused_inverted_bottleneck(
@@ -140,7 +148,9 @@ def _mobilenet_edgetpu_features(b: Builder, x: Tensor, multiplier: float, norm: 
                     norm=norm,
                 )
             elif layer == 0:
-                x = conv_norm_act(b, x, expanded, act="relu", norm=norm)
+                b.section(f"stage{number}.layer{layer}", "inverted_bottleneck")
+                x = conv_norm_act(b.part("expand"), x, expanded, act="relu", norm=norm)
+                b.part("")
                 tap = x if stride == 2 else tap
                 x = inverted_bottleneck(b, x, width, expanded=None, kernel=kernel, stride=stride, act="relu", norm=norm)
             else:
@@ -158,10 +168,9 @@ def mobilenet_edgetpu(choose: Choose, *, image_size: int = 224, num_classes: int
     """
     b, x = image_input(image_size)
     last = _scaled_width(1280, max(1.0, width))
-    x = conv_norm_act(
-        b, _mobilenet_edgetpu_features(b, x, width, SLIM_MOBILENET_NORM)[1], last, act="relu", norm=SLIM_MOBILENET_NORM
-    )
-    return b.build({"logits": classifier(b, x, num_classes)})
+    x = _mobilenet_edgetpu_features(b, x, width, SLIM_MOBILENET_NORM)[1]
+    x = conv_norm_act(b.section("feature"), x, last, act="relu", norm=SLIM_MOBILENET_NORM)
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 # (kind, kernel, expansion, width, layers, stride)
@@ -180,14 +189,14 @@ def efficientnet_edgetpu(
     L. The first block expands a width of 24, not the stem's 32, as there.
     """
     b, x = image_input(image_size)
-    x = conv_norm_act(b, x, _scaled_width(32, width), 3, 2, act="relu", norm=TPU_NORM)
+    x = conv_norm_act(b.section("stem"), x, _scaled_width(32, width), 3, 2, act="relu", norm=TPU_NORM)
     for number, (kind, kernel, expansion, base_width, layers, stride) in enumerate(_EFFICIENTNET_EDGETPU):
         make = fused_inverted_bottleneck if kind == "fused" else inverted_bottleneck
         for layer in range(ceil(layers * depth)):
             # The first block stands alone, without a residual, whatever the depth repeats
             before = x.channels if number or layer else _scaled_width(24, width)
             x = make(
-                b,
+                b.section(f"stage{number + 1}.layer{layer}"),
                 x,
                 _scaled_width(base_width, width),
                 expanded=before * expansion,
@@ -197,8 +206,8 @@ def efficientnet_edgetpu(
                 residual=layer > 0 and number > 0,
                 norm=TPU_NORM,
             )
-    x = conv_norm_act(b, x, _scaled_width(1280, width), act="relu", norm=TPU_NORM)
-    return b.build({"logits": classifier(b, x, num_classes)})
+    x = conv_norm_act(b.section("feature"), x, _scaled_width(1280, width), act="relu", norm=TPU_NORM)
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 # -- detectors -------------------------------------------------------------------------------------------------------
@@ -206,23 +215,24 @@ def efficientnet_edgetpu(
 
 @block
 def _ssd_levels(b: Builder, x: Tensor, extra_widths: tuple[int, ...], norm: Norm) -> tuple[Tensor, ...]:
-    levels = []
+    levels: list[Tensor] = []
     for width in extra_widths:
         if max(x.shape[1:]) == 1:
             break
-        x = conv_norm_act(b, x, width // 2, norm=norm)
-        x = conv_norm_act(b, x, width, 3, 2, norm=norm)
+        with b.scope(f"level{len(levels)}"):
+            x = conv_norm_act(b.part("reduce"), x, width // 2, norm=norm)
+            x = conv_norm_act(b.part("expand"), x, width, 3, 2, norm=norm)
         levels.append(x)
     return tuple(levels)
 
 
 def _ssd(b: Builder, features: Sequence[Tensor], num_classes: int, norm: Norm) -> dict[str, Tensor]:
     """The SSD head of the quantised samples: full 3x3 convolutions between levels, 1x1 predictors with bias."""
-    levels = [*features, *_ssd_levels(b, features[-1], SSDLITE_EXTRA_WIDTHS, norm)]
+    levels = [*features, *_ssd_levels(b.section("head", "ssd"), features[-1], SSDLITE_EXTRA_WIDTHS, norm)]
     outputs = {}
     for i, (level, anchors) in enumerate(zip(levels, ssdlite_anchor_counts(len(levels)), strict=True)):
-        outputs[f"box{i}"] = b.conv(level, anchors * 4, bias=True)
-        outputs[f"class{i}"] = b.conv(level, anchors * (num_classes + 1), bias=True)
+        outputs[f"box{i}"] = b.part(f"box{i}").conv(level, anchors * 4, bias=True)
+        outputs[f"class{i}"] = b.part(f"class{i}").conv(level, anchors * (num_classes + 1), bias=True)
     return outputs
 
 
@@ -247,7 +257,8 @@ def mobilenet_v2_ssd(choose: Choose, *, image_size: int = 300, num_classes: int 
 def ssdlite_mobilenet_edgetpu(choose: Choose, *, image_size: int = 320, num_classes: int = 90) -> Graph:
     """SSDLite on MobileNet-EdgeTPU (tensorflow/models ... ssdlite_mobilenet_edgetpu_320x320_coco.config)."""
     b, x = image_input(image_size)
-    return b.build(ssdlite(b, _mobilenet_edgetpu_features(b, x, 1.0, DETECTION_NORM), num_classes=num_classes))
+    features = _mobilenet_edgetpu_features(b, x, 1.0, DETECTION_NORM)
+    return b.build(ssdlite(b.section("head"), features, num_classes=num_classes))
 
 
 # -- networks of the data centre -------------------------------------------------------------------------------------
@@ -257,13 +268,13 @@ def ssdlite_mobilenet_edgetpu(choose: Choose, *, image_size: int = 320, num_clas
 def _inception(b: Builder, x: Tensor, widths: tuple[int, int, int, int, int, int]) -> Tensor:
     """Inception block: 1x1; 1x1, 3x3; 1x1, 3x3 (the paper's 5x5); max pooling, 1x1."""
     one, reduce_a, a, reduce_b, c, pooled = widths
-    branches = (
-        conv_norm_act(b, x, one, act="relu", norm=SLIM_NORM),
-        conv_norm_act(b, conv_norm_act(b, x, reduce_a, act="relu", norm=SLIM_NORM), a, 3, act="relu", norm=SLIM_NORM),
-        conv_norm_act(b, conv_norm_act(b, x, reduce_b, act="relu", norm=SLIM_NORM), c, 3, act="relu", norm=SLIM_NORM),
-        conv_norm_act(b, b.pool(x, "max", 3), pooled, act="relu", norm=SLIM_NORM),
-    )
-    return b.concat(branches)
+    branches = [conv_norm_act(b.part("branch0"), x, one, act="relu", norm=SLIM_NORM)]
+    for number, (reduced, width) in enumerate(((reduce_a, a), (reduce_b, c)), start=1):
+        y = conv_norm_act(b.part(f"branch{number}/reduce"), x, reduced, act="relu", norm=SLIM_NORM)
+        branches.append(conv_norm_act(b.part(f"branch{number}/convolve"), y, width, 3, act="relu", norm=SLIM_NORM))
+    y = b.part("branch3").pool(x, "max", 3)
+    branches.append(conv_norm_act(b, y, pooled, act="relu", norm=SLIM_NORM))
+    return b.part("").concat(branches)
 
 
 _INCEPTION_V1: tuple[tuple[int, tuple[tuple[int, int, int, int, int, int], ...]], ...] = (
@@ -289,14 +300,14 @@ def inception_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 10
     Normalisation has a scale as well as a shift, as torchvision's GoogLeNet; slim leaves the scale out.
     """
     b, x = image_input(image_size)
-    x = conv_norm_act(b, x, 64, 7, 2, act="relu", norm=SLIM_NORM)
-    x = conv_norm_act(b, b.pool(x, "max", 3, 2), 64, act="relu", norm=SLIM_NORM)
-    x = conv_norm_act(b, x, 192, 3, act="relu", norm=SLIM_NORM)
-    for kernel, widths in _INCEPTION_V1:
-        x = b.pool(x, "max", kernel, 2)
-        for row in widths:
-            x = _inception(b, x, row)
-    return b.build({"logits": classifier(b, x, num_classes)})
+    x = conv_norm_act(b.section("stem"), x, 64, 7, 2, act="relu", norm=SLIM_NORM)
+    x = conv_norm_act(b.section("stem.layer1"), b.pool(x, "max", 3, 2), 64, act="relu", norm=SLIM_NORM)
+    x = conv_norm_act(b.section("stem.layer2"), x, 192, 3, act="relu", norm=SLIM_NORM)
+    for stage, (kernel, widths) in enumerate(_INCEPTION_V1, start=1):
+        x = b.section(f"stage{stage}.pool").pool(x, "max", kernel, 2)
+        for layer, row in enumerate(widths):
+            x = _inception(b.section(f"stage{stage}.layer{layer}"), x, row)
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 def conv_norm(b: Builder, x: Tensor, width: int, kernel: int, stride: int, act: str, norm: Norm) -> Tensor:
@@ -306,11 +317,13 @@ def conv_norm(b: Builder, x: Tensor, width: int, kernel: int, stride: int, act: 
 
 
 @block
-def _bottleneck_v1(b: Builder, x: Tensor, width: int, stride: int, shortcut: bool) -> Tensor:
-    y = conv_norm(b, x, width, 1, stride, "relu", TORCH_NORM)
-    y = conv_norm(b, y, width, 3, 1, "relu", TORCH_NORM)
-    y = conv_norm(b, y, 4 * width, 1, 1, "identity", TORCH_NORM)
+def _residual_bottleneck_v1(b: Builder, x: Tensor, width: int, stride: int, shortcut: bool) -> Tensor:
+    y = conv_norm(b.part("conv1"), x, width, 1, stride, "relu", TORCH_NORM)
+    y = conv_norm(b.part("conv2"), y, width, 3, 1, "relu", TORCH_NORM)
+    y = conv_norm(b.part("conv3"), y, 4 * width, 1, 1, "identity", TORCH_NORM)
+    b.part("shortcut")
     shortcut_branch = conv_norm(b, x, 4 * width, 1, stride, "identity", TORCH_NORM) if shortcut else x
+    b.part("")
     return b.act(b.add(shortcut_branch, y), "relu")
 
 
@@ -320,11 +333,13 @@ def resnet50_v1(choose: Choose, *, image_size: int = 224, num_classes: int = 100
     Padding and constants are torchvision's, which has the strides in the 3x3 convolutions.
     """
     b, x = image_input(image_size)
-    x = b.pool(conv_norm(b, x, 64, 7, 2, "relu", TORCH_NORM), "max", 3, 2, padding=1)
+    x = conv_norm(b.section("stem", "stem"), x, 64, 7, 2, "relu", TORCH_NORM)
+    x = b.pool(x, "max", 3, 2, padding=1)
     for stage, blocks in enumerate((3, 4, 6, 3)):
         for layer in range(blocks):
-            x = _bottleneck_v1(b, x, 64 << stage, 2 if stage and not layer else 1, layer == 0)
-    return b.build({"logits": classifier(b, x, num_classes)})
+            b.section(f"stage{stage + 1}.layer{layer}")
+            x = _residual_bottleneck_v1(b, x, 64 << stage, 2 if stage and not layer else 1, layer == 0)
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})
 
 
 def norm_relu(b: Builder, x: Tensor, norm: Norm) -> Tensor:

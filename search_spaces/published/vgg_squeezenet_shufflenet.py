@@ -35,11 +35,12 @@ def _linear_classifier(
         raise GraphError(
             f"the linear layers need a map of a multiple of {positions} positions, not {size}: another image size"
         )
+    b.section("head", "classifier")
     y = b.pool(x, "avg", size // positions, size // positions, padding="valid")
     y = b.reshape(y, (y.channels * positions * positions,))
-    for width in hidden:
-        y = b.act(b.linear(y, width), "relu")
-    return {"logits": b.linear(y, num_classes)}
+    for layer, width in enumerate(hidden):
+        y = b.act(b.part(f"hidden{layer}").linear(y, width), "relu")
+    return {"logits": b.part("").linear(y, num_classes)}
 
 
 def vgg(
@@ -50,23 +51,26 @@ def vgg(
         raise GraphError(f"vgg: no depth {depth!r}; there are {', '.join(map(str, VGG))}")
     b, x = image_input(image_size)
     for stage, layers in enumerate(VGG[depth]):
-        for _ in range(layers):
+        for layer in range(layers):
+            b.section(f"stage{stage + 1}.layer{layer}", "conv")
             x = b.conv(x, min(512, 64 << stage), 3, padding=1, bias=True)
             x = b.act(b.norm(x, eps=TORCH_NORM.eps, momentum=TORCH_NORM.momentum) if batch_norm else x, "relu")
-        x = b.pool(x, "max", 2, 2, padding="valid")
+        x = b.section(f"stage{stage + 1}.pool").pool(x, "max", 2, 2, padding="valid")
     return b.build(_linear_classifier(b, x, 7, (4096, 4096), num_classes))
 
 
 def alexnet(choose: Choose, *, image_size: int = 224, num_classes: int = 1000) -> Graph:
     """AlexNet as torchvision has it (Krizhevsky 2014, arXiv 1404.5997: one column, no normalisation)."""
     b, x = image_input(image_size)
-    for width, kernel, stride, padding, pooled in (
+    rows = (
         (64, 11, 4, 2, True),
         (192, 5, 1, 2, True),
         (384, 3, 1, 1, False),
         (256, 3, 1, 1, False),
         (256, 3, 1, 1, True),
-    ):
+    )
+    for layer, (width, kernel, stride, padding, pooled) in enumerate(rows):
+        b.section(f"layer{layer}", "conv")
         x = b.act(b.conv(x, width, kernel, stride, padding=padding, bias=True), "relu")
         x = b.pool(x, "max", 3, 2, padding="valid") if pooled else x
     return b.build(_linear_classifier(b, x, 6, (4096, 4096), num_classes))
@@ -86,10 +90,10 @@ def _ceil_mode_max_pool(b: Builder, x: Tensor) -> Tensor:
 
 @block
 def _fire(b: Builder, x: Tensor, squeezed: int, expanded: int) -> Tensor:
-    y = b.act(b.conv(x, squeezed, bias=True), "relu")
-    one = b.act(b.conv(y, expanded, bias=True), "relu")
-    three = b.act(b.conv(y, expanded, 3, padding=1, bias=True), "relu")
-    return b.concat([one, three])
+    y = b.act(b.part("squeeze").conv(x, squeezed, bias=True), "relu")
+    one = b.act(b.part("expand1x1").conv(y, expanded, bias=True), "relu")
+    three = b.act(b.part("expand3x3").conv(y, expanded, 3, padding=1, bias=True), "relu")
+    return b.part("").concat([one, three])
 
 
 def squeezenet(choose: Choose, *, version: str = "1.0", image_size: int = 224, num_classes: int = 1000) -> Graph:
@@ -98,10 +102,13 @@ def squeezenet(choose: Choose, *, version: str = "1.0", image_size: int = 224, n
         raise GraphError(f"squeezenet: no version {version!r}; there are 1.0 and 1.1")
     first, kernel, pooled = (96, 7, (0, 3, 7)) if version == "1.0" else (64, 3, (0, 2, 4))
     b, x = image_input(image_size)
+    b.section("stem", "stem")
     x = b.act(b.conv(x, first, kernel, 2, padding="valid", bias=True), "relu")
     for number, (squeezed, expanded) in enumerate(_FIRES):
+        b.section(f"layer{number}.pool")
         x = _ceil_mode_max_pool(b, x) if number in pooled else x
-        x = _fire(b, x, squeezed, expanded)
+        x = _fire(b.section(f"layer{number}"), x, squeezed, expanded)
+    b.section("head", "classifier")
     y = b.global_pool(b.act(b.conv(x, num_classes, bias=True), "relu"))
     return b.build({"logits": b.reshape(y, (num_classes,))})
 
@@ -120,10 +127,12 @@ def _shuffle_unit(b: Builder, x: Tensor, width: int, stride: int) -> Tensor:
     if stride == 1:
         shortcut, y = b.slice(x, 0, 0, half), b.slice(x, 0, half, width)
     else:
-        shortcut, y = conv_norm(b, _depthwise_norm(b, x, stride), half, 1, 1, "relu", TORCH_NORM), x
-    y = conv_norm(b, y, half, 1, 1, "relu", TORCH_NORM)
-    y = conv_norm(b, _depthwise_norm(b, y, stride), half, 1, 1, "relu", TORCH_NORM)
-    z = b.concat([shortcut, y])
+        shortcut = _depthwise_norm(b.part("shortcut/depthwise"), x, stride)
+        shortcut, y = conv_norm(b.part("shortcut/project"), shortcut, half, 1, 1, "relu", TORCH_NORM), x
+    y = conv_norm(b.part("expand"), y, half, 1, 1, "relu", TORCH_NORM)
+    y = _depthwise_norm(b.part("depthwise"), y, stride)
+    y = conv_norm(b.part("project"), y, half, 1, 1, "relu", TORCH_NORM)
+    z = b.part("").concat([shortcut, y])
     size = z.shape[1:]
     z = b.permute(b.reshape(z, (2, half, *size)), (1, 0, 2, 3))
     return b.reshape(z, (width, *size))
@@ -135,9 +144,10 @@ def shufflenet_v2(choose: Choose, *, width: str = "x1.0", image_size: int = 224,
         raise GraphError(f"shufflenet_v2: no width {width!r}; there are {', '.join(SHUFFLENET_V2)}")
     first, *stages, last = SHUFFLENET_V2[width]
     b, x = image_input(image_size)
-    x = b.pool(conv_norm(b, x, first, 3, 2, "relu", TORCH_NORM), "max", 3, 2, padding=1)
-    for channels, layers in zip(stages, (4, 8, 4), strict=True):
+    x = conv_norm(b.section("stem", "stem"), x, first, 3, 2, "relu", TORCH_NORM)
+    x = b.pool(x, "max", 3, 2, padding=1)
+    for number, (channels, layers) in enumerate(zip(stages, (4, 8, 4), strict=True), start=1):
         for layer in range(layers):
-            x = _shuffle_unit(b, x, channels, 1 if layer else 2)
-    x = conv_norm(b, x, last, 1, 1, "relu", TORCH_NORM)
-    return b.build({"logits": classifier(b, x, num_classes)})
+            x = _shuffle_unit(b.section(f"stage{number}.layer{layer}"), x, channels, 1 if layer else 2)
+    x = conv_norm(b.section("feature", "conv_norm_act"), x, last, 1, 1, "relu", TORCH_NORM)
+    return b.build({"logits": classifier(b.section("head"), x, num_classes)})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, TypeVar
 
+from search_spaces.graph.splice import OBSERVED_BUILDERS
 from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng, SpaceError
 
 Option = TypeVar("Option")
@@ -51,25 +52,25 @@ class Choose:
         declared = self._options.get(name)
         if declared is None or (declared is not options and declared != tuple(options)):
             declared = self._declare_choice(name, options, declared)
-        if name in self.decisions:
+        decisions, preset = self.decisions, self._preset
+        if name in decisions:
             raise SpaceError(
                 f"space {self._space!r}: the choice {name!r} is made twice in one network; give each choice its own"
                 " name, for example with the number of the layer in it"
             )
-        if name in self._preset:
-            given = self._preset[name]
+        if name in preset:
             try:
-                value = declared[declared.index(given)]
+                value = declared[declared.index(preset[name])]
             except ValueError:
                 raise GenotypeError(
-                    f"space {self._space!r}: {name!r} cannot be {given!r}; its options are"
+                    f"space {self._space!r}: {name!r} cannot be {preset[name]!r}; its options are"
                     f" {', '.join(map(repr, declared))}"
                 ) from None
         elif self._rng is None:
             raise GenotypeError(f"space {self._space!r}: the genotype has no decision for {name!r}")
         else:
             value = declared[int(self._rng.random() * len(declared))]
-        self.decisions[name] = value
+        decisions[name] = value
         return value  # type: ignore[no-any-return]
 
     def _replay(self, choices: ChoiceGroup) -> dict[str, Any] | None:
@@ -133,6 +134,21 @@ def _is_decision_value(option: object) -> bool:
 def format_options(options: tuple[Any, ...]) -> str:
     """Options as an error writes them."""
     return "(" + ", ".join(map(repr, options)) + ")"
+
+
+class SectioningChoose(Choose):
+    """Begins a section of the builder that is observed with each choice, named after what it is a choice of.
+
+    What is built between the choice ``stage2.layer1.kernel`` and the next belongs to ``stage2.layer1``.
+    """
+
+    __slots__ = ()
+
+    def one_of(self, name: str, options: Sequence[Option]) -> Option:
+        value = super().one_of(name, options)
+        if builders := OBSERVED_BUILDERS.get():
+            builders[0].section_of_choice(name.rpartition(".")[0] or name)
+        return value
 
 
 class FirstOption:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import GraphError
-from search_spaces.space.choose import ChoiceGroup, Choose, FirstOption, format_options
+from search_spaces.graph.splice import OBSERVED_BUILDERS, Splicer
+from search_spaces.space.choose import ChoiceGroup, Choose, FirstOption, SectioningChoose, format_options
 from search_spaces.space.counting import GenotypeCounter, enumerate_genotypes
 from search_spaces.space.genotype import DecisionValue, Genotype, GenotypeError, Rng, SpaceError
 from search_spaces.space.impossible_network import blame_choices
@@ -71,6 +72,11 @@ class Space:
         self._mutable_choices: tuple[list[str], list[str]] = ([], [])
         self._size_and_choices: tuple[int, tuple[str, ...]] | None = None
         self._checked: set[int] = set()
+        self._names_sections: bool | None = None  # whether the function does so; if not, choices begin sections
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without what was learned of the function by running it, which a thread may be adding to right now
+        return type(self), (self.function, self.name, self.options, self.notation, self.cheap_twin)
 
     def accepts(self, option: str) -> bool:
         """Whether the function takes the keyword argument ``option``."""
@@ -90,17 +96,25 @@ class Space:
     # -- running the function ------------------------------------------------------------------------------------
 
     def _run(self, given: Mapping[str, DecisionValue], rng: Rng | None) -> tuple[Genotype, Graph]:
-        choose = Choose(self.name, self._declared_options, given, rng, self._declared_groups)
+        kind = Choose if self._names_sections else SectioningChoose
+        choose = kind(self.name, self._declared_options, given, rng, self._declared_groups)
+        builders: list[Splicer] = []
+        observed = None if self._names_sections else OBSERVED_BUILDERS.set(builders)
         try:
             graph = self.function(choose, **self.options)
         except GraphError as error:
             raise SpaceError(self._explain_failure(error, choose.decisions)) from error
+        finally:
+            if observed is not None:
+                OBSERVED_BUILDERS.reset(observed)
         if not isinstance(graph, Graph):
             raise SpaceError(
                 f"space {self.name!r} returned {type(graph).__name__}, not a Graph; end the function with"
                 " `return builder.build(outputs)`"
             )
         genotype = Genotype(choose.decisions)
+        if self._names_sections is None:
+            self._names_sections = not builders or builders[0].names_sections
         self._last_run = (genotype, graph)
         return genotype, graph
 

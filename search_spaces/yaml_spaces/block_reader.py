@@ -38,6 +38,7 @@ class HeadSpec(NamedTuple):
     make: Callable[[NetworkFrame, Builder, Any], Any]
     features: bool
     output: str
+    block: str
 
 
 def read_let(raw: Any, location: FileLocation, outer: FileLocation) -> tuple[NamedValues, FileLocation]:
@@ -137,6 +138,7 @@ class BlockReader:
             raise location.child("block").error(f"{function.name!r} takes several tensors; it may be a head")
         let, arguments = self._read_arguments(function, raw, location)
         make, error_text = function.function, f"{function.name!r} returned no tensor"
+        block = function.name.rpartition(":")[2]
 
         def run(frame: NetworkFrame, b: Builder, x: Tensor) -> Tensor:
             names = frame.names
@@ -145,7 +147,8 @@ class BlockReader:
                 names[name] = step(frame)
             keyword_values = {name: step(frame) for name, step in arguments}
             try:
-                y = make(b, x, **keyword_values)
+                with b.scope("", block):
+                    y = make(b, x, **keyword_values)
             except GraphError as error:
                 raise GraphError(location.message(str(error))) from None
             if not isinstance(y, Tensor):
@@ -173,7 +176,8 @@ class BlockReader:
             except GraphError as error:
                 raise GraphError(location.message(str(error))) from None
 
-        return HeadSpec(name, location, make, function.features, HEAD_OUTPUT_NAMES.get(function.name, "output"))
+        output = HEAD_OUTPUT_NAMES.get(function.name, "output")
+        return HeadSpec(name, location, make, function.features, output, function.name.rpartition(":")[2])
 
     def _load_function(self, name: Any, location: FileLocation, *, head: bool = False) -> BlockFunction:
         if not isinstance(name, str):

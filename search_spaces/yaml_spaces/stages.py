@@ -107,7 +107,7 @@ def _network_function(
         except GraphError as error:
             raise GraphError(input_location.message(str(error))) from None
         if stem is not None:
-            x = stem(_child_frame(frame, "stem."), b, x)
+            x = stem(_child_frame(frame, "stem."), b.section("stem"), x)
         features, blocks = [], 0
         for number, stage in enumerate(stages):
             x, depth = _build_stage(stage, number, frame, b, x, MAX_BLOCKS - blocks)
@@ -237,7 +237,7 @@ def _build_stage(
         inner = NetworkFrame(frame.choose, dict(names), f"{frame.prefix}layer{layer}.", frame.shared, frame.prefix)
         inner.names["layer"] = layer
         inner.names["stride"] = 1 if layer else stride
-        y = (stage.block if layer else stage.first)(inner, b, x)
+        y = (stage.block if layer else stage.first)(inner, b.section(f"{stage.name}.layer{layer}"), x)
         if layer == 0 and y.shape[1:] == x.shape[1:] and _reduces_size(stride, x.shape[1:]):
             raise GraphError(
                 stage.location.child("stride").message(
@@ -276,9 +276,10 @@ def _head_outputs(
 ) -> dict[str, Tensor]:
     outputs: dict[str, Tensor] = {}
     for head in heads:
-        inner = _child_frame(frame, f"{'heads.' + head.name if head.name else 'head'}.")
+        section = f"heads.{head.name}" if head.name else "head"
+        inner = _child_frame(frame, f"{section}.")
         set_size_names(inner.names, x)
-        result = head.make(inner, b, features if head.features else x)
+        result = head.make(inner, b.section(section, head.block), features if head.features else x)
         named_outputs = result if isinstance(result, dict) else {head.name or head.output: result}
         for name, tensor in named_outputs.items():
             if not isinstance(tensor, Tensor) or name in outputs:

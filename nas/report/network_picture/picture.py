@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
@@ -39,6 +40,7 @@ BLOCK_STYLES: dict[str, tuple[str, str]] = {
 _LINE_COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
 # Inches: a box, what lies between boxes and between lines of boxes, and room for the row's words
 _BOX_WIDTH, _BOX_HEIGHT, _COLUMN_GAP, _LINE_GAP, _MARGIN = 1.0, 0.74, 0.34, 0.46, 1.15
+_TITLE_WIDTH = 18  # characters in a line of a box
 
 
 def draw_graph(graph: Graph, path: str | Path, title: str = "") -> Path:
@@ -149,10 +151,13 @@ def _draw_box(axes: Axes, block: PictureBlock, x: float, y: float, total: int, m
     from matplotlib.patches import Arc, Rectangle
 
     _rectangle(axes, x, y, _BOX_WIDTH, _BOX_HEIGHT, BLOCK_STYLES[block.kind][0])
-    for k, line in enumerate(line for line in block.lines if line):
-        weight = "bold" if k == 0 else "normal"
-        centre = (x + _BOX_WIDTH / 2, y + _BOX_HEIGHT - 0.13 - 0.155 * k)
-        axes.text(*centre, _plain_text(line)[:20], fontsize=6.6, weight=weight, ha="center", va="center", zorder=4)
+    title, *others = [line for line in block.lines if line]
+    titles = textwrap.wrap(_plain_text(title), _TITLE_WIDTH)[:2]
+    texts = [(line, "bold") for line in titles] + [(_plain_text(line)[:20], "normal") for line in others]
+    pitch = 0.155 if len(texts) < 4 else 0.125
+    for k, (line, weight) in enumerate(texts):
+        centre = (x + _BOX_WIDTH / 2, y + _BOX_HEIGHT - 0.13 - pitch * k)
+        axes.text(*centre, line, fontsize=6.6, weight=weight, ha="center", va="center", zorder=4)
     if block.macs:
         start, bar = (x + 0.06, y + 0.07), _BOX_WIDTH - 0.42
         axes.add_patch(Rectangle(start, bar, 0.07, facecolor="#ffffff", edgecolor="#888888", lw=0.4, zorder=4))

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from search_spaces.export.converters.exported import (
 )
 from search_spaces.export.converters.litert_environment import converter_python
 from search_spaces.export.converters.litert_file import file_outputs, float_operators, import_litert, to_file_layout
+from search_spaces.export.metadata import tflite_with_metadata
 from search_spaces.export.weights import Array, Weights, array_shapes, check_weights, random_inputs, random_weights
 from search_spaces.graph.graph import Graph
 
@@ -108,6 +110,7 @@ def export_tflite(
     samples: Sequence[Sequence[Array]] | None = None,
     min_snr_db: float = MIN_SNR_DB,
     timeout_s: float = 900.0,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> ExportedFile:
     """Convert ``graph`` with ``weights`` through litert-torch and write a ``.tflite`` file that computes one sample.
 
@@ -115,6 +118,7 @@ def export_tflite(
     channels)``, all else as the graph has it with a batch axis of 1, under the names that ``write_tflite`` gives them.
     ``int8``: 8-bit integers throughout by ai-edge-quantizer, inputs and outputs too; its scales are those of
     ``samples``, each the graph's inputs, channels first and without a batch axis: real ones, as many as there are.
+    ``metadata``: texts by name that the file keeps beside the network.
 
     Before anything is written the file runs in LiteRT beside PyTorch: in float32 on ``samples`` (at most 8) and two
     standard normal inputs from ``seed``, every output within 1e-4 of its largest magnitude (``FLOAT_TOLERANCE`` says
@@ -154,5 +158,5 @@ def export_tflite(
         check_int8(rows, min_snr_db, "litert")
     else:
         check_float(rows, expected.rounding, "litert")
-    write_file(path, model, "litert")
+    write_file(path, tflite_with_metadata(model, metadata), "litert")
     return ExportedFile(path, "tflite", precision, rows, made_by)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from search_spaces.export.converters.exported import (
@@ -20,6 +21,7 @@ from search_spaces.export.converters.exported import (
     input_names,
     write_file,
 )
+from search_spaces.export.metadata import onnx_with_metadata
 from search_spaces.export.weights import Array, Weights, check_weights, random_inputs, random_weights
 from search_spaces.graph.graph import Graph
 
@@ -182,11 +184,13 @@ def export_onnx(
     weights: Weights | None = None,
     seed: int = 0,
     samples: Sequence[Sequence[Array]] | None = None,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> ExportedFile:
     """Convert ``graph`` with ``weights`` through ``torch.onnx`` and write one ``.onnx`` file (opset 20) for one sample.
 
     ``weights``: random ones from ``seed`` where ``None``. Values go in and come out as the graph has them, channels
     first, with a batch axis of 1, under the names that ``write_onnx`` gives them. Equal arguments make equal bytes.
+    ``metadata``: texts by name that the file keeps beside the network.
 
     Before anything is written onnx's checker passes the file, and it runs in ONNX Runtime beside PyTorch on ``samples``
     (at most 8; each the graph's inputs, without a batch axis) and two standard normal inputs from ``seed``: every
@@ -213,5 +217,5 @@ def export_onnx(
     expected = reference(graph, weights, inputs, "onnx")
     rows = agreement(expected.outputs, onnx_outputs(data, inputs), "onnx")
     check_float(rows, expected.rounding, "onnx")
-    write_file(path, data, "onnx")
+    write_file(path, onnx_with_metadata(data, metadata), "onnx")
     return ExportedFile(path, "onnx", "float32", rows, versions)

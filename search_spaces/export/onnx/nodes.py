@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from search_spaces.export.errors import UnsupportedNode, unsupported_error
-from search_spaces.export.onnx.program import OnnxProgram, UnsupportedInOnnx, value_name
+from search_spaces.export.names import value_name
+from search_spaces.export.onnx.program import OnnxProgram, UnsupportedInOnnx
 from search_spaces.export.weights import Array, Weights, fold_affine, norm_affine, placeholder_weights
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
@@ -100,34 +101,45 @@ def _layer_scale(program: OnnxProgram, index: int, node: Node) -> None:
     program.emit_node(index, "Mul", (*program.operands(index), program.constant(f"{name}_weight", factor)))
 
 
-ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "relu": ("Relu", {}),
-    "hswish": ("HardSwish", {}),
-    "hsigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-    "sigmoid": ("Sigmoid", {}),
-    "gelu": ("Gelu", {}),
-    "tanh": ("Tanh", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.1}),
+def _relu6(program: OnnxProgram, index: int, node: Node) -> None:
+    bounds = [program.constant(f"float{v}", np.array(v, np.float32)) for v in (0, 6)]
+    program.emit_node(index, "Clip", (*program.operands(index), *bounds))
+
+
+def _silu(program: OnnxProgram, index: int, node: Node) -> None:
+    (x,) = program.operands(index)
+    gate = program.emit("Sigmoid", (x,), f"{value_name(program.graph, index)}_gate")
+    program.emit_node(index, "Mul", (x, gate))
+
+
+def _single_operator(kind: str, attributes: Callable[[Node], dict[str, Any]] = lambda node: {}) -> NodeWriter:
+    return lambda program, index, node: program.emit_node(index, kind, program.operands(index), **attributes(node))
+
+
+ACTIVATION_WRITERS: dict[str, NodeWriter] = {
+    "relu": _single_operator("Relu"),
+    "relu6": _relu6,
+    "hswish": _single_operator("HardSwish"),
+    "hsigmoid": _single_operator("HardSigmoid", lambda node: {"alpha": 1 / 6, "beta": 0.5}),
+    "sigmoid": _single_operator("Sigmoid"),
+    "silu": _silu,
+    "gelu": _single_operator("Gelu"),
+    "tanh": _single_operator("Tanh"),
+    "leaky_relu": _single_operator("LeakyRelu", lambda node: {"alpha": 0.1}),
 }
 
 
 def _act(program: OnnxProgram, index: int, node: Node) -> None:
-    (x,), fn = program.operands(index), node.attrs[0]
-    if fn == "relu6":
-        bounds = [program.constant(f"float{v}", np.array(v, np.float32)) for v in (0, 6)]
-        program.emit_node(index, "Clip", (x, *bounds))
-    elif fn == "silu":
-        gate = program.emit("Sigmoid", (x,), f"{value_name(program.graph, index)}_gate")
-        program.emit_node(index, "Mul", (x, gate))
-    else:
-        kind, attributes = ACTIVATIONS[fn]
-        program.emit_node(index, kind, (x,), **attributes)
+    writer = ACTIVATION_WRITERS.get(node.attrs[0])
+    if writer is None:
+        raise UnsupportedInOnnx(f"activation {node.attrs[0]!r} has no row in {__name__}.ACTIVATION_WRITERS")
+    writer(program, index, node)
 
 
 def _add(program: OnnxProgram, index: int, node: Node) -> None:
     total, *others = program.operands(index)
     for position, other in enumerate(others[:-1]):
-        total = program.emit("Add", (total, other), f"{value_name(program.graph, index)}_{position}")
+        total = program.emit("Add", (total, other), f"{value_name(program.graph, index)}_partial{position}")
     program.emit_node(index, "Add", (total, others[-1]))
 
 
@@ -178,10 +190,6 @@ def _input(program: OnnxProgram, index: int, node: Node) -> None:
     program.values[index] = name
 
 
-def _single_operator(kind: str, attributes: Callable[[Node], dict[str, Any]] = lambda node: {}) -> NodeWriter:
-    return lambda program, index, node: program.emit_node(index, kind, program.operands(index), **attributes(node))
-
-
 NODE_WRITERS: dict[str, NodeWriter] = {
     "input": _input,
     "zero": _zero,
@@ -209,13 +217,19 @@ NODE_WRITERS: dict[str, NodeWriter] = {
 }
 
 
+def _writer(op: str) -> NodeWriter:
+    if op not in NODE_WRITERS:
+        raise UnsupportedInOnnx(f"operation {op!r} has no lowering for onnx; add a row to {__name__}.NODE_WRITERS")
+    return NODE_WRITERS[op]
+
+
 def _write_program(graph: Graph, weights: Weights) -> tuple[OnnxProgram, tuple[UnsupportedNode, ...]]:
     program, problems = OnnxProgram(graph, weights), []
     for index, node in enumerate(graph.nodes):
         if index in program.values:  # folded into one before it
             continue
         try:
-            NODE_WRITERS[node.op](program, index, node)
+            _writer(node.op)(program, index, node)
         except UnsupportedInOnnx as problem:
             problems.append(UnsupportedNode(index, node.op, str(problem)))
             program.values[index] = value_name(graph, index)

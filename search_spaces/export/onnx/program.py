@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from search_spaces.export.names import value_name
 from search_spaces.export.weights import Array, Weights, consumers
 from search_spaces.graph.graph import Graph
 
@@ -66,8 +67,3 @@ class OnnxProgram:
     def operands(self, index: int) -> tuple[str, ...]:
         """Names of the values that node ``index`` reads."""
         return tuple([self.values[i] for i in self.graph.nodes[index].inputs])
-
-
-def value_name(graph: Graph, index: int) -> str:
-    """The name of a node's value in a file."""
-    return f"node{index}_{graph.nodes[index].op}"

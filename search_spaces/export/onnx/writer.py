@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from search_spaces.export.errors import check_precision
+from search_spaces.export.metadata import onnx_with_metadata
 from search_spaces.export.onnx.nodes import float_program
 from search_spaces.export.onnx.quantise import measured_ranges, quantise
 from search_spaces.export.onnx.serialise import serialise
@@ -19,6 +21,7 @@ def write_onnx(
     seed: int = 0,
     precision: str = "float32",
     calibration: Sequence[Sequence[Array]] | None = None,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
     """The bytes of an ``.onnx`` file (opset 20) that computes ``graph`` for one sample.
 
@@ -28,7 +31,7 @@ def write_onnx(
 
     ``precision="int8"`` writes QDQ form: inputs and outputs stay float32. Its scales come from ``calibration``, samples
     that run through the float network with ONNX Runtime: each the graph's inputs, without a batch axis; two standard
-    normal samples from ``seed`` where ``None``.
+    normal samples from ``seed`` where ``None``. ``metadata``: texts by name that the file keeps beside the network.
 
     Raises ``ModelFileError`` for a node that ONNX cannot hold, ``WeightsError`` for weights of another graph.
     """
@@ -41,4 +44,4 @@ def write_onnx(
     if precision == "int8":
         samples = random_inputs(graph.input_shapes, seed) if calibration is None else calibration
         program = quantise(program, measured_ranges(program, samples))
-    return serialise(program)
+    return onnx_with_metadata(serialise(program), metadata)

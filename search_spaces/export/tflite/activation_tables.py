@@ -6,15 +6,19 @@ make of random images, within a factor; what training makes is not, so trained n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import hypot, prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
-from search_spaces.export.tflite.program import WEIGHT_AXIS, TfliteOperator, TfliteProgram, TfliteTensor
+from search_spaces.export.errors import ModelFileError
+from search_spaces.export.tflite.operators import operator_row
+from search_spaces.export.tflite.program import TfliteOperator, TfliteProgram, TfliteTensor
 from search_spaces.export.tflite.ranges import Ranges
 from search_spaces.export.weights import Array
+from search_spaces.graph.operations import Shape
 
 RANGE_STD_DEVIATIONS = 4.0  # standard deviations that a range holds
 _POINTS, _POINT_WEIGHTS = np.polynomial.hermite_e.hermegauss(48)
@@ -56,17 +60,6 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "TANH": np.tanh,
     "LEAKY_RELU": lambda x: np.where(x > 0, x, 0.1 * x),
     "GELU": lambda x: x * _sigmoid(1.702 * x),  # near enough for a range
-}
-_RANGE_PRESERVING = {
-    "RESHAPE",
-    "TRANSPOSE",
-    "SLICE",
-    "QUANTIZE",
-    "PAD",
-    "PADV2",
-    "MAX_POOL_2D",
-    "RESIZE_NEAREST_NEIGHBOR",
-    "RESIZE_BILINEAR",
 }
 
 
@@ -122,55 +115,105 @@ def _matrix_product(a: ActivationDistribution, b: ActivationDistribution, length
     return _normal_distribution(one.mean * length, one.std * sqrt(length))
 
 
-def _real(program: TfliteProgram, operator: TfliteOperator) -> tuple[int, ...]:
-    """The operands that are numbers to compute with, and not weights or a shape."""
-    alone = operator.code in WEIGHT_AXIS or operator.code in _RANGE_PRESERVING or operator.code == "MEAN"
-    return operator.inputs[:1] if alone else operator.inputs
+@dataclass(frozen=True, slots=True)
+class OperatorOperands:
+    """What one operator of a program reads, as distributions: those of activations carried so far, and constants'."""
+
+    program: TfliteProgram
+    operator: TfliteOperator
+    distributions: Mapping[int, ActivationDistribution]
+
+    def __getitem__(self, position: int) -> ActivationDistribution:
+        i = self.operator.inputs[position]
+        return self.distributions[i] if i in self.distributions else _of_constant(self.program.tensors[i])
+
+    def shape(self, position: int = 0) -> Shape:
+        """Shape of an operand."""
+        return self.program.tensors[self.operator.inputs[position]].shape
 
 
-def _result_distribution(
-    program: TfliteProgram, operator: TfliteOperator, distributions: dict[int, ActivationDistribution]
-) -> ActivationDistribution:
-    tensors, code = program.tensors, operator.code
-    first, *others = [
-        distributions[i] if i in distributions else _of_constant(tensors[i]) for i in _real(program, operator)
-    ]
-    if code in WEIGHT_AXIS:
-        weight, bias = [None if i < 0 else tensors[i].data for i in operator.inputs[1:3]]
-        assert weight is not None
-        return _weighted(first, weight, bias, WEIGHT_AXIS[code])
-    if code in FUNCTIONS:
-        return propagate(FUNCTIONS[code], first)
-    if code in _RANGE_PRESERVING:
-        return first
-    if code == "RSQRT":  # of a variance: that of one position is seldom below a sixteenth of what it is on average
-        inverse = 1 / sqrt(max(first.mean, 1e-12))
-        return ActivationDistribution(inverse, inverse / 4, 0.0, 4 * inverse)
-    if code == "AVERAGE_POOL_2D":
-        return _mean(first, operator.options["filterHeight"] * operator.options["filterWidth"])
-    if code == "MEAN":
-        return _mean(first, tensors[operator.inputs[0]].shape[-1])
-    if code == "CONCATENATION":
-        sizes = [prod(tensors[i].shape) for i in operator.inputs]
-        return _mixture(list(zip([first, *others], sizes, strict=True)))
-    if code == "SOFTMAX":
-        length = tensors[operator.inputs[0]].shape[-1]
-        return ActivationDistribution(1 / length, 1 / length, 0.0, 1.0)
-    (second,) = others
-    if code == "BATCH_MATMUL":
-        shape = tensors[operator.inputs[0]].shape
-        inner = shape[-2] if operator.options["adjX"] else shape[-1]
-        return _matrix_product(first, second, inner)
-    if code == "MUL":
-        if operator.inputs[0] == operator.inputs[1]:
-            return propagate(np.square, first)
-        gate = program.producer(operator.inputs[1])
-        if gate is not None and gate.code == "LOGISTIC" and gate.inputs == operator.inputs[:1]:
-            return propagate(lambda x: x * _sigmoid(x), first)
-        if gate is not None and gate.code == "RSQRT":  # layer normalisation
-            return _normal_distribution(0.0, 1.0)
-        return _product(first, second)
-    return _sum(first, second, -1.0 if code == "SUB" else 1.0)
+DistributionRule = Callable[[OperatorOperands], ActivationDistribution]
+
+
+def _of_first(operands: OperatorOperands) -> ActivationDistribution:
+    return operands[0]
+
+
+def _of_function(code: str) -> DistributionRule:
+    return lambda operands: propagate(FUNCTIONS[code], operands[0])
+
+
+def _of_weights(operands: OperatorOperands) -> ActivationDistribution:
+    operator, tensors = operands.operator, operands.program.tensors
+    weight, bias = [None if i < 0 else tensors[i].data for i in operator.inputs[1:3]]
+    axis = operator_row(operator.code).weight_axis
+    assert weight is not None
+    assert axis is not None
+    return _weighted(operands[0], weight, bias, axis)
+
+
+def _of_inverse_root(operands: OperatorOperands) -> ActivationDistribution:
+    # of a variance: that of one position is seldom below a sixteenth of what it is on average
+    inverse = 1 / sqrt(max(operands[0].mean, 1e-12))
+    return ActivationDistribution(inverse, inverse / 4, 0.0, 4 * inverse)
+
+
+def _of_average_pool(operands: OperatorOperands) -> ActivationDistribution:
+    options = operands.operator.options
+    return _mean(operands[0], options["filterHeight"] * options["filterWidth"])
+
+
+def _of_concatenation(operands: OperatorOperands) -> ActivationDistribution:
+    return _mixture([(operands[i], prod(operands.shape(i))) for i in range(len(operands.operator.inputs))])
+
+
+def _of_softmax(operands: OperatorOperands) -> ActivationDistribution:
+    length = operands.shape()[-1]
+    return ActivationDistribution(1 / length, 1 / length, 0.0, 1.0)
+
+
+def _of_matrix_product(operands: OperatorOperands) -> ActivationDistribution:
+    inner = operands.shape()[-2] if operands.operator.options["adjX"] else operands.shape()[-1]
+    return _matrix_product(operands[0], operands[1], inner)
+
+
+def _of_product(operands: OperatorOperands) -> ActivationDistribution:
+    a, b = operands.operator.inputs
+    if a == b:
+        return propagate(np.square, operands[0])
+    gate = operands.program.producer(b)
+    if gate is not None and gate.code == "LOGISTIC" and gate.inputs == (a,):
+        return propagate(lambda x: x * _sigmoid(x), operands[0])
+    if gate is not None and gate.code == "RSQRT":  # layer normalisation
+        return _normal_distribution(0.0, 1.0)
+    return _product(operands[0], operands[1])
+
+
+DISTRIBUTION_RULES: dict[str, DistributionRule] = {
+    **{code: _of_function(code) for code in FUNCTIONS},
+    "ADD": lambda operands: _sum(operands[0], operands[1]),
+    "AVERAGE_POOL_2D": _of_average_pool,
+    "BATCH_MATMUL": _of_matrix_product,
+    "CONCATENATION": _of_concatenation,
+    "CONV_2D": _of_weights,
+    "DEPTHWISE_CONV_2D": _of_weights,
+    "FULLY_CONNECTED": _of_weights,
+    "MAX_POOL_2D": _of_first,
+    "MEAN": lambda operands: _mean(operands[0], operands.shape()[-1]),
+    "MUL": _of_product,
+    "PAD": _of_first,
+    "PADV2": _of_first,
+    "QUANTIZE": _of_first,
+    "RESHAPE": _of_first,
+    "RESIZE_BILINEAR": _of_first,
+    "RESIZE_NEAREST_NEIGHBOR": _of_first,
+    "RSQRT": _of_inverse_root,
+    "SLICE": _of_first,
+    "SOFTMAX": _of_softmax,
+    "SUB": lambda operands: _sum(operands[0], operands[1], -1.0),
+    "TRANSPOSE": _of_first,
+}
+"""How the result of every operator is distributed."""
 
 
 def analytic_ranges(program: TfliteProgram) -> Ranges:
@@ -179,7 +222,10 @@ def analytic_ranges(program: TfliteProgram) -> Ranges:
     for i in program.inputs:
         distributions[i] = _normal_distribution(0.0, 1.0)
     for operator in program.operators:
-        result = _result_distribution(program, operator, distributions)
+        rule = DISTRIBUTION_RULES.get(operator.code)
+        if rule is None:
+            raise ModelFileError(f"int8: operator {operator.code!r} has no row in {__name__}.DISTRIBUTION_RULES")
+        result = rule(OperatorOperands(program, operator, distributions))
         fused = operator.options.get("fusedActivationFunction", "NONE")
         distributions[operator.outputs[0]] = result if fused == "NONE" else propagate(FUNCTIONS[fused], result)
     return {i: (distributions[i].low, distributions[i].high) for i, t in enumerate(program.tensors) if t.data is None}

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from search_spaces.export.tflite.state import LoweringState, StoredTensor, stored_shape
+from search_spaces.export.tflite.data_movement import SHARE_TENSORS
+from search_spaces.export.tflite.state import LoweringState, StoredTensor, UnsupportedInTflite, stored_shape
 from search_spaces.graph.fragment import Node
 
 FUSED_ACTIVATIONS = {"relu": "RELU", "relu6": "RELU6"}
-UNARY_ACTIVATIONS = {"relu": "RELU", "relu6": "RELU6", "hswish": "HARD_SWISH", "sigmoid": "LOGISTIC", "tanh": "TANH"}
+"""What an operator can do to its own result."""
 
 
 def _try_fuse(state: LoweringState, index: int, source: int, fn: str) -> bool:
@@ -20,12 +21,21 @@ def _try_fuse(state: LoweringState, index: int, source: int, fn: str) -> bool:
     alone = state.sole_reader(source, "act") == index
     if not alone or producer is None or producer.options.get("fusedActivationFunction") != "NONE":
         return False
-    # These may share the tensor of what they move, which others may read.
-    if state.graph.nodes[source].op in ("permute", "reshape"):
+    if state.graph.nodes[source].op in SHARE_TENSORS:
         return False
     producer.options["fusedActivationFunction"] = FUSED_ACTIVATIONS[fn]
     state.stored[index] = stored
     return True
+
+
+ActivationRule = Callable[[LoweringState, int, int, StoredTensor], None]
+
+
+def _single_operator(code: str, **options: object) -> ActivationRule:
+    def rule(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
+        state.emit(index, code, (x,), stored.order, **options)
+
+    return rule
 
 
 def _hsigmoid(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
@@ -40,19 +50,16 @@ def _silu(state: LoweringState, index: int, x: int, stored: StoredTensor) -> Non
     state.emit(index, "MUL", (x, y), stored.order, fusedActivationFunction="NONE")
 
 
-def _gelu(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
-    state.emit(index, "GELU", (x,), stored.order, approximate=False)
-
-
-def _leaky_relu(state: LoweringState, index: int, x: int, stored: StoredTensor) -> None:
-    state.emit(index, "LEAKY_RELU", (x,), stored.order, alpha=0.1)
-
-
-COMPOSED_ACTIVATIONS: dict[str, Callable[[LoweringState, int, int, StoredTensor], None]] = {
+ACTIVATION_RULES: dict[str, ActivationRule] = {
+    "relu": _single_operator("RELU"),
+    "relu6": _single_operator("RELU6"),
+    "hswish": _single_operator("HARD_SWISH"),
     "hsigmoid": _hsigmoid,
+    "sigmoid": _single_operator("LOGISTIC"),
     "silu": _silu,
-    "gelu": _gelu,
-    "leaky_relu": _leaky_relu,
+    "gelu": _single_operator("GELU", approximate=False),
+    "tanh": _single_operator("TANH"),
+    "leaky_relu": _single_operator("LEAKY_RELU", alpha=0.1),
 }
 
 
@@ -60,11 +67,10 @@ def _act(state: LoweringState, index: int, node: Node) -> None:
     (fn,), (source,) = node.attrs, node.inputs
     if fn in FUSED_ACTIVATIONS and _try_fuse(state, index, source, fn):
         return
+    if fn not in ACTIVATION_RULES:
+        raise UnsupportedInTflite(f"activation {fn!r} has no row in {__name__}.ACTIVATION_RULES")
     stored = state.stored[source]
-    if fn in UNARY_ACTIVATIONS:
-        state.emit(index, UNARY_ACTIVATIONS[fn], (stored.tensor,), stored.order)
-    else:
-        COMPOSED_ACTIVATIONS[fn](state, index, stored.tensor, stored)
+    ACTIVATION_RULES[fn](state, index, stored.tensor, stored)
 
 
 def _add(state: LoweringState, index: int, node: Node) -> None:
@@ -95,9 +101,4 @@ def _scale(state: LoweringState, index: int, node: Node) -> None:
     state.emit(index, "MUL", (stored.tensor, y), stored.order, fusedActivationFunction="NONE")
 
 
-def _zero(state: LoweringState, index: int, node: Node) -> None:
-    order = tuple(range(len(node.shape)))
-    state.stored[index] = StoredTensor(state.program.constant(np.zeros((1, *node.shape), np.float32)), order)
-
-
-LOWERING_RULES = {"act": _act, "add": _add, "mul": _mul, "scale": _scale, "zero": _zero}
+LOWERING_RULES = {"act": _act, "add": _add, "mul": _mul, "scale": _scale}

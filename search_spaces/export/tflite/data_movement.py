@@ -1,10 +1,12 @@
-"""What computes nothing: reshape, permutation, slice and concatenation."""
+"""What computes nothing: inputs and constants, reshape, permutation, slice and concatenation."""
 
 from __future__ import annotations
 
 from math import prod
 
-from search_spaces.export.tflite.state import LoweringState, Order, StoredTensor, natural_order
+import numpy as np
+
+from search_spaces.export.tflite.state import LoweringState, Order, StoredTensor, natural_order, stored_shape
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.operations import Shape
 
@@ -34,6 +36,19 @@ def reshape_groups(before: Shape, after: Shape) -> list[tuple[list[int], list[in
         else:
             runs.append((old, new))
     return runs
+
+
+def _input(state: LoweringState, index: int, node: Node) -> None:
+    program, order = state.program, natural_order(node.shape)
+    name = f"input{len(program.inputs)}" if len(state.graph.input_shapes) > 1 else "input"
+    x = program.tensor(stored_shape(node.shape, order), name)
+    program.inputs.append(x)
+    state.stored[index] = StoredTensor(x, order)
+
+
+def _zero(state: LoweringState, index: int, node: Node) -> None:
+    order = tuple(range(len(node.shape)))
+    state.stored[index] = StoredTensor(state.program.constant(np.zeros((1, *node.shape), np.float32)), order)
 
 
 def _reshape(state: LoweringState, index: int, node: Node) -> None:
@@ -73,4 +88,13 @@ def _concat(state: LoweringState, index: int, node: Node) -> None:
     state.emit(index, "CONCATENATION", operands, order, axis=1 + order.index(node.attrs[0]))
 
 
-LOWERING_RULES = {"reshape": _reshape, "permute": _permute, "slice": _slice, "concat": _concat}
+LOWERING_RULES = {
+    "input": _input,
+    "zero": _zero,
+    "reshape": _reshape,
+    "permute": _permute,
+    "slice": _slice,
+    "concat": _concat,
+}
+SHARE_TENSORS = ("reshape", "permute")
+"""Operations whose result may be in the very tensor of their operand, which others may read."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces.export.errors import ModelFileError
+from search_spaces.export.tflite.operators import operator_row
 from search_spaces.export.tflite.program import TfliteOperator, TfliteProgram, TfliteTensor
 from search_spaces.export.weights import Array
 
@@ -18,60 +19,6 @@ _TYPES = {"float32": 0, "int32": 2, "int8": 9}
 _ENUMS = {
     "padding": {"SAME": 0, "VALID": 1},
     "fusedActivationFunction": {"NONE": 0, "RELU": 1, "RELU6": 3},
-}
-_OPTIONS = {
-    "ADD": "Add",
-    "AVERAGE_POOL_2D": "Pool2D",
-    "BATCH_MATMUL": "BatchMatMul",
-    "CONCATENATION": "Concatenation",
-    "CONV_2D": "Conv2D",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
-    "FULLY_CONNECTED": "FullyConnected",
-    "GELU": "Gelu",
-    "HARD_SWISH": "HardSwish",
-    "LEAKY_RELU": "LeakyRelu",
-    "MAX_POOL_2D": "Pool2D",
-    "MEAN": "Reducer",
-    "MUL": "Mul",
-    "PAD": "Pad",
-    "PADV2": "PadV2",
-    "QUANTIZE": "Quantize",
-    "RESHAPE": "Reshape",
-    "RESIZE_BILINEAR": "ResizeBilinear",
-    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighbor",
-    "SLICE": "Slice",
-    "SOFTMAX": "Softmax",
-    "SUB": "Sub",
-    "TRANSPOSE": "Transpose",
-}
-# The version of each operator that brought int8, where that is not the first (tensorflow/lite/schema/schema.fbs and
-# tools/versioning/op_version.cc); runtimes refuse what they are too old for.
-_INT8_VERSIONS = {
-    "ADD": 2,
-    "AVERAGE_POOL_2D": 2,
-    "BATCH_MATMUL": 2,
-    "CONCATENATION": 2,
-    "CONV_2D": 3,
-    "DEPTHWISE_CONV_2D": 3,
-    "FULLY_CONNECTED": 4,
-    "GELU": 2,
-    "LEAKY_RELU": 2,
-    "LOGISTIC": 2,
-    "MAX_POOL_2D": 2,
-    "MEAN": 2,
-    "MUL": 2,
-    "PAD": 2,
-    "PADV2": 2,
-    "RELU": 2,
-    "RELU6": 2,
-    "RESIZE_BILINEAR": 2,
-    "RESIZE_NEAREST_NEIGHBOR": 2,
-    "RSQRT": 2,
-    "SLICE": 2,
-    "SOFTMAX": 2,
-    "SUB": 2,
-    "TANH": 2,
-    "TRANSPOSE": 2,
 }
 
 
@@ -167,9 +114,9 @@ class _Packer:
         if self.program.tensors[operator.outputs[0]].dtype == "int8":
             self.signed.add(operator.code)
         inputs, outputs = _ints(b, operator.inputs), _ints(b, operator.outputs)
-        kind = _OPTIONS.get(operator.code)
+        kind = operator_row(operator.code).options
         options = None
-        if kind is not None:
+        if kind:
             row = getattr(s, f"{kind}OptionsT")()
             for name, value in operator.options.items():
                 setattr(row, name, _ENUMS[name][value] if name in _ENUMS else value)
@@ -178,7 +125,7 @@ class _Packer:
         s.OperatorAddOpcodeIndex(b, code)
         s.OperatorAddInputs(b, inputs)
         s.OperatorAddOutputs(b, outputs)
-        if kind is not None:
+        if kind:
             s.OperatorAddBuiltinOptionsType(b, getattr(s.BuiltinOptions, f"{kind}Options"))
             s.OperatorAddBuiltinOptions(b, options)
         return int(s.OperatorEnd(b))
@@ -190,7 +137,7 @@ class _Packer:
             number = getattr(s.BuiltinOperator, code)
             s.OperatorCodeStart(b)
             s.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
-            s.OperatorCodeAddVersion(b, _INT8_VERSIONS.get(code, 1) if code in self.signed else 1)
+            s.OperatorCodeAddVersion(b, operator_row(code).int8_version if code in self.signed else 1)
             s.OperatorCodeAddBuiltinCode(b, number)
             offsets.append(int(s.OperatorCodeEnd(b)))
         return _offsets(b, offsets)

@@ -13,13 +13,7 @@ from search_spaces.export.errors import UnsupportedNode, unsupported_error
 from search_spaces.export.tflite import arithmetic, attention, weighted, windows
 from search_spaces.export.tflite import data_movement as moves
 from search_spaces.export.tflite.program import TfliteProgram
-from search_spaces.export.tflite.state import (
-    LoweringState,
-    StoredTensor,
-    UnsupportedInTflite,
-    natural_order,
-    stored_shape,
-)
+from search_spaces.export.tflite.state import LoweringState, UnsupportedInTflite, natural_order
 from search_spaces.export.weights import Weights, check_weights, placeholder_weights, random_weights
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
@@ -42,20 +36,19 @@ class LoweringResult(NamedTuple):
     problems: tuple[UnsupportedNode, ...]
 
 
+def _no_rule(state: LoweringState, index: int, node: Node) -> None:
+    raise UnsupportedInTflite(
+        f"operation {node.op!r} has no lowering for tflite; add a row to {__name__}.LOWERING_RULES"
+    )
+
+
 def _lower_graph(graph: Graph, weights: Weights) -> LoweringResult:
     state = LoweringState(graph, weights)
     problems = []
     for index, node in enumerate(graph.nodes):
         if index in state.stored:  # folded into one before it
             continue
-        if node.op == "input":
-            order = natural_order(node.shape)
-            name = f"input{len(state.program.inputs)}" if len(graph.input_shapes) > 1 else "input"
-            x = state.program.tensor(stored_shape(node.shape, order), name)
-            state.program.inputs.append(x)
-            state.stored[index] = StoredTensor(x, order)
-            continue
-        reason = state.lower(LOWERING_RULES[node.op], index, node)
+        reason = state.lower(LOWERING_RULES.get(node.op, _no_rule), index, node)
         if reason is not None:
             problems.append(UnsupportedNode(index, node.op, reason))
     problems += _add_outputs(state)

@@ -11,7 +11,6 @@ import numpy as np
 from search_spaces.export.weights import Array
 from search_spaces.graph.operations import Shape
 
-WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # where weights have their output channels
 ABSENT_OPERAND = -1  # an operand that an operator does without
 
 

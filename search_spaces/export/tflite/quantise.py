@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from search_spaces.export.errors import ModelFileError
-from search_spaces.export.tflite.program import WEIGHT_AXIS, Quantisation, TfliteOperator, TfliteProgram, TfliteTensor
+from search_spaces.export.tflite.operators import operator_row
+from search_spaces.export.tflite.program import Quantisation, TfliteOperator, TfliteProgram, TfliteTensor
 from search_spaces.export.tflite.ranges import Ranges
 from search_spaces.export.tflite.scales import (
     MIN_SCALE,
@@ -33,11 +34,10 @@ def quantise_constant(data: Array, to: Quantisation) -> Array:
 
 
 def _quantise_weights(
-    program: TfliteProgram, operator: TfliteOperator, scales: dict[int, Quantisation]
+    program: TfliteProgram, operator: TfliteOperator, axis: int, scales: dict[int, Quantisation]
 ) -> tuple[TfliteTensor, TfliteTensor]:
-    """Weights and biases of a convolution or linear layer as integers."""
+    """Weights and biases of a convolution or linear layer as integers; output channels are on ``axis``."""
     x, w, b = operator.inputs
-    axis = WEIGHT_AXIS[operator.code]
     weight = program.tensors[w].data
     assert weight is not None
     others = tuple([i for i in range(weight.ndim) if i != axis])
@@ -82,8 +82,9 @@ def quantise(program: TfliteProgram, ranges: Ranges) -> TfliteProgram:
     operators = []
     for operator in program.operators:
         inputs = list(operator.inputs)
-        if operator.code in WEIGHT_AXIS:
-            weight, bias = _quantise_weights(program, operator, scales)
+        axis = operator_row(operator.code).weight_axis
+        if axis is not None:
+            weight, bias = _quantise_weights(program, operator, axis, scales)
             inputs[1:] = [len(tensors), len(tensors) + 1]
             tensors += [weight, bias]
         else:

@@ -6,26 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from search_spaces.export.tflite.operators import operator_row
 from search_spaces.export.tflite.program import Quantisation, TfliteOperator, TfliteProgram, TfliteTensor
 from search_spaces.export.tflite.ranges import Ranges
 
 MIN_SCALE = 1e-18  # its square is still a float32
-# Operators whose result has the very scale of their first operand, and no value beyond that one's.
-SCALE_PRESERVING = frozenset(
-    (
-        "AVERAGE_POOL_2D",
-        "MAX_POOL_2D",
-        "PAD",
-        "PADV2",
-        "RESHAPE",
-        "RESIZE_BILINEAR",
-        "RESIZE_NEAREST_NEIGHBOR",
-        "SLICE",
-        "TRANSPOSE",
-    )
-)
-# Results that the specification gives a scale and a zero point.
-FIXED_SCALES = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0)}
 # A part of a concatenation that would use less than this much of its range is rescaled by an operator of its own.
 MIN_SHARED_RANGE = 0.5
 
@@ -113,7 +98,8 @@ def assign_scales(program: TfliteProgram, ranges: Ranges) -> tuple[TfliteProgram
     groups = {i: _make_group(*ranges[i]) for i in program.inputs}
     for operator in program.operators:
         (result,) = operator.outputs
-        if operator.code in SCALE_PRESERVING:
+        row = operator_row(operator.code)
+        if row.keeps_scale:
             source = operator.inputs[0]
             groups[result] = groups[source].representative() if source in groups else _constant_group(tensors[source])
         elif operator.code == "CONCATENATION":
@@ -126,7 +112,7 @@ def assign_scales(program: TfliteProgram, ranges: Ranges) -> tuple[TfliteProgram
                 operators.append(TfliteOperator("QUANTIZE", (i,), (rescaled[i],)))
             operator = replace(operator, inputs=tuple([rescaled.get(i, i) for i in operator.inputs]))
         else:
-            groups[result] = _make_group(*ranges[result], FIXED_SCALES.get(operator.code))
+            groups[result] = _make_group(*ranges[result], row.fixed_scale)
         operators.append(operator)
     scales = {i: group.representative().quantisation() for i, group in groups.items()}
     return TfliteProgram(tensors, operators, program.inputs, program.outputs), scales

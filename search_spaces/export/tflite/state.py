@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from search_spaces.export.names import value_name
 from search_spaces.export.tflite.program import TfliteProgram
 from search_spaces.export.weights import Weights, consumers
 from search_spaces.graph.fragment import Node
@@ -84,7 +85,7 @@ class LoweringState:
         """Append the operator that makes the value of node ``index`` in ``order``."""
         node = self.graph.nodes[index]
         shape = stored_shape(node.shape, order)
-        result = self.program.emit(code, inputs, shape, f"node{index}_{node.op}", **options)
+        result = self.program.emit(code, inputs, shape, value_name(self.graph, index), **options)
         self.stored[index] = StoredTensor(result, order)
         return result
 

@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from search_spaces.export.names import value_name
 from search_spaces.export.tflite.program import ABSENT_OPERAND
 from search_spaces.export.tflite.state import CHANNELS_LAST, LoweringState, StoredTensor, UnsupportedInTflite
 from search_spaces.export.weights import Array, fold_affine, norm_affine
@@ -48,13 +49,13 @@ def _conv(state: LoweringState, index: int, node: Node) -> None:
         kernel, stride, dilation = (1, *kernel), (1, *stride), (1, *dilation)
         pads, weight = ((0, 0), *pads), weight[:, :, None]
         result = _conv2d(
-            state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, f"node{folded.last}_conv"
+            state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, value_name(state.graph, index)
         )
         result = state.program.reshape(result, (1, node.shape[1], out_channels))
         stored = StoredTensor(result, (1, 0))
     else:
         x = state.get(source, CHANNELS_LAST)
-        name = f"node{folded.last}_conv"
+        name = value_name(state.graph, index)
         stored = StoredTensor(
             _conv2d(state, x, weight, folded.bias, kernel, stride, pads, dilation, groups, name), CHANNELS_LAST
         )
@@ -117,7 +118,7 @@ def _linear(state: LoweringState, index: int, node: Node) -> None:
     (source,) = node.inputs
     folded = fold_affine(state.graph, state.weights, state.readers, index)
     program = state.program
-    name = f"node{folded.last}_linear"
+    name = value_name(state.graph, index)
     bias = ABSENT_OPERAND if folded.bias is None else program.constant(folded.bias, f"{name}_bias")
     operands = (state.get_in_graph_order(source), program.constant(folded.weight, f"{name}_weight"), bias)
     result = program.emit(
@@ -141,7 +142,7 @@ def channelwise(state: LoweringState, index: int, source: int, factor: Array, sh
     if len(shape) == 3:
         x = state.get(source, CHANNELS_LAST)
         weight = np.ascontiguousarray(factor).reshape(-1, 1, 1, 1)
-        name = f"node{index}_{state.graph.nodes[index].op}"
+        name = value_name(state.graph, index)
         result = _conv2d(state, x, weight, shift, ONE, ONE, ((0, 0), (0, 0)), ONE, shape[0], name)
         state.stored[index] = StoredTensor(result, CHANNELS_LAST)
         return
@@ -181,7 +182,7 @@ def _norm(state: LoweringState, index: int, node: Node) -> None:
     scaled = (normal, program.constant(arrays["weight"].reshape(row)))
     result = program.emit("MUL", scaled, shape, fusedActivationFunction="NONE")
     shift = program.constant(arrays["bias"].reshape(row))
-    result = program.emit("ADD", (result, shift), shape, f"node{index}_norm", fusedActivationFunction="NONE")
+    result = program.emit("ADD", (result, shift), shape, value_name(state.graph, index), fusedActivationFunction="NONE")
     state.stored[index] = StoredTensor(program.reshape(result, stored), order)
 
 

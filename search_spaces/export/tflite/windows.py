@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from search_spaces.export.names import value_name
 from search_spaces.export.tflite.state import CHANNELS_LAST, LoweringState, StoredTensor, UnsupportedInTflite
 from search_spaces.export.tflite.weighted import Pads, pad_image, padding_mode
 from search_spaces.export.weights import Array
 from search_spaces.graph.fragment import Node
-from search_spaces.graph.operations import Shape
+from search_spaces.graph.operations import ACTIVATIONS, Shape
 
 LOWEST_FLOAT = -3.4e38
 POOL_OPERATORS = {"max": "MAX_POOL_2D", "avg": "AVERAGE_POOL_2D"}
-NONNEGATIVE_ACTIVATIONS = ("relu", "relu6", "sigmoid", "hsigmoid")
 
 
 def _pool2d(
@@ -52,9 +52,9 @@ def _pool(state: LoweringState, index: int, node: Node) -> None:
     explicit = mode is None
     if mode is None:
         before = state.graph.nodes[source]
-        zeros = kind == "avg" or (before.op == "act" and before.attrs[0] in NONNEGATIVE_ACTIVATIONS)
+        zeros = kind == "avg" or (before.op == "act" and ACTIVATIONS[before.attrs[0]].nonnegative)
         x, mode = pad_image(state, x, pads, 0.0 if zeros else LOWEST_FLOAT), "VALID"
-    y = _pool2d(state, x, kind, kernel, stride, mode, size, f"node{index}_pool")
+    y = _pool2d(state, x, kind, kernel, stride, mode, size, value_name(state.graph, index))
     if explicit and kind == "avg" and not count_padding:
         factor = _padding_correction(extent, kernel, stride, pads).reshape(1, *size, 1)
         operands = (y, state.program.constant(factor))
@@ -75,7 +75,7 @@ def _global_pool(state: LoweringState, index: int, node: Node) -> None:
     else:
         size = (1, shape[1])
         x = state.program.reshape(state.get(source, (1, 0)), (1, *size, shape[0]))
-    y = _pool2d(state, x, node.attrs[0], size, (1, 1), "VALID", (1, 1), f"node{index}_global_pool")
+    y = _pool2d(state, x, node.attrs[0], size, (1, 1), "VALID", (1, 1), value_name(state.graph, index))
     if len(shape) == 3:
         state.stored[index] = StoredTensor(y, CHANNELS_LAST)
     else:
@@ -97,7 +97,7 @@ def _resize(state: LoweringState, index: int, node: Node) -> None:
     operands = (x, program.int_constant(size))
     shape = (1, *size, node.shape[0])
     half = mode == "bilinear"
-    y = program.emit(code, operands, shape, f"node{index}_resize", alignCorners=False, halfPixelCenters=half)
+    y = program.emit(code, operands, shape, value_name(state.graph, index), alignCorners=False, halfPixelCenters=half)
     if len(node.shape) == 3:
         state.stored[index] = StoredTensor(y, CHANNELS_LAST)
     else:

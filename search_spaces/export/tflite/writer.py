@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from search_spaces.export.errors import ModelFileError, check_precision
+from search_spaces.export.metadata import tflite_with_metadata
 from search_spaces.export.tflite.activation_tables import analytic_ranges
 from search_spaces.export.tflite.flatbuffer import pack
 from search_spaces.export.tflite.lowering import lower
@@ -35,7 +37,13 @@ def tflite_program(
 
 
 def write_tflite(
-    graph: Graph, *, precision: str, weights: Weights | None = None, seed: int = 0, calibration: Calibration = None
+    graph: Graph,
+    *,
+    precision: str,
+    weights: Weights | None = None,
+    seed: int = 0,
+    calibration: Calibration = None,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
     """The bytes of a ``.tflite`` file that computes ``graph`` for one sample.
 
@@ -47,7 +55,9 @@ def write_tflite(
     ``calibration`` sets the scales of int8: a sequence of samples, each the graph's inputs, channels first and without
     a batch axis, that run through the float network; ``"analytic"`` for estimates that run nothing and suit random
     weights alone; ``None`` for that where weights are random, else for two standard normal samples from ``seed``.
+    ``metadata``: texts by name that the file keeps beside the network.
 
     Raises ``ModelFileError`` for a node that TFLite cannot hold, ``WeightsError`` for weights of another graph.
     """
-    return pack(tflite_program(graph, precision=precision, weights=weights, seed=seed, calibration=calibration))
+    program = tflite_program(graph, precision=precision, weights=weights, seed=seed, calibration=calibration)
+    return tflite_with_metadata(pack(program), metadata)

@@ -139,7 +139,8 @@ class ExportedProgramReader:
                 self.memory[node] = self._memory_of(node.args[0])
 
     def value_of(self, handler: AtenHandler, call: AtenCall) -> Any:
-        """What one operation of the program is on the builder."""
+        """What one operation of the program is on the builder, in a section that has its module's path for a name."""
+        self.program.b.section(module_path(call.node))
         return handler(self.program.b, call)
 
     def _memory_of(self, view: Any) -> fx.Node:
@@ -177,6 +178,12 @@ class ExportedProgramReader:
                 raise UnsupportedModule(f"output {name!r} of forward() must be a tensor with a text for its name")
             outputs[name] = node
         return outputs
+
+
+def module_path(node: fx.Node) -> str:
+    """The path of the named module that asks for an operation; empty for the module itself."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return stack[-1][0] if stack else ""
 
 
 def in_place(node: fx.Node) -> bool:

@@ -11,9 +11,9 @@ from torch import nn
 
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.operations import OPS, Shape
+from search_spaces.graph.operations import OPS, Attrs, Shape
 from search_spaces.pytorch.from_module.call import AtenCall, AtenHandler
-from search_spaces.pytorch.from_module.reader import ExportedProgramReader
+from search_spaces.pytorch.from_module.reader import ExportedProgramReader, module_path
 from search_spaces.pytorch.from_module.torch_export import exported, parse_input_shapes
 
 
@@ -50,8 +50,7 @@ def record(module: nn.Module, inputs: Sequence[tuple[int, ...]] | tuple[int, ...
 class _Recorder(ExportedProgramReader):
     def value_of(self, handler: AtenHandler, call: AtenCall) -> Any:
         assert isinstance(self.program.b, Tape)
-        stack = list((call.node.meta.get("nn_module_stack") or {}).values())
-        self.program.b.owner = stack[-1][0] if stack else ""
+        self.program.b.owner = module_path(call.node)
         return super().value_of(handler, call)
 
 
@@ -76,6 +75,16 @@ class Tape(Builder):
         outputs_by_name = {"output": outputs} if isinstance(outputs, Tensor) else outputs
         self.outputs = {name: step_of(tensor) for name, tensor in outputs_by_name.items()}
         return super().build(outputs)
+
+    def operation(self, op: str, operands: Sequence[Tensor], attrs: Attrs = ()) -> Tensor:
+        if self.in_constructor:
+            return super().operation(op, operands, attrs)
+        self.in_constructor = True
+        try:
+            tensor = super().operation(op, operands, attrs)
+        finally:
+            self.in_constructor = False
+        return self.record_step(op, operands, dict(zip(OPS[op].attrs, attrs, strict=True)), tensor)
 
     def record_step(self, op: str, tensors: Sequence[Tensor], options: Mapping[str, Any], tensor: Tensor) -> Tensor:
         recorded = _TapeTensor(self, tensor.index, tensor.node, tensor.operands)
@@ -117,4 +126,5 @@ def _recording_constructor(op: str) -> Callable[..., Tensor]:
 
 
 for _op in OPS:
-    setattr(Tape, _op, _recording_constructor(_op))
+    if hasattr(Builder, _op):
+        setattr(Tape, _op, _recording_constructor(_op))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import xml.etree.ElementTree as ElementTree
 from itertools import combinations
@@ -16,7 +17,8 @@ from nas.report.network_picture.layout import layout_blocks
 from nas.report.network_picture.picture import draw_graph
 from search_spaces.blocks import mobile as blocks
 from search_spaces.catalog import load_network, load_space, spaces
-from search_spaces.graph.builder import Builder
+from search_spaces.graph.block_memo import block as shared_block
+from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.serialise import graph_from_json
 from search_spaces.published.networks import networks
@@ -102,17 +104,42 @@ def test_a_block_says_its_kernel_expansion_stride_and_squeeze() -> None:
 def test_attention_with_squeeze_excite_is_attention() -> None:
     b = Builder()
     x = b.act(b.conv(b.input((3, 4, 4)), 8, 3), "relu")
-    q, k, v = (b.reshape(b.conv(x, 8), (8, 16)) for _ in range(3))
-    weights = b.softmax(b.matmul(b.permute(q, (1, 0)), k))
-    y = b.reshape(b.permute(b.matmul(weights, b.permute(v, (1, 0))), (1, 0)), (8, 4, 4))
-    y = b.act(b.conv(y, 32), "gelu")
-    y = b.conv(blocks.squeeze_excite(b, y, 4), 8)
-    picture_blocks = network_blocks(b.build(b.conv(b.add(x, y), 2)))
-    assert [(m.kind, m.lines[1], m.residual) for m in picture_blocks[1:]] == [
-        ("stem", "k3", False),
-        ("attention", "k1 e4 SE", True),
-        ("head", "output", False),
+    with b.scope("layer0", "own_attention"):
+        q, k, v = (b.reshape(b.conv(x, 8), (8, 16)) for _ in range(3))
+        weights = b.softmax(b.matmul(b.permute(q, (1, 0)), k))
+        y = b.reshape(b.permute(b.matmul(weights, b.permute(v, (1, 0))), (1, 0)), (8, 4, 4))
+        y = b.act(b.conv(y, 32), "gelu")
+        y = b.conv(blocks.squeeze_excite(b, y, 4), 8)
+        y = b.add(x, y)
+    picture_blocks = network_blocks(b.build(b.conv(y, 2)))
+    assert [(m.kind, m.lines[:2], m.residual) for m in picture_blocks[1:]] == [
+        ("stem", ("stem", "k3"), False),
+        ("attention", ("own attention", "k1 e4 SE"), True),
+        ("head", ("head", "output"), False),
     ]
+
+
+def test_without_labels_each_operation_is_drawn_with_the_cheap_ones_behind_it() -> None:
+    graph = load_network("mobilenetv2")
+    document = json.loads(graph.to_json())
+    del document["labels"]
+    plain = network_blocks(graph_from_json(json.dumps(document)))
+    heavy = sum(node.op in ("conv", "linear", "add", "global_pool") for node in graph.nodes)
+    assert len(plain) == 1 + heavy
+    assert {block.kind for block in plain} <= {"input", "stem", "conv", "join", "pool", "head"}
+    assert [block.kind for block in plain].count("join") == 10  # MobileNetV2's residual sums
+
+
+def test_a_block_of_somebody_else_has_its_own_name() -> None:
+    @shared_block
+    def my_block(b: Builder, x: Tensor, width: int) -> Tensor:
+        return b.add(x, blocks.conv_norm_act(b.part("inner"), b.conv(x, width), x.channels, 3))
+
+    b = Builder()
+    x = blocks.conv_norm_act(b.section("stem"), b.input((3, 32, 32)), 8, 3, 2)
+    x = my_block(b.section("stage1.layer0"), x, 16)
+    drawn = network_blocks(b.build(b.section("").conv(x, 4)))
+    assert [(each.kind, each.lines[0]) for each in drawn[1:3]] == [("stem", "stem"), ("other", "my block")]
 
 
 def test_an_output_that_others_read_keeps_its_kind() -> None:

@@ -13,6 +13,7 @@ from search_spaces.export.onnx import write_onnx
 from search_spaces.export.weights import random_inputs, weights_from_module
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import OPS
 from tests.search_spaces.export.test_tflite import (
     LOSSY,
     OPERATIONS,
@@ -24,6 +25,7 @@ from tests.search_spaces.export.test_tflite import (
     small_network,
     with_statistics,
 )
+from tests.support.operation_contract import example_graph
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -70,6 +72,13 @@ def test_files_of_other_networks(name: str, size: int | None) -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_operation(name: str) -> None:
     check(one_operation(name), 1e-5, LOSSY.get(name, 0.998), calibrated=True)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_example_of_each_operation(op: str) -> None:
+    graph = example_graph(op)
+    check(graph, 1e-5, 0.98, calibrated=True)
+    assert unsupported(graph, "onnx") == ()
 
 
 def test_volumes_and_signals() -> None:

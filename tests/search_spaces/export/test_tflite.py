@@ -34,8 +34,9 @@ from search_spaces.export.weights import (
 )
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.operations import ACTIVATIONS
+from search_spaces.graph.operations import ACTIVATIONS, OPS
 from search_spaces.pytorch.module import GraphModule, to_module
+from tests.support.operation_contract import example_graph
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
@@ -196,6 +197,14 @@ LOSSY = {"layer norm": 0.99, "layer norm along width": 0.99, "attention": 0.97}
 def one_operation(name: str) -> Graph:
     b = Builder()
     return b.build(OPERATIONS[name](b, b.input((6, 8, 10))))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_example_of_each_operation(op: str) -> None:
+    graph = example_graph(op)
+    check_float(graph, 1e-5)
+    assert correlation(graph, calibrated=True) > 0.98
+    assert unsupported(graph, "tflite") == ()
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

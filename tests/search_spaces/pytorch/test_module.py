@@ -21,7 +21,8 @@ from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import ACTIVATIONS
 from search_spaces.graph.serialise import graph_from_json
 from search_spaces.published.networks import networks
-from search_spaces.pytorch.module import ACTIVATION_FUNCTIONS, GraphModule, to_module
+from search_spaces.pytorch.module import GraphModule, to_module
+from search_spaces.pytorch.operations import ACTIVATION_FUNCTIONS
 from tests.support.random_programs import IMAGE, outputs_of, programs, run
 
 

@@ -314,10 +314,10 @@ def test_the_pages_examples_load_and_count_as_they_should() -> None:
 
 
 def test_the_documented_space_is_one_that_detectors_are_trained_in() -> None:
-    from evaluators.tasks.detection import DetectionTraining
+    from evaluators.tasks.catalog import network_training
 
     write_documented_files()
-    training = DetectionTraining()
+    training = network_training("digits", "detect", {"max_train_images": 8, "max_val_images": 8})
     space = load_space("my_detector.yaml").with_options(**training.proxy)
     training.check(space.graph(space.sample(random.Random(0))))
 
