@@ -2,12 +2,12 @@
 
 A new device is a TOML file below ``devices/``, called as the device is; its line in lists is the file's ``about``.
 Other packages add rows through the entry-point group ``nas.hardware``, whose objects are ``HardwareRow``. A device
-file's ``kind`` names its row in ``MODEL_KINDS``.
+file's ``kind`` names its row in ``device_file.kinds.MODEL_KINDS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -16,9 +16,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from hardware_models.cost import HardwareModel
+from hardware_models.device_file.header import DeviceHeader
+from hardware_models.device_file.kinds import read_model
 from hardware_models.device_file.number_format import read_number_format
 from hardware_models.device_file.toml_table import HardwareError, TomlTable, parse_device_file, read_device_file
-from search_spaces.registry import import_object, table_with_plugins, unknown_name
+from hardware_models.device_file.writer import write_device
+from search_spaces.registry import table_with_plugins, unknown_name
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,6 @@ def _read_header(path: Path) -> TomlTable:
     return parse_device_file("\n".join(lines), str(path))
 
 
-# How a device file of each kind becomes a model: the name of a function of (table, name), and of what loads known
-# devices where a kind rests on others
-MODEL_KINDS: dict[str, str] = {
-    "analytic": "hardware_models.analytic.model:analytic_model",
-    "few_rows": "hardware_models.linear.prior:linear_prior_model",
-    "learned": "hardware_models.linear.model:linear_model",
-    "mac_array": "hardware_models.mac_array.model:mac_array_model",
-    "table": "hardware_models.operation_table.model:operation_table_model",
-    "transferred": "hardware_models.transfer.model:transfer_model",
-}
-_KINDS_ON_SOURCE_DEVICES = ("transferred",)
 SOURCE_KIND = "learned"
 """The kind of those devices that transfer rests on: learned from measurements of many networks."""
 
@@ -124,12 +116,12 @@ def device_path(name: str | Path) -> Path:
 
 def model_from_text(text: str, name: str, where: str) -> HardwareModel:
     """The model that a device file's text describes; ``where`` names the file in errors. ``HardwareError``."""
-    table = parse_device_file(text, where)
-    kind = table.text("kind")
-    if kind not in MODEL_KINDS:
-        raise table.invalid_value("kind", f"one of {', '.join(map(repr, MODEL_KINDS))}")
-    build_model: Callable[..., HardwareModel] = import_object(MODEL_KINDS[kind])
-    return build_model(table, name, *([_load_source_device] if kind in _KINDS_ON_SOURCE_DEVICES else []))
+    return read_model(text, name, where, _load_source_device)
+
+
+def save_hardware(path: Path, header: DeviceHeader, model: HardwareModel) -> None:
+    """Write a model's device file, which must read back as the same model: ``writer.write_device``."""
+    write_device(path, header, model, _load_source_device)
 
 
 def _load_source_device(device: str, where: str) -> HardwareModel:

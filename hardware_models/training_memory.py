@@ -13,9 +13,8 @@ from math import ceil, prod
 
 from search_spaces.graph.fragment import FLOAT_BYTES, Node
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import OPS
 
-# What the slope of an activation is computed from: its result, or its operand
-_SAVES_OUTPUT = ("relu", "sigmoid", "tanh")
 SCHEMES = ("full", "mobiletl")
 
 
@@ -83,26 +82,19 @@ def _first_trained(graph: Graph, share: float) -> int:
 
 def _saved_tensors(node: Node, index: int, scheme: str, shifts_only: bool) -> list[tuple[int, int]]:
     """The tensors that a node's backward pass needs, with the bits an element of each."""
-    float_bits = 8 * FLOAT_BYTES
-    if node.op in ("conv", "linear", "layer_scale"):
-        return [(node.inputs[0], float_bits)]
-    if node.op == "norm":
-        return [] if shifts_only else [(node.inputs[0], float_bits)]
-    if node.op == "act":
-        if scheme == "mobiletl":
-            return [(index, 1)]
-        return [(index if node.attrs[0] in _SAVES_OUTPUT else node.inputs[0], float_bits)]
-    if node.op in ("mul", "matmul"):
-        return [(i, float_bits) for i in node.inputs]
-    if node.op == "softmax":
-        return [(index, float_bits)]
-    if node.op in ("pool", "global_pool") and node.attrs[0] == "max":
-        return [(index, float_bits)]  # which place of the window each came from
-    return []
+    operation = OPS[node.op]
+    if shifts_only:
+        return []
+    if operation.activation and scheme == "mobiletl":
+        return [(index, 1)]
+    tensors = {"operands": node.inputs, "result": (index,), "": ()}[operation.keeps(node.attrs)]
+    return [(i, 8 * FLOAT_BYTES) for i in tensors]
 
 
 def _inner_norms(graph: Graph) -> frozenset[int]:
     """Normalisations before an activation: those inside a block, which MobileTL trains the shift of alone."""
     return frozenset(
-        node.inputs[0] for node in graph.nodes if node.op == "act" and graph.nodes[node.inputs[0]].op == "norm"
+        node.inputs[0]
+        for node in graph.nodes
+        if OPS[node.op].activation and OPS[graph.nodes[node.inputs[0]].op].normalises
     )

@@ -1,8 +1,4 @@
-"""Fit the free rates of analytic device files to measured latencies, and state the error on networks left out.
-
-    python -m hardware_models.analytic.fit
-    hardware_models/devices/edgetpu/{coral_usb,coral_devboard,pixel4_edgetpu}.toml --data
-    ../shared/data/published_tables
+"""Fit the free rates of analytic devices to measured latencies, and state the error on networks left out.
 
 A device file's ``[fit]`` table says which of its numbers are free, with a prior for each; numbers that are
 ``shared`` are one and the same for all files fitted together. Robust least squares on the logarithm of the latency.
@@ -10,17 +6,16 @@ A device file's ``[fit]`` table says which of its numbers are free, with a prior
 
 from __future__ import annotations
 
-import argparse
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log, prod, sqrt
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardware_models.analytic.model import (
     AnalyticDevice,
+    AnalyticModel,
+    HeldOutError,
     NodeWork,
     host_transfer_us,
     node_latency_us,
@@ -28,8 +23,9 @@ from hardware_models.analytic.model import (
     off_chip_transfer_us,
     read_analytic_device,
 )
-from hardware_models.device_file.toml_table import HardwareError, TomlTable, parse_device_file, read_device_file
-from hardware_models.measured.published_latencies import PublishedLatency, published_latencies
+from hardware_models.device_file.toml_table import HardwareError, TomlTable, parse_device_file
+from hardware_models.fragment_sum import nodes_of_graph
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.graph.graph import Graph
 
 if TYPE_CHECKING:
@@ -66,7 +62,8 @@ class DeviceFitProblem:
     device: AnalyticDevice
     free: tuple[FreeParameter, ...]
     shared: tuple[str, ...]
-    rows: tuple[PublishedLatency, ...]
+    rows: tuple[MeasuredNetwork, ...]
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class LatencyPrediction:
     """One measurement beside its predictions, with it in the fit and with its network left out everywhere."""
 
     device: str
-    row: PublishedLatency
+    row: MeasuredNetwork
     predicted_ms: float
     held_out_ms: float
 
@@ -102,11 +99,11 @@ def read_free_parameters(table: TomlTable) -> tuple[tuple[FreeParameter, ...], t
     return tuple(parameters), shared
 
 
-def read_fit_problem(text: str, name: str, where: str, rows: Sequence[PublishedLatency]) -> DeviceFitProblem:
+def read_fit_problem(text: str, name: str, where: str, rows: Sequence[MeasuredNetwork]) -> DeviceFitProblem:
     """A device file's text and measurements as one subject. Raises ``HardwareError``."""
     table = parse_device_file(text, where)
     free, shared = read_free_parameters(table)
-    return DeviceFitProblem(name, read_analytic_device(table), free, shared, tuple(rows))
+    return DeviceFitProblem(name, read_analytic_device(table), free, shared, tuple(rows), table.integer("version"))
 
 
 def with_parameters(device: AnalyticDevice, numbers: Mapping[str, float]) -> AnalyticDevice:
@@ -134,18 +131,16 @@ class GraphWork:
 
 def graph_work(device: AnalyticDevice, graph: Graph, host_scores: int = 0) -> GraphWork:
     """Count the work of a graph; the counts hold whatever the free numbers are."""
-    nodes = graph.nodes
     before: Counter[NodeWork] = Counter()
     after: Counter[NodeWork] = Counter()
     cumulative_bytes = fetched = 0
     each = device.bytes_per_element
-    for node, figures in zip(nodes, graph.node_counts(), strict=True):
-        cumulative_bytes += figures.params * each
+    for node, counts, shapes, producer in nodes_of_graph(graph):
+        cumulative_bytes += counts.params * each
         outside = cumulative_bytes > int(device.memory.weights_kib * 1024)
-        fetched += figures.params * each if outside else 0
-        producer = nodes[node.inputs[0]].op if node.inputs else ""
-        shapes = tuple(nodes[i].shape for i in node.inputs)
-        (after if outside else before)[node_work(device, node, shapes, figures.macs, producer)] += 1
+        fetched += counts.params * each if outside else 0
+        (after if outside else before)[node_work(device, node, shapes, counts.macs, producer)] += 1
+    nodes = graph.nodes
     outputs = sum(prod(nodes[i].shape) * each for i in {index for _, index in graph.outputs})
     return GraphWork(tuple(before.items()), tuple(after.items()), fetched, outputs, host_scores)
 
@@ -183,7 +178,7 @@ def fit_parameters(subjects: Sequence[DeviceFitProblem], without: str | None = N
         (number, graph_work(subject.device, row.graph, row.host_scores), row.latency_ms)
         for number, subject in enumerate(subjects)
         for row in subject.rows
-        if row.network != without
+        if row.name != without
     ]
     if not data:
         raise HardwareError("nothing to fit to: there are no measurements")
@@ -224,11 +219,11 @@ def fit_and_cross_validate(
     fitted = [{path: _significant(value) for path, value in found.items()} for found in fit_parameters(subjects)]
     devices = [with_parameters(s.device, n) for s, n in zip(subjects, fitted, strict=True)]
     predictions = []
-    for network in dict.fromkeys(row.network for subject in subjects for row in subject.rows):
+    for network in dict.fromkeys(row.name for subject in subjects for row in subject.rows):
         others = fit_parameters(subjects, without=network)
         for subject, device, numbers in zip(subjects, devices, others, strict=True):
             for row in subject.rows:
-                if row.network == network:
+                if row.name == network:
                     load = graph_work(device, row.graph, row.host_scores)
                     held_out = graph_work_ms(with_parameters(device, numbers), load)
                     predictions.append(LatencyPrediction(subject.name, row, graph_work_ms(device, load), held_out))
@@ -265,86 +260,11 @@ def error_metrics(predictions: Sequence[LatencyPrediction], device: str) -> dict
     }
 
 
-def replace_numbers(text: str, numbers: Mapping[str, float]) -> str:
-    """A device file's text with other numbers in place; comments and everything else stay. ``HardwareError``."""
-    lines, remaining, section = [], dict(numbers), ""
-    for line in text.splitlines():
-        header = re.match(r"\[(\w+)\]", line)
-        section = header[1] if header else section
-        entry = re.match(r"(\w+ *= *)([^ #]+ *)(.*)", line)
-        path = f"{section}.{entry[1].rstrip(' =')}" if entry else ""
-        if entry and path in remaining:
-            number = f"{remaining.pop(path):.6g} " if entry[3] else f"{remaining.pop(path):.6g}"
-            line = f"{entry[1]}{number:<{len(entry[2])}}{entry[3]}".rstrip()
-        lines.append(line)
-    if remaining:
-        raise HardwareError(f"the device file has no line for {', '.join(remaining)}")
-    return "\n".join(lines) + "\n"
-
-
-def predictions_markdown(predictions: Sequence[LatencyPrediction]) -> str:
-    """The predictions as a table in Markdown, by device and measured latency, with the errors below."""
-    lines = [
-        "| device | network | published ms | predicted ms | error | held out ms | error |",
-        "|---|---|--:|--:|--:|--:|--:|",
-    ]
-    devices = list(dict.fromkeys(p.device for p in predictions))
-    for p in sorted(predictions, key=lambda p: (devices.index(p.device), p.row.latency_ms)):
-        measured = p.row.latency_ms
-        cells = (f"{x:.2f} | {x / measured - 1:+.1%}" for x in (p.predicted_ms, p.held_out_ms))
-        lines.append(f"| {p.device} | {p.row.network} | {measured:g} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "| device | rows | MAPE in sample | MAPE held out | Spearman in sample | Spearman held out |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
-    for device in devices:
-        own = [p for p in predictions if p.device == device]
-        figures = error_metrics(predictions, device)
-        held_out = spearman([p.held_out_ms for p in own], [p.row.latency_ms for p in own])
-        lines.append(
-            f"| {device} | {len(own)} | {figures['mape_percent']:.1f} % | {figures['held_out_mape_percent']:.1f} %"
-            f" | {figures['spearman']:.3f} | {held_out:.3f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def predictions_csv(predictions: Sequence[LatencyPrediction]) -> str:
-    """The predictions as CSV."""
-    lines = ["device,network,published_ms,predicted_ms,held_out_ms,source"]
-    for p in predictions:
-        cells = (p.device, p.row.network, f"{p.row.latency_ms:g}", f"{p.predicted_ms:.4f}", f"{p.held_out_ms:.4f}")
-        lines.append(",".join((*cells, f'"{p.row.source}"')))
-    return "\n".join(lines) + "\n"
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m hardware_models.analytic.fit", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("devices", nargs="+", type=Path, help=".toml files of devices, fitted together")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds published_latency.csv")
-    parser.add_argument("--write", action="store_true", help="write numbers and errors into the device files")
-    parser.add_argument("--csv", type=Path, help="write the predictions to this file")
-    options = parser.parse_args(arguments)
-    texts = [read_device_file(path) for path in options.devices]
-    subjects = [
-        read_fit_problem(
-            text, path.stem, str(path), published_latencies(options.data / "published_latency.csv", path.stem)
-        )
-        for path, text in zip(options.devices, texts, strict=True)
-    ]
-    fitted, predictions = fit_and_cross_validate(subjects)
-    print(predictions_markdown(predictions))
-    for path, text, subject, numbers in zip(options.devices, texts, subjects, fitted, strict=True):
-        print(f"{subject.name}: " + ", ".join(f"{name} {value:g}" for name, value in numbers.items()))
-        if options.write:
-            errors = {f"error.{name}": value for name, value in error_metrics(predictions, subject.name).items()}
-            path.write_text(replace_numbers(text, {**numbers, **errors}), encoding="utf-8")
-    if options.csv:
-        options.csv.write_text(predictions_csv(predictions), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def fitted_model(
+    subject: DeviceFitProblem, numbers: Mapping[str, float], predictions: Sequence[LatencyPrediction]
+) -> AnalyticModel:
+    """The device with its fitted numbers and the error that its predictions had."""
+    errors = error_metrics(predictions, subject.name)
+    log_std, coverage = errors.pop("held_out_log_std"), errors.pop("coverage")
+    device = with_parameters(subject.device, numbers)
+    return AnalyticModel(subject.name, subject.version, device, HeldOutError(log_std, coverage, errors))

@@ -13,8 +13,8 @@ layout changes, and thermal limits. Latencies are whole picoseconds, so that a s
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from itertools import accumulate
 from math import exp, prod
@@ -22,15 +22,28 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from hardware_models.cost import Cost, GraphCostDetails, NodeCost
-from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, read_number_format
-from hardware_models.device_file.operation_kinds import operation_kind, operation_kinds
+from hardware_models.device_file.codec import KnownDevice
+from hardware_models.device_file.document import Document, Entries
+from hardware_models.device_file.header import read_header
+from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, NUMBER_FORMAT_KEY, read_number_format
+from hardware_models.device_file.operation_kinds import computing_kinds, operation_kind
 from hardware_models.device_file.toml_table import HardwareError, TomlTable
-from hardware_models.fragment_sum import FragmentCosts
-from search_spaces.graph.fragment import Fragment, Node
+from hardware_models.fragment_sum import (
+    FIXED_POINT_SCALE,
+    FragmentCost,
+    FragmentCosts,
+    NodePrice,
+    node_costs,
+    overhead_costs,
+    price_fragment,
+    sum_fragment_costs,
+)
+from search_spaces.graph.fragment import Fragment, Node, NodeCounts
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import ACTIVATIONS, OPS, Shape
 
-_PICOSECONDS_PER_MS = 1e9
+_METRICS = ("rows", "mape_percent", "held_out_mape_percent", "spearman")
+_MOST_OF_METRIC = {"spearman": 1.0}
 
 
 # -- the facts of a device -------------------------------------------------------------------------------------------
@@ -118,11 +131,10 @@ class AnalyticDevice:
     host: HostProcessor
     operations: OperationPlacement
     number_format: str = "int8"
+    bytes_per_element: int = field(init=False, repr=False)  # of weights and activations alike
 
-    @property
-    def bytes_per_element(self) -> int:
-        """Of weights and activations alike."""
-        return BYTES_PER_ELEMENT[self.number_format]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes_per_element", BYTES_PER_ELEMENT[self.number_format])
 
 
 @dataclass(frozen=True)
@@ -130,11 +142,13 @@ class HeldOutError:
     """How far predictions were off for networks that were left out of the fit.
 
     ``log_std`` is the root mean square of ``log(predicted / measured)``; the interval of a prediction covers a
-    measurement with probability ``coverage`` where errors are log-normal.
+    measurement with probability ``coverage`` where errors are log-normal. ``metrics``: other errors by name, for the
+    reader of the file.
     """
 
     log_std: float
     coverage: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def factor(self) -> float:
@@ -190,8 +204,9 @@ def read_analytic_device(table: TomlTable) -> AnalyticDevice:
         ),
         number_format=read_number_format(table),
     )
-    kinds = operation_kinds() - {"input", "reshape", "zero"}
-    _check_names(table, device.operations.passes, kinds - {"conv", "linear"}, "kind of vector operation")
+    kinds = computing_kinds()
+    array_kinds = {op for op, operation in OPS.items() if operation.weighs_inputs}
+    _check_names(table, device.operations.passes, kinds - array_kinds, "kind of vector operation")
     _check_names(table, device.operations.host, kinds, "operation kind")
     _check_names(table, device.operations.fused_activations, ACTIVATIONS, "activation")
     duplicates = set(device.operations.passes) & set(device.operations.host)
@@ -207,25 +222,53 @@ def read_held_out_error(table: TomlTable) -> HeldOutError | None:
     error = table.optional_table("error")
     if error is None:
         return None
-    held_out = HeldOutError(
-        log_std=error.number("held_out_log_std", minimum=0), coverage=error.number("coverage", maximum=0.999)
-    )
-    for name in ("rows", "mape_percent", "held_out_mape_percent"):  # for the reader of the file
-        error.number(name, minimum=0, default=0.0)
-    error.number("spearman", minimum=-1, maximum=1, default=0.0)
+    log_std, coverage = error.number("held_out_log_std", minimum=0), error.number("coverage", maximum=0.999)
+    metrics = {
+        name: error.number(name, minimum=-1 if name == "spearman" else 0, maximum=_MOST_OF_METRIC.get(name))
+        for name in _METRICS
+        if name in error.names()
+    }
     error.finish()
-    return held_out
+    return HeldOutError(log_std, coverage, metrics)
 
 
-def analytic_model(table: TomlTable, name: str) -> AnalyticModel:
+# -- the device file -------------------------------------------------------------------------------------------------
+
+
+def from_table(table: TomlTable, name: str, known_device: KnownDevice) -> AnalyticModel:
     """The model of a device file of kind ``analytic``. Raises ``HardwareError``."""
     table.text("kind")
     version = table.integer("version")
     model = AnalyticModel(name, version, read_analytic_device(table), read_held_out_error(table))
     table.optional_table("fit")  # fit.py's
-    table.skip_descriptive_keys()
+    read_header(table)
     table.finish()
     return model
+
+
+def to_table(model: AnalyticModel) -> Document:
+    """What ``from_table`` reads; the priors of ``fit.py`` are no part of the model."""
+    device, error = model.device, model.accuracy
+    memory, operations = asdict(device.memory), asdict(device.operations)
+    if device.memory.outside_mb_per_s is None:
+        del memory["outside_mb_per_s"]
+    del operations["passes"]
+    return {
+        "kind": model.kind,
+        "version": model.version,
+        NUMBER_FORMAT_KEY: device.number_format,
+        "array": asdict(device.array),
+        "memory": memory,
+        "link": asdict(device.link),
+        "overhead": asdict(device.overhead),
+        "host": asdict(device.host),
+        "operations": {**operations, "passes": Entries(device.operations.passes)},
+        **({} if error is None else {"error": _error_table(error)}),
+    }
+
+
+def _error_table(error: HeldOutError) -> Document:
+    return {**error.metrics, "held_out_log_std": error.log_std, "coverage": error.coverage}
 
 
 # -- what an operation asks of a device ------------------------------------------------------------------------------
@@ -254,15 +297,10 @@ class NodeWork(NamedTuple):
 def _systolic_array_work(
     device: AnalyticDevice, node: Node, shapes: tuple[Shape, ...], macs: int, moved: int, spilled: int
 ) -> NodeWork:
-    (x,) = shapes
-    array = device.array
-    if node.op == "linear":
-        positions, reduction, columns, groups = prod(node.shape[:-1]), x[-1], node.shape[-1], 1
-        efficiency = "pointwise"
-    else:
-        kernel, groups = node.attrs[1], node.attrs[5]
-        positions, reduction, columns = prod(node.shape[1:]), prod(kernel) * x[0] // groups, node.shape[0] // groups
-        efficiency = "grouped" if groups > 1 else "regular" if prod(kernel) > 1 else "pointwise"
+    array, product = device.array, OPS[node.op].product
+    assert product is not None
+    groups, positions, reduction, columns, places, _ = product(shapes, node.attrs, node.shape)
+    efficiency = "grouped" if groups > 1 else "regular" if places > 1 else "pointwise"
     # Groups stand side by side in one tile where both their rows and their columns leave room.
     groups_per_tile = max(1, min(array.rows // reduction, array.columns // columns, groups))
     tiles = -(-groups // groups_per_tile) * -(-reduction // array.rows) * -(-columns // array.columns)
@@ -272,22 +310,24 @@ def _systolic_array_work(
 
 def node_work(device: AnalyticDevice, node: Node, shapes: tuple[Shape, ...], macs: int, producer: str) -> NodeWork:
     """What a node asks of a device. ``producer`` is the operation that makes its first operand, or empty."""
-    op, operations, element_bytes = node.op, device.operations, device.bytes_per_element
+    op, operations, element_bytes = OPS[node.op], device.operations, device.bytes_per_element
     kind = operation_kind(node)
+    if node.op == "input":
+        return NodeWork(kind, "link", moved_bytes=prod(node.shape) * element_bytes)
+    if op.view or op.source:
+        return NodeWork(kind, "none")
+    if op.fuses and producer in OPS:
+        before = OPS[producer]
+        if before.absorbs_affine and op.affine(node.attrs):
+            return NodeWork(kind, "none")
+        if op.activation and before.absorbs_activation and kind.partition(":")[2] in operations.fused_activations:
+            return NodeWork(kind, "none")
     output_elements = prod(node.shape)
-    if op == "input":
-        return NodeWork(kind, "link", moved_bytes=output_elements * element_bytes)
-    if OPS[op].view or op == "zero":
-        return NodeWork(kind, "none")
-    if kind in ("norm:batch", "layer_scale") and producer in ("conv", "linear", "norm"):  # folded into its weights
-        return NodeWork(kind, "none")
-    if op == "act" and node.attrs[0] in operations.fused_activations and producer in ("conv", "linear", "norm", "add"):
-        return NodeWork(kind, "none")
-    moved = (sum(prod(s) for s in shapes) + output_elements) * element_bytes
+    moved = (sum(map(prod, shapes)) + output_elements) * element_bytes
     if kind in operations.host:
         return NodeWork(kind, "host", moved_bytes=moved, elements=output_elements, macs=macs)
     spilled = max(0, moved - int(device.memory.activations_kib * 1024))
-    if kind in ("conv", "linear"):
+    if op.weighs_inputs and kind == node.op:  # not those over three spatial axes, which are a kind of their own
         return _systolic_array_work(device, node, shapes, macs, moved, spilled)
     guessed = kind not in operations.passes
     passes = operations.guess_passes if guessed else operations.passes[kind]
@@ -329,24 +369,18 @@ def node_latency_us(device: AnalyticDevice, work: NodeWork) -> tuple[float, str]
     return longest + overhead, "overhead" if overhead > longest else bound
 
 
-def _picoseconds(microseconds: float) -> int:
-    return round(microseconds * 1e6)
-
-
 # -- the model -------------------------------------------------------------------------------------------------------
 
 
-class AnalyticFragmentCost(NamedTuple):
-    """What one fragment costs where its operands come from these producers."""
-
-    picoseconds: int
-    weight_bytes: int
-    nodes: tuple[tuple[int, int], ...]  # picoseconds and weight bytes of every node
-    flagged_kinds: tuple[tuple[str, ...], tuple[str, ...]] | None  # kinds guessed, kinds left to the host, if any
+def _picoseconds(microseconds: float) -> int:
+    """The unit of ``FragmentCost``: whole billionths of a millisecond."""
+    return round(microseconds * 1e6)
 
 
 class AnalyticModel:
     """Prices graphs on one device. Remembers what each fragment costs, so that a second sight of it is cheap."""
+
+    kind = "analytic"
 
     def __init__(self, name: str, version: int, device: AnalyticDevice, accuracy: HeldOutError | None) -> None:
         self.name = name
@@ -369,20 +403,13 @@ class AnalyticModel:
 
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference at batch 1, in the device's number format."""
-        prices = self._fragment_costs.of(graph)
-        total = (
-            self._invoke_picoseconds + self._output_transfer_picoseconds(graph) + sum([price[0] for price in prices])
-        )
-        weight_bytes = sum([price[1] for price in prices])
-        guessed: tuple[str, ...] = ()
-        fallback: tuple[str, ...] = ()
-        for flagged_kinds in [price[3] for price in prices if price[3] is not None]:
-            guessed += flagged_kinds[0]
-            fallback += flagged_kinds[1]
-        if weight_bytes > self._weight_capacity_bytes:
-            total += self._weight_stall_picoseconds(prices)
-        latency_ms = total / _PICOSECONDS_PER_MS
-        factor = self._factor
+        costs = self._fragment_costs.of(graph)
+        total = sum_fragment_costs(costs)
+        picoseconds = self._invoke_picoseconds + self._output_transfer_picoseconds(graph) + total.latency
+        if total.weight_bytes > self._weight_capacity_bytes:
+            picoseconds += self._weight_stall_picoseconds(costs)
+        latency_ms = picoseconds / FIXED_POINT_SCALE
+        factor, kinds = self._factor, total.kinds
         return Cost(
             latency_ms,
             self._source,
@@ -390,28 +417,24 @@ class AnalyticModel:
             None if factor is None else latency_ms * factor,
             None if self.accuracy is None else self.accuracy.coverage,
             None,
-            weight_bytes / 1024,
-            tuple(sorted(set(guessed))) if guessed else guessed,
-            tuple(sorted(set(fallback))) if fallback else fallback,
+            total.weight_bytes / 1024,
+            tuple(sorted(set(kinds.guessed))) if kinds.guessed else (),
+            tuple(sorted(set(kinds.fallback))) if kinds.fallback else (),
             GraphCostDetails(self, graph, self.device.bytes_per_element),
         )
 
-    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> AnalyticFragmentCost:
-        nodes = []
-        guessed, fallback = set(), set()
-        for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
-            first = node.inputs[0] if node.inputs else None
-            producer = "" if first is None else fragment.nodes[first].op if first >= 0 else producers[-first - 1]
-            work = node_work(self.device, node, fragment.operand_shapes(node), figures.macs, producer)
-            nodes.append(
-                (_picoseconds(node_latency_us(self.device, work)[0]), figures.params * self.device.bytes_per_element)
-            )
-            if work.guessed:
-                guessed.add(work.kind)
-            if work.unit == "host":
-                fallback.add(work.kind)
-        flagged_kinds = (tuple(guessed), tuple(fallback)) if guessed or fallback else None
-        return AnalyticFragmentCost(sum(n[0] for n in nodes), sum(n[1] for n in nodes), tuple(nodes), flagged_kinds)
+    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> FragmentCost:
+        return price_fragment(self._price, fragment, producers, keep_nodes=True)
+
+    def _price(self, node: Node, counts: NodeCounts, shapes: tuple[Shape, ...], producer: str) -> NodePrice:
+        device = self.device
+        work = node_work(device, node, shapes, counts.macs, producer)
+        latency = 0 if work.unit == "none" else _picoseconds(node_latency_us(device, work)[0])
+        weight_bytes = counts.params * device.bytes_per_element
+        return NodePrice(work.kind, latency, 0, weight_bytes, work.guessed, False, work.unit == "host")
+
+    def _bound(self, node: Node, counts: NodeCounts, shapes: tuple[Shape, ...], producer: str) -> str:
+        return node_latency_us(self.device, node_work(self.device, node, shapes, counts.macs, producer))[1]
 
     def _output_transfer_picoseconds(self, graph: Graph) -> int:
         """Time to bring the outputs to the host."""
@@ -427,22 +450,22 @@ class AnalyticModel:
                 break
         return _picoseconds(host_transfer_us(self.device, moved * self.device.bytes_per_element))
 
-    def _weight_stall_picoseconds(self, prices: Sequence[AnalyticFragmentCost]) -> int:
+    def _weight_stall_picoseconds(self, costs: Sequence[FragmentCost]) -> int:
         """Time that the chip waits for weights from outside.
 
         Weights are kept on the chip in the order of execution until one does not fit; from there on all are fetched,
         while the chip works on what it has.
         """
-        cumulative_bytes = list(accumulate([price[1] for price in prices]))
+        cumulative_bytes = list(accumulate([cost.weight_bytes for cost in costs]))
         first_streamed = bisect_right(
             cumulative_bytes, self._weight_capacity_bytes
         )  # of the first piece that does not fit whole
-        if first_streamed == len(prices):
+        if first_streamed == len(costs):
             return 0
         streamed_bytes = cumulative_bytes[-1] - cumulative_bytes[first_streamed]
-        compute_picoseconds = sum([price[0] for price in prices[first_streamed + 1 :]])
-        resident_bytes = cumulative_bytes[first_streamed] - prices[first_streamed][1]
-        for picoseconds, weight_bytes in prices[first_streamed][2]:
+        compute_picoseconds = sum([cost.latency for cost in costs[first_streamed + 1 :]])
+        resident_bytes = cumulative_bytes[first_streamed] - costs[first_streamed].weight_bytes
+        for picoseconds, weight_bytes in costs[first_streamed].nodes:
             resident_bytes += weight_bytes
             if resident_bytes > self._weight_capacity_bytes:
                 compute_picoseconds += picoseconds
@@ -451,19 +474,10 @@ class AnalyticModel:
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
         """A row a node, then invocation, outputs and, where they do not fit, waiting for weights."""
-        nodes = graph.nodes
-        rows = []
-        for index, (node, figures) in enumerate(zip(nodes, graph.node_counts(), strict=True)):
-            producer = nodes[node.inputs[0]].op if node.inputs else ""
-            shapes = tuple(nodes[i].shape for i in node.inputs)
-            time_us, bound = node_latency_us(self.device, node_work(self.device, node, shapes, figures.macs, producer))
-            time_ms = _picoseconds(time_us) / _PICOSECONDS_PER_MS
-            rows.append(NodeCost(index, node.op, node.shape, figures.macs, time_ms, bound))
-        for op, picoseconds, bound in (
-            ("invoke", self._invoke_picoseconds, "overhead"),
-            ("outputs", self._output_transfer_picoseconds(graph), "transfer"),
-            ("weights", self._weight_stall_picoseconds(self._fragment_costs.of(graph)), "transfer"),
-        ):
-            if picoseconds:
-                rows.append(NodeCost(None, op, (), 0, picoseconds / _PICOSECONDS_PER_MS, bound))
-        return rows
+        stall = self._weight_stall_picoseconds(self._fragment_costs.of(graph))
+        return [
+            *node_costs(graph, self._price, self._bound),
+            *overhead_costs("invoke", self._invoke_picoseconds),
+            *overhead_costs("outputs", self._output_transfer_picoseconds(graph), "transfer"),
+            *overhead_costs("weights", stall, "transfer"),
+        ]

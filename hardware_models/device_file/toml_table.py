@@ -100,16 +100,6 @@ class TomlTable:
                 raise self.invalid_value(key, expected)
         return tuple([float(v) for v in value])
 
-    def skip_descriptive_keys(self) -> None:
-        """Pass over what is there for the reader of the file: texts, and how it was measured."""
-        for key in ("about", "source", "runtime", "device"):
-            if key in self._values:
-                self.text(key)
-        if "aliases" in self._values:
-            self.texts("aliases")
-        if "batch" in self._values:
-            self.integer("batch")
-
     def optional_number(self, key: str) -> float | None:
         """A number above 0, or ``None`` where the key is not there."""
         self._requested_keys.add(key)

@@ -23,14 +23,14 @@ class OperationFeatures(NamedTuple):
 def operation_features(node: Node, figures: NodeCounts, shapes: tuple[Shape, ...]) -> OperationFeatures | None:
     """The operation of a node, or ``None`` where it computes nothing: inputs, zeros and views."""
     op = OPS[node.op]
-    if node.op in ("input", "zero") or op.view:
+    if op.source or op.view:
         return None
     kind, text = operation_kind(node), ""
     if node.op == "conv":
         kind, text = _convolution_kind(node, shapes[0])
-    moved = sum(prod(s) for s in shapes) + prod(node.shape)
+    moved = sum(map(prod, shapes)) + prod(node.shape)
     counts = (1.0, figures.macs / 1e9, moved / 1e6, figures.params / 1e6)
-    sides = "+".join("x".join(map(str, s)) for s in shapes)
+    sides = "+".join(["x".join(map(str, s)) for s in shapes])
     return OperationFeatures(kind, counts, f"{kind} {sides}>{'x'.join(map(str, node.shape))}{text}")
 
 

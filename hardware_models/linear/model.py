@@ -10,24 +10,52 @@ without overlap between layers, and on GPUs that launch kernels from one stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from math import exp, inf, log, log2
 from statistics import median
+from typing import Any
 
 from hardware_models.cost import Cost, GraphCostDetails, NodeCost
-from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT, read_number_format
+from hardware_models.device_file.codec import KnownDevice
+from hardware_models.device_file.document import Commented, Document, Entries, rounded
+from hardware_models.device_file.header import read_header
+from hardware_models.device_file.number_format import (
+    BYTES_PER_ELEMENT,
+    DEFAULT_NUMBER_FORMAT,
+    NUMBER_FORMAT_KEY,
+    read_number_format,
+)
 from hardware_models.device_file.operation_kinds import operation_kinds
+from hardware_models.device_file.stated_error import error_table, read_error
 from hardware_models.device_file.toml_table import HardwareError, TomlTable
-from hardware_models.device_file.writer import toml_number
-from hardware_models.fragment_sum import FIXED_POINT_SCALE, FragmentCost, FragmentCosts, sum_fragment_costs
+from hardware_models.fragment_sum import (
+    FIXED_POINT_SCALE,
+    FlaggedKinds,
+    FragmentCost,
+    FragmentCosts,
+    NodePrice,
+    fixed_point,
+    node_costs,
+    overhead_costs,
+    price_fragment,
+    sum_fragment_costs,
+)
 from hardware_models.linear.features import FEATURE_NAMES, OperationFeatures, operation_features
-from search_spaces.graph.fragment import Fragment
+from search_spaces.graph.fragment import Fragment, Node, NodeCounts
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import Shape
 
-FIGURE_METRICS = {"latency": "latency_ms", "energy": "energy_mj"}
 CONVOLUTION_KINDS = ("conv:regular", "conv:pointwise", "conv:depthwise", "conv:grouped")
+FIGURE_UNITS = {"latency": "ms", "energy": "mJ"}
+_COUNTS_IN_WORDS = (
+    "operation",
+    "thousand million multiply-adds",
+    "million elements moved",
+    "million weights",
+)
+_CORRECTION_DECIMALS = 3
 _DENSE_KINDS = ("conv:pointwise", "conv:regular", "linear", "matmul")  # sums over all channels
 _MAX_INTERVAL_FACTOR = 100.0
 
@@ -40,6 +68,7 @@ class Rates:
     share by which it costs more than its kind says. ``constant``: kinds that every measured network had equally many
     operations of, with their number; their rates are a guess. ``factor``: the ratio between a prediction and either end
     of its interval, which holds a share ``coverage`` of measured networks. ``largest_gmacs``: of any measured network.
+    ``errors``: how far predictions were off for networks left out, by metric, for the reader of the file.
     """
 
     base: float
@@ -49,6 +78,7 @@ class Rates:
     coverage: float | None = None
     largest_gmacs: float = inf
     constant: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, kind: str) -> tuple[float, ...]:
         """The rates of a kind; those of its like where it was not measured."""
@@ -96,28 +126,106 @@ def fallback_rates(kind: str, kinds: Mapping[str, tuple[float, ...]]) -> tuple[f
     return tuple(max(column) for column in zip(*similar_rates, strict=True))
 
 
+def rounded_rates(rates: Rates) -> Rates:
+    """The rates in as many digits as device files keep: five, corrections three decimals."""
+    return replace(
+        rates,
+        base=rounded(rates.base),
+        kinds={kind: tuple([rounded(value) for value in values]) for kind, values in rates.kinds.items()},
+        corrections={text: round(value, _CORRECTION_DECIMALS) for text, value in rates.corrections.items()},
+        factor=None if rates.factor is None else rounded(rates.factor),
+        largest_gmacs=rounded(rates.largest_gmacs),
+    )
+
+
+# -- the device file -------------------------------------------------------------------------------------------------
+
+
+def from_table(table: TomlTable, name: str, known_device: KnownDevice) -> LinearModel:
+    """The model of a device file of kind ``learned``. Raises ``HardwareError``."""
+    return linear_model(table, name)
+
+
+def to_table(model: LinearModel) -> Document:
+    """What ``from_table`` reads."""
+    return {
+        "kind": model.kind,
+        "version": model.version,
+        NUMBER_FORMAT_KEY: model.number_format,
+        "measured": model.executed_graph,
+        **{figure: rates_table(figure, rates) for figure, rates in model.rates.items()},
+        **({"unsupported": Entries(model.unsupported)} if model.unsupported else {}),
+    }
+
+
+def linear_model(table: TomlTable, name: str) -> LinearModel:
+    """The model of a device file of kind ``learned`` or another that states rates of operations. ``HardwareError``."""
+    table.text("kind")
+    version, executed_graph = table.integer("version"), read_executed_graph(table)
+    rates = {"latency": read_rates(table.table("latency"))}
+    energy = table.optional_table("energy")
+    if energy is not None:
+        rates["energy"] = read_rates(energy)
+    number_format, unsupported = read_number_format(table), read_unsupported(table)
+    read_header(table)
+    table.finish()
+    return LinearModel(
+        name, version, rates, executed_graph=executed_graph, number_format=number_format, unsupported=unsupported
+    )
+
+
 def read_rates(table: TomlTable) -> Rates:
     """The table ``[latency]`` or ``[energy]`` of a device file. Raises ``HardwareError``."""
     kinds, corrections = table.table("kinds"), table.optional_table("corrections")
-    error, constant = table.optional_table("error"), table.optional_table("constant")
+    constant = table.optional_table("constant")
     check_operation_kinds(table, kinds.names())
     if not kinds.names():
         raise table.invalid_value("kinds", "a table of one kind of operation at least")
+    error = read_error(table)
     rates = Rates(
         base=table.number("base", minimum=0),
         kinds={kind: _read_kind_rates(kinds, kind) for kind in kinds.names()},
         corrections={} if corrections is None else {t: corrections.number(t, minimum=-1) for t in corrections.names()},
-        factor=None if error is None else error.number("factor", minimum=1),
-        coverage=None if error is None else error.number("coverage", maximum=0.999),
+        factor=error.factor,
+        coverage=error.coverage,
         largest_gmacs=table.number("largest_gmacs", default=inf),
         constant={} if constant is None else {kind: constant.integer(kind, minimum=0) for kind in constant.names()},
+        errors=error.metrics,
     )
     check_operation_kinds(table, rates.constant)
-    if error is not None:
-        for name in error.names():  # for the reader of the file
-            error.number(name, minimum=-1)
     table.finish()
     return rates
+
+
+def rates_table(
+    figure: str, rates: Rates, what: Sequence[str] = _COUNTS_IN_WORDS, known: str = "was measured"
+) -> Document:
+    """What ``read_rates`` reads.
+
+    For the reader of the file, ``what`` says what each of a kind's rates is for, ``known`` of a network that it was
+    in the fit.
+    """
+    unit = FIGURE_UNITS[figure]
+    table: dict[str, Any] = {"base": Commented(rates.base, f"{unit} an inference")}
+    if rates.largest_gmacs < inf:
+        table["largest_gmacs"] = Commented(rates.largest_gmacs, f"of any network that {known}")
+    table |= error_table(rates.factor, rates.coverage, rates.errors)
+    table["kinds"] = Commented(Entries(rates.kinds), f"{unit} for each {', '.join(what)}")
+    if rates.constant:
+        remark = "Operations that each measured network had as many of: their rates are a guess"
+        table["constant"] = Commented(Entries(rates.constant), remark)
+    if rates.corrections:
+        remark = "How much more than its kind says one operation costs, as a share"
+        table["corrections"] = Commented(Entries(rates.corrections, _CORRECTION_DECIMALS), remark)
+    return table
+
+
+def read_unsupported(table: TomlTable) -> dict[str, str]:
+    """Kinds of operations that the device cannot run, each with the reason. Raises ``HardwareError``."""
+    reasons = table.optional_table("unsupported")
+    unsupported = {} if reasons is None else {kind: reasons.text(kind) for kind in reasons.names()}
+    check_operation_kinds(table, unsupported)
+    return unsupported
 
 
 def check_operation_kinds(table: TomlTable, kinds: Iterable[str]) -> None:
@@ -141,27 +249,6 @@ def _read_kind_rates(table: TomlTable, key: str) -> tuple[float, ...]:
     return values
 
 
-def linear_model(table: TomlTable, name: str) -> LinearModel:
-    """The model of a device file of kind ``learned``. Raises ``HardwareError``."""
-    table.text("kind")
-    version, executed_graph = table.integer("version"), read_executed_graph(table)
-    rates = {"latency": read_rates(table.table("latency"))}
-    energy = table.optional_table("energy")
-    if energy is not None:
-        rates["energy"] = read_rates(energy)
-    number_format = read_number_format(table)
-    unsupported_table = table.optional_table("unsupported")
-    unsupported = (
-        {} if unsupported_table is None else {kind: unsupported_table.text(kind) for kind in unsupported_table.names()}
-    )
-    check_operation_kinds(table, unsupported)
-    table.skip_descriptive_keys()
-    table.finish()
-    return LinearModel(
-        name, version, rates, executed_graph=executed_graph, number_format=number_format, unsupported=unsupported
-    )
-
-
 def read_executed_graph(table: TomlTable) -> str:
     """What was measured: networks in ``normal form``, or ``as written``, dead branches and all."""
     executed_graph = table.text("measured") if "measured" in table.names() else "normal form"
@@ -170,11 +257,16 @@ def read_executed_graph(table: TomlTable) -> str:
     return executed_graph
 
 
+# -- the model -------------------------------------------------------------------------------------------------------
+
+
 class LinearModel:
     """Prices graphs by rates that were learned from one device. Remembers what each fragment costs.
 
     ``unsupported``: kinds of operations that the device cannot run, each with the reason.
     """
+
+    kind = "learned"
 
     def __init__(
         self,
@@ -201,67 +293,54 @@ class LinearModel:
         """The cost of one inference, at the batch that was measured."""
         rates, energy = self.rates["latency"], self.rates.get("energy")
         total = sum_fragment_costs(self._fragment_costs.of(graph))
-        energy_mj = (
-            None if energy is None else (round(energy.base * FIXED_POINT_SCALE) + total.energy) / FIXED_POINT_SCALE
-        )
         return cost_from_sum(
             rates,
             f"predicted:{self.name}@{self.version}",
-            total._replace(latency=round(rates.base * FIXED_POINT_SCALE) + total.latency),
+            (fixed_point(rates.base) + total.latency) / FIXED_POINT_SCALE,
+            total.kinds,
             graph.macs / 1e9,
-            energy_mj=energy_mj,
+            energy_mj=None if energy is None else (fixed_point(energy.base) + total.energy) / FIXED_POINT_SCALE,
             weights_kib=graph.params * BYTES_PER_ELEMENT[self.number_format] / 1024,
             details=GraphCostDetails(self, graph, BYTES_PER_ELEMENT[self.number_format]),
         )
 
     def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> FragmentCost:
-        rates, energy = self.rates["latency"], self.rates.get("energy")
-        latency_total = energy_total = 0
-        kinds = []
-        for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
-            operation = operation_features(node, figures, fragment.operand_shapes(node))
-            if operation is None:
-                continue
-            latency_total += round(rates.price(operation) * FIXED_POINT_SCALE)
-            energy_total += round(energy.price(operation) * FIXED_POINT_SCALE) if energy else 0
-            kinds.append(operation.kind)
-        return FragmentCost(
-            latency_total,
-            energy_total,
-            guessed=tuple(sorted({k for k in kinds if any(k not in r.kinds for r in self.rates.values())})),
-            unsupported=tuple(sorted(self.unsupported.keys() & set(kinds))),
-            constant=tuple([k for k in kinds if k in rates.constant]),
-        )
+        return price_fragment(self._price, fragment, producers)
+
+    def _price(self, node: Node, counts: NodeCounts, shapes: tuple[Shape, ...], producer: str) -> NodePrice | None:
+        operation = operation_features(node, counts, shapes)
+        if operation is None:
+            return None
+        latency, energy, kind = self.rates["latency"], self.rates.get("energy"), operation.kind
+        latency_parts = fixed_point(latency.price(operation))
+        energy_parts = fixed_point(energy.price(operation)) if energy else 0
+        is_guess = kind not in latency.kinds or (energy is not None and kind not in energy.kinds)
+        is_unsupported, is_constant = kind in self.unsupported, kind in latency.constant
+        return NodePrice(kind, latency_parts, energy_parts, 0, is_guess, is_unsupported, False, is_constant)
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
         """A row a node, then what every inference costs."""
-        nodes, latency = graph.nodes, self.rates["latency"]
-        rows = []
-        for index, (node, figures) in enumerate(zip(nodes, graph.node_counts(), strict=True)):
-            operation = operation_features(node, figures, tuple(nodes[i].shape for i in node.inputs))
-            if operation is None:
-                rows.append(NodeCost(index, node.op, node.shape, figures.macs, 0.0, "fused"))
-                continue
-            ms = round(latency.price(operation) * FIXED_POINT_SCALE) / FIXED_POINT_SCALE
-            rows.append(NodeCost(index, node.op, node.shape, figures.macs, ms, _bound(latency, operation)))
-        if latency.base:
-            rows.append(
-                NodeCost(None, "invoke", (), 0, round(latency.base * FIXED_POINT_SCALE) / FIXED_POINT_SCALE, "overhead")
-            )
-        return rows
+        rows = node_costs(graph, self._price, self._bound)
+        return rows + overhead_costs("invoke", fixed_point(self.rates["latency"].base))
+
+    def _bound(self, node: Node, counts: NodeCounts, shapes: tuple[Shape, ...], producer: str) -> str:
+        """Which of the counts the larger part of an operation's price is for."""
+        operation = operation_features(node, counts, shapes)
+        assert operation is not None
+        return largest_share(self.rates["latency"], operation, ("overhead", "compute", "memory", "memory"))
 
 
-def _bound(rates: Rates, operation: OperationFeatures) -> str:
-    """Which of the counts the larger part of an operation's price is for."""
+def largest_share(rates: Rates, operation: OperationFeatures, bounds: Sequence[str]) -> str:
+    """Of the ``bounds`` of the counts, the one that the larger part of an operation's price is for."""
     shares = [r * c for r, c in zip(rates.of(operation.kind), operation.counts, strict=True)]
-    names = ("overhead", "compute", "memory", "memory")
-    return names[shares.index(max(shares))] if any(shares) else "fused"
+    return bounds[shares.index(max(shares))] if any(shares) else "fused"
 
 
 def cost_from_sum(
     rates: Rates,
     source: str,
-    total: FragmentCost,
+    latency_ms: float,
+    kinds: FlaggedKinds,
     gmacs: float,
     *,
     energy_mj: float | None,
@@ -270,11 +349,10 @@ def cost_from_sum(
 ) -> Cost:
     """The cost of what was summed, with the interval that the rates state.
 
-    More operations of a kind in ``total.constant`` than every measured network had are a guess too.
+    More operations of a kind in ``kinds.constant`` than every measured network had are a guess too.
     """
-    latency_ms = total.latency / FIXED_POINT_SCALE
-    more_than_measured = {kind for kind, count in rates.constant.items() if total.constant.count(kind) > count}
-    guessed_kinds = more_than_measured.union(total.guessed)
+    more_than_measured = {kind for kind, count in rates.constant.items() if kinds.constant.count(kind) > count}
+    guessed_kinds = more_than_measured.union(kinds.guessed)
     factor = rates.interval_factor(gmacs, len(guessed_kinds))
     return Cost(
         latency_ms,
@@ -287,30 +365,5 @@ def cost_from_sum(
         tuple(sorted(guessed_kinds)),
         (),
         details,
-        tuple(sorted(set(total.unsupported))),
+        tuple(sorted(set(kinds.unsupported))),
     )
-
-
-def rates_toml(figure: str, rates: Rates, errors: Mapping[str, float]) -> list[str]:
-    """The tables ``[latency]`` or ``[energy]`` of a device file, as lines."""
-    unit = "ms" if figure == "latency" else "mJ"
-    lines = ["", f"[{figure}]", f"base = {toml_number(rates.base)}  # {unit} an inference"]
-    if rates.largest_gmacs < inf:
-        lines += [f"largest_gmacs = {toml_number(rates.largest_gmacs)}  # of any network that was measured"]
-    lines += [""]
-    if rates.factor is not None:
-        lines += [f"[{figure}.error]", f"factor = {toml_number(rates.factor)}", f"coverage = {rates.coverage}"]
-        lines += [f"{name} = {value:g}" for name, value in errors.items()]
-    lines += [
-        "",
-        f"# {unit} for each operation, thousand million multiply-adds, million elements moved, million weights",
-    ]
-    lines += [f"[{figure}.kinds]"]
-    lines += [f'"{kind}" = [{", ".join(map(toml_number, values))}]' for kind, values in rates.kinds.items()]
-    if rates.constant:
-        lines += ["", "# Operations that each measured network had as many of: their rates are a guess"]
-        lines += [f"[{figure}.constant]", *(f'"{kind}" = {count}' for kind, count in rates.constant.items())]
-    if rates.corrections:
-        lines += ["", "# How much more than its kind says one operation costs, as a share", f"[{figure}.corrections]"]
-        lines += [f'"{text}" = {value:.3f}' for text, value in rates.corrections.items()]
-    return lines

@@ -10,15 +10,19 @@ of the whole is left to the measurements. Robust least squares on the logarithm 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, log
 from typing import TYPE_CHECKING
 
 from hardware_models.cost import Cost
+from hardware_models.device_file.codec import KnownDevice
+from hardware_models.device_file.document import Document
 from hardware_models.device_file.toml_table import TomlTable
-from hardware_models.linear.features import FEATURE_NAMES, OperationFeatures
+from hardware_models.linear.features import FEATURE_NAMES
 from hardware_models.linear.fit import OperationCounter
 from hardware_models.linear.model import LinearModel, Rates, linear_model
+from hardware_models.linear.model import to_table as linear_table
+from hardware_models.measured.network import MeasuredNetwork
 from hardware_models.measured.prediction_error import INTERVAL_COVERAGE, interval_factor
 from search_spaces.graph.graph import Graph
 
@@ -57,38 +61,57 @@ class RatePrior:
     speed: float = _LOG_SPEED_STD
 
 
-@dataclass(frozen=True)
-class FitSample:
-    """One measurement for a fit: counted operations, the latency, and how far it may be off, as a share.
+@dataclass(frozen=True, eq=False)
+class PriorDesign:
+    """Measured networks as numbers: ``columns`` [networks, unknowns], how much of each unknown a network takes.
 
-    ``part``: a part of a network, which has no share in the time of an inference.
+    ``scatter`` [networks]: how far a latency may be off, as a share. ``kinds``: of all their operations.
     """
 
-    counts: Mapping[OperationFeatures, int]
-    latency_ms: float
-    group: str
-    scatter: float = _PUBLISHED_NOISE_STD
-    part: bool = False
+    prior: RatePrior
+    columns: FloatArray
+    latencies_ms: FloatArray
+    scatter: FloatArray
+    kinds: tuple[str, ...]
+    largest_gmacs: float
+
+    def of(self, chosen: Sequence[int]) -> PriorDesign:
+        """The same for some of the networks."""
+        rows = list(chosen)
+        return replace(
+            self, columns=self.columns[rows], latencies_ms=self.latencies_ms[rows], scatter=self.scatter[rows]
+        )
 
 
-def network_sample(counter: OperationCounter, graph: Graph, latency_ms: float, group: str) -> FitSample:
-    """A measured network."""
-    return FitSample(counter.of(graph), latency_ms, group)
-
-
-def _rate_columns(samples: Sequence[FitSample], prior: RatePrior) -> FloatArray:
-    """How much of each unknown a sample takes [samples, unknowns]."""
+def prior_design(
+    networks: Sequence[MeasuredNetwork],
+    prior: RatePrior,
+    counter: OperationCounter | None = None,
+    *,
+    part_scatter: float = _PUBLISHED_NOISE_STD,
+) -> PriorDesign:
+    """The design of measured networks. Parts of networks may be off by ``part_scatter`` for a whole one."""
     import numpy as np
 
+    counter = counter or OperationCounter()
+    counted = [counter.of(network.graph) for network in networks]
     column_of = {name: i for i, name in enumerate(prior.medians)}
-    columns = np.zeros((len(samples), len(column_of)))
-    for row, s in zip(columns, samples, strict=True):
-        row[column_of["base"]] = 0.0 if s.part else 1.0
-        for operation, times in s.counts.items():
+    columns = np.zeros((len(networks), len(column_of)))
+    for row, network, counts in zip(columns, networks, counted, strict=True):
+        row[column_of["base"]] = 0.0 if network.part else 1.0
+        for operation, times in counts.items():
             for name, count in zip(_rate_names(operation.kind, prior), operation.counts, strict=True):
                 if name:
                     row[column_of[name]] += count * times
-    return columns
+    gmacs = FEATURE_NAMES.index("gmacs")
+    return PriorDesign(
+        prior,
+        columns,
+        np.array([network.latency_ms for network in networks]),
+        np.array([part_scatter if network.part else _PUBLISHED_NOISE_STD for network in networks]),
+        tuple(sorted({operation.kind for counts in counted for operation in counts})),
+        max([sum(o.counts[gmacs] * times for o, times in counts.items()) for counts in counted], default=0.0),
+    )
 
 
 def _rate_names(kind: str, prior: RatePrior) -> tuple[str, str, str, str]:
@@ -101,18 +124,17 @@ def _rate_names(kind: str, prior: RatePrior) -> tuple[str, str, str, str]:
     return ("join" if kind == "concat" else "op", "regular" if kind == "matmul" else "", "light", "")
 
 
-def fit_rates_with_prior(samples: Sequence[FitSample], prior: RatePrior) -> dict[str, float]:
-    """The unknowns by name. Raises ``ValueError`` without samples."""
+def fit_rates_with_prior(design: PriorDesign) -> dict[str, float]:
+    """The unknowns by name. Raises ``ValueError`` without networks."""
     import numpy as np
     from scipy.optimize import least_squares
 
-    if not samples:
+    if not len(design.latencies_ms):
         raise ValueError("nothing to fit to: there are no measurements")
-    columns = _rate_columns(samples, prior)
+    columns, prior, scatter = design.columns, design.prior, design.scatter
     medians = np.array(list(prior.medians.values()))
     spreads = np.array([prior.spreads.get(name, prior.spread) for name in prior.medians])
-    logs = np.log([s.latency_ms for s in samples])
-    scatter = np.array([s.scatter for s in samples])
+    logs = np.log(design.latencies_ms)
     start = float(np.median(logs - np.log(columns @ medians)))
 
     def residuals(point: FloatArray) -> FloatArray:
@@ -135,24 +157,28 @@ def fit_rates_with_prior(samples: Sequence[FitSample], prior: RatePrior) -> dict
     return dict(zip(prior.medians, rates.tolist(), strict=True))
 
 
-def predict(samples: Sequence[FitSample], prior: RatePrior, unknowns: Mapping[str, float]) -> FloatArray:
-    """Latencies in ms [samples]."""
+def predict(design: PriorDesign, unknowns: Mapping[str, float]) -> FloatArray:
+    """Latencies in ms [networks]."""
     import numpy as np
 
-    return np.asarray(_rate_columns(samples, prior) @ np.array(list(unknowns.values())))
+    return np.asarray(design.columns @ np.array(list(unknowns.values())))
 
 
-def held_out_predictions(samples: Sequence[FitSample], prior: RatePrior, groups: Sequence[str]) -> FloatArray:
-    """Predictions [samples] of each sample by a fit without any of its group."""
+def held_out_predictions(design: PriorDesign, groups: Sequence[str]) -> FloatArray:
+    """Predictions [groups] of the first networks, which have groups, each by a fit without any of its group.
+
+    Networks behind these, which have no group, are in every fit. Raises ``ValueError`` where a fit would have none.
+    """
     import numpy as np
 
-    predicted = np.zeros(len(samples))
+    predicted = np.zeros(len(groups))
+    ungrouped = range(len(groups), len(design.latencies_ms))
     for group in dict.fromkeys(groups):
         inside = [i for i, g in enumerate(groups) if g == group]
-        outside = [s for s, g in zip(samples, groups, strict=True) if g != group]
+        outside = [i for i, g in enumerate(groups) if g != group] + list(ungrouped)
         if not outside:
             raise ValueError(f"there are no measurements but those of {group}")
-        predicted[inside] = predict([samples[i] for i in inside], prior, fit_rates_with_prior(outside, prior))
+        predicted[inside] = predict(design.of(inside), fit_rates_with_prior(design.of(outside)))
     return predicted
 
 
@@ -169,13 +195,11 @@ def jackknife_coverage(predicted: FloatArray, measured: FloatArray) -> float:
     return float(np.mean(inside))
 
 
-def to_rates(unknowns: Mapping[str, float], samples: Sequence[FitSample], prior: RatePrior, factor: float) -> Rates:
+def to_rates(unknowns: Mapping[str, float], design: PriorDesign, factor: float) -> Rates:
     """What was found as the rates of a device file, for the kinds that were measured and all convolutions."""
-    kinds = sorted({o.kind for s in samples for o in s.counts} | set(_MACS_RATE_BY_KIND))
-    table = {kind: tuple(unknowns[n] if n else 0.0 for n in _rate_names(kind, prior)) for kind in kinds}
-    gmacs = FEATURE_NAMES.index("gmacs")
-    largest = max(sum(o.counts[gmacs] * times for o, times in s.counts.items()) for s in samples)
-    return Rates(unknowns["base"], table, {}, factor, INTERVAL_COVERAGE, largest)
+    kinds = sorted({*design.kinds, *_MACS_RATE_BY_KIND})
+    table = {kind: tuple(unknowns[name] if name else 0.0 for name in _rate_names(kind, design.prior)) for kind in kinds}
+    return Rates(unknowns["base"], table, {}, factor, INTERVAL_COVERAGE, design.largest_gmacs)
 
 
 # -- the model -------------------------------------------------------------------------------------------------------
@@ -183,6 +207,8 @@ def to_rates(unknowns: Mapping[str, float], samples: Sequence[FitSample], prior:
 
 class LinearPriorModel:
     """Prices graphs by rates that few measurements and a prior gave; no ground to know other devices by."""
+
+    kind = "few_rows"
 
     def __init__(self, model: LinearModel) -> None:
         self.model = model
@@ -199,9 +225,14 @@ class LinearPriorModel:
         return self.model.estimate(graph)
 
 
-def linear_prior_model(table: TomlTable, name: str) -> LinearPriorModel:
+def from_table(table: TomlTable, name: str, known_device: KnownDevice) -> LinearPriorModel:
     """The model of a device file of kind ``few_rows``. Raises ``HardwareError``."""
     return LinearPriorModel(linear_model(table, name))
+
+
+def to_table(model: LinearPriorModel) -> Document:
+    """What ``from_table`` reads."""
+    return {**linear_table(model.model), "kind": model.kind}
 
 
 def prior_from_device(prior: RatePrior, unknowns: Mapping[str, float], spread: float) -> RatePrior:

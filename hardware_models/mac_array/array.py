@@ -13,10 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from hardware_models.device_file.operation_kinds import operation_kind
 from hardware_models.linear.features import OperationFeatures, operation_features
 from search_spaces.graph.arguments import same_padding
 from search_spaces.graph.fragment import Node, NodeCounts
-from search_spaces.graph.operations import Shape
+from search_spaces.graph.operations import OPS, Shape
 
 DEMAND_NAMES = ("operations", "million cycles", "million elements moved", "million weights")
 """What ``node_demand`` counts, in the order of its numbers."""
@@ -52,15 +53,14 @@ def _steps(in_channels: int, positions: int) -> int:
 
 def array_cycles(node: Node, shapes: tuple[Shape, ...], array: MacArray) -> float:
     """Cycles of the array for a convolution, a linear layer or a factor a channel; 0 for all else."""
-    (_, *size), positions, groups = (node.shape[0], *node.shape[1:]), 1, 1
-    in_channels = shapes[0][0] if shapes else 0
-    out_channels = node.shape[0]
-    if node.op == "linear":
-        size, in_channels, out_channels = list(node.shape[:-1]), shapes[0][-1], node.shape[-1]
-    elif node.op == "conv":
-        positions, groups = prod(node.attrs[1]), node.attrs[5]
-    elif node.op in ("norm", "layer_scale") and len(node.shape) == 3:
-        groups = out_channels  # written as a depthwise convolution of one place
+    operation = OPS[node.op]
+    if operation.weighs_inputs and operation.product is not None:
+        groups, _, _, _, positions, axis = operation.product(shapes, node.attrs, node.shape)
+        in_channels, out_channels = shapes[0][axis], node.shape[axis]
+        size = [extent for i, extent in enumerate(node.shape) if i != axis]
+    elif operation.parameters is not None and operation.fuses and len(node.shape) == 3:
+        positions, in_channels, out_channels = 1, shapes[0][0], node.shape[0]
+        groups, size = out_channels, list(node.shape[1:])  # written as a depthwise convolution of one place
     else:
         return 0.0
     height, width = size if len(size) == 2 else (1, prod(size))
@@ -110,16 +110,16 @@ def node_demand(
 
     ``producer`` is the operation that makes its first operand, or empty.
     """
+    row = OPS[node.op]
+    folds = row.folds_into_weights(node.attrs)
+    if folds and producer in OPS and OPS[producer].weighs_inputs:
+        return None
+    if row.activation and producer in _FUSES_RELU and operation_kind(node) in ("act:relu", "act:relu6"):
+        return None
     operation = operation_features(node, figures, shapes)
     if operation is None:
         return None
-    kind = operation.kind
-    if kind in ("norm:batch", "layer_scale"):
-        if producer in ("conv", "linear"):
-            return None
-        kind = "conv:depthwise" if len(node.shape) == 3 else kind
-    if kind in ("act:relu", "act:relu6") and producer in _FUSES_RELU:
-        return None
+    kind = "conv:depthwise" if folds and len(node.shape) == 3 else operation.kind
     operation_count, _, moved, weights = operation.counts
     slower = max(array_cycles(node, shapes, array), figures.params / array.weight_bytes_per_cycle)
     return OperationFeatures(kind, (operation_count, slower / 1e6, moved, weights), operation.text)

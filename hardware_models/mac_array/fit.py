@@ -1,21 +1,22 @@
-"""Rates of a neural processor with one array from what its compiler estimates for networks, and the device file.
+"""Rates of a neural processor with one array from what its compiler estimates for networks.
 
-Found by ``learning.fit_linear`` from ``mac_array.node_demand`` in place of ``operation_features``, without corrections
+Found by ``linear.fit.fit_linear`` from ``array.node_demand`` in place of ``operation_features``, without corrections
 of single operations.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.fragment_sum import nodes_of_graph
 from hardware_models.linear.features import OperationFeatures
 from hardware_models.linear.fit import FitNoise, design_matrix, fit_linear, held_out_predictions, to_rates
-from hardware_models.linear.model import Rates
-from hardware_models.mac_array.array import DEMAND_NAMES, MacArray, node_demand
+from hardware_models.linear.model import Rates, rounded_rates
+from hardware_models.mac_array.array import MacArray, node_demand
 from hardware_models.mac_array.model import MacArrayModel, MemoryRates
 from hardware_models.measured.prediction_error import interval_factor
 from search_spaces.graph.graph import Graph
@@ -29,23 +30,10 @@ if TYPE_CHECKING:
 FIT_NOISE = FitNoise(spread=0.0)
 
 
-@dataclass(frozen=True)
-class AcceleratorFacts:
-    """What a device file says of a device besides its rates."""
-
-    about: str
-    source: str
-    array: MacArray
-    clock_mhz: float
-
-
 def count_demands(graph: Graph, array: MacArray) -> Counter[OperationFeatures]:
-    """How often each operation occurs in a graph, counted as ``mac_array.DEMAND_NAMES``."""
-    nodes, operations = graph.nodes, []
-    for node, figures in zip(nodes, graph.node_counts(), strict=True):
-        producer = nodes[node.inputs[0]].op if node.inputs else ""
-        operations.append(node_demand(node, figures, tuple([nodes[i].shape for i in node.inputs]), producer, array))
-    return Counter([o for o in operations if o is not None])
+    """How often each operation occurs in a graph, counted as ``array.DEMAND_NAMES``."""
+    operations = [node_demand(*place, array) for place in nodes_of_graph(graph)]
+    return Counter([operation for operation in operations if operation is not None])
 
 
 def fit_mac_array(graphs: Sequence[Graph], latencies_ms: Sequence[float], array: MacArray) -> Rates:
@@ -76,58 +64,10 @@ def arena_per_activation(graphs: Sequence[Graph], arena_kib: Sequence[float]) ->
     return float(np.median([1024 * kib / graph.peak_activation_elements for graph, kib in pairs]))
 
 
-def _toml_number(value: float) -> str:
-    return f"{value:.5g}" if abs(value) >= 1e-9 else "0"
-
-
-def mac_array_toml(
-    device: AcceleratorFacts,
-    rates: Rates,
-    memory_rates: MemoryRates,
-    errors: Mapping[str, float],
-    memory: Mapping[str, float],
-) -> str:
-    """The device file. ``errors`` of the latency and ``memory`` errors are those on networks left out of the fit."""
-    array = device.array
-    lines = [
-        f"# {device.about}",
-        "# Written by results/devices/measured/ethos_u.py; errors are those on networks left out of the fit.",
-        'kind = "mac_array"',
-        "version = 1",
-        f'number_format = "{MacArrayModel.number_format}"',
-        f'about = "{device.about}"',
-        f'source = "{device.source}"',
-        "batch = 1",
-        "",
-        f"[array]  # {array.macs_per_cycle} multiply-adds a cycle at {device.clock_mhz:g} MHz",
-        f"width = {array.width}",
-        f"height = {array.height}",
-        f"depth = {array.depth}",
-        f"cores = {array.cores}",
-        f"weight_bytes_per_cycle = {array.weight_bytes_per_cycle:g}",
-        "",
-        "[memory]",
-        f"bytes_per_weight = {memory_rates.bytes_per_weight:.4g}  # median of what the compiler keeps outside",
-        f"arena_per_activation = {memory_rates.arena_per_activation:.4g}"
-        "  # median of the memory by the peak of activations",
-        "",
-        "[memory.error]",
-        *(f"{name} = {value:g}" for name, value in memory.items()),
-        "",
-        "[latency]",
-        f"base = {_toml_number(rates.base)}  # ms an inference",
-        f"largest_gmacs = {_toml_number(rates.largest_gmacs)}  # of any network in the fit",
-        "",
-        "[latency.error]",
-        f"factor = {_toml_number(rates.factor or 1.0)}",
-        f"coverage = {rates.coverage}",
-        *(f"{name} = {value:g}" for name, value in errors.items()),
-        "",
-        f"# ms for each of: {', '.join(DEMAND_NAMES)}",
-        "[latency.kinds]",
-        *(f'"{kind}" = [{", ".join(map(_toml_number, values))}]' for kind, values in rates.kinds.items()),
-    ]
-    if rates.constant:
-        lines += ["", "# Operations that each network had as many of: their rates are a guess", "[latency.constant]"]
-        lines += [f'"{kind}" = {count}' for kind, count in rates.constant.items()]
-    return "\n".join(lines) + "\n"
+def mac_array_model(name: str, array: MacArray, rates: Rates, memory_rates: MemoryRates) -> MacArrayModel:
+    """The model in as many digits as device files keep: of rates five, of what memory takes four."""
+    memory = memory_rates._replace(
+        bytes_per_weight=float(f"{memory_rates.bytes_per_weight:.4g}"),
+        arena_per_activation=float(f"{memory_rates.arena_per_activation:.4g}"),
+    )
+    return MacArrayModel(name, 1, array, rounded_rates(rates), memory)

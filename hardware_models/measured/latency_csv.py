@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import yaml
 
 from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.catalog import load_network, load_space, spaces
 from search_spaces.graph.graph import Graph
 from search_spaces.registry import import_object, unknown_name
@@ -27,18 +26,9 @@ from search_spaces.space.space import Space
 
 # Spaces whose published measurements ran dead branches: by their name, the graph of that
 AS_WRITTEN_GRAPHS: dict[str, str] = {"nasbench201": "hardware_models.measured.datasets.nasbench201:as_written"}
+COLUMNS = ("space", "architecture", "latency_ms", "std_ms", "source", "remark")
+"""What a file holds that is measured here."""
 EXECUTED_GRAPHS = ("normal form", "as written")
-
-
-@dataclass(frozen=True)
-class MeasuredNetwork:
-    """One line of the file: a network and what was measured of it."""
-
-    name: str
-    graph: Graph
-    latency_ms: float
-    space: Space | None = None
-    genotype: Genotype | None = None
 
 
 class NamedNetwork(NamedTuple):
@@ -96,18 +86,24 @@ def read_measured_networks(path: Path, code: Collection[str] = ()) -> list[Measu
 
     ``code``: spaces as ``file.py:function`` or ``module:function`` that lines may name; no others are imported.
     """
+    lines = read_lines(path)
+    if not lines:
+        raise HardwareError(f"{path}: no measurements; its columns are space, architecture and latency_ms")
+    return [parse_measured_network(line, where, code) for where, line in lines]
+
+
+def read_lines(path: Path) -> list[tuple[str, dict[str, str | None]]]:
+    """The lines of a CSV file by column, each behind its place for errors. Raises ``HardwareError``."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            lines = [(reader.line_num, line) for line in reader]
+            return [(f"{path}:{reader.line_num}", line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HardwareError(f"cannot read the measurements {str(path)!r}: {error}") from None
-    if not lines:
-        raise HardwareError(f"{path}: no measurements; its columns are space, architecture and latency_ms")
-    return [parse_measured_network(line, f"{path}:{line_number}", code) for line_number, line in lines]
 
 
 def parse_measured_network(line: Mapping[str, str | None], where: str, code: Collection[str]) -> MeasuredNetwork:
+    """The network of one line; ``where`` is its place in errors, ``code`` as in ``read_measured_networks``."""
     if "latency_ms" not in line:
         raise HardwareError(f"{where}: there is no column latency_ms; there are {', '.join(filter(None, line))}")
     try:
@@ -121,7 +117,23 @@ def parse_measured_network(line: Mapping[str, str | None], where: str, code: Col
     except (ValueError, yaml.YAMLError) as error:
         raise HardwareError(f"{where}: {' '.join(str(error).split())}") from None
     name = line.get("network") or f"{line.get('space')}={line.get('architecture')}"
-    return MeasuredNetwork(name, graph, latency_ms, space, genotype)
+    source, remark = line.get("source") or "", line.get("remark") or ""
+    return MeasuredNetwork(name, graph, latency_ms, space, genotype, parse_spread(line), source=source, remark=remark)
+
+
+def csv_row(network: MeasuredNetwork, space: str, architecture: str) -> tuple[str, ...]:
+    """The line of a measured network by ``COLUMNS``; ``space`` and ``architecture`` as the file is to name them."""
+    std_ms = "" if network.std_ms is None else f"{network.std_ms:.3g}"
+    return space, architecture, f"{network.latency_ms:.5g}", std_ms, network.source, network.remark
+
+
+def parse_spread(line: Mapping[str, str | None]) -> float | None:
+    """The column ``std_ms`` of a line; ``None`` where it says nothing: no fit depends on it."""
+    try:
+        std_ms = float(line.get("std_ms") or "nan")
+    except ValueError:
+        return None
+    return std_ms if isfinite(std_ms) and std_ms >= 0 else None
 
 
 def possible_executed_graphs(entries: Sequence[MeasuredNetwork]) -> tuple[str, ...]:
@@ -141,12 +153,3 @@ def graph_as_executed(space: Space | None, genotype: Genotype | None, graph: Gra
         return graph
     build: Callable[..., Graph] = import_object(AS_WRITTEN_GRAPHS[space.name])
     return build(genotype, **space.options)
-
-
-def median_per_network(entries: Sequence[MeasuredNetwork]) -> list[MeasuredNetwork]:
-    """Every network once, with the median of its latencies: what is held out must not be in the fit."""
-    latencies: dict[str, list[float]] = {}
-    for entry in entries:
-        latencies.setdefault(entry.name, []).append(entry.latency_ms)
-    first = {e.name: e for e in reversed(entries)}
-    return [replace(first[name], latency_ms=median(values)) for name, values in latencies.items()]

@@ -1,37 +1,17 @@
-"""Measured latencies as rows for fitting and comparing, and the reader of the table of published ones."""
+"""Published latencies: which networks and devices the names in their table mean, and its reader."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.catalog import load_network
 from search_spaces.graph.graph import Graph
-
-
-@dataclass(frozen=True)
-class PublishedLatency:
-    """One measurement: a network's name, its graph, and its latency at batch 1.
-
-    ``host_scores`` is how many class scores a detector's post-processing on the host, which no graph contains, went
-    through within that latency; 0 where it was not measured with it.
-    """
-
-    network: str
-    graph: Graph
-    latency_ms: float
-    source: str
-    host_scores: int = 0
-
-    @property
-    def family(self) -> str:
-        """What kind of network it is, such as ``vgg`` or ``mobilenet_v2``: what is left out together."""
-        return family(self.network)
 
 
 class PublishedNetwork(NamedTuple):
@@ -179,7 +159,10 @@ _FAMILY = re.compile(r"(?:ssdlite_)?(mobilenet_edgetpu(?:_v2)?|mobilenet_?v\d|[a
 
 
 def family(network: str) -> str:
-    """The family of a network's name: ``resnet`` of ``resnet50_v2``, ``mobilenet_v2`` of ``mobilenet_v2_ssd``."""
+    """The family of a network's name: ``resnet`` of ``resnet50_v2``, ``mobilenet_v2`` of ``mobilenet_v2_ssd``.
+
+    Networks of one family are left out of a fit together.
+    """
     match = _FAMILY.match(network)
     return match[1].replace("mobilenetv", "mobilenet_v") if match else network
 
@@ -203,7 +186,7 @@ def _matches(line: Mapping[str, str], setting: DeviceColumns) -> bool:
     return all(not value or line.get(column, "") == value for column, value in wanted.items())
 
 
-def published_latencies(table: Path, device: str) -> list[PublishedLatency]:
+def published_latencies(table: Path, device: str) -> list[MeasuredNetwork]:
     """The published latencies of one of our devices for networks that can be built.
 
     ``table`` is a CSV with the columns source, model, device and latency_ms, and perhaps input, precision and runtime.
@@ -233,12 +216,10 @@ def published_latencies(table: Path, device: str) -> list[PublishedLatency]:
         options = {**published.options, **size_from_table}
         graph = load_network(published.network, **options)
         name = _name(published.network, options)
-        rows.append(
-            PublishedLatency(
-                name, graph, latency_ms, source, _class_scores(graph) if published.with_postprocessing else 0
-            )
-        )
+        host_scores = _class_scores(graph) if published.with_postprocessing else 0
+        rows.append(MeasuredNetwork(name, graph, latency_ms, source=source, host_scores=host_scores))
     for row_device, network, options, latency_ms, source in _MORE_LATENCIES:
         if row_device == device:
-            rows.append(PublishedLatency(_name(network, options), load_network(network, **options), latency_ms, source))
+            graph = load_network(network, **options)
+            rows.append(MeasuredNetwork(_name(network, options), graph, latency_ms, source=source))
     return rows

@@ -1,7 +1,7 @@
 """Operations as a device runs them: a convolution with its normalisation and activation is one of them.
 
-What follows is folded by the rule of ``analytic.node_work``, for every activation, and only where nothing else reads
-what lies between: batch normalisation and LayerScale behind a convolution, a linear layer or a normalisation; an
+What follows is folded by the rule of ``analytic.model.node_work``, for every activation, and only where nothing else
+reads what lies between: batch normalisation and LayerScale behind a convolution, a linear layer or a normalisation; an
 activation behind one of these or a sum. A device that does not fold them is measured with all of it all the same.
 """
 
@@ -19,10 +19,8 @@ from hardware_models.linear.features import operation_features
 from hardware_models.linear.model import CONVOLUTION_KINDS
 from search_spaces.graph.fragment import Fragment, Node, NodeCounts
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.operations import MAX_TENSOR_ELEMENTS, Shape
+from search_spaces.graph.operations import MAX_TENSOR_ELEMENTS, OPS, Shape
 
-_LINEAR_OPS = ("conv", "linear", "norm")
-_FUSIBLE_OPS = ("norm", "layer_scale", "act")
 _SHAPE = r"[1-9]\d{0,9}(?:x[1-9]\d{0,9}){0,5}"
 _TEXT = re.compile(
     rf"(?P<kind>[a-z0-9_:]+) (?P<inputs>{_SHAPE}(?:\+{_SHAPE})*)>(?P<output>{_SHAPE})"
@@ -70,7 +68,7 @@ class FusedOperation(NamedTuple):
 
     @property
     def counts(self) -> tuple[float, float, float, float]:
-        """In the order of ``operation.FEATURE_NAMES``."""
+        """In the order of ``features.FEATURE_NAMES``."""
         return 1.0, self.macs / 1e9, self.moved / 1e6, self.weights / 1e6
 
     @property
@@ -143,7 +141,7 @@ def may_fuse_with_producer(fragment: Fragment) -> bool:
     """Whether a fragment's nodes may be folded into what comes before it."""
     if fragment.closed:
         return False
-    return any(node.op in _FUSIBLE_OPS and node.inputs[0] < 0 for node in fragment.nodes)
+    return any(OPS[node.op].fuses and node.inputs[0] < 0 for node in fragment.nodes)
 
 
 def _fuse_nodes(
@@ -175,9 +173,10 @@ def _fuse_nodes(
 
 
 def _fuses(node: Node, before: Node) -> bool:
-    if operation_kind(node) in ("norm:batch", "layer_scale"):
-        return before.op in _LINEAR_OPS
-    return node.op == "act" and before.op in (*_LINEAR_OPS, "add")
+    operation = OPS[node.op]
+    if operation.folds_into_weights(node.attrs):
+        return OPS[before.op].absorbs_affine
+    return operation.activation and OPS[before.op].absorbs_activation
 
 
 def _text(node: Node, figures: NodeCounts, shapes: tuple[Shape, ...]) -> str:

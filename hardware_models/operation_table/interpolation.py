@@ -2,7 +2,7 @@
 
     log t = log trend + sum over measured rows of w_i * exp(-distance(x, x_i) / reach)
 
-The trend of a kind of operation is either *rates*, a price for each of ``operation.FEATURE_NAMES`` (non-negative least
+The trend of a kind of operation is either *rates*, a price for each of ``features.FEATURE_NAMES`` (non-negative least
 squares on relative errors), or *log-linear*, a power of each of multiply-adds, elements moved, weights, channels and
 size. Neither falls as an operation grows. The sum is the posterior mean of a Gaussian process with an exponential
 covariance (Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 2.25 and 4.18). Trend, reach and
@@ -12,7 +12,7 @@ scatter of a kind are those with the least error on rows left out. A row that wa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import exp, inf, log, prod
 from typing import TYPE_CHECKING
@@ -47,11 +47,15 @@ _FUSION_DISTANCE = 1.0  # distance between different things folded into an opera
 
 @dataclass(frozen=True)
 class InterpolationSettings:
-    """How a kind of operation is interpolated."""
+    """How a kind of operation is interpolated.
+
+    ``error_percent``: the median error of rows that were left out, for the reader; ``None`` where it is not known.
+    """
 
     trend: str = TRENDS[0]
     length_scale: float = LENGTH_SCALES[1]
     scatter: float = NOISE_STDS[1]
+    error_percent: float | None = None
 
 
 def sizes(operation: FusedOperation) -> tuple[float, ...]:
@@ -180,7 +184,7 @@ def _size_ranges(rows: Sequence[FusedOperation]) -> dict[tuple[object, ...], lis
 
 
 def rates(rows: OperationMatrix, logs: FloatArray) -> FloatArray:
-    """ms for each of ``operation.FEATURE_NAMES`` [features], at least 0, by least squares on relative errors."""
+    """ms for each of ``features.FEATURE_NAMES`` [features], at least 0, by least squares on relative errors."""
     import numpy as np
     from scipy.optimize import nnls
 
@@ -235,24 +239,16 @@ def held_out_latencies(
     return predictions
 
 
-@dataclass(frozen=True)
-class SelectedInterpolation:
-    """A choice, and the median error of rows that were left out, in per cent; ``None`` where there are too few."""
-
-    choice: InterpolationSettings
-    error_percent: float | None
-
-
-def select_interpolation(rows: Sequence[FusedOperation], measured: Sequence[float]) -> SelectedInterpolation:
+def select_interpolation(rows: Sequence[FusedOperation], measured: Sequence[float]) -> InterpolationSettings:
     """The choice with the least mean absolute error of logarithms, over rows of one kind left out."""
     import numpy as np
 
     if len(rows) < MIN_ROWS:
-        return SelectedInterpolation(InterpolationSettings(), None)
+        return InterpolationSettings()
     actual = np.exp(_log_latencies(measured))
     predictions = held_out_latencies(rows, measured)
     best = min(INTERPOLATION_GRID, key=lambda choice: float(np.abs(np.log(predictions[choice] / actual)).mean()))
-    return SelectedInterpolation(best, 100 * float(np.median(np.abs(predictions[best] / actual - 1))))
+    return replace(best, error_percent=100 * float(np.median(np.abs(predictions[best] / actual - 1))))
 
 
 def rows_by_kind(rows: Mapping[FusedOperation, float]) -> dict[str, tuple[list[FusedOperation], list[float]]]:

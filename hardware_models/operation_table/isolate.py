@@ -16,7 +16,7 @@ from hardware_models.operation_table.fusion import FusedOperation, fuse_graph
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.fragment import Node
 from search_spaces.graph.graph import Graph
-from search_spaces.graph.operations import Shape
+from search_spaces.graph.operations import OPS, Shape
 
 SUBSAMPLE_STRIDE, SMALL_RESULT_ELEMENTS = 8, 2048
 """The stride of what is picked, and results of how many elements are left whole."""
@@ -25,8 +25,6 @@ COPIES_BY_WORK = ((3e6, 8), (3e7, 4), (1.5e8, 2))
 
 By weights, since many copies of them would drive each other out of caches that hold those of one.
 """
-_WEIGHTED = ("conv", "linear")
-_LOOSE = ("norm", "layer_scale", "act")
 
 
 class OperationInstance(NamedTuple):
@@ -58,19 +56,19 @@ def network_pair(instance: OperationInstance) -> NetworkPair:
     """The two networks of an operation. Raises ``GraphError`` where there are none."""
     work = max(instance.operation.macs, 150 * instance.operation.weights)
     copies = next((count for limit, count in COPIES_BY_WORK if work <= limit), 1)
-    if instance.nodes[0].op in _WEIGHTED:
+    if OPS[instance.nodes[0].op].weighs_inputs:
         return NetworkPair(_network(instance, copies + 1, True), _network(instance, 1, True), copies)
     return NetworkPair(_network(instance, copies, True), _network(instance, copies, False), copies)
 
 
 def _network(instance: OperationInstance, copies: int, with_operation: bool) -> Graph:
-    builder = Builder()
+    builder, first = Builder(), OPS[instance.nodes[0].op]
     sources = [builder.input(shape) for shape in instance.shapes]
     results: list[Tensor] = []
     for _ in range(copies):
-        operands = sources if instance.nodes[0].op in _WEIGHTED else [_distinct_input(builder, x) for x in sources]
+        operands = sources if first.weighs_inputs else [_distinct_input(builder, x) for x in sources]
         # What is read twice is not folded: neither was it where this operation stands alone
-        if not with_operation or instance.nodes[0].op in _LOOSE:
+        if not with_operation or first.fuses:
             results += [_subsample(builder, x) for x in operands]
         if with_operation:
             results.append(_subsample(builder, _apply(builder, instance, operands)))

@@ -2,27 +2,47 @@
 
     latency = launch + sum over fused operations of (per_operation + scale * row)
 
-A row is the time of an operation measured alone (``operations_alone``); the three numbers are fitted to whole networks
-(``table_fit``). An operation that lies outside the measured ones of its family is extrapolated, and one of a kind
-without any row is priced like the dearest of its like (``learned.fallback_rates``); ``Cost.guessed_ops`` names both.
+A row is the time of an operation measured alone (``isolate``); the three numbers are fitted to whole networks
+(``fit``). An operation that lies outside the measured ones of its family is extrapolated, and one of a kind
+without any row is priced like the dearest of its like (``linear.model.fallback_rates``); ``Cost.guessed_ops`` names
+both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 from hardware_models.cost import Cost, GraphCostDetails, NodeCost
-from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT, read_number_format
+from hardware_models.device_file.codec import KnownDevice
+from hardware_models.device_file.document import Commented, Document, Entries
+from hardware_models.device_file.header import read_header
+from hardware_models.device_file.number_format import (
+    BYTES_PER_ELEMENT,
+    DEFAULT_NUMBER_FORMAT,
+    NUMBER_FORMAT_KEY,
+    read_number_format,
+)
+from hardware_models.device_file.stated_error import error_table, read_error
 from hardware_models.device_file.toml_table import HardwareError, TomlTable
-from hardware_models.fragment_sum import FIXED_POINT_SCALE, FragmentCost, sum_fragment_costs
+from hardware_models.fragment_sum import (
+    FIXED_POINT_SCALE,
+    FragmentCost,
+    FragmentCosts,
+    GraphCostSum,
+    NodePrice,
+    fixed_point,
+    nodes_of_graph,
+    overhead_costs,
+    sum_fragment_costs,
+    sum_prices,
+)
 from hardware_models.linear.features import FEATURE_NAMES
-from hardware_models.linear.model import Rates, check_operation_kinds, widen_interval
+from hardware_models.linear.model import Rates, check_operation_kinds, read_unsupported, widen_interval
 from hardware_models.operation_table.fusion import (
     FusedOperation,
-    FusionGroup,
     fuse_fragment,
     fuse_graph,
     may_fuse_with_producer,
@@ -42,9 +62,10 @@ from search_spaces.graph.memo import memo_put
 
 @dataclass(frozen=True)
 class NetworkOverheads:
-    """How rows add up to a network. ``factor`` and ``coverage`` are those of ``learned.Rates``.
+    """How rows add up to a network. ``factor`` and ``coverage`` are those of ``linear.model.Rates``.
 
     ``guessed`` are kinds that were guessed in one of the measured networks too: the interval holds that already.
+    ``errors``: on networks left out, by metric, for the reader of the file.
     """
 
     launch_ms: float = 0.0
@@ -54,6 +75,7 @@ class NetworkOverheads:
     coverage: float | None = None
     largest_gmacs: float = inf
     guessed: tuple[str, ...] = ()
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 class OperationTable:
@@ -87,40 +109,76 @@ class OperationTable:
         return prediction
 
 
-def operation_table_model(table: TomlTable, name: str) -> OperationTableModel:
+# -- the device file -------------------------------------------------------------------------------------------------
+
+
+def from_table(table: TomlTable, name: str, known_device: KnownDevice) -> OperationTableModel:
     """The model of a device file of kind ``table``. Raises ``HardwareError``."""
     table.text("kind")
     version, number_format = table.integer("version"), read_number_format(table)
-    if "measured" in table.names() and table.text("measured") != "normal form":
-        raise table.invalid_value("measured", "'normal form'")
+    if "measured" in table.names() and table.text("measured") != OperationTableModel.executed_graph:
+        raise table.invalid_value("measured", f"{OperationTableModel.executed_graph!r}")
     latency = table.table("latency")
     overheads, rows = _read_overheads(latency), _read_operation_table(latency)
     latency.finish()
-    unsupported_table = table.optional_table("unsupported")
-    unsupported = (
-        {} if unsupported_table is None else {kind: unsupported_table.text(kind) for kind in unsupported_table.names()}
-    )
-    check_operation_kinds(table, unsupported)
-    table.skip_descriptive_keys()
+    unsupported = read_unsupported(table)
+    read_header(table)
     table.finish()
     return OperationTableModel(name, version, rows, overheads, number_format=number_format, unsupported=unsupported)
 
 
+def to_table(model: OperationTableModel) -> Document:
+    """What ``from_table`` reads."""
+    overheads, rows = model.overheads, model.rows
+    latency: dict[str, Any] = {
+        "launch_ms": overheads.launch_ms,
+        "per_operation_ms": overheads.per_operation_ms,
+        "scale": overheads.scale,
+    }
+    if overheads.largest_gmacs < inf:
+        latency["largest_gmacs"] = Commented(overheads.largest_gmacs, "of any network that was measured")
+    if overheads.guessed:
+        remark = "beyond the rows in these networks too: the interval holds it"
+        latency["guessed"] = Commented(overheads.guessed, remark)
+    latency |= error_table(overheads.factor, overheads.coverage, overheads.errors)
+    if rows.choices:
+        choices = {
+            kind: _interpolation_table(choice, len(rows.kinds[kind].rows) if kind in rows.kinds else None)
+            for kind, choice in rows.choices.items()
+        }
+        remark = "How each kind is interpolated, and the median error of its rows when they are left out"
+        latency["interpolation"] = Commented(Entries(choices), remark)
+    operations = {operation.text: ms for operation, ms in sorted(rows.measured.items())}
+    latency["operations"] = Commented(Entries(operations), "ms of each operation, measured alone")
+    return {
+        "kind": model.kind,
+        "version": model.version,
+        NUMBER_FORMAT_KEY: model.number_format,
+        "measured": model.executed_graph,
+        "latency": Commented(latency, "latency = launch_ms + sum over operations of (per_operation_ms + scale * row)"),
+        **({"unsupported": Entries(model.unsupported)} if model.unsupported else {}),
+    }
+
+
+def _interpolation_table(choice: InterpolationSettings, row_count: int | None) -> Document:
+    table: dict[str, Any] = {"trend": choice.trend, "reach": choice.length_scale, "scatter": choice.scatter}
+    table |= {} if row_count is None else {"rows": row_count}
+    return table if choice.error_percent is None else {**table, "error_percent": choice.error_percent}
+
+
 def _read_overheads(latency: TomlTable) -> NetworkOverheads:
-    error = latency.optional_table("error")
     guessed = latency.texts("guessed") if "guessed" in latency.names() else ()
     check_operation_kinds(latency, guessed)
-    if error is not None:
-        for key in error.names():  # for the reader of the file
-            error.number(key, minimum=-1)
+    error = read_error(latency)
     return NetworkOverheads(
         latency.number("launch_ms", minimum=0, default=0.0),
         latency.number("per_operation_ms", minimum=0, default=0.0),
         latency.number("scale", default=1.0),
-        None if error is None else error.number("factor", minimum=1),
-        None if error is None else error.number("coverage", maximum=0.999),
+        error.factor,
+        error.coverage,
         latency.number("largest_gmacs", default=inf),
         guessed,
+        error.metrics,
     )
 
 
@@ -146,12 +204,17 @@ def _read_operation_table(latency: TomlTable) -> OperationTable:
 
 
 def _read_interpolation(table: TomlTable) -> InterpolationSettings:
-    choice = InterpolationSettings(table.one_of("trend", TRENDS), table.number("reach"), table.number("scatter"))
-    for key in ("rows", "error_percent"):  # for the reader of the file
-        if key in table.names():
-            table.number(key, minimum=0)
+    error_percent = table.number("error_percent", minimum=0) if "error_percent" in table.names() else None
+    choice = InterpolationSettings(
+        table.one_of("trend", TRENDS), table.number("reach"), table.number("scatter"), error_percent
+    )
+    if "rows" in table.names():  # for the reader of the file
+        table.number("rows", minimum=0)
     table.finish()
     return choice
+
+
+# -- the model -------------------------------------------------------------------------------------------------------
 
 
 class OperationTableModel:
@@ -160,6 +223,7 @@ class OperationTableModel:
     ``unsupported``: kinds of operations that the device cannot run, each with the reason.
     """
 
+    kind = "table"
     executed_graph = "normal form"
 
     def __init__(
@@ -178,19 +242,16 @@ class OperationTableModel:
         self.overheads = overheads
         self.number_format = number_format
         self.unsupported = dict(unsupported or {})
-        self._fragment_costs: dict[Fragment, FragmentCost | None] = {}
+        self._fragment_costs: FragmentCosts[FragmentCost | None] = FragmentCosts(self._fragment_cost)
 
     def __repr__(self) -> str:
         return f"<TableModel {self.name}@{self.version}, {len(self.rows.measured)} operations>"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fragment_costs": {}}
-
     def estimate(self, graph: Graph) -> Cost:
         """The cost of one inference, at the batch that was measured."""
         price, each, overheads = self._graph_cost(graph), BYTES_PER_ELEMENT[self.number_format], self.overheads
-        latency_ms = (round(overheads.launch_ms * FIXED_POINT_SCALE) + price.latency) / FIXED_POINT_SCALE
-        guessed, factor = set(price.guessed), overheads.factor
+        latency_ms = (fixed_point(overheads.launch_ms) + price.latency) / FIXED_POINT_SCALE
+        guessed, factor = set(price.kinds.guessed), overheads.factor
         if factor is not None:
             factor = widen_interval(
                 factor, graph.macs / 1e9 / overheads.largest_gmacs, len(guessed.difference(overheads.guessed))
@@ -206,53 +267,42 @@ class OperationTableModel:
             tuple(sorted(guessed)),
             (),
             GraphCostDetails(self, graph, each),
-            tuple(sorted(set(price.unsupported))),
+            tuple(sorted(set(price.kinds.unsupported))),
         )
 
-    def _graph_cost(self, graph: Graph) -> FragmentCost:
-        """All operations: by fragments, or node by node where one of them folds into what comes before it."""
-        costs: list[FragmentCost] = []
-        for piece in graph.pieces:
-            fragment = piece.fragment
-            cost = self._fragment_costs[fragment] if fragment in self._fragment_costs else self._fragment_cost(fragment)
-            if cost is None:
-                return self._groups_cost(fuse_graph(graph))
-            costs.append(cost)
-        return sum_fragment_costs(costs)
+    def _graph_cost(self, graph: Graph) -> GraphCostSum:
+        """All operations: by fragments, or in one where one of them folds into what comes before its fragment."""
+        costs = self._fragment_costs.of(graph)
+        alone = [cost for cost in costs if cost is not None]
+        if len(alone) < len(costs):
+            alone = [sum_prices([self.price(group.operation) for group in fuse_graph(graph)])]
+        return sum_fragment_costs(alone)
 
-    def _fragment_cost(self, fragment: Fragment) -> FragmentCost | None:
-        price = None if may_fuse_with_producer(fragment) else self._groups_cost(fuse_fragment(fragment))
-        memo_put(self._fragment_costs, fragment, price)
-        return price
+    def _fragment_cost(self, fragment: Fragment, producers: tuple[str, ...]) -> FragmentCost | None:
+        if may_fuse_with_producer(fragment):
+            return None
+        return sum_prices([self.price(group.operation) for group in fuse_fragment(fragment)])
 
-    def _groups_cost(self, groups: list[FusionGroup]) -> FragmentCost:
-        group_costs = [(group.operation, *self.price(group.operation)) for group in groups]
-        guessed = {operation.kind for operation, _, guess in group_costs if guess}
-        unsupported = {operation.kind for operation, _, _ in group_costs} & self.unsupported.keys()
-        return FragmentCost(
-            sum(parts for _, parts, _ in group_costs),
-            guessed=tuple(sorted(guessed)),
-            unsupported=tuple(sorted(unsupported)),
+    def price(self, operation: FusedOperation) -> NodePrice:
+        """What an operation adds to a network."""
+        ms, is_guess = self.rows.predict(operation)
+        return NodePrice(
+            operation.kind,
+            fixed_point(self.overheads.per_operation_ms + self.overheads.scale * ms),
+            is_guess=is_guess,
+            is_unsupported=operation.kind in self.unsupported,
         )
-
-    def price(self, operation: FusedOperation) -> tuple[int, bool]:
-        """What an operation adds to a network, in whole billionths of a ms, and whether that is a guess."""
-        ms, guess = self.rows.predict(operation)
-        return round((self.overheads.per_operation_ms + self.overheads.scale * ms) * FIXED_POINT_SCALE), guess
 
     def breakdown(self, graph: Graph) -> list[NodeCost]:
         """A row a node, what is folded at nothing, then what every inference costs."""
         group_at = {group.nodes[0]: group.operation for group in fuse_graph(graph)}
-        node_costs = []
-        for index, (node, figures) in enumerate(zip(graph.nodes, graph.node_counts(), strict=True)):
+        rows = []
+        for index, (node, counts, _, _) in enumerate(nodes_of_graph(graph)):
             operation = group_at.get(index)
-            parts = 0 if operation is None else self.price(operation)[0]
+            ms = 0.0 if operation is None else self.price(operation).latency / FIXED_POINT_SCALE
             bound = "fused" if operation is None else self._bound(operation)
-            node_costs.append(NodeCost(index, node.op, node.shape, figures.macs, parts / FIXED_POINT_SCALE, bound))
-        if self.overheads.launch_ms:
-            launch = round(self.overheads.launch_ms * FIXED_POINT_SCALE) / FIXED_POINT_SCALE
-            node_costs.append(NodeCost(None, "invoke", (), 0, launch, "overhead"))
-        return node_costs
+            rows.append(NodeCost(index, node.op, node.shape, counts.macs, ms, bound))
+        return rows + overhead_costs("invoke", fixed_point(self.overheads.launch_ms))
 
     def _bound(self, operation: FusedOperation) -> str:
         """Which of the counts the larger part of its kind's rates is for."""

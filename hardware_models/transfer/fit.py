@@ -26,6 +26,7 @@ from hardware_models.linear.fit import (
     to_rates,
 )
 from hardware_models.linear.model import LinearModel, Rates
+from hardware_models.measured.network import MeasuredNetwork
 from hardware_models.measured.prediction_error import attainable_coverage, conformal_quantile, interval_factor
 from hardware_models.transfer.model import DeviceMixture, TransferFeatures
 from search_spaces.graph.graph import Graph
@@ -44,7 +45,7 @@ LIKELIHOOD_POWER, _UNEXPLAINED_SHARE = 0.5, 0.02
 MAX_REFITS = 50
 MIN_NETWORKS_FOR_RATES = 25
 PRIOR_CLASSES = ("processor", "accelerator", "gpu", "gpu in PyTorch")
-"""The rows of ``few_plans.RATE_PRIORS`` that know what an inference adds to its operations."""
+"""The rows of ``device_priors.RATE_PRIORS`` that know what an inference adds to its operations."""
 _LEVEL_VARIANCE = 9.0  # the variance of the level: known from the measurements alone
 
 
@@ -243,17 +244,15 @@ def fit_prior_rates(graphs: Sequence[Graph], measured: FloatArray) -> tuple[Rate
 
     counter = OperationCounter()
     groups = [str(group) for group in _leave_out_groups(len(graphs))]
-    samples = [
-        few_rows.network_sample(counter, graph, float(ms), group)
-        for graph, ms, group in zip(graphs, measured, groups, strict=True)
-    ]
-    each = np.array([few_rows.held_out_predictions(samples, RATE_PRIORS[name], groups) for name in PRIOR_CLASSES])
+    networks = [MeasuredNetwork(str(i), graph, float(measured[i])) for i, graph in enumerate(graphs)]
+    designs = [few_rows.prior_design(networks, RATE_PRIORS[name], counter) for name in PRIOR_CLASSES]
+    each = np.array([few_rows.held_out_predictions(design, groups) for design in designs])
     squares = np.log(each / measured) ** 2
-    prior = RATE_PRIORS[PRIOR_CLASSES[int(squares.sum(1).argmin())]]
+    design = designs[int(squares.sum(1).argmin())]
     # The class is chosen without the network that is predicted, or the error would be that of the luckiest class
-    left_out = each[(squares.sum(1, keepdims=True) - squares).argmin(0), np.arange(len(samples))]
-    unknowns = few_rows.fit_rates_with_prior(samples, prior)
-    rates = few_rows.to_rates(unknowns, samples, prior, _jackknife_factor(np.log(left_out / measured)))
+    left_out = each[(squares.sum(1, keepdims=True) - squares).argmin(0), np.arange(len(networks))]
+    unknowns = few_rows.fit_rates_with_prior(design)
+    rates = few_rows.to_rates(unknowns, design, _jackknife_factor(np.log(left_out / measured)))
     return replace(rates, coverage=round(attainable_coverage(len(graphs)), 4)), left_out
 
 

@@ -2,22 +2,30 @@
 
     log latency = intercept + sum over devices of w_d * log(latency on d) + sum over counts of v_k * log(1 + n_k / s_k)
 
-The mixture is linear in the logarithms; ``calibration`` finds it as a Gaussian process whose mean is that of all known
-devices. ``n_k`` are the counts of ``operation.FEATURE_NAMES`` by kind of operation: what no known device tells apart.
+The mixture is linear in the logarithms; ``fit`` finds it as a Gaussian process whose mean is that of all known
+devices. ``n_k`` are the counts of ``features.FEATURE_NAMES`` by kind of operation: what no known device tells apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import exp, inf
 from typing import TYPE_CHECKING, Any
 
-from hardware_models.cost import Cost, HardwareModel, NodeCost
-from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT, read_number_format
+from hardware_models.cost import Cost, NodeCost
+from hardware_models.device_file.codec import KnownDevice
+from hardware_models.device_file.document import Commented, Document, Entries, rounded
+from hardware_models.device_file.header import read_header
+from hardware_models.device_file.number_format import (
+    BYTES_PER_ELEMENT,
+    DEFAULT_NUMBER_FORMAT,
+    NUMBER_FORMAT_KEY,
+    read_number_format,
+)
+from hardware_models.device_file.stated_error import error_table, read_error
 from hardware_models.device_file.toml_table import HardwareError, TomlTable
-from hardware_models.device_file.writer import DeviceHeader, toml_number
-from hardware_models.fragment_sum import FIXED_POINT_SCALE
+from hardware_models.fragment_sum import FIXED_POINT_SCALE, fixed_point, nodes_of_fragment
 from hardware_models.linear.features import FEATURE_NAMES, OperationFeatures, operation_features
 from hardware_models.linear.model import (
     LinearModel,
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MIN_LATENCY_MS = 1e-3
+_DIGITS = 8  # of a mixture in a device file: its terms are large beside their sum
 _COUNT_UNITS = (1, 10**9, 10**6, 10**6)  # counts as whole numbers: operations, multiply-adds, elements, parameters
 
 
@@ -81,23 +90,23 @@ class TransferFeatures:
             self._clear_memo()
         row_of = self._row_of_fragment
         rows = []
-        for fragment, _, _, _ in graph.pieces:
+        for fragment, _, producers, _ in graph.pieces:
             row = row_of.get(fragment)
-            rows.append(self._add_fragment(fragment) if row is None else row)
+            rows.append(self._add_fragment(fragment, producers) if row is None else row)
         features = self._table.take(rows, 0).sum(0) / self._units
         features[: len(self.models)] += self._base
         uncounted_kinds = self._uncounted_kinds
         return features, frozenset[str]().union(*[uncounted_kinds[row] for row in rows if uncounted_kinds[row]])
 
-    def _add_fragment(self, fragment: Fragment) -> int:
+    def _add_fragment(self, fragment: Fragment, producers: tuple[str, ...]) -> int:
         import numpy as np
 
         row = len(self._row_of_fragment)
         if row == len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         uncounted_kinds = set()
-        for node, figures in zip(fragment.nodes, fragment.node_counts(), strict=True):
-            operation = operation_features(node, figures, fragment.operand_shapes(node))
+        for node, counts, shapes, _ in nodes_of_fragment(fragment, producers):
+            operation = operation_features(node, counts, shapes)
             if operation is None:
                 continue
             if operation.kind not in self._first_column:
@@ -114,7 +123,7 @@ class TransferFeatures:
     def _operation_features(self, operation: OperationFeatures) -> Any:
         import numpy as np
 
-        values = [round(model.rates["latency"].price(operation) * FIXED_POINT_SCALE) for model in self.models]
+        values = [fixed_point(model.rates["latency"].price(operation)) for model in self.models]
         values += [0] * (self._length - len(values))
         first = self._first_column.get(operation.kind)
         if first is not None:
@@ -129,6 +138,7 @@ class DeviceMixture:
     """The numbers of the formula above. ``devices`` by name, ``counts`` by kind: (v_k, s_k) for each of FEATURES.
 
     ``factor`` and ``coverage`` are those of ``Rates``; ``largest_gmacs`` is that of any measured network.
+    ``errors``: on networks left out, by metric, for the reader of the file.
     """
 
     intercept: float
@@ -137,15 +147,29 @@ class DeviceMixture:
     factor: float | None = None
     coverage: float | None = None
     largest_gmacs: float = inf
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
-def transfer_model(
-    table: TomlTable, name: str, load_source_device: Callable[[str, str], HardwareModel]
-) -> TransferModel:
-    """The model of a device file of kind ``transferred``. Raises ``HardwareError``.
+def rounded_mixture(mixture: DeviceMixture) -> DeviceMixture:
+    """The mixture in as many digits as device files keep: eight, of factor and size five."""
+    return replace(
+        mixture,
+        intercept=float(f"{mixture.intercept:.{_DIGITS}g}"),
+        devices={device: float(f"{weight:.{_DIGITS}g}") for device, weight in mixture.devices.items()},
+        counts={
+            kind: tuple([(float(f"{v:.{_DIGITS}g}"), float(f"{s:.{_DIGITS}g}")) for v, s in pairs])
+            for kind, pairs in mixture.counts.items()
+        },
+        factor=None if mixture.factor is None else rounded(mixture.factor),
+        largest_gmacs=rounded(mixture.largest_gmacs),
+    )
 
-    ``load_source_device`` gives the known device of a name; its second argument names the file in errors.
-    """
+
+# -- the device file -------------------------------------------------------------------------------------------------
+
+
+def from_table(table: TomlTable, name: str, known_device: KnownDevice) -> TransferModel:
+    """The model of a device file of kind ``transferred``. Raises ``HardwareError``."""
     table.text("kind")
     version, executed_graph = table.integer("version"), read_executed_graph(table)
     number_format = read_number_format(table)
@@ -153,7 +177,7 @@ def transfer_model(
     mixture = _read_mixture(latency)
     models = []
     for device in mixture.devices:
-        model = load_source_device(device, versions.where)
+        model = known_device(device, versions.where)
         assert isinstance(model, LinearModel)
         if versions.integer(device) != model.version:
             raise HardwareError(
@@ -163,26 +187,48 @@ def transfer_model(
         models.append(model)
     for part in (versions, latency):
         part.finish()
-    table.skip_descriptive_keys()
+    read_header(table)
     table.finish()
     return TransferModel(name, version, mixture, models, executed_graph=executed_graph, number_format=number_format)
 
 
+def to_table(model: TransferModel) -> Document:
+    """What ``from_table`` reads."""
+    mixture = model.mixture
+    latency: dict[str, Any] = {"intercept": [mixture.intercept]}
+    if mixture.largest_gmacs < inf:
+        latency["largest_gmacs"] = mixture.largest_gmacs
+    latency |= error_table(mixture.factor, mixture.coverage, mixture.errors)
+    weights = {device: [weight] for device, weight in mixture.devices.items()}
+    latency["devices"] = Commented(Entries(weights), "Powers of the latencies on those devices")
+    for key, position in (("counts", 0), ("scales", 1)):
+        numbers = {kind: [pair[position] for pair in pairs] for kind, pairs in mixture.counts.items()}
+        latency |= {key: Entries(numbers)} if numbers else {}
+    versions = {known.name: known.version for known in model.signals.models}
+    return {
+        "kind": model.kind,
+        "version": model.version,
+        NUMBER_FORMAT_KEY: model.number_format,
+        "measured": model.executed_graph,
+        "devices": Commented(Entries(versions), "The devices it rests on, with their versions"),
+        "latency": latency,
+    }
+
+
 def _read_mixture(latency: TomlTable) -> DeviceMixture:
-    weights, error = latency.table("devices"), latency.optional_table("error")
+    weights = latency.table("devices")
     devices = {device: weights.numbers(device, 1)[0] for device in weights.names()}
     if not devices:
         raise latency.invalid_value("devices", "a table of one device at least")
-    if error is not None:
-        for key in error.names():  # for the reader of the file
-            error.number(key, minimum=-1)
+    error = read_error(latency)
     return DeviceMixture(
         latency.numbers("intercept", 1)[0],
         devices,
         _read_counts(latency),
-        None if error is None else error.number("factor", minimum=1),
-        None if error is None else error.number("coverage", maximum=0.999),
+        error.factor,
+        error.coverage,
         latency.number("largest_gmacs", default=inf),
+        error.metrics,
     )
 
 
@@ -201,8 +247,13 @@ def _read_counts(latency: TomlTable) -> dict[str, tuple[tuple[float, float], ...
     return pairs
 
 
+# -- the model -------------------------------------------------------------------------------------------------------
+
+
 class TransferModel:
     """Prices graphs by what known devices say of them."""
+
+    kind = "transferred"
 
     def __init__(
         self,
@@ -283,25 +334,3 @@ class _TransferCostDetails:
 
     def peak_memory_kib(self) -> float:
         return self._graph.peak_activation_elements * BYTES_PER_ELEMENT[self._model.number_format] / 1024
-
-
-def transfer_model_toml(
-    mixture: DeviceMixture,
-    models: Sequence[HardwareModel],
-    errors: dict[str, float],
-    header: DeviceHeader,
-) -> str:
-    """The device file of a mixture."""
-    lines = [*header.toml_lines("transferred"), "", "# The devices it rests on, with their versions"]
-    lines += ["[devices]", *(f'"{m.name}" = {getattr(m, "version", 1)}' for m in models)]
-    lines += ["", "[latency]", f"intercept = [{mixture.intercept:.8g}]"]
-    lines += [f"largest_gmacs = {toml_number(mixture.largest_gmacs)}", "", "[latency.error]"]
-    lines += [f"factor = {toml_number(mixture.factor or 1)}", f"coverage = {mixture.coverage}"]
-    lines += [f"{key} = {value:g}" for key, value in errors.items()]
-    lines += ["", "# Powers of the latencies on those devices", "[latency.devices]"]
-    lines += [f'"{device}" = [{weight:.8g}]' for device, weight in mixture.devices.items()]
-    for title, position in (("counts", 0), ("scales", 1)):
-        lines += ["", f"[latency.{title}]"]
-        for kind, pairs in mixture.counts.items():
-            lines.append(f'"{kind}" = [{", ".join(f"{pair[position]:.8g}" for pair in pairs)}]')
-    return "\n".join(lines) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,30 +14,45 @@ import typer
 from nas.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from hardware_models.device_file.writer import Calibration
+    from hardware_models.calibrate import Calibration
+    from hardware_models.operation_table.operation_csv import Measurement
 
-_DEFAULT_NETWORKS, _DEFAULT_OPERATIONS = 30, 150
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is measured: the words for it, how many by default, where measurements go, and what makes them."""
+
+    noun: str
+    samples: int
+    suffix: str
+    measure: str
+    completes_files: bool
+    how_to: str
+
+
+_NETWORKS = _Subject(
+    "networks",
+    30,
+    ".csv",
+    "nas.measurement.networks:measure_samples",
+    False,
+    "a CSV file; which networks to measure, --suggest FILE --space SPACE tells;"
+    " --device ADDRESS --space SPACE measures them",
+)
+_OPERATIONS = _Subject(
+    "operations",
+    150,
+    ".operations.csv",
+    "nas.measurement.operations:measure_operations",
+    True,
+    "a CSV file of operations; --operations --device ADDRESS --space SPACE measures them",
+)
 
 
 def _parse_number_format(text: str | None) -> str | None:
     from hardware_models.device_file.number_format import check_number_format
 
     return None if text is None else check_number_format(text)
-
-
-@dataclass(frozen=True)
-class _CalibrationRequest:
-    """What the options of ``nas hw calibrate`` ask for, whichever way the measurements come."""
-
-    measurements: Path | None
-    out: Path
-    space: str | None
-    device: str | None
-    number_format: str | None
-    samples: int | None
-    about: str
-    seed: int
-    as_json: bool
 
 
 def calibrate_device(
@@ -80,76 +95,83 @@ def calibrate_device(
     target, option = (out, "out") if suggest is None else (suggest, "suggest")
     if target.exists() and not force:
         raise ValueError(f"{str(target)!r} is there already; name another with --{option}, or say --force")
-    request = _CalibrationRequest(
-        measurements, out, space, device, number_format, samples, about=about, seed=seed, as_json=as_json
-    )
     if operations and suggest is not None:
         raise ValueError("--suggest is for whole networks; --operations --device ADDRESS --space SPACE measures")
-    if operations:
-        _calibrate_from_operations(request)
-    elif suggest is not None:
-        _write_suggestion(suggest, request)
-    else:
-        _calibrate_from_networks(request)
+    if suggest is not None:
+        _write_suggestion(suggest, space, samples or _NETWORKS.samples, seed, as_json)
+        return
+    from hardware_models.calibrate import calibrate, read_measurements
+    from hardware_models.catalog import save_hardware
 
-
-# -- from whole networks ----------------------------------------------------------------------------------------------
-
-
-def _calibrate_from_networks(request: _CalibrationRequest) -> None:
-    """A model from whole networks: measured now, or read from a CSV file."""
-    from hardware_models.calibrate import calibrate
-    from hardware_models.device_file.number_format import DEFAULT_NUMBER_FORMAT
-    from hardware_models.measured.latency_csv import read_measured_networks
-
-    measurements, number_format = request.measurements, request.number_format
-    if request.device is not None:
-        if request.space is None or measurements is not None:
-            raise ValueError("--device needs --space, whose networks it measures, and no CSV")
-        measurements, number_format = _measure_networks(request, request.device, request.space)
+    subject = _OPERATIONS if operations else _NETWORKS
+    if device is not None:
+        if space is None or measurements is not None:
+            raise ValueError(f"--device needs --space, whose {subject.noun} it measures, and no CSV")
+        measurements = out.with_suffix(subject.suffix)
+        number_format = _measure(subject, device, space, samples or subject.samples, measurements, number_format, seed)
     if measurements is None:
-        raise ValueError(
-            "say what was measured: a CSV file; which networks to measure, --suggest FILE --space SPACE tells;"
-            " --device ADDRESS --space SPACE measures them"
-        )
-    networks = read_measured_networks(measurements, [request.space] if request.space else [])
-    calibration = calibrate(
-        networks,
-        request.out.stem,
-        about=request.about,
-        number_format=number_format or DEFAULT_NUMBER_FORMAT,
-        seed=request.seed,
+        raise ValueError(f"say what was measured: {subject.how_to}")
+    rows = read_measurements(measurements, [space] if space else [], operations=operations)
+    made = calibrate(rows, out.stem, about=about, number_format=number_format, seed=seed)
+    save_hardware(out, made.header, made.model)
+    if as_json:
+        document = {"file": str(out), "kind": made.kind, "measured": made.executed_graph, "error": dict(made.errors)}
+        typer.echo(json.dumps(document))
+        return
+    typer.echo(f"{out}: {_summary(made, rows)}")
+    typer.echo(
+        f"Next: nas search --space {space or _space_of(rows)} --hw {out if out.parent != Path() else f'./{out}'}"
     )
-    errors = calibration.errors
-    ranks = f"Spearman {errors['spearman']:.3f}, " if "spearman" in errors else ""
-    summary = (
-        f"{calibration.kind}, {int(errors['rows'])} networks, {calibration.measured}. Each left out of the fit: {ranks}"
-        f"MAPE {errors['mape_percent']:.1f} %, {errors['within_10_percent']:.0%} within 10 %."
-    )
-    spaces = [network.space.name for network in networks if network.space is not None]
-    _write_device_file(request, calibration, summary, request.space or (spaces or ["mobiledet"])[0])
 
 
-def _measure_networks(request: _CalibrationRequest, address: str, space: str) -> tuple[Path, str | None]:
-    """The measurements, made now, and their number format; a file that an earlier run left is not written over."""
+def _measure(
+    subject: _Subject, address: str, space: str, samples: int, path: Path, number_format: str | None, seed: int
+) -> str | None:
+    """Measure into a file; the number format of what was measured, where the device has one that models know."""
     from evaluators.devices.device_in_format import open_in_format
     from hardware_models.device_file.number_format import BYTES_PER_ELEMENT
-    from nas.measurement.networks import measure_samples
+    from search_spaces.registry import import_object
 
-    path = request.out.with_suffix(".csv")
-    if path.exists():
+    if path.exists() and not subject.completes_files:
         raise ValueError(
             f"{str(path)!r} is there already: calibrate from it (nas hw calibrate {path}, with --number-format as"
             " measured), or move it away"
         )
-    device = open_in_format(address, request.number_format)
-    samples = request.samples or _DEFAULT_NETWORKS
+    device = open_in_format(address, number_format)
     with _device_and_file_errors(path):
-        measure_samples(space, device, samples, path, seed=request.seed, report=_print_progress)
-    return path, request.number_format or (device.precision if device.precision in BYTES_PER_ELEMENT else None)
+        import_object(subject.measure)(space, device, samples, path, seed=seed, report=_print_progress)
+    return number_format or (device.precision if device.precision in BYTES_PER_ELEMENT else None)
 
 
-def _write_suggestion(path: Path, request: _CalibrationRequest) -> None:
+def _summary(made: Calibration, rows: Sequence[Measurement]) -> str:
+    """What was made, of how many measurements, and how good it is on networks left out."""
+    from hardware_models.operation_table.operation_csv import MeasuredOperation
+
+    errors = made.errors
+    operations = len({row.operation for row in rows if isinstance(row, MeasuredOperation)})
+    parts = [made.kind, f"{operations} operations" if operations else ""]
+    parts.append(f"{int(errors['rows'])} {'whole ' if operations else ''}networks" if errors else "")
+    parts.append("" if operations else made.executed_graph)
+    summary = ", ".join(filter(None, parts)) + "."
+    if not errors:
+        return summary
+    ranks = f"Spearman {errors['spearman']:.3f}, " if "spearman" in errors and not operations else ""
+    return (
+        f"{summary} Each left out of the fit: {ranks}MAPE {errors['mape_percent']:.1f} %,"
+        f" {errors['within_10_percent']:.0%} within 10 %."
+    )
+
+
+def _space_of(rows: Sequence[Measurement]) -> str:
+    """A space that measured networks are of, as their file names it, for the search that may come next."""
+    from hardware_models.measured.network import MeasuredNetwork
+
+    networks = [row for row in rows if isinstance(row, MeasuredNetwork)]
+    spaces = [network.name.partition("=")[0] for network in networks if network.space is not None]
+    return (spaces or ["mobiledet"])[0]
+
+
+def _write_suggestion(path: Path, space: str | None, samples: int, seed: int, as_json: bool) -> None:
     """A CSV file of the networks that tell most of a device, its latencies to be filled in."""
     import csv
     import io
@@ -157,89 +179,21 @@ def _write_suggestion(path: Path, request: _CalibrationRequest) -> None:
     from hardware_models.calibrate import suggest_networks
     from search_spaces.catalog import load_space
 
-    if request.space is None:
+    if space is None:
         raise ValueError("--suggest needs --space: the space whose networks will be measured")
-    space = load_space(request.space)
-    genotypes = suggest_networks(space, request.samples or _DEFAULT_NETWORKS, seed=request.seed)
-    architectures = [space.format(genotype) for genotype in genotypes]
+    loaded = load_space(space)
+    architectures = [loaded.format(genotype) for genotype in suggest_networks(loaded, samples, seed=seed)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["space", "architecture", "latency_ms"])
-    writer.writerows([request.space, architecture, ""] for architecture in architectures)
+    writer.writerows([space, architecture, ""] for architecture in architectures)
     _write_text(path, text.getvalue())
-    if request.as_json:
+    if as_json:
         typer.echo(json.dumps({"file": str(path), "architectures": architectures}))
         return
     typer.echo(
         f"{path}: {len(architectures)} networks; fill in latency_ms, then: nas hw calibrate {path} --out mine.toml"
     )
-
-
-# -- from single operations -------------------------------------------------------------------------------------------
-
-
-def _calibrate_from_operations(request: _CalibrationRequest) -> None:
-    """A table of operations: measured now, completed, or read from a CSV file."""
-    from hardware_models.operation_table.fit import calibrate_operation_table
-    from hardware_models.operation_table.operation_csv import read_measured_operations
-
-    measurements = request.measurements
-    if request.device is not None:
-        if request.space is None or measurements is not None:
-            raise ValueError("--device needs --space, whose operations it measures, and no CSV")
-        measurements = _measure_operations(request, request.device, request.space)
-    if measurements is None:
-        raise ValueError(
-            "say what was measured: a CSV file of operations; --operations --device ADDRESS --space SPACE measures them"
-        )
-    measured = read_measured_operations(measurements, [request.space] if request.space else [])
-    if request.number_format is not None and request.number_format != measured.number_format:
-        raise ValueError(
-            f"{str(measurements)!r} was measured in {measured.number_format}, not in {request.number_format}"
-        )
-    calibration = calibrate_operation_table(measured, request.out.stem, about=request.about)
-    summary = f"table, {len(measured.operations)} operations"
-    if errors := calibration.errors:
-        summary += (
-            f", {int(errors['rows'])} whole networks. Each left out of the fit: MAPE {errors['mape_percent']:.1f} %,"
-            f" {errors['within_10_percent']:.0%} within 10 %"
-        )
-    _write_device_file(request, calibration, summary + ".", request.space or (*measured.spaces, "mobiledet")[0])
-
-
-def _measure_operations(request: _CalibrationRequest, address: str, space: str) -> Path:
-    """The operations, measured now; a file that an earlier run left is completed."""
-    from evaluators.devices.device_in_format import open_in_format
-    from hardware_models.device_file.number_format import check_number_format
-    from nas.measurement.operations import measure_operations
-
-    path = request.out.with_suffix(".operations.csv")
-    device = open_in_format(address, request.number_format and check_number_format(request.number_format))
-    samples = request.samples or _DEFAULT_OPERATIONS
-    with _device_and_file_errors(path):
-        measure_operations(space, device, samples, path, seed=request.seed, report=_print_progress)
-    return path
-
-
-# -- files and words --------------------------------------------------------------------------------------------------
-
-
-def _write_device_file(request: _CalibrationRequest, calibration: Calibration, summary: str, space: str) -> None:
-    """Write the device file, and print what it is and the search on ``space`` that may come next."""
-    out = request.out
-    _write_text(out, calibration.text)
-    if request.as_json:
-        document = {
-            "file": str(out),
-            "kind": calibration.kind,
-            "measured": calibration.measured,
-            "error": calibration.errors,
-        }
-        typer.echo(json.dumps(document))
-        return
-    typer.echo(f"{out}: {summary}")
-    hw = str(out) if out.parent != Path() else f"./{out}"
-    typer.echo(f"Next: nas search --space {space} --hw {hw}")
 
 
 def _write_text(path: Path, text: str) -> None:

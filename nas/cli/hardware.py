@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,7 +88,8 @@ def predict_cost(
     from hardware_models.device_file.number_format import number_format_of
 
     model = load_hardware(hw)
-    cost, number_format = model.estimate(parse_network(network)), number_format_of(model)
+    graph = parse_network(network)
+    cost, number_format = model.estimate(graph), number_format_of(model)
     if plot is not None:
         from nas.report.plots import plot_layers
 
@@ -97,7 +99,7 @@ def predict_cost(
         return
     screen = console()
     if layers:
-        screen.print(_layers_table(cost))
+        screen.print(_layers_table(cost, graph.names))
     screen.print(_cost_line(network, hw, cost, number_format), highlight=False, markup=False)
     remarks = (
         ("Run on the host's CPU", cost.fallback_ops),
@@ -131,13 +133,13 @@ def _cost_line(network: str, hw: str, cost: Cost, number_format: str | None) -> 
     return f"{network} on {hw}: {cost.latency_ms:.2f} ms{interval}{energy}{numbers}, {cost.source}"
 
 
-def _layers_table(cost: Cost) -> Table:
+def _layers_table(cost: Cost, names: Sequence[str]) -> Table:
     from rich.table import Table
 
     table = Table("node", "operation", "shape", "MACs", "latency (ms)", "bound by")
     for row in cost.breakdown():
-        index, shape = "" if row.index is None else str(row.index), "x".join(map(str, row.shape))
-        table.add_row(index, row.op, shape, f"{row.macs:,}", f"{row.latency_ms:.4f}", row.bound)
+        name, shape = "" if row.index is None else names[row.index], "x".join(map(str, row.shape))
+        table.add_row(name, row.op, shape, f"{row.macs:,}", f"{row.latency_ms:.4f}", row.bound)
     return table
 
 

@@ -10,10 +10,12 @@ from evaluators.devices.catalog import open_device
 from evaluators.devices.device import Device, DeviceError, DeviceQuarantined, LatencyMeasurement
 from evaluators.devices.retrying import RetryingDevice
 from hardware_models.calibrate import suggest_networks
+from hardware_models.measured.latency_csv import COLUMNS, csv_row
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.catalog import load_space
 from search_spaces.graph.graph import Graph
-
-COLUMNS = ("space", "architecture", "latency_ms", "std_ms", "source", "remark")
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 
 
 def measure_network(graph: Graph, device: str | Device, *, seed: int = 0) -> LatencyMeasurement:
@@ -23,6 +25,22 @@ def measure_network(graph: Graph, device: str | Device, *, seed: int = 0) -> Lat
         return RetryingDevice(raw_device).measure(graph, seed=seed)
     finally:
         raw_device.close()
+
+
+def measured_network(space: Space, genotype: Genotype, device: Device, seed: int) -> MeasuredNetwork:
+    """One network of a space on a device that is open. Raises ``DeviceError``."""
+    graph = space.graph(genotype)
+    found = device.measure(graph, seed=seed)
+    return MeasuredNetwork(
+        space.format(genotype),
+        graph,
+        found.latency_ms,
+        space,
+        genotype,
+        found.std_ms,
+        source=found.source,
+        remark="; ".join(found.warnings),
+    )
 
 
 def measure_samples(
@@ -48,23 +66,16 @@ def measure_samples(
             writer.writerow(COLUMNS)
             for number, genotype in enumerate(suggest_networks(loaded, samples, seed=seed), start=1):
                 try:
-                    measurement = retrying_device.measure(loaded.graph(genotype), seed=seed)
+                    network = measured_network(loaded, genotype, retrying_device, seed)
                 except DeviceQuarantined:
                     raise
                 except DeviceError as error:
                     report(f"network {number} could not be measured: {error}")
                     continue
-                text = loaded.format(genotype)
-                figures = (
-                    f"{measurement.latency_ms:.5g}",
-                    f"{measurement.std_ms:.3g}",
-                    measurement.source,
-                    "; ".join(measurement.warnings),
-                )
-                writer.writerow((space, text, *figures))
+                writer.writerow(csv_row(network, space, loaded.format(genotype)))
                 file.flush()
                 measured_count += 1
-                report(f"{number} of {samples}: {measurement.latency_ms:.3g} ms")
+                report(f"{number} of {samples}: {network.latency_ms:.3g} ms")
     finally:
         raw_device.close()
     if not measured_count:

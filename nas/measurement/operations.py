@@ -18,8 +18,9 @@ from evaluators.devices.retrying import RetryingDevice
 from hardware_models.calibrate import suggest_networks
 from hardware_models.device_file.number_format import BYTES_PER_ELEMENT, DEFAULT_NUMBER_FORMAT
 from hardware_models.operation_table.isolate import OperationInstance, network_pair
-from hardware_models.operation_table.operation_csv import COLUMNS
+from hardware_models.operation_table.operation_csv import COLUMNS, MeasuredOperation, network_row, operation_row
 from hardware_models.operation_table.select import networks_of, operation_inventory, select_operations
+from nas.measurement.networks import measured_network
 from search_spaces.catalog import load_space
 from search_spaces.graph.operations import GraphError
 from search_spaces.space.space import Space
@@ -132,6 +133,10 @@ class _MeasuringSession:
             return None
 
     def operation(self, instance: OperationInstance) -> CsvRow:
+        """The line of one operation."""
+        return operation_row(self._measure_operation(instance))
+
+    def _measure_operation(self, instance: OperationInstance) -> MeasuredOperation:
         """The median over rounds of the difference of its two networks, by copies; 0 where it is not above noise.
 
         There are no more rounds once two agree.
@@ -144,15 +149,15 @@ class _MeasuringSession:
             shorter = self.device.measure(pair.shorter, seed=self._seed)
             differences_ms.append((longer.latency_ms - shorter.latency_ms) / pair.copies)
             source, warnings = longer.source, "; ".join((*longer.warnings, *shorter.warnings))
-        spread = f"{pstdev(differences_ms):.3g}"
-        figures = (f"{max(0.0, median(differences_ms)):.5g}", self._number_format, spread)
-        return (instance.operation.text, "", "", *figures, source, warnings)
+        latency_ms = max(0.0, median(differences_ms))
+        return MeasuredOperation(
+            instance.operation, latency_ms, self._number_format, pstdev(differences_ms), source, warnings
+        )
 
     def network(self, loaded: Space, space: str, text: str) -> CsvRow:
-        """One whole network."""
-        result = self.device.measure(loaded.graph(loaded.parse(text)), seed=self._seed)
-        figures = (f"{result.latency_ms:.5g}", self._number_format, f"{result.std_ms:.3g}")
-        return ("", space, text, *figures, result.source, "; ".join(result.warnings))
+        """The line of one whole network."""
+        network = measured_network(loaded, loaded.parse(text), self.device, self._seed)
+        return network_row(network, space, text, self._number_format)
 
 
 def _agree(rounds_ms: Sequence[float]) -> bool:

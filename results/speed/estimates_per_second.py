@@ -18,11 +18,10 @@ from pathlib import Path
 
 import nas
 from hardware_models.calibrate import source_devices
-from hardware_models.catalog import load_hardware, model_from_text
+from hardware_models.catalog import load_hardware
 from hardware_models.cost import HardwareModel
-from hardware_models.device_file.writer import DeviceHeader
 from hardware_models.transfer.fit import fit_transfer, network_pool
-from hardware_models.transfer.model import transfer_model_toml
+from hardware_models.transfer.model import TransferModel
 
 ROUNDS, NETWORKS, WARM = 9, 1000, 4000
 
@@ -35,10 +34,7 @@ def transferred(space: nas.Space) -> HardwareModel:
     graphs = [space.graph(space.sample(rng)) for _ in range(60)]
     pool = network_pool(graphs, source_devices())
     moved = fit_transfer(pool, range(10), np.array([known.estimate(g).latency_ms for g in graphs[:10]]))
-    text = transfer_model_toml(
-        moved.mixture, pool.signals.models, {}, DeviceHeader("ten, calibrated", "float32", "normal form")
-    )
-    return model_from_text(text, "ten", "ten.toml")
+    return TransferModel("ten", 1, moved.mixture, pool.signals.models)
 
 
 def main() -> None:

@@ -11,21 +11,21 @@ import pytest
 
 from hardware_models import calibrate as calibrating
 from hardware_models.calibrate import calibrate, check_model, pool_networks, suggest_networks
-from hardware_models.catalog import load_hardware, model_from_text
+from hardware_models.catalog import load_hardware
 from hardware_models.cost import Cost
 from hardware_models.device_file.number_format import number_format_of
 from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.device_file.writer import device_text
 from hardware_models.linear.model import LinearModel
 from hardware_models.linear.prior import LinearPriorModel
 from hardware_models.measured.latency_csv import (
     EXECUTED_GRAPHS,
-    MeasuredNetwork,
     executed_graph_of,
-    median_per_network,
     possible_executed_graphs,
     published_network,
     read_measured_networks,
 )
+from hardware_models.measured.network import MeasuredNetwork, median_per_network
 from hardware_models.transfer.fit import fit_prior_rates
 from hardware_models.transfer.model import TransferModel
 from search_spaces.catalog import load_network, load_space
@@ -175,8 +175,8 @@ def test_repeated_measurements_become_their_median() -> None:
 
 def test_a_known_device_is_found_again_from_ten_networks() -> None:
     made = calibrate(entries("1080ti", 10, executed_graph="as written"), "mine", about='my "box"')
-    assert (made.kind, made.measured) == ("transferred", "as written")
-    model = model_from_text(made.text, "mine", "mine.toml")
+    assert (made.kind, made.executed_graph) == ("transferred", "as written")
+    model = made.model
     assert isinstance(model, TransferModel)
     found = check_model(model, entries("1080ti", 40, seed=1, executed_graph="as written"))
     assert found["spearman"] > 0.97
@@ -192,7 +192,7 @@ def test_a_device_unlike_the_known_ones_is_found_from_eight_networks_and_a_prior
     measured = [MeasuredNetwork(graph.digest, graph, dsp.estimate(graph).latency_ms) for graph in drawn]
     made = calibrate(measured[:8], "mine", number_format="int8")
     assert made.kind == "few_rows"
-    model = model_from_text(made.text, "mine", "mine.toml")
+    model = made.model
     assert isinstance(model, LinearPriorModel)
     assert number_format_of(model) == "int8"
     found = check_model(model, measured[8:])
@@ -217,8 +217,8 @@ def test_a_number_format_that_there_is_not_is_refused() -> None:
 
 def test_what_was_run_is_told_by_the_error() -> None:
     made = calibrate(entries("pi5", 14), "mine")
-    assert made.measured == "normal form"
-    assert 'about = "mine, calibrated"' in made.text
+    assert made.executed_graph == "normal form"
+    assert made.header.about == "mine, calibrated"
 
 
 def test_many_networks_give_rates_of_the_devices_own_where_these_are_better() -> None:
@@ -230,7 +230,7 @@ def test_many_networks_give_rates_of_the_devices_own_where_these_are_better() ->
     ]
     made = calibrate(measured, "mine")
     assert made.kind == "learned"
-    model = model_from_text(made.text, "mine", "mine.toml")
+    model = made.model
     fresh = [MeasuredNetwork(e.name, e.graph, odd.estimate(e.graph).latency_ms) for e in entries("pi5", 30, seed=2)]
     assert check_model(model, fresh)["spearman"] > 0.98
 
@@ -243,7 +243,8 @@ def load_hardware_rates(name: str) -> Any:
 
 def test_a_calibration_is_repeatable() -> None:
     rows = entries("pi5", 5, noise=0.1)
-    assert calibrate(rows, "mine", seed=3).text == calibrate(rows, "mine", seed=3).text
+    one, other = (calibrate(rows, "mine", seed=3) for _ in range(2))
+    assert device_text(one.header, one.model) == device_text(other.header, other.model)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -11,10 +11,11 @@ from functools import cache, partial
 
 import pytest
 
-from hardware_models.catalog import MODEL_KINDS, device_kind, hardware, load_hardware, model_from_text
+from hardware_models.catalog import device_kind, hardware, load_hardware, model_from_text
 from hardware_models.composed.corrected import CorrectedModel, fit_correction
 from hardware_models.composed.multi_device import load_hardware_models
 from hardware_models.cost import HardwareModel
+from hardware_models.device_file.kinds import MODEL_KINDS
 from nas.testing import HardwareContract
 from search_spaces.catalog import load_network
 from tests.support.space_contracts import checks_of

@@ -1,40 +1,35 @@
 """Published measurements: a reader a data set, and which device's model is learned from which of their columns.
 
-A reader is a function of a folder and a number of rows that gives ``DatasetNetwork`` networks. Data sets are not part
-of the project; a folder holds them as their READMEs describe.
+Data sets are not part of the project; a folder holds them as their READMEs describe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from pathlib import Path
 
-from search_spaces.graph.graph import Graph
+from hardware_models.measured.network import MeasuredNetwork
+from search_spaces.registry import import_object, named_row
 
-
-class DatasetNetwork(NamedTuple):
-    """One measured network: what it is called, its graph, and its figures by column; ``nan`` where one is missing."""
-
-    name: str
-    graph: Graph
-    values: Mapping[str, float]
+Reader = Callable[[Path, int], dict[str, list[MeasuredNetwork]]]
+"""From a folder and a number of networks at most, in order: by column, the networks that have a figure in it."""
 
 
 @dataclass(frozen=True)
 class DeviceSource:
     """Where a learned device comes from.
 
-    ``readers``: data sets by their row in ``DATASET_READERS``, each with the column that holds the latency in ms (a
-    rate in images per second where it starts with ``per_second:``). ``energy``: that of the energy in mJ, of the first
-    reader. ``measured``: whether networks were run in normal form or as written. ``batch`` 0: the source does not say;
-    ``number_format_assumed``: nor does it say the number format.
+    ``readers``: data sets by their row in ``DATASET_READERS``, each with the device's column there. ``energy``: whether
+    the energy is learned too, from the first of them. ``measured``: whether networks were run in normal form or as
+    written. ``batch`` 0: the source does not say; ``number_format_assumed``: nor does it say the number format.
     """
 
     about: str
     source: str
     readers: Mapping[str, str]
-    energy: str = ""
+    energy: bool = False
     batch: int = 1
     number_format: str = "float32"
     number_format_assumed: bool = False
@@ -58,6 +53,14 @@ DATASET_READERS: dict[str, str] = {
     "v100 fp32": "hardware_models.measured.datasets.v100:read_fp32",
     "v100 int8": "hardware_models.measured.datasets.v100:read_int8",
 }
+
+
+@lru_cache(maxsize=8)
+def dataset_networks(reader: str, folder: Path, max_rows: int) -> Mapping[str, list[MeasuredNetwork]]:
+    """What a row of ``DATASET_READERS`` reads, by column. Raises ``UnknownName``, and ``HardwareError`` for no file."""
+    read: Reader = import_object(named_row("data set", reader, DATASET_READERS))
+    return read(folder, max_rows)
+
 
 _HELP = "HELP (arXiv 2106.08630), HayeonLee/HELP @ 45f70eb9, MIT"
 _HW = "HW-NAS-Bench (arXiv 2103.10584), from HayeonLee/HELP @ 45f70eb9, MIT"
@@ -108,28 +111,28 @@ DEVICE_SOURCES: dict[str, DeviceSource] = {
     "a100": DeviceSource(
         "NVIDIA A100, throughput",
         _ACCEL,
-        {"accel_nasbench": "per_second:throughput_a100"},
+        {"accel_nasbench": "throughput_a100"},
         batch=0,
         number_format_assumed=True,
     ),
     "rtx3090": DeviceSource(
         "NVIDIA RTX 3090, throughput",
         _ACCEL,
-        {"accel_nasbench": "per_second:throughput_3090"},
+        {"accel_nasbench": "throughput_3090"},
         batch=0,
         number_format_assumed=True,
     ),
     "tpuv2": DeviceSource(
         "Google TPU v2, throughput",
         _ACCEL,
-        {"accel_nasbench": "per_second:throughput_tpuv2"},
+        {"accel_nasbench": "throughput_tpuv2"},
         batch=0,
         number_format_assumed=True,
     ),
     "tpuv3": DeviceSource(
         "Google TPU v3, throughput, which the host limits at the top",
         _ACCEL,
-        {"accel_nasbench": "per_second:throughput_tpuv3"},
+        {"accel_nasbench": "throughput_tpuv3"},
         batch=0,
         number_format_assumed=True,
         scatter=0.05,
@@ -137,8 +140,8 @@ DEVICE_SOURCES: dict[str, DeviceSource] = {
     "jetson_nano": DeviceSource(
         "NVIDIA Jetson Nano, TensorRT; energy of the GPU's rail, idle included",
         _JETSON,
-        {"jetson_nano": "latency_ms"},
-        energy="gpu_energy_mj",
+        {"jetson_nano": "tensorrt"},
+        energy=True,
         runtime="TensorRT",
         scatter=0.1,
         spread=0.0,
@@ -146,22 +149,22 @@ DEVICE_SOURCES: dict[str, DeviceSource] = {
     "pi5": DeviceSource(
         "Raspberry Pi 5, LiteRT, one thread; energy of its power chip",
         _PI5,
-        {"nasbench201 on pi5": "lat_ms__pi5__litert"},
-        energy="energy_mj__pi5__litert",
+        {"nasbench201 on pi5": "pi5__litert"},
+        energy=True,
         runtime="LiteRT",
     ),
     "pi5_onnx": DeviceSource(
         "Raspberry Pi 5, ONNX Runtime, one thread; energy of its power chip",
         _PI5,
-        {"nasbench201 on pi5": "lat_ms__pi5__onnx"},
-        energy="energy_mj__pi5__onnx",
+        {"nasbench201 on pi5": "pi5__onnx"},
+        energy=True,
         runtime="ONNX Runtime",
     ),
     "pi5_torch": DeviceSource(
         "Raspberry Pi 5, PyTorch Mobile, one thread; energy of its power chip",
         _PI5,
-        {"nasbench201 on pi5": "lat_ms__pi5__torchmobile"},
-        energy="energy_mj__pi5__torchmobile",
+        {"nasbench201 on pi5": "pi5__torchmobile"},
+        energy=True,
         runtime="PyTorch Mobile",
     ),
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 
-from hardware_models.measured.datasets import DatasetNetwork
-from hardware_models.measured.datasets.files import read_csv, subsample
+from hardware_models.measured.datasets.files import networks_by_column, read_csv, subsample
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.blocks.heads import classifier
 from search_spaces.blocks.mobile import conv_norm_act
 from search_spaces.families.mnasnet import mnasnet_layer
@@ -38,20 +39,26 @@ def network(expansions: Sequence[int], kernels: Sequence[int], layers: Sequence[
     return b.build({"logits": classifier(b, conv_norm_act(b, x, 1280, act="relu"), 1000)})
 
 
-def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """The rows of ``accel_nasbench/accel_nasbench.csv.gz``; figures as there. Raises ``HardwareError``."""
+def read(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """The rows of ``accel_nasbench/accel_nasbench.csv.gz`` by column, throughputs as ms an image. ``HardwareError``."""
     frame = subsample(
         read_csv(folder / "accel_nasbench" / "accel_nasbench.csv.gz", text=("e", "k", "l", "se")), max_rows
     )
     figures = [c for c in frame.columns if c.startswith(("latency", "throughput"))]
-    return [
-        DatasetNetwork(
+    return networks_by_column(
+        (
             f"e{e} k{k} l{layers} se{se}",
             network(*map(_numbers, (e, k, layers, se))),
-            dict(zip(figures, v, strict=True)),
+            {column: _latency_ms(column, value) for column, value in zip(figures, values, strict=True)},
         )
-        for e, k, layers, se, *v in frame[["e", "k", "l", "se", *figures]].itertuples(index=False)
-    ]
+        for e, k, layers, se, *values in frame[["e", "k", "l", "se", *figures]].itertuples(index=False)
+    )
+
+
+def _latency_ms(column: str, value: float) -> float:
+    if not column.startswith("throughput"):
+        return value
+    return 1000 / value if value > 0 else nan
 
 
 def _numbers(text: str) -> list[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardware_models.measured.datasets import DatasetNetwork
-from hardware_models.measured.datasets.files import read_csv, subsample
+from hardware_models.measured.datasets.files import networks_by_column, read_csv, subsample
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.families.fbnet import CANDIDATES, IMPLEMENTATIONS, inverted_residual
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
@@ -35,11 +35,11 @@ def network(operations: Sequence[int], *, num_classes: int = 100) -> Graph:
     return b.build({"logits": b.linear(b.reshape(b.global_pool(x), (1504,)), num_classes)})
 
 
-def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """The rows of ``fbnet_latency_help/fbnet_latency_ms.csv.gz``; figures in ms. Raises ``HardwareError``."""
+def read(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """The rows of ``fbnet_latency_help/fbnet_latency_ms.csv.gz`` by device. Raises ``HardwareError``."""
     frame = subsample(read_csv(folder / "fbnet_latency_help" / "fbnet_latency_ms.csv.gz", text=("arch",)), max_rows)
     figures = [c for c in frame.columns if c not in ("sample", "arch")]
-    return [
-        DatasetNetwork(arch, network([int(op) for op in arch.split("_")]), dict(zip(figures, v, strict=True)))
-        for arch, *v in frame[["arch", *figures]].itertuples(index=False)
-    ]
+    return networks_by_column(
+        (arch, network([int(op) for op in arch.split("_")]), dict(zip(figures, values, strict=True)))
+        for arch, *values in frame[["arch", *figures]].itertuples(index=False)
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardware_models.measured.datasets import DatasetNetwork
 from hardware_models.measured.datasets.files import read_csv, subsample
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.graph.builder import Builder, Tensor
 from search_spaces.graph.graph import Graph
 
@@ -37,20 +37,18 @@ def _layer(b: Builder, x: Tensor, filters: int, kernel: int, padding: int, depth
     return b.act(b.conv(x, filters, kernel, padding=padding, bias=True), "relu")
 
 
-def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """The rows of ``jetson_nano_cnn/jetson_nano_cnn.csv.gz`` that two timings agree on within a tenth; ms and mJ.
+def read(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """The rows of ``jetson_nano_cnn/jetson_nano_cnn.csv.gz`` that two timings agree on within a tenth, as ``tensorrt``.
 
-    Raises ``HardwareError``.
+    The energy is that of the GPU's rail. Raises ``HardwareError``.
     """
     frame = read_csv(folder / "jetson_nano_cnn" / "jetson_nano_cnn.csv.gz")
     frame = frame[(frame.latency_ms / frame.latency_ms_power_run - 1).abs() < 0.1]
-    figures = ["latency_ms", "gpu_energy_mj", "cpu_energy_mj"]
+    columns = ["model", "layers", "filters", "k1", "k2", "input_size", "dws", "latency_ms", "gpu_energy_mj"]
     rows = []
-    shapes = ["model", "layers", "filters", "k1", "k2", "input_size", "dws"]
-    for model, layers, filters, k1, k2, size, depthwise, *values in subsample(frame, max_rows)[
-        [*shapes, *figures]
-    ].values:
+    for model, layers, filters, k1, k2, size, depthwise, ms, mj in subsample(frame, max_rows)[columns].values:
         kernels = (int(k1),) if k2 != k2 else (int(k1), int(k2))
         graph = network(int(layers), int(filters), kernels, int(size), bool(depthwise))
-        rows.append(DatasetNetwork(str(model), graph, dict(zip(figures, map(float, values), strict=True))))
-    return rows
+        energy_mj = float(mj) if float(mj) > 0 else None
+        rows.append(MeasuredNetwork(str(model), graph, float(ms), energy_mj=energy_mj))
+    return {"tensorrt": [row for row in rows if row.latency_ms > 0]}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardware_models.measured.datasets import DatasetNetwork
-from hardware_models.measured.datasets.files import read_csv, subsample
+from hardware_models.measured.datasets.files import networks_by_column, read_csv, subsample
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.families.nasbench201 import CHOICES, EDGES, nasbench201, parse_string
 from search_spaces.graph.as_written_builder import AsWrittenBuilder
 from search_spaces.graph.builder import Builder, Tensor
@@ -65,7 +65,9 @@ def _cell(b: Builder, x: Tensor, ops: Mapping[tuple[int, int], DecisionValue]) -
     return values[-1]
 
 
-def _read(folder: Path, max_rows: int, build: Callable[[Mapping[str, DecisionValue]], Graph]) -> list[DatasetNetwork]:
+def _read(
+    folder: Path, max_rows: int, build: Callable[[Mapping[str, DecisionValue]], Graph]
+) -> dict[str, list[MeasuredNetwork]]:
     latencies = read_csv(folder / "nb201_latency_help" / "nb201_latency_ms.csv.gz").set_index("arch_idx")
     strings = read_csv(folder / "nb201_accuracy" / "nb201_accuracy.csv.gz").set_index("arch_idx")["arch_str"]
     rows = []
@@ -73,16 +75,16 @@ def _read(folder: Path, max_rows: int, build: Callable[[Mapping[str, DecisionVal
         text = str(strings[number])
         # Below a hundredth of a millisecond nothing was run: cells without a path
         figures = {n: v if v >= 0.01 else float("nan") for n, v in zip(latencies.columns, values, strict=True)}
-        rows.append(DatasetNetwork(text, build(parse_string(text, {})), figures))
-    return rows
+        rows.append((text, build(parse_string(text, {})), figures))
+    return networks_by_column(rows)
 
 
-def read_as_written(folder: Path, max_rows: int) -> list[DatasetNetwork]:
+def read_as_written(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
     """The cells of ``nb201_latency_help``, every operation counted that was run. Raises ``HardwareError``."""
     return _read(folder, max_rows, as_written)
 
 
-def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
+def read(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
     """The cells of ``nb201_latency_help`` in normal form. Raises ``HardwareError``."""
     return _read(folder, max_rows, Space(nasbench201).graph)
 
@@ -90,18 +92,24 @@ def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
 _TASKS = {"cifar100": ((3, 32, 32), 100), "ninapro": ((1, 52, 16), 18), "darcy": ((1, 88, 88), 7744)}
 
 
-def read_pi5(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """The cells of ``nb201_latency_pi5_pixel`` for CIFAR-100, one of each class of equal ones: ms and mJ.
+def read_pi5(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """The cells of ``nb201_latency_pi5_pixel`` for CIFAR-100, one of each class of equal ones, by device and runtime.
 
-    Columns lose the name of the task. Raises ``HardwareError``.
+    Raises ``HardwareError``.
     """
     frame = read_csv(folder / "nb201_latency_pi5_pixel" / "pi5_pixel_6466.csv.gz").set_index("canonical_idx")
     strings = read_csv(folder / "nb201_accuracy" / "nb201_accuracy.csv.gz").set_index("arch_idx")["arch_str"]
     columns = [c for c in frame.columns if c.endswith("__cifar100") and "_var" not in c]
-    space, rows = Space(nasbench201, options={"num_classes": 100}), []
+    names = [column.removesuffix("__cifar100") for column in columns]
+    devices = [name.removeprefix("lat_ms__") for name in names if name.startswith("lat_ms__")]
+    space = Space(nasbench201, options={"num_classes": 100})
+    networks: dict[str, list[MeasuredNetwork]] = {device: [] for device in devices}
     for number, *values in subsample(frame[columns], max_rows).itertuples():
         text = str(strings[number])
-        names = [c.removesuffix("__cifar100") for c in columns]
-        figures = {n: v if v >= 0.05 else float("nan") for n, v in zip(names, values, strict=True)}
-        rows.append(DatasetNetwork(text, space.graph(parse_string(text, {})), figures))
-    return rows
+        graph = space.graph(parse_string(text, {}))
+        figures = {name: value for name, value in zip(names, values, strict=True) if value >= 0.05}
+        for device in devices:
+            if f"lat_ms__{device}" in figures:
+                latency_ms, energy_mj = figures[f"lat_ms__{device}"], figures.get(f"energy_mj__{device}")
+                networks[device].append(MeasuredNetwork(text, graph, latency_ms, energy_mj=energy_mj))
+    return networks

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hardware_models.measured.datasets import DatasetNetwork
 from hardware_models.measured.datasets.files import read_csv, subsample
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.blocks.mobile import conv_norm_act, squeeze_excite
 from search_spaces.families.mobilenetv3 import make_divisible
 from search_spaces.graph.builder import Builder, Tensor
@@ -43,8 +43,12 @@ def _bottleneck(b: Builder, x: Tensor, line: Any, act: str) -> Tensor:
     return b.add(x, y) if line.idskip == 1 else y
 
 
-def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """The entries of ``ofa_note10_lut/ofa_note10_lut.csv.gz``; ms. Raises ``HardwareError``."""
+def read(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """The entries of ``ofa_note10_lut/ofa_note10_lut.csv.gz``. Raises ``HardwareError``."""
     frame = subsample(read_csv(folder / "ofa_note10_lut" / "ofa_note10_lut.csv.gz"), max_rows)
     lines: Iterable[Any] = frame.itertuples()
-    return [DatasetNetwork(f"{x.resolution} {x.key}", block_graph(x), {"note10": float(x.mean_ms)}) for x in lines]
+    return {
+        "note10": [
+            MeasuredNetwork(f"{x.resolution} {x.key}", block_graph(x), float(x.mean_ms), part=True) for x in lines
+        ]
+    }

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hardware_models.measured.datasets import DatasetNetwork
 from hardware_models.measured.datasets.files import read_csv
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.blocks.heads import classifier
 from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
 from search_spaces.graph.builder import Builder, Tensor
@@ -37,8 +37,8 @@ def convolution(
     return b.build(conv_norm_act(b, b.input((channels, size, size)), out_channels, kernel, stride, groups=groups))
 
 
-def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """The blocks of ``proxyless_pixel_lut.csv`` that are known to be of a Pixel 1; ms. Raises ``HardwareError``."""
+def read(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """The blocks of ``proxyless_pixel_lut.csv`` that are known to be of a Pixel 1. Raises ``HardwareError``."""
     frame = read_csv(folder / "proxyless_pixel_lut" / "proxyless_pixel_lut.csv")
     rows = []
     lines: Iterable[Any] = frame[frame.table == "pixel1_mobile_trim"].head(max_rows).itertuples()
@@ -53,16 +53,16 @@ def read(folder: Path, max_rows: int) -> list[DatasetNetwork]:
         else:
             kernel, stride = (3, 2) if line.op == "Conv" else (1, 1)
             graph = convolution(size, before, after, kernel, stride)
-        rows.append(DatasetNetwork(str(line.key), graph, {"pixel1": float(line.mean_ms)}))
-    return rows
+        rows.append(MeasuredNetwork(str(line.key), graph, float(line.mean_ms), part=True))
+    return {"pixel1": rows}
 
 
 # Widths behind each block of ProxylessNAS-Mobile (arXiv 1812.00332, fig. 4), whose profile does not name them
 _WIDTHS = (16, 32, 32, *(40,) * 4, *(80,) * 4, *(96,) * 4, *(192,) * 4, 320)
 
 
-def read_profile(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """The convolutions and sums of ``proxyless_mobile_tflite_perop.csv``, each as a graph; ms. ``HardwareError``."""
+def read_profile(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """The convolutions and sums of ``proxyless_mobile_tflite_perop.csv``, each as a graph. ``HardwareError``."""
     frame = read_csv(folder / "proxyless_pixel_lut" / "proxyless_mobile_tflite_perop.csv")
     size, width, expanded, number, rows = 112, 32, 32, -1, []
     lines: Iterable[Any] = frame.itertuples()
@@ -92,8 +92,8 @@ def read_profile(folder: Path, max_rows: int) -> list[DatasetNetwork]:
             elif part.startswith("add"):
                 graph = _sum(width, size)
         if graph is not None:
-            rows.append(DatasetNetwork(f"{line.order} {name}", graph, {"pixel1": float(line.avg_ms)}))
-    return rows[:max_rows]
+            rows.append(MeasuredNetwork(f"{line.order} {name}", graph, float(line.avg_ms), part=True))
+    return {"pixel1": rows[:max_rows]}
 
 
 def _sum(channels: int, size: int) -> Graph:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardware_models.measured.datasets import DatasetNetwork
 from hardware_models.measured.datasets.files import read_csv, subsample
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 
@@ -20,7 +20,7 @@ def convolution(
     return b.build(b.add(y, b.input(y.shape)) if add else y)
 
 
-def _read(folder: Path, max_rows: int, precision: str) -> list[DatasetNetwork]:
+def _read(folder: Path, max_rows: int, precision: str) -> dict[str, list[MeasuredNetwork]]:
     frame = read_csv(folder / "tinynas_v100_convlib" / "v100_conv_latency.csv.gz")
     frame = frame[(frame.precision_file == precision) & (frame.batch == 1) & (frame.h_in > 4)]
     columns = ["conv_type", "h_in", "c_in", "c_out", "kernel", "stride", "elmt_fused", "latency_ms"]
@@ -30,20 +30,21 @@ def _read(folder: Path, max_rows: int, precision: str) -> list[DatasetNetwork]:
     ].values:
         shape = (int(size), int(channels), int(out_channels), int(kernel), int(stride))
         graph = convolution(*shape, depthwise=kind == "D", add=bool(fused))
-        rows.append(DatasetNetwork(f"{kind} {' '.join(map(str, shape))}", graph, {"v100": float(latency_ms)}))
-    return rows
+        name = f"{kind} {' '.join(map(str, shape))}"
+        rows.append(MeasuredNetwork(name, graph, float(latency_ms), part=True))
+    return {"v100": rows}
 
 
-def read_fp32(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """Convolutions at batch 1 in float32; ms. Raises ``HardwareError``."""
+def read_fp32(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """Convolutions at batch 1 in float32. Raises ``HardwareError``."""
     return _read(folder, max_rows, "fp32")
 
 
-def read_fp16(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """Convolutions at batch 1 in float16; ms. Raises ``HardwareError``."""
+def read_fp16(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """Convolutions at batch 1 in float16. Raises ``HardwareError``."""
     return _read(folder, max_rows, "fp16")
 
 
-def read_int8(folder: Path, max_rows: int) -> list[DatasetNetwork]:
-    """Convolutions at batch 1 in int8; ms. Raises ``HardwareError``."""
+def read_int8(folder: Path, max_rows: int) -> dict[str, list[MeasuredNetwork]]:
+    """Convolutions at batch 1 in int8. Raises ``HardwareError``."""
     return _read(folder, max_rows, "int8")

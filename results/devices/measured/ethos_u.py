@@ -16,16 +16,18 @@ import random
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hardware_models.device_file.header import DeviceHeader
+from hardware_models.device_file.writer import write_device
 from hardware_models.mac_array.array import MacArray
 from hardware_models.mac_array.fit import (
-    AcceleratorFacts,
     arena_per_activation,
     bytes_per_weight,
     fit_mac_array,
-    mac_array_toml,
+    mac_array_model,
 )
 from hardware_models.mac_array.model import MacArrayModel, MemoryRates
 from search_spaces.catalog import load_space
@@ -190,33 +192,37 @@ def timed() -> None:
 
 
 class Learned(NamedTuple):
-    """One accelerator: its facts, its model, and the device file."""
+    """One accelerator: its model, with its errors, and what its device file says of it."""
 
-    device: AcceleratorFacts
+    header: DeviceHeader
     model: MacArrayModel
-    text: str
 
 
 def learned(accelerator: str, rows: list[Row], graphs: dict[str, Graph]) -> Learned:
     """A model from the rows for fitting, and its errors on the others."""
     system, memory, clock_mhz, weight_bytes = SYSTEMS[accelerator[:9]]
     name = accelerator.replace("-", "_")
-    device = AcceleratorFacts(
-        f"Arm {accelerator.title()} as Arm's compiler estimates it, not measured",
+    array = MacArray(*ARRAYS[accelerator], weight_bytes)
+    about = f"Arm {accelerator.title()} as Arm's compiler estimates it, not measured"
+    header = DeviceHeader(
+        about,
         f"compiled by {COMPILER}, Arm/vela.ini, system config {system}, memory mode {memory}",
-        MacArray(*ARRAYS[accelerator], weight_bytes),
-        clock_mhz,
+        batch=1,
+        remarks=(
+            f"{about}; {clock_mhz:g} MHz",
+            "Written by results/devices/measured/ethos_u.py; errors are those on networks left out of the fit.",
+        ),
     )
     fit = [row for row in rows if row["use"] == "fit"]
     known = [graphs[row["architecture"] + row["options"]] for row in fit]
-    rates = fit_mac_array(known, [float(row[f"{accelerator} latency_ms"]) for row in fit], device.array)
+    rates = fit_mac_array(known, [float(row[f"{accelerator} latency_ms"]) for row in fit], array)
     memory_rates = MemoryRates(
         bytes_per_weight(known, [float(row[f"{accelerator} outside_kib"]) for row in fit]),
         arena_per_activation(known, [float(row[f"{accelerator} sram_kib"]) for row in fit]),
     )
-    model = MacArrayModel(name, 1, device.array, rates, memory_rates)
-    errors, memory_errors = errors_of(model, accelerator, rows, graphs)
-    return Learned(device, model, mac_array_toml(device, rates, memory_rates, errors, memory_errors))
+    errors, memory_errors = errors_of(MacArrayModel(name, 1, array, rates, memory_rates), accelerator, rows, graphs)
+    rates, memory_rates = replace(rates, errors=errors), memory_rates._replace(errors=memory_errors)
+    return Learned(header, mac_array_model(name, array, rates, memory_rates))
 
 
 def errors_of(
@@ -257,10 +263,10 @@ def check(write: bool) -> None:
     graphs = {row["architecture"] + row["options"]: graph_of(row) for row in rows}
     found = {accelerator: learned(accelerator, rows, graphs) for accelerator in ARRAYS}
     for accelerator, one in found.items():
-        errors, memories = errors_of(one.model, accelerator, rows, graphs)
-        print(accelerator, f"factor {one.model.latency.factor:.4f}", errors, memories, flush=True)
+        latency, memory = one.model.latency, one.model.memory_rates
+        print(accelerator, f"factor {latency.factor:.4f}", latency.errors, memory.errors, flush=True)
         if write:
-            (DEVICES / f"{one.model.name}.toml").write_text(one.text, encoding="utf-8")
+            write_device(DEVICES / f"{one.model.name}.toml", one.header, one.model)
     draw({accelerator: one.model for accelerator, one in found.items()}, rows, graphs)
 
 

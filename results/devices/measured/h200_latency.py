@@ -86,8 +86,7 @@ def check_model(measured: Path) -> None:
 
     from hardware_models.calibrate import calibrate
     from hardware_models.calibrate import check_model as checked
-    from hardware_models.catalog import model_from_text
-    from hardware_models.measured.latency_csv import MeasuredNetwork
+    from hardware_models.measured.network import MeasuredNetwork
 
     with measured.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -101,7 +100,7 @@ def check_model(measured: Path) -> None:
                 graph = space.graph(genotype)
                 entries.append(MeasuredNetwork(row["architecture"], graph, float(row["latency_ms"]), space, genotype))
         made = calibrate(entries[:FITTED], f"h200_batch{batch}")
-        model = model_from_text(made.text, f"h200_batch{batch}", "made here")
+        model = made.model
         found = checked(model, entries[FITTED:])
         print(f"batch {batch}: {made.kind}; {len(entries) - FITTED} others: {found}")
         predicted = [model.estimate(e.graph).latency_ms for e in entries[FITTED:]]

@@ -19,8 +19,8 @@ import numpy as np
 
 from evaluators.devices.catalog import open_device
 from hardware_models.calibrate import calibrate, check_model, source_devices
-from hardware_models.catalog import model_from_text
-from hardware_models.measured.latency_csv import MeasuredNetwork, read_measured_networks
+from hardware_models.measured.latency_csv import read_measured_networks
+from hardware_models.measured.network import MeasuredNetwork
 from hardware_models.transfer.fit import network_pool, select_measurements
 from search_spaces.catalog import load_space
 
@@ -54,7 +54,7 @@ def told(entries: list[MeasuredNetwork], chosen: list[int]) -> dict[str, float]:
     others = [entry for i, entry in enumerate(entries) if i not in set(chosen)]
     return {
         "transferred": float(made.kind == "transferred"),
-        **check_model(model_from_text(made.text, "local", ""), others),
+        **check_model(made.model, others),
     }
 
 

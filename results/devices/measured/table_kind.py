@@ -16,14 +16,19 @@ from __future__ import annotations
 import csv
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from evaluators.devices.catalog import open_device
 from hardware_models.calibrate import calibrate, check_model
-from hardware_models.catalog import model_from_text
-from hardware_models.measured.latency_csv import MeasuredNetwork
-from hardware_models.operation_table.fit import calibrate_operation_table
-from hardware_models.operation_table.operation_csv import COLUMNS, MeasuredOperations, read_measured_operations
+from hardware_models.measured.network import MeasuredNetwork
+from hardware_models.operation_table.operation_csv import (
+    COLUMNS,
+    MeasuredOperation,
+    network_row,
+    read_measured_operations,
+)
+from nas.measurement.networks import measured_network
 from nas.measurement.operations import measure_operations
 from search_spaces.catalog import load_space
 
@@ -43,9 +48,8 @@ def measure_networks(texts: list[str], address: str, name: str) -> None:
         if not file.tell():
             writer.writerow(COLUMNS)
         for text in texts:
-            found = device.measure(space.graph(space.parse(text)))
-            figures = (f"{found.latency_ms:.5g}", device.precision, f"{found.std_ms:.3g}", found.source, RANDOM)
-            writer.writerow(("", name, text, *figures))
+            found = replace(measured_network(space, space.parse(text), device, 0), remark=RANDOM)
+            writer.writerow(network_row(found, name, text, device.precision))
             file.flush()
     device.close()
 
@@ -61,30 +65,24 @@ def measure(operations: int, networks: int, address: str, name: str) -> None:
     measure_networks(texts[networks // 2 :], address, name)
 
 
-def split(out: Path) -> tuple[MeasuredOperations, list[MeasuredNetwork]]:
-    """Operations with the networks that calibrate the table, and the random networks."""
-    measured = read_measured_operations(out)
-    with out.open(newline="", encoding="utf-8") as file:
-        drawn = {line["architecture"] for line in csv.DictReader(file) if line["remark"] == RANDOM}
-    texts = [e.space.format(e.genotype) for e in measured.networks if e.space and e.genotype]
-    others = [e for e, text in zip(measured.networks, texts, strict=True) if text in drawn]
-    own = tuple(e for e, text in zip(measured.networks, texts, strict=True) if text not in drawn)
-    return MeasuredOperations(measured.operations, own, measured.number_format, measured.source), others
-
-
 def check_all(out: Path) -> None:
-    measured, drawn = split(out)
+    rows = read_measured_operations(out)
+    operations = [row for row in rows if isinstance(row, MeasuredOperation)]
+    networks = [row for row in rows if isinstance(row, MeasuredNetwork)]
+    names = {network.name for network in networks if network.remark == RANDOM}
+    drawn = [network for network in networks if network.name in names]
+    own = [network for network in networks if network.name not in names]
     order = random.Random(0).sample(range(len(drawn)), len(drawn))
     few = min(FITTED, len(drawn) // 2)
     fitted, held = [drawn[i] for i in order[:few]], [drawn[i] for i in order[few:]]
-    print(f"{len(measured.operations)} operations, {len(measured.networks)} networks with them, {len(held)} to check")
+    print(f"{len(operations)} operations, {len(own)} networks with them, {len(held)} to check")
     made = {
-        "table": calibrate_operation_table(measured, "table"),
+        "table": calibrate([*operations, *own], "table"),
         f"of {few} networks": calibrate(fitted, "few"),
-        "of the table's networks": calibrate(list(measured.networks), "same"),
+        "of the table's networks": calibrate(own, "same"),
     }
     for told, calibrated in made.items():
-        model = model_from_text(calibrated.text, "mine", told)
+        model = calibrated.model
         guessed = sum(bool(model.estimate(entry.graph).guessed_ops) for entry in held) / len(held)
         print(told, calibrated.kind, check_model(model, held), f"guessed in {guessed:.0%} of networks")
 

@@ -16,7 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import csv
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,9 @@ from scipy.stats import spearmanr
 
 from hardware_models.calibrate import source_devices
 from hardware_models.linear.fit import FitNoise, OperationCounter
-from hardware_models.linear.fit_published_devices import fit_figure
-from hardware_models.measured.datasets import DatasetNetwork, fbnet, nasbench201
+from hardware_models.linear.published_device import fit_figure
+from hardware_models.measured.datasets import Reader, fbnet, nasbench201
+from hardware_models.measured.network import MeasuredNetwork
 from hardware_models.transfer.fit import (
     NetworkPool,
     fit_transfer,
@@ -45,7 +46,7 @@ MODELS = {  # columns of the data whose devices have other names here
     "silver_4210r": "xeon_silver_4210r",
     "pixel3": "pixel3_cpu",
 }
-READERS: dict[str, Callable[[Path, int], list[DatasetNetwork]]] = {
+READERS: dict[str, Reader] = {
     "nasbench201": nasbench201.read_as_written,
     "nasbench201 in normal form": nasbench201.read,
     "fbnet": fbnet.read,
@@ -54,9 +55,9 @@ READERS: dict[str, Callable[[Path, int], list[DatasetNetwork]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """A data set's networks, and what every known device says of them."""
+    """The networks that were measured on a device, and what every known device says of them."""
 
-    rows: list[DatasetNetwork]
+    rows: list[MeasuredNetwork]
     signals: TransferFeatures
     table: FloatArray
     gmacs: FloatArray
@@ -71,10 +72,15 @@ class Networks:
         )
 
 
-def networks(rows: list[DatasetNetwork]) -> Networks:
+def features_of(networks: dict[str, list[MeasuredNetwork]]) -> TransferFeatures:
+    """What is looked at in the networks of a data set."""
     counter = OperationCounter()
-    kinds = tuple(sorted({o.kind for row in rows for o in counter.of(row.graph)}))
-    signals = TransferFeatures(source_devices(), kinds)
+    graphs = {row.graph for rows in networks.values() for row in rows}
+    kinds = tuple(sorted({operation.kind for graph in graphs for operation in counter.of(graph)}))
+    return TransferFeatures(source_devices(), kinds)
+
+
+def networks_of(rows: list[MeasuredNetwork], signals: TransferFeatures) -> Networks:
     table = np.array([signals.of(row.graph)[0] for row in rows])
     return Networks(rows, signals, table, np.array([row.graph.macs / 1e9 for row in rows]))
 
@@ -86,7 +92,7 @@ def chip_of(column: str) -> str:
 
 def one(data: Networks, measured: FloatArray, chip: str, seed: int, choice: str) -> tuple[float, float]:
     """Spearman on the networks that were not measured, and the share of them in the interval."""
-    drawn = np.random.default_rng(seed).permutation(np.flatnonzero(measured == measured))
+    drawn = np.random.default_rng(seed).permutation(len(measured))
     candidates, others = drawn[:CANDIDATES], drawn[CANDIDATES : CANDIDATES + POOL]
     chosen = candidates[:TEN]
     if choice == "informative":
@@ -102,27 +108,28 @@ def one(data: Networks, measured: FloatArray, chip: str, seed: int, choice: str)
     return float(spearmanr(logs, measured[rest]).statistic), float(held.mean())
 
 
-def ceiling(data: Networks, column: str) -> float:
-    rows = [(row, row.values[column]) for row in data.rows if row.values[column] == row.values[column]]
-    return fit_figure(rows, FitNoise(0.05, 0.3)).errors["spearman"]
+def ceiling(data: Networks, measured: FloatArray) -> float:
+    return fit_figure(data.rows, measured.tolist(), FitNoise(0.05, 0.3)).errors["spearman"]
 
 
 def main() -> None:
     folder, seeds = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 20
     out = Path(sys.argv[3]) if len(sys.argv) > 3 else Path(__file__).with_suffix(".csv")
-    sets = {name: networks(read(folder, ROWS)) for name, read in READERS.items()}
+    sets = {name: read(folder, ROWS) for name, read in READERS.items()}
+    features = {name: features_of(networks) for name, networks in sets.items()}
     names = [f"{choice}_{figure}" for choice in ("random", "informative") for figure in ("spearman", "coverage")]
     lines: list[list[str | float]] = []
     for space in ("nasbench201", "fbnet"):
-        for column in sets[space].rows[0].values:
+        for column in sets[space]:
             # Pixel 3's NAS-Bench-201 latencies are sums over blocks of the cells without what is dead
-            data = sets["nasbench201 in normal form" if (space, column) == ("nasbench201", "pixel3") else space]
-            measured, chip = np.array([row.values[column] for row in data.rows]), chip_of(column)
+            name = "nasbench201 in normal form" if (space, column) == ("nasbench201", "pixel3") else space
+            data = networks_of(sets[name][column], features[name])
+            measured, chip = np.array([row.latency_ms for row in data.rows]), chip_of(column)
             figures: list[float] = []
             for choice in ("random", "informative"):
                 found = np.array([one(data, measured, chip, seed, choice) for seed in range(seeds)])
                 figures += found.mean(0).tolist()
-            lines.append([space, column, *figures, ceiling(data, column)])
+            lines.append([space, column, *figures, ceiling(data, measured)])
             print(*lines[-1][:2], *(f"{x:.4f}" for x in lines[-1][2:]), flush=True)
         means = np.array([line[2:] for line in lines if line[0] == space], dtype=float).mean(0)
         lines.append([space, "mean", *means.tolist()])

@@ -23,8 +23,9 @@ from hardware_models.analytic import fit
 from hardware_models.catalog import device_path, load_hardware
 from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import read_device_file
-from hardware_models.linear.fit_sparse_devices import PUBLISHED_LATENCIES_CSV, SPARSE_DEVICES, fit_sparse_device
+from hardware_models.linear.device_priors import SPARSE_DEVICES
 from hardware_models.linear.prior import jackknife_coverage
+from hardware_models.linear.sparse_device import PUBLISHED_LATENCIES_CSV, fit_sparse_device, rows_of
 from hardware_models.measured.prediction_error import accuracy_metrics
 from hardware_models.measured.published_latencies import family, published_latencies
 from search_spaces.blocks import mobile as blocks
@@ -64,27 +65,24 @@ def analytic(names: Sequence[str], table: Path) -> Iterator[Line]:
         fit.read_fit_problem(read_device_file(p), p.stem, str(p), published_latencies(table, p.stem)) for p in paths
     ]
     _, predictions = fit.fit_and_cross_validate(subjects)
-    for group in dict.fromkeys(p.row.family for p in predictions):
-        rest = [replace(s, rows=tuple(r for r in s.rows if r.family != group)) for s in subjects]
+    for group in dict.fromkeys(family(p.row.name) for p in predictions):
+        rest = [replace(s, rows=tuple(r for r in s.rows if family(r.name) != group)) for s in subjects]
         numbers = fit.fit_parameters(rest)
         for p in predictions:
-            if p.row.family == group:
+            if family(p.row.name) == group:
                 place = names.index(p.device)
                 device = fit.with_parameters(subjects[place].device, numbers[place])
                 without = fit.graph_work_ms(device, fit.graph_work(device, p.row.graph, p.row.host_scores))
-                yield Line(
-                    p.device, p.row.network, p.row.latency_ms, p.predicted_ms, p.held_out_ms, without, "analytic"
-                )
+                yield Line(p.device, p.row.name, p.row.latency_ms, p.predicted_ms, p.held_out_ms, without, "analytic")
 
 
 def few(name: str, data: Path) -> Iterator[Line]:
     """A device of kind ``few_rows``; none where only parts of networks were measured."""
     fitted = fit_sparse_device(name, data)
-    if SPARSE_DEVICES[name].part_readers and len(fitted.names) == len(fitted.samples):
+    if SPARSE_DEVICES[name].part_readers and len(fitted.names) == len(fitted.design.latencies_ms):
         return
-    columns = (fitted.measured, fitted.predicted, fitted.without_network, fitted.without_family)
-    for network, *values in zip(fitted.names, *columns, strict=True):
-        yield Line(name, network, *map(float, values), "few_rows")
+    for row in rows_of(fitted):
+        yield Line(name, *row, "few_rows")
 
 
 def summary(lines: Sequence[Line]) -> str:

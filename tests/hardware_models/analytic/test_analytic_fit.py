@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from hardware_models.catalog import (
     load_hardware,
 )
 from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.device_file.writer import replace_values
 from hardware_models.measured import published_latencies as measurements
+from hardware_models.measured.network import MeasuredNetwork
 from search_spaces.catalog import load_network
 from tests.support.small_chip import SMALL
 
@@ -37,7 +40,7 @@ shared = ["array.regular_efficiency", "array.grouped_efficiency"]
 """
 
 
-def _subjects(rows: list[measurements.PublishedLatency]) -> list[fit.DeviceFitProblem]:
+def _subjects(rows: list[MeasuredNetwork]) -> list[fit.DeviceFitProblem]:
     text = SMALL.replace("weights_kib = 64", "weights_kib = 100000") + PLAN
     truth = {
         "a": {"array.regular_efficiency": 0.6, "array.grouped_efficiency": 0.2, "overhead.invoke_us": 300.0},
@@ -47,13 +50,7 @@ def _subjects(rows: list[measurements.PublishedLatency]) -> list[fit.DeviceFitPr
     for name, numbers in truth.items():
         device = fit.with_parameters(fit.read_fit_problem(text, name, f"{name}.toml", ()).device, numbers)
         measured = [
-            measurements.PublishedLatency(
-                row.network,
-                row.graph,
-                fit.graph_work_ms(device, fit.graph_work(device, row.graph)),
-                "simulated",
-            )
-            for row in rows
+            replace(row, latency_ms=fit.graph_work_ms(device, fit.graph_work(device, row.graph))) for row in rows
         ]
         subjects.append(fit.read_fit_problem(text, name, f"{name}.toml", measured))
     return subjects
@@ -61,7 +58,7 @@ def _subjects(rows: list[measurements.PublishedLatency]) -> list[fit.DeviceFitPr
 
 def test_the_fit_recovers_a_chip_from_its_latencies() -> None:
     names = ("mobilenet_v1", "mobilenet_v2", "efficientnet_edgetpu_s", "inception_v1", "mobilenet_edgetpu")
-    rows = [measurements.PublishedLatency(name, load_network(name, image_size=64), 1.0, "none") for name in names]
+    rows = [MeasuredNetwork(name, load_network(name, image_size=64), 1.0) for name in names]
     fitted, predictions = fit.fit_and_cross_validate(_subjects(rows))
     assert fitted[0]["array.regular_efficiency"] == fitted[1]["array.regular_efficiency"]
     assert fitted[0]["array.regular_efficiency"] == pytest.approx(0.6, rel=0.05)
@@ -82,12 +79,13 @@ def test_counted_work_costs_what_the_model_says(device: str, name: str) -> None:
 
 def test_rewriting_a_device_file_changes_the_numbers_alone() -> None:
     text = "[array]\nclock_mhz = 488   # source\nrows = 4\n\n[link]\nclock_mhz = 7\n"
-    assert fit.replace_numbers(text, {"array.clock_mhz": 401.75}) == text.replace("488   #", "401.75 #")
-    assert fit.replace_numbers(text, {"array.rows": 8, "link.clock_mhz": 1.5}) == text.replace(
-        "= 4\n", "= 8\n"
-    ).replace("= 7", "= 1.5")
-    with pytest.raises(HardwareError, match=r"no line for link\.rows"):
-        fit.replace_numbers(text, {"link.rows": 1})
+    before = tomllib.loads(text)
+    faster = {"array": {"clock_mhz": 401.75, "rows": 4}, "link": {"clock_mhz": 7}}
+    assert replace_values(text, before, faster) == text.replace("488   #", "401.75 #")
+    other = {"array": {"clock_mhz": 488, "rows": 8}, "link": {"clock_mhz": 1.5}}
+    assert replace_values(text, before, other) == text.replace("= 4\n", "= 8\n").replace("= 7", "= 1.5")
+    with pytest.raises(HardwareError, match=r"no line for link\.rows, host\.clock_mhz"):
+        replace_values(text, before, {"link": {"rows": 1}, "host": {"clock_mhz": 2.0}})
 
 
 def test_a_plan_that_makes_no_sense_is_explained() -> None:
@@ -110,12 +108,12 @@ def _recorded() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _published() -> dict[tuple[str, str], measurements.PublishedLatency]:
+def _published() -> dict[tuple[str, str], MeasuredNetwork]:
     if not PUBLISHED.is_file():
         if os.environ.get("CI") == "true":
             pytest.fail(f"{PUBLISHED} is missing")
         pytest.skip(f"{PUBLISHED} is not here; it holds the published latencies")
-    return {(d, row.network): row for d in DEVICES for row in measurements.published_latencies(PUBLISHED, d)}
+    return {(d, row.name): row for d in DEVICES for row in measurements.published_latencies(PUBLISHED, d)}
 
 
 def test_results_are_what_the_models_predict_for_the_published_latencies() -> None:

@@ -172,13 +172,15 @@ def test_what_a_device_cannot_run_is_never_trained_and_the_search_moves_away(tmp
     picky = ByFormula("picky", COMPUTE.formula, lambda graph: ("conv:5x5",) if 5 in kernels(graph) else ())
     evaluator = CountingEvaluator()
     result = search(tmp_path, hw=picky, trials=300, train=8, evaluator=evaluator)
-    refused = [c for c in result.candidates if 5 in kernels(c.graph)]
+    refused = [c for c in result.candidates if 5 in kernels(result.graph(c))]
     assert refused
     assert all(c.status == "infeasible" and c.reason == "cannot run conv:5x5 on picky" for c in refused)
     assert all(c.status != "infeasible" for c in result.candidates if c not in refused)
     assert result.tally.unsupported == len(refused) == result.tally.infeasible
     assert f"({len(refused)} with operations that a device cannot run)" in summary_lines(result)[0]
-    assert set(evaluator.seen) == {c.graph.digest for c in result.candidates if c.status in ("trained", "failed")}
+    assert set(evaluator.seen) == {
+        result.graph(c).digest for c in result.candidates if c.status in ("trained", "failed")
+    }
     blind = search(tmp_path, hw=picky, trials=300, searcher="random").tally.unsupported
     assert len(refused) < 0.8 * blind
 
@@ -193,7 +195,7 @@ def test_of_several_devices_the_one_that_cannot_is_named(tmp_path: Path) -> None
 def test_fallback_can_be_ruled_out(tmp_path: Path) -> None:
     half = ByFormula("half", COMPUTE.formula, fallback=lambda graph: ("pool",) if 5 in kernels(graph) else ())
     result = search(tmp_path, hw=[half, MEMORY], limits=["fallback_ops@half<=0"])
-    assert {5 in kernels(c.graph): c.status for c in result.candidates} == {True: "infeasible", False: "scored"}
+    assert {5 in kernels(result.graph(c)): c.status for c in result.candidates} == {True: "infeasible", False: "scored"}
     worst = search(tmp_path, hw=[half, MEMORY], limits=["fallback_ops<=0"])
     assert [c.status for c in worst.candidates[:20]] == [c.status for c in result.candidates[:20]]
 
@@ -203,8 +205,8 @@ def test_metrics_on_demand_are_there_where_they_are_named_and_only_there(tmp_pat
     assert not {"training_memory_kib", "cut_bytes"} & set(plain.candidates[0].metrics)
     named = search(tmp_path, trials=5, limits=["training_memory<=900MiB", "cut_bytes<=1MiB"])
     for c in named.candidates:
-        assert c.metrics["training_memory_kib"] == training_memory(c.graph).kib
-        assert c.metrics["cut_bytes"] == cut_bytes(c.graph)
+        assert c.metrics["training_memory_kib"] == training_memory(named.graph(c)).kib
+        assert c.metrics["cut_bytes"] == cut_bytes(named.graph(c))
         assert c.measurements["cut_bytes"].source == "counted"
 
 

@@ -17,6 +17,7 @@ from hardware_models.catalog import hardware, load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
 from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.device_file.writer import device_text
 from hardware_models.fragment_sum import FIXED_POINT_SCALE
 from hardware_models.linear.features import FEATURE_NAMES, operation_features
 from hardware_models.linear.fit import (
@@ -29,8 +30,8 @@ from hardware_models.linear.fit import (
     held_out_predictions,
     to_rates,
 )
-from hardware_models.linear.fit_published_devices import FigureFit, published_device_toml
 from hardware_models.linear.model import LinearModel, Rates, fallback_rates, widen_interval
+from hardware_models.linear.published_device import published_device
 from hardware_models.measured.datasets import DeviceSource
 from hardware_models.measured.prediction_error import accuracy_metrics, interval_factor
 from search_spaces.catalog import load_space
@@ -381,10 +382,9 @@ def test_a_written_device_file_gives_the_estimates_of_the_fit() -> None:
     measured = latencies(truth, graphs) * np.exp(rng.normal(0, 0.05, len(graphs)))
     out = held_out_predictions(matrix, measured)
     rates = to_rates(fit_linear(matrix, measured), matrix, interval_factor(out, measured))
-    learned = FigureFit(rates, accuracy_metrics(out, measured), ("",), measured, out)
-    text = published_device_toml(
-        DeviceSource('a "test" of it', "nobody \\ nowhere", {}, batch=4), {"latency": learned, "energy": learned}
-    )
+    learned = replace(rates, errors=accuracy_metrics(out, measured))
+    source = DeviceSource('a "test" of it', "nobody \\ nowhere", {}, batch=4)
+    text = device_text(*published_device("mine", source, {"latency": learned, "energy": learned}))
     model = model_from_text(text, "mine", "mine.toml")
     assert isinstance(model, LinearModel)
     fresh = networks(30, seed=9, head=True)

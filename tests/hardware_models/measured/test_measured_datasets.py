@@ -12,22 +12,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hardware_models.catalog import hardware, load_hardware
+from hardware_models.catalog import device_path, hardware, load_hardware
 from hardware_models.device_facts import device_facts
 from hardware_models.device_file.toml_table import HardwareError
+from hardware_models.device_file.writer import device_text
 from hardware_models.linear.fit import FitNoise
-from hardware_models.linear.fit_published_devices import MAX_NETWORKS, fit_figure, published_device_toml
 from hardware_models.linear.model import LinearModel
+from hardware_models.linear.published_device import MAX_NETWORKS, fit_figure, fit_published_device, published_device
 from hardware_models.measured.datasets import (
     DATASET_READERS,
     DEVICE_SOURCES,
-    DatasetNetwork,
     accel_nasbench,
     fbnet,
     jetson_nano,
     nasbench201,
 )
 from hardware_models.measured.datasets.files import read_csv, subsample
+from hardware_models.measured.network import MeasuredNetwork
 from hardware_models.measured.prediction_error import accuracy_metrics
 from search_spaces.families.nasbench201 import nasbench201 as nasbench201_space
 from search_spaces.families.nasbench201 import parse_string
@@ -101,8 +102,8 @@ def test_options_change_the_written_network() -> None:
 
 def test_parameters_are_those_of_the_benchmark(shared: Shared) -> None:
     """The published parameters count what is alive; as written there are no fewer."""
-    rows = nasbench201.read_as_written(shared("data/nb201_latency_help").parent, 40)
-    normal = nasbench201.read(shared("data/nb201_latency_help").parent, 40)
+    rows = nasbench201.read_as_written(shared("data/nb201_latency_help").parent, 40)["1080ti_1"]
+    normal = nasbench201.read(shared("data/nb201_latency_help").parent, 40)["1080ti_1"]
     assert [row.name for row in rows] == [row.name for row in normal]
     assert len({row.name for row in rows}) == 40
     for one, other in zip(rows, normal, strict=True):
@@ -114,16 +115,18 @@ def test_parameters_are_those_of_the_benchmark(shared: Shared) -> None:
 
 def test_latencies_of_nothing_are_left_out(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nasbench201, "subsample", lambda frame, most: frame.nsmallest(most, "pixel3"))
-    pixel3 = np.array([row.values["pixel3"] for row in nasbench201.read(shared("data"), 300)])
-    assert 60 <= np.isnan(pixel3).sum() < 300
-    assert np.nanmin(pixel3) >= 0.01
+    pixel3 = nasbench201.read(shared("data"), 300)["pixel3"]
+    assert 0 < len(pixel3) <= 240
+    assert min(row.latency_ms for row in pixel3) >= 0.01
 
 
 def test_the_raspberry_pi_has_latency_and_energy_in_three_runtimes(shared: Shared) -> None:
-    rows = nasbench201.read_pi5(shared("data/nb201_latency_pi5_pixel").parent, 30)
+    networks = nasbench201.read_pi5(shared("data/nb201_latency_pi5_pixel").parent, 30)
     for runtime in ("litert", "onnx", "torchmobile"):
-        assert {f"lat_ms__pi5__{runtime}", f"energy_mj__pi5__{runtime}"} <= rows[0].values.keys()
-    assert all(row.graph.nodes[-1].shape == (100,) for row in rows)
+        rows = networks[f"pi5__{runtime}"]
+        assert len(rows) >= 29
+        assert all(row.energy_mj is not None and row.energy_mj > 0 for row in rows)
+        assert all(row.graph.nodes[-1].shape == (100,) for row in rows)
 
 
 # -- the other data sets -----------------------------------------------------------------------------------------------
@@ -132,7 +135,7 @@ def test_the_raspberry_pi_has_latency_and_energy_in_three_runtimes(shared: Share
 def test_accel_nasbench_networks_have_the_parameters_that_the_data_set_states(shared: Shared) -> None:
     folder = shared("data/accel_nasbench").parent
     frame = subsample(read_csv(folder / "accel_nasbench/accel_nasbench.csv.gz", text=("e", "k", "l", "se")), 60)
-    rows = accel_nasbench.read(folder, 60)
+    rows = accel_nasbench.read(folder, 60)["throughput_a100"]
     assert len(rows) == 60
     for row, mparams, mmacs in zip(rows, frame.mparams, frame.mmacs, strict=True):
         assert row.graph.params / 1e6 == pytest.approx(mparams, abs=1e-6)
@@ -144,7 +147,7 @@ def test_accel_nasbench_networks_have_the_parameters_that_the_data_set_states(sh
 def test_jetson_networks_have_the_parameters_and_multiply_adds_that_the_data_set_states(shared: Shared) -> None:
     folder = shared("data/jetson_nano_cnn").parent
     frame = read_csv(folder / "jetson_nano_cnn/jetson_nano_cnn.csv.gz").set_index("model")
-    rows = jetson_nano.read(folder, 60)
+    rows = jetson_nano.read(folder, 60)["tensorrt"]
     for row in rows:
         stated = frame.loc[row.name]
         assert row.graph.params == stated.params
@@ -171,17 +174,17 @@ def test_fbnets_have_the_shapes_that_their_authors_give() -> None:
 
 
 def test_fbnet_rows_are_read_by_their_numbers(shared: Shared) -> None:
-    rows = fbnet.read(shared("data/fbnet_latency_help").parent, 20)
+    rows = fbnet.read(shared("data/fbnet_latency_help").parent, 20)["pixel3"]
     assert len(rows) == 20
     for row in rows:
         assert row.graph == fbnet.network([int(part) for part in row.name.split("_")])
-        assert row.values["pixel3"] > 0
+        assert row.latency_ms > 0
 
 
 def test_a_table_of_blocks_is_learned_exactly(shared: Shared) -> None:
     """Pixel 3's FBNet latencies are sums over layers, and so is the model: the order is found nearly without error."""
-    rows = fbnet.read(shared("data/fbnet_latency_help").parent, 1000)
-    learned = fit_figure([(row, row.values["pixel3"]) for row in rows], FitNoise(0.01, 0.3))
+    rows = fbnet.read(shared("data/fbnet_latency_help").parent, 1000)["pixel3"]
+    learned = fit_figure(rows, [row.latency_ms for row in rows], FitNoise(0.01, 0.3))
     assert learned.errors["spearman"] > 0.999
     assert learned.errors["within_5_percent"] > 0.99
 
@@ -203,10 +206,10 @@ def test_a_packed_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
 # -- learned devices ---------------------------------------------------------------------------------------------------
 
 
-_FRESH: dict[str, list[DatasetNetwork]] = {}
+_FRESH: dict[str, dict[str, list[MeasuredNetwork]]] = {}
 
 
-def fresh(reader: str, folder: Path) -> list[DatasetNetwork]:
+def fresh(reader: str, folder: Path) -> dict[str, list[MeasuredNetwork]]:
     """150 networks of a data set that no shipped device was learned from."""
     if reader not in _FRESH:
         module = DATASET_READERS[reader].partition(":")[0]
@@ -225,12 +228,10 @@ def figures(name: str, shared: Shared, column_of: dict[str, str], figure: str) -
     model = load_hardware(name)
     predicted, measured, held = [], [], []
     for reader, column in column_of.items():
-        rate, column = column.startswith("per_second:"), column.removeprefix("per_second:")
-        for row in fresh(reader, shared("data")):
-            value = row.values[column]
-            if not value > 0:
+        for row in fresh(reader, shared("data"))[column]:
+            value = getattr(row, figure)
+            if value is None:
                 continue
-            value = 1000 / value if rate else value
             cost = model.estimate(row.graph)
             predicted.append(getattr(cost, figure))
             measured.append(value)
@@ -252,8 +253,7 @@ def test_a_shipped_device_is_as_good_as_it_says(name: str, shared: Shared) -> No
     assert found["spearman"] >= facts["error"]["spearman"] - 0.035
     assert sum(held) / len(held) >= 0.82
     if source.energy:
-        reader = next(iter(source.readers))
-        predicted, measured, _ = figures(name, shared, {reader: source.energy}, "energy_mj")
+        predicted, measured, _ = figures(name, shared, dict(source.readers), "energy_mj")
         assert (
             accuracy_metrics(predicted, measured)["mape_percent"] <= 1.4 * facts["energy_error"]["mape_percent"] + 0.3
         )
@@ -285,10 +285,8 @@ def test_the_results_are_what_the_device_files_say() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["zcu102", "1080ti_batch256", "jetson_nano"])
 def test_learning_again_writes_the_shipped_file(name: str, shared: Shared) -> None:
-    from hardware_models.catalog import device_path
-    from hardware_models.linear.fit_published_devices import fit_published_device
-
-    text = published_device_toml(DEVICE_SOURCES[name], fit_published_device(DEVICE_SOURCES[name], shared("data")))
+    source = DEVICE_SOURCES[name]
+    text = device_text(*published_device(name, source, fit_published_device(source, shared("data"))))
     shipped = device_path(name).read_text(encoding="utf-8")
     assert [line.split(" = ")[0] for line in text.splitlines()] == [
         line.split(" = ")[0] for line in shipped.splitlines()
@@ -302,14 +300,12 @@ def test_the_official_split_of_accel_nasbench(device: str, spearman: float, with
     frame = read_csv(folder / "accel_nasbench/accel_nasbench.csv.gz", text=("e", "k", "l", "se"))
     split = {f"e{r.e} k{r.k} l{r.l} se{r.se}": r.split for r in frame.itertuples()}
     column = DEVICE_SOURCES[device].readers["accel_nasbench"]
-    rate, column = column.startswith("per_second:"), column.removeprefix("per_second:")
-    rows = accel_nasbench.read(folder, 1500)
-    values = {r.name: 1000 / r.values[column] if rate else r.values[column] for r in rows if r.values[column] > 0}
-    train = [(r, values[r.name]) for r in rows if split[r.name] == "train" and r.name in values][:700]
-    judged = [r for r in rows if split[r.name] == "val" and r.name in values]
+    rows = accel_nasbench.read(folder, 1500)[column]
+    train = [r for r in rows if split[r.name] == "train"][:700]
+    judged = [r for r in rows if split[r.name] == "val"]
     assert len(judged) > 100
-    model = LinearModel("split", 1, {"latency": fit_figure(train, FitNoise()).rates})
+    model = LinearModel("split", 1, {"latency": fit_figure(train, [r.latency_ms for r in train], FitNoise())})
     predicted = np.array([model.estimate(r.graph).latency_ms for r in judged])
-    found = accuracy_metrics(predicted, np.array([values[r.name] for r in judged]))
+    found = accuracy_metrics(predicted, np.array([r.latency_ms for r in judged]))
     assert found["spearman"] >= spearman
     assert found["within_5_percent"] >= within

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -15,12 +15,16 @@ import pytest
 from hardware_models.analytic.model import AnalyticModel
 from hardware_models.catalog import device_path, hardware, load_hardware, model_from_text
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.linear import fit_sparse_devices as few
+from hardware_models.device_file.writer import device_text
+from hardware_models.linear import fit_sparse_devices
 from hardware_models.linear import prior as few_rows
+from hardware_models.linear import sparse_device as few
+from hardware_models.linear.device_priors import RATE_PRIORS, SPARSE_DEVICES
 from hardware_models.linear.fit import OperationCounter
 from hardware_models.linear.model import LinearModel
-from hardware_models.linear.prior import FitSample, LinearPriorModel, RatePrior
+from hardware_models.linear.prior import LinearPriorModel, PriorDesign, RatePrior, prior_design
 from hardware_models.measured.datasets import note10, pixel1, v100
+from hardware_models.measured.network import MeasuredNetwork
 from hardware_models.measured.prediction_error import accuracy_metrics
 from hardware_models.measured.published_latencies import (
     DEVICE_COLUMNS,
@@ -35,7 +39,7 @@ from search_spaces.graph.graph import Graph
 from search_spaces.published.networks import networks
 
 RESULTS = Path(__file__).parents[3] / "results" / "devices" / "published" / "published_devices.csv"
-NETWORK_DEVICES = [name for name in few.SPARSE_DEVICES if not name.startswith("v100_")]
+NETWORK_DEVICES = [name for name in SPARSE_DEVICES if not name.startswith("v100_")]
 ANALYTIC = ("coral_usb", "coral_devboard", "pixel4_edgetpu", "pixel6_edgetpu")
 SIX = ("mobilenet_v1", "mobilenet_v2", "resnet18", "squeezenet1_1", "mobiledet_edgetpu", "shufflenet_v2_x1_0")
 
@@ -117,48 +121,49 @@ def test_the_input_column_sets_the_size_where_the_network_has_many(tmp_path: Pat
 # -- the fit ---------------------------------------------------------------------------------------------------------
 
 
-def _samples(counter: OperationCounter, prior: RatePrior, unknowns: dict[str, float]) -> list[FitSample]:
-    blank = [few_rows.network_sample(counter, load_network(name), 1.0, name) for name in SIX]
-    values = few_rows.predict(blank, prior, unknowns)
-    return [FitSample(s.counts, float(v), s.group) for s, v in zip(blank, values, strict=True)]
+def _design(counter: OperationCounter, prior: RatePrior, unknowns: dict[str, float]) -> PriorDesign:
+    """Six networks whose latencies are those of the unknowns."""
+    blank = prior_design([MeasuredNetwork(name, load_network(name), 1.0) for name in SIX], prior, counter)
+    return replace(blank, latencies_ms=few_rows.predict(blank, unknowns))
 
 
 def test_a_processor_at_another_speed_is_found_from_two_networks(counter: OperationCounter) -> None:
-    prior = few.RATE_PRIORS["processor"]
+    prior = RATE_PRIORS["processor"]
     truth = {name: 3.7 * median for name, median in prior.medians.items()}
-    samples = _samples(counter, prior, truth)
-    found = few_rows.fit_rates_with_prior(samples[:2], prior)
-    assert few_rows.predict(samples, prior, found) == pytest.approx([s.latency_ms for s in samples], rel=0.03)
+    design = _design(counter, prior, truth)
+    found = few_rows.fit_rates_with_prior(design.of([0, 1]))
+    assert few_rows.predict(design, found) == pytest.approx(design.latencies_ms, rel=0.03)
 
 
 def test_rates_that_differ_from_the_prior_are_found(counter: OperationCounter) -> None:
-    prior = few.RATE_PRIORS["processor"]
+    prior = RATE_PRIORS["processor"]
     truth = {**prior.medians, "depthwise": 900.0, "regular": 40.0}
-    samples = _samples(counter, prior, truth)
-    found = few_rows.fit_rates_with_prior(samples, prior)
+    design = _design(counter, prior, truth)
+    found = few_rows.fit_rates_with_prior(design)
     assert found["depthwise"] / found["regular"] > 3 * prior.medians["depthwise"] / prior.medians["regular"]
-    assert few_rows.predict(samples, prior, found) == pytest.approx([s.latency_ms for s in samples], rel=0.05)
+    assert few_rows.predict(design, found) == pytest.approx(design.latencies_ms, rel=0.05)
 
 
 def test_a_network_that_is_left_out_does_not_move_its_own_prediction(counter: OperationCounter) -> None:
-    prior = few.RATE_PRIORS["processor"]
-    samples = _samples(counter, prior, dict(prior.medians))
-    wrong = [FitSample(s.counts, s.latency_ms * (10 if s.group == SIX[0] else 1), s.group) for s in samples]
-    before = few_rows.held_out_predictions(samples, prior, SIX)
-    after = few_rows.held_out_predictions(wrong, prior, SIX)
+    prior = RATE_PRIORS["processor"]
+    design = _design(counter, prior, dict(prior.medians))
+    wrong = replace(design, latencies_ms=design.latencies_ms * np.array([10, 1, 1, 1, 1, 1]))
+    before = few_rows.held_out_predictions(design, SIX)
+    after = few_rows.held_out_predictions(wrong, SIX)
     assert after[0] == pytest.approx(before[0])
     assert after[1] > before[1] * 1.01
     with pytest.raises(ValueError, match="no measurements but those of all"):
-        few_rows.held_out_predictions(samples, prior, ["all"] * len(samples))
+        few_rows.held_out_predictions(design, ["all"] * len(SIX))
     with pytest.raises(ValueError, match="there are no measurements"):
-        few_rows.fit_rates_with_prior([], prior)
+        few_rows.fit_rates_with_prior(prior_design([], prior))
 
 
 def test_parts_have_no_share_in_the_time_of_an_inference() -> None:
-    prior = RatePrior({**few.RATE_PRIORS["processor"].medians, "base": 1000.0})
-    counts: Counter[few_rows.OperationFeatures] = OperationCounter().of(pixel1.convolution(28, 16, 32))
-    whole, part = FitSample(counts, 1.0, "a"), FitSample(counts, 1.0, "a", part=True)
-    one, other = few_rows.predict([whole, part], prior, prior.medians)
+    prior = RatePrior({**RATE_PRIORS["processor"].medians, "base": 1000.0})
+    whole = MeasuredNetwork("a", pixel1.convolution(28, 16, 32), 1.0)
+    design = prior_design([whole, replace(whole, part=True)], prior, part_scatter=0.5)
+    assert design.scatter[1] == 0.5
+    one, other = few_rows.predict(design, prior.medians)
     assert one - other == pytest.approx(1000.0)
 
 
@@ -171,16 +176,16 @@ def test_the_coverage_of_equal_errors_is_whole_and_of_one_outlier_is_not() -> No
 
 
 def test_what_a_runtime_folds_costs_nothing_and_a_written_file_says_the_same(counter: OperationCounter) -> None:
-    prior = few.RATE_PRIORS["processor"]
-    samples = _samples(counter, prior, dict(prior.medians))
-    rates = few_rows.to_rates(prior.medians, samples, prior, 1.2)
+    prior = RATE_PRIORS["processor"]
+    design = _design(counter, prior, dict(prior.medians))
+    rates = few_rows.to_rates(prior.medians, design, 1.2)
     assert set(rates.kinds["norm:batch"]) == {0.0}
     assert rates.kinds["conv:depthwise"][1] == prior.medians["depthwise"]
-    predicted = few_rows.predict(samples, prior, prior.medians)
+    predicted = few_rows.predict(design, prior.medians)
     fitted = few.SparseDeviceFit(
-        prior, dict(prior.medians), tuple(samples), SIX, predicted * 1.1, predicted, predicted * 1.05, predicted
+        design, dict(prior.medians), SIX, predicted * 1.1, predicted, predicted * 1.05, predicted
     )
-    model = model_from_text(few.sparse_device_toml("pixel1_cpu", fitted), "mine", "mine.toml")
+    model = model_from_text(device_text(*few.sparse_device("pixel1_cpu", fitted)), "mine", "mine.toml")
     assert isinstance(model, LinearPriorModel)
     assert repr(model) == "<FewRowsModel mine@1>"
     for name, expected in zip(SIX, predicted, strict=True):
@@ -194,7 +199,7 @@ def test_what_a_runtime_folds_costs_nothing_and_a_written_file_says_the_same(cou
 # -- the devices -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*few.SPARSE_DEVICES, "note10", "pixel6_edgetpu"])
+@pytest.mark.parametrize("name", [*SPARSE_DEVICES, "note10", "pixel6_edgetpu"])
 def test_devices_load_by_name_and_price_networks(name: str) -> None:
     assert name in hardware()
     model = load_hardware(name)
@@ -319,18 +324,18 @@ def test_results_hold_every_device_of_networks_and_analytic_ones_repeat(recorded
 
 def test_plans_are_for_named_devices_and_likes_come_before(shared: Callable[[str], Path]) -> None:
     table = shared("data/published_tables/published_latency.csv")
-    for name, plan in few.SPARSE_DEVICES.items():
-        assert plan.prior in few.RATE_PRIORS
-        assert not plan.base_device or plan.base_device in few.SPARSE_DEVICES
+    for name, plan in SPARSE_DEVICES.items():
+        assert plan.prior in RATE_PRIORS
+        assert not plan.base_device or plan.base_device in SPARSE_DEVICES
         assert plan.part_readers or len(published_latencies(table, name)) >= 2
-    assert {row.network.split()[0] for row in published_latencies(table, "pixel1_cpu")} <= set(networks())
+    assert {row.name.split()[0] for row in published_latencies(table, "pixel1_cpu")} <= set(networks())
 
 
 def test_the_command_writes_the_file_that_is_there(
     shared: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(few, "DEVICE_FOLDER", tmp_path)
-    few.main(["pixel4_dsp", "--data", str(shared("data")), "--write", "--rows"])
+    monkeypatch.setattr(fit_sparse_devices, "DEVICE_FOLDER", tmp_path)
+    fit_sparse_devices.main(["pixel4_dsp", "--data", str(shared("data")), "--write", "--rows"])
     printed = capsys.readouterr().out
     assert "mobiledet_dsp image_size=320 12.3" in printed
     assert (tmp_path / "pixel4_dsp.toml").read_text() == device_path("pixel4_dsp").read_text()
@@ -341,9 +346,9 @@ def test_the_command_writes_the_file_that_is_there(
 
 def test_blocks_and_operations_of_the_pixel_1(shared: Callable[[str], Path]) -> None:
     data = shared("data")
-    blocks = pixel1.read(data, 1000)
+    blocks = pixel1.read(data, 1000)["pixel1"]
     assert len(blocks) == 72
-    profile = pixel1.read_profile(data, 1000)
+    profile = pixel1.read_profile(data, 1000)["pixel1"]
     network = load_network("proxyless_mobile")
     convolutions = [row.graph.macs for row in profile]
     assert len(profile) == 74  # of 77: without the pooling, the classifier and a reshape
@@ -367,8 +372,8 @@ def test_blocks_of_the_note_10(tmp_path: Path) -> None:
 
     with gzip.open(folder / "ofa_note10_lut.csv.gz", "wt", encoding="utf-8") as file:
         file.write(head + "\n".join(lines) + "\n")
-    rows = note10.read(tmp_path, 100)
-    assert [row.values["note10"] for row in rows] == [0.5, 0.9, 0.008, 0.7, 0.65]
+    rows = note10.read(tmp_path, 100)["note10"]
+    assert [row.latency_ms for row in rows] == [0.5, 0.9, 0.008, 0.7, 0.65]
     places = 100
     squeeze = 2 * 408 * 104
     assert rows[1].graph.macs == places * 408 * (136 + 25 + 136) + squeeze
@@ -385,9 +390,9 @@ def test_convolutions_of_the_v100(tmp_path: Path) -> None:
             "precision_file,conv_type,batch,c_in,h_in,c_out,kernel,stride,elmt_fused,latency_ms\n"
             "fp32,R,1,16,32,24,3,2,1,0.02\nfp16,D,1,16,32,16,5,1,0,0.01\nfp16,R,32,16,32,24,3,2,1,0.2\n"
         )
-    (full,) = v100.read_fp32(tmp_path, 10)
+    (full,) = v100.read_fp32(tmp_path, 10)["v100"]
     assert full.graph.macs == 16 * 16 * 24 * 16 * 9
     assert len(full.graph.input_shapes) == 2
-    (depthwise,) = v100.read_fp16(tmp_path, 10)
+    (depthwise,) = v100.read_fp16(tmp_path, 10)["v100"]
     assert depthwise.graph.macs == 32 * 32 * 16 * 25
-    assert v100.read_int8(tmp_path, 10) == []
+    assert v100.read_int8(tmp_path, 10) == {"v100": []}

@@ -7,17 +7,19 @@ import json
 import pickle
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evaluators.devices.device import CannotRun, DeviceError, LatencyMeasurement
+from hardware_models.calibrate import calibrate
 from hardware_models.catalog import load_hardware, model_from_text
 from hardware_models.cost import HardwareModel
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.measured.latency_csv import MeasuredNetwork
-from hardware_models.operation_table.fit import calibrate_operation_table, fit_overheads
+from hardware_models.measured.network import MeasuredNetwork
+from hardware_models.operation_table.fit import fit_overheads
 from hardware_models.operation_table.fusion import fuse_graph, parse_operation
 from hardware_models.operation_table.interpolation import (
     InterpolationSettings,
@@ -27,7 +29,13 @@ from hardware_models.operation_table.interpolation import (
 )
 from hardware_models.operation_table.isolate import network_pair, operation_instances
 from hardware_models.operation_table.model import NetworkOverheads, OperationTable, OperationTableModel
-from hardware_models.operation_table.operation_csv import COLUMNS, MeasuredOperations, read_measured_operations
+from hardware_models.operation_table.operation_csv import (
+    COLUMNS,
+    MeasuredOperation,
+    network_row,
+    operation_row,
+    read_measured_operations,
+)
 from hardware_models.operation_table.select import networks_of, operation_inventory, select_operations
 from nas.cli.main import main
 from nas.measurement.operations import measure_operations
@@ -135,13 +143,13 @@ def test_a_law_is_found_again_on_rows_left_out() -> None:
     texts = {pointwise(8 * rng.randint(1, 40), 4 * rng.randint(1, 12)) for _ in range(60)}
     operations = [parse_operation(text) for text in sorted(texts)]
     additive = [0.002 + 20 * o.counts[1] + 0.4 * o.counts[2] for o in operations]
-    assert select_interpolation(operations, additive).choice.trend == "rates"
+    assert select_interpolation(operations, additive).trend == "rates"
     power = [1e-5 * o.macs**0.7 for o in operations]
     chosen = select_interpolation(operations, power)
-    assert chosen.choice.trend == "log-linear"
+    assert chosen.trend == "log-linear"
     assert chosen.error_percent is not None
     assert chosen.error_percent < 2
-    assert abs(held_out_latencies(operations, power)[chosen.choice] / power - 1).max() < 0.2
+    assert abs(held_out_latencies(operations, power)[replace(chosen, error_percent=None)] / power - 1).max() < 0.2
 
 
 def test_what_lies_outside_is_named() -> None:
@@ -247,14 +255,17 @@ def test_overheads_are_found_again_on_whole_networks() -> None:
         groups = fuse_graph(graph)
         ms = 0.2 + 1.1 * sum(rows[group.operation] for group in groups)
         entries.append(MeasuredNetwork(f"net{i}", graph, ms))
-    overheads, errors = fit_overheads(OperationTable(rows), entries)
-    assert errors["mape_percent"] < 1
-    assert errors["spearman"] > 0.95
+    overheads = fit_overheads(OperationTable(rows), entries)
+    assert overheads.errors["mape_percent"] < 1
+    assert overheads.errors["spearman"] > 0.95
     assert overheads.factor is not None
     assert 1 <= overheads.factor < 1.03
     assert overheads.coverage == 0.9  # ten residuals promise as much
-    made = calibrate_operation_table(MeasuredOperations(rows, tuple(entries), "int8", "here"), "mine", about="a chip")
-    model = model_from_text(made.text, "mine", "mine.toml")
+    operations = [MeasuredOperation(operation, ms, "int8", source="here") for operation, ms in rows.items()]
+    made = calibrate([*operations, *entries], "mine", about="a chip")
+    assert (made.kind, made.header.about, made.header.source) == ("table", "a chip", "here")
+    model = made.model
+    assert model.number_format == "int8"
     for entry in entries:
         assert model.estimate(entry.graph).latency_ms == pytest.approx(entry.latency_ms, rel=0.02)
         assert model.estimate(entry.graph).guessed_ops == ()
@@ -331,13 +342,15 @@ def test_a_stand_in_is_measured_and_its_table_predicts_it(tmp_path: Path) -> Non
     written = measure_operations(str(space), device, 80, to, networks=0, rounds=1, report=told.append)
     assert any("could not be measured: no such unit" in text for text in told)
     measured = read_measured_operations(to)
-    assert written == len(measured.operations)
-    assert measured.number_format == "float32"
-    for operation, ms in measured.operations.items():
+    assert written == len(measured)
+    for row in measured:
+        assert isinstance(row, MeasuredOperation)
+        operation = row.operation
+        assert (row.number_format, row.source, row.std_ms) == ("float32", "measured:sums", 0.0)
         if not operation.kind.startswith("pool"):
-            assert ms == pytest.approx(true_ms(operation.macs, operation.moved), rel=1e-3, abs=1e-5)
+            assert row.latency_ms == pytest.approx(true_ms(operation.macs, operation.moved), rel=1e-3, abs=1e-5)
     loaded, rng = load_space(space), random.Random(9)
-    model = model_from_text(calibrate_operation_table(measured, "mine").text, "mine", "mine.toml")
+    model = calibrate(measured, "mine").model
     graph = loaded.graph(loaded.sample(rng))
     cost = model.estimate(graph)
     assert "add" in cost.guessed_ops or not any(n.op == "add" for n in graph.nodes)
@@ -380,6 +393,31 @@ def test_measurements_that_cannot_be_used_name_the_line(text: str, message: str,
     with pytest.raises(HardwareError) as caught:
         read_measured_operations(tmp_path / "m.csv")
     assert message in str(caught.value)
+
+
+def test_a_table_is_of_one_number_format() -> None:
+    rows = [MeasuredOperation(parse_operation(STEM), 0.2, number_format) for number_format in ("int8", "float16")]
+    with pytest.raises(HardwareError, match="operations were measured in int8, not in float32"):
+        calibrate(rows[:1], "mine", number_format="float32")
+    with pytest.raises(HardwareError, match="a table has one number format, and there are float16, int8"):
+        calibrate(rows, "mine")
+    made = calibrate([*rows[:1], replace(rows[0], latency_ms=0.4), replace(rows[0], latency_ms=9.0)], "mine")
+    assert made.model.number_format == "int8"
+    assert made.errors == {}
+    assert isinstance(made.model, OperationTableModel)
+    assert list(made.model.rows.measured.values()) == [0.4]  # the median
+
+
+def test_what_is_measured_is_written_and_read_back(tmp_path: Path) -> None:
+    operation = MeasuredOperation(parse_operation(STEM), 0.25, "int8", 0.125, "me", "warm; idle")
+    graph = load_network("mobilenetv2")
+    network = MeasuredNetwork("mobilenetv2", graph, 3.5, std_ms=0.5, source="me", remark="twice, or so")
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow((*COLUMNS, "network"))
+        writer.writerow((*operation_row(operation), ""))
+        writer.writerow((*network_row(network, "", "", "int8"), "mobilenetv2"))
+    assert read_measured_operations(tmp_path / "m.csv") == [operation, network]
 
 
 # -- the command line --------------------------------------------------------------------------------------------------

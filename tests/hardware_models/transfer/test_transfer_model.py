@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
 from hardware_models.catalog import load_hardware, model_from_text
+from hardware_models.device_file.header import DeviceHeader
 from hardware_models.device_file.toml_table import HardwareError
-from hardware_models.device_file.writer import DeviceHeader
+from hardware_models.device_file.writer import device_text
 from hardware_models.fragment_sum import FIXED_POINT_SCALE
 from hardware_models.linear.features import FEATURE_NAMES
 from hardware_models.linear.model import LinearModel, Rates
@@ -35,7 +37,7 @@ from hardware_models.transfer.model import (
     DeviceMixture,
     TransferFeatures,
     TransferModel,
-    transfer_model_toml,
+    rounded_mixture,
 )
 from search_spaces.catalog import load_space
 from search_spaces.graph.builder import Builder
@@ -291,8 +293,10 @@ def test_a_written_device_file_gives_the_estimates_of_the_transfer(graphs: list[
     models = [m for m in known if isinstance(m, LinearModel)]
     pool = network_pool(graphs, models)
     moved = fit_transfer(pool, range(12), latencies(device(9), graphs)[:12])
-    stated = DeviceHeader('two "quotes"\nand a \\', "int8", "normal form")
-    text = transfer_model_toml(moved.mixture, models, {"rows": 12}, stated)
+    mixture = rounded_mixture(replace(moved.mixture, errors={"rows": 12}))
+    text = device_text(
+        DeviceHeader('two "quotes"\nand a \\'), TransferModel("new", 1, mixture, models, number_format="int8")
+    )
     read = model_from_text(text, "new", "new.toml")
     assert isinstance(read, TransferModel)
     assert read.number_format == "int8"

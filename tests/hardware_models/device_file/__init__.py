@@ -1,0 +1,1 @@
+"""Tests of ``hardware_models/device_file``."""
