@@ -7,7 +7,7 @@ import gzip
 import inspect
 import io
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from evaluators.evaluator import DataError, EvaluationFailure
+from evaluators.evaluator import DataError, Evaluation, EvaluationFailure, EvaluationJob, Evaluator, QualityMetric
 from search_spaces.catalog import load_space
-from search_spaces.graph.graph import Graph
 from search_spaces.registry import unknown_name
 from search_spaces.space.genotype import GenotypeError
 
@@ -46,7 +45,7 @@ class ArchitectureTable:
 
 
 @dataclass(frozen=True)
-class TabularQuality:
+class TabularQuality(Evaluator):
     """Reports the accuracy that a CSV file, or one with ``.gz``, has for an architecture.
 
     space: its notation reads the column ``architecture_column``, with its default options. column: the one reported as
@@ -61,6 +60,9 @@ class TabularQuality:
     architecture_column: str = "arch_str"
     noise: float = 0.0
 
+    time_limit_s = 60.0
+    isolated = False
+
     def __post_init__(self) -> None:
         for name in ("path", "space", "column", "architecture_column"):
             if not isinstance(getattr(self, name), str):
@@ -74,22 +76,8 @@ class TabularQuality:
         return "tabular"
 
     @property
-    def quality(self) -> str:
-        return "accuracy"
-
-    @property
-    def time_limit_s(self) -> float:
-        return 60.0
-
-    @property
-    def proxy(self) -> dict[str, Any]:
-        """None: nothing is trained."""
-        return {}
-
-    @property
-    def deploy(self) -> dict[str, Any]:
-        """None: the table says nothing about the network."""
-        return {}
+    def metrics(self) -> tuple[QualityMetric, ...]:
+        return (QualityMetric("accuracy"),)
 
     def describe(self) -> str:
         """The table and its column in words. Raises ``DataError``."""
@@ -121,18 +109,13 @@ class TabularQuality:
             raise DataError(f"{self.path}: name the column with the accuracy; there are {', '.join(columns) or 'none'}")
         return columns[0]
 
-    def check(self, graph: Graph) -> None:
-        """Nothing: architectures are looked up, whatever their network."""
-
-    def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]:
-        """Raises ``EvaluationFailure``: a graph does not say which architecture it is."""
-        raise EvaluationFailure(
-            f"the table {self.path} is read by architecture, and a network alone does not say which it is; use"
-            " evaluate_architecture"
-        )
-
-    def evaluate_architecture(self, architecture: str, *, seed: int) -> dict[str, float]:
-        """``accuracy`` (0..1) of the architecture as its space writes it. Raises ``NotTabulated``, ``DataError``."""
+    def evaluate(self, job: EvaluationJob) -> Evaluation:
+        """``accuracy`` (0..1) of ``job.architecture``. Raises ``NotTabulated``, ``DataError``."""
+        architecture = job.architecture
+        if not architecture:
+            raise EvaluationFailure(
+                f"the table {self.path} is read by architecture, and a network alone does not say which it is"
+            )
         table, column = self.load(), self.reported_column
         row = table.architectures.get(architecture)
         if row is None:
@@ -143,10 +126,10 @@ class TabularQuality:
             raise NotTabulated(f"the table {self.path} has no {column} for the architecture {architecture!r}")
         value /= _accuracy_scale(self.path, self.space, self.architecture_column, column)
         if self.noise:
-            value += self.noise / 100 * standard_normal(architecture, seed)
-        return {"accuracy": min(max(value, 0.0), 1.0)}
+            value += self.noise / 100 * standard_normal(architecture, job.seed)
+        return Evaluation({"accuracy": min(max(value, 0.0), 1.0)})
 
-    def cache_identity(self) -> dict[str, Any]:
+    def cache_identity(self, fidelity: float) -> Mapping[str, Any]:
         """What a stored result depends on: this evaluator, the file's bytes, column and noise. Raises ``DataError``."""
         return {
             "evaluator": "tabular/1",
@@ -155,13 +138,13 @@ class TabularQuality:
         }
 
 
-def tabular_quality(data: str, **settings: Any) -> TabularQuality:
+def tabular_quality(path: str, **settings: Any) -> TabularQuality:
     """The evaluator for ``table:PATH``. Raises ``UnknownName`` for an unknown setting."""
     setting_names = [field.name for field in fields(TabularQuality) if field.name != "path"]
     for name in settings:
         if name not in setting_names:
             raise unknown_name("setting of tables", name, setting_names)
-    return TabularQuality(path=data.partition(":")[2], **settings)
+    return TabularQuality(path=path, **settings)
 
 
 def standard_normal(architecture: str, seed: int) -> float:

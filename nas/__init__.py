@@ -9,6 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evaluators.evaluator import Artifact as Artifact
+    from evaluators.evaluator import CurvePoint as CurvePoint
+    from evaluators.evaluator import Evaluation as Evaluation
+    from evaluators.evaluator import EvaluationCost as EvaluationCost
+    from evaluators.evaluator import EvaluationFailure as EvaluationFailure
+    from evaluators.evaluator import EvaluationJob as EvaluationJob
+    from evaluators.evaluator import Evaluator as Evaluator
+    from evaluators.evaluator import QualityMetric as QualityMetric
     from hardware_models.catalog import load_hardware as load_hardware
     from hardware_models.cost import Cost as Cost
     from hardware_models.cost import HardwareModel as HardwareModel
@@ -18,7 +26,9 @@ if TYPE_CHECKING:
     from nas.candidates.constraints import Limit as Limit
     from nas.candidates.objectives import Objective as Objective
     from nas.engine.result import SearchResult as SearchResult
+    from nas.engine.search import run as run
     from nas.engine.search import search as search
+    from nas.engine.settings import SearchSettings as SearchSettings
     from nas.hashing import functional_hash as functional_hash
     from nas.hashing.isomorphism import same_network as same_network
     from nas.searchers.optuna_bridge.searcher_as_sampler import NativeSampler as NativeSampler
@@ -36,6 +46,8 @@ if TYPE_CHECKING:
     from search_spaces.module_spaces import space_from as space_from
     from search_spaces.pytorch.from_module import graph_from_module as graph_from_module
     from search_spaces.pytorch.module import to_module as to_module
+    from search_spaces.pytorch.weights import load_weights as load_weights
+    from search_spaces.pytorch.weights import shared_parameters as shared_parameters
     from search_spaces.space.choose import Choose as Choose
     from search_spaces.space.genotype import Genotype as Genotype
     from search_spaces.space.genotype import GenotypeError as GenotypeError
@@ -43,11 +55,18 @@ if TYPE_CHECKING:
     from search_spaces.space.space import Space as Space
 
 _HOMES = {
+    "Artifact": "evaluators.evaluator",
     "Builder": "search_spaces.graph.builder",
     "Candidate": "nas.candidates.candidate",
     "Choose": "search_spaces.space.choose",
     "Cost": "hardware_models.cost",
+    "CurvePoint": "evaluators.evaluator",
+    "Evaluation": "evaluators.evaluator",
     "EvaluationCache": "nas.cache",
+    "EvaluationCost": "evaluators.evaluator",
+    "EvaluationFailure": "evaluators.evaluator",
+    "EvaluationJob": "evaluators.evaluator",
+    "Evaluator": "evaluators.evaluator",
     "Genotype": "search_spaces.space.genotype",
     "GenotypeError": "search_spaces.space.genotype",
     "Graph": "search_spaces.graph.graph",
@@ -57,7 +76,9 @@ _HOMES = {
     "Measurement": "nas.candidates.candidate",
     "NativeSampler": "nas.searchers.optuna_bridge.searcher_as_sampler",
     "Objective": "nas.candidates.objectives",
+    "QualityMetric": "evaluators.evaluator",
     "SearchResult": "nas.engine.result",
+    "SearchSettings": "nas.engine.settings",
     "Space": "search_spaces.space.space",
     "SpaceError": "search_spaces.space.genotype",
     "Tensor": "search_spaces.graph.builder",
@@ -69,8 +90,11 @@ _HOMES = {
     "load_hardware": "hardware_models.catalog",
     "load_network": "search_spaces.catalog",
     "load_space": "search_spaces.catalog",
+    "load_weights": "search_spaces.pytorch.weights",
+    "run": "nas.engine.search",
     "same_network": "nas.hashing.isomorphism",
     "search": "nas.engine.search",
+    "shared_parameters": "search_spaces.pytorch.weights",
     "space_from": "search_spaces.module_spaces",
     "to_module": "search_spaces.pytorch.module",
 }

@@ -15,7 +15,7 @@ from functools import partial
 from math import ceil, exp, floor, isfinite, log
 from typing import TYPE_CHECKING, Any
 
-from evaluators.evaluator import EvaluationFailure, QualityEvaluator
+from evaluators.evaluator import EvaluationFailure, EvaluationJob, Evaluator
 from evaluators.zero_cost.scores import ZeroCostScore, make_score
 from nas.candidates.pareto import non_dominated_indices
 from search_spaces.graph.graph import Graph
@@ -123,7 +123,7 @@ def scale(
     macs: float,
     *,
     samples: int = 100,
-    evaluator: str | Callable[[Graph], float] | ZeroCostScore | QualityEvaluator = "entropy",
+    evaluator: str | Callable[[Graph], float] | ZeroCostScore | Evaluator = "entropy",
     known: Sequence[ScalingSample] = (),
     budget: tuple[float, float] = (0.03, 1.05),
     resolutions: tuple[float, float] = RANGE,
@@ -138,9 +138,10 @@ def scale(
     its keyword arguments, such as the number of classes. ``samples`` networks with multipliers within ``resolutions``,
     ``depths`` and ``widths``, and between ``budget`` times the base's multiply-adds, are evaluated by ``evaluator``: a
     zero-cost score or its name, a function of the network, or a training, which trains each sample as it is built;
-    more is better. A training that fails leaves its sample out. ``known`` are samples of an earlier call in place of
-    new ones, for another ``macs``: sampling does not depend on that. Resolution and depth stay within their ranges;
-    the width is whatever the budget then leaves.
+    more is better. The quality of a training is its first metric, or the negative of one to minimise; one that fails
+    leaves its sample out. ``known`` are samples of an earlier call in place of new ones, for another ``macs``: sampling
+    does not depend on that. Resolution and depth stay within their ranges; the width is whatever the budget then
+    leaves.
 
     Entropy, the default, grows with layers and counts no pixels, so the formula it gives is deep, wide and of low
     resolution. It costs seconds and shows the procedure; the paper trains every sample.
@@ -276,17 +277,22 @@ def _sample_multipliers(
 
 
 def _quality(
-    evaluator: str | Callable[[Graph], float] | ZeroCostScore | QualityEvaluator, base_network: Graph, seed: int
+    evaluator: str | Callable[[Graph], float] | ZeroCostScore | Evaluator, base_network: Graph, seed: int
 ) -> Callable[[Graph], float]:
     """Any evaluator as a function from network to quality; a training says of the base whether it can train it."""
+    if isinstance(evaluator, Evaluator):
+        evaluator.check(base_network)
+        return partial(_trained_quality, evaluator, seed)
     evaluator_object: Any = make_score(evaluator) if isinstance(evaluator, str) else evaluator
-    if hasattr(evaluator_object, "evaluate"):
-        training: QualityEvaluator = evaluator_object
-        metric: str = getattr(training, "quality", "map")
-        training.check(base_network)
-        return lambda graph: training.evaluate(graph, seed=seed)[metric]
     score: Callable[[Graph], float] = getattr(evaluator_object, "score", evaluator_object)
     return score
+
+
+def _trained_quality(evaluator: Evaluator, seed: int, graph: Graph) -> float:
+    """The evaluator's first metric, its sign changed where less is better."""
+    metric = evaluator.metrics[0]
+    value = evaluator.evaluate(EvaluationJob(graph, seed=seed)).metrics[metric.name]
+    return value if metric.direction == "maximize" else -value
 
 
 def _evaluate_sample(multipliers: Multipliers, graph: Graph, quality: Callable[[Graph], float]) -> ScalingSample:

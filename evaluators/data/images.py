@@ -1,72 +1,127 @@
-"""Reads image and mask files within bounds on format, size and number of pixels, for hostile files too."""
+"""Reads image files of any number of channels and depth, within bounds on format, size and pixels, hostile ones too."""
 
 from __future__ import annotations
 
-import warnings
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from evaluators.data.data_set import Pixels
+from evaluators.data.pillow_images import Depth, ImageHeader, header_of, opened_image, pixels_of
 from evaluators.evaluator import DataError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-MAX_IMAGE_PIXELS = 64_000_000
+"""Those that Pillow reads; TIFF, by its suffix, is read in ``tiff.py``."""
+TIFF_SUFFIXES = (".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".JPG", ".JPEG", ".PNG", ".tif", ".tiff")
 IMAGE_SIZES = range(16, 1025)
 """Image sizes in pixels that are accepted."""
 IGNORE_INDEX = 255
 """Pixels of a mask that are neither trained nor measured."""
 
 
-def read_image(path: Path, size: int) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """The image as [3, S, S], and its width and height before the resize."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=IMAGE_FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_IMAGE_PIXELS:
-                    raise DataError(f"{path}: {width} x {height} px is over {MAX_IMAGE_PIXELS} px; scale it down")
-                image.draft("RGB", (size, size))
-                pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: too many pixels ({error}); scale it down") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        reason = "no image in " + ", ".join(IMAGE_FORMATS) if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path}: cannot be read ({reason}); replace it or take it out of the annotations") from None
-    return pixels.transpose(2, 0, 1), width, height
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's conversion to grey
 
 
-def read_mask(path: Path, size: int, expected: tuple[int, int], classes: int) -> npt.NDArray[np.uint8]:
-    """The mask as [S, S], checked against its image's width and height and the number of classes."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG",)) as image:
-                if image.size != expected:
-                    actual_size, expected_size = ("{} x {}".format(*pair) for pair in (image.size, expected))
-                    raise DataError(
-                        f"{path}: {actual_size} px, its image {expected_size}; each pixel of the image needs its own"
-                    )
-                if image.mode not in ("P", "L"):
-                    raise DataError(
-                        f"{path}: its pixels are {image.mode}; a mask's are class numbers, in a palette or in grey"
-                    )
-                values = np.asarray(image)
-                small = np.asarray(image.resize((size, size), Image.Resampling.NEAREST))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: too many pixels ({error}); scale it down") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read as a PNG ({error}); replace it or take it out") from None
-    invalid_values = values[(values >= classes) & (values != IGNORE_INDEX)]
-    if invalid_values.size:
+@dataclass(frozen=True)
+class PixelForm:
+    """What all images of a data set are made to be."""
+
+    channels: int
+    depth: Depth
+
+
+RGB = PixelForm(3, "uint8")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of that name is taken for an image."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def read_header(path: str | Path) -> ImageHeader:
+    """Without decoding a pixel. Raises ``DataError``."""
+    if _is_tiff(path):
+        from evaluators.data.tiff import read_tiff_header
+
+        return read_tiff_header(path)
+    with opened_image(path, IMAGE_FORMATS) as image:
+        return header_of(image)
+
+
+def read_image(path: str | Path, size: int, form: PixelForm = RGB) -> tuple[Pixels, int, int]:
+    """The image squashed to [C, S, S], and its width and height before that. Raises ``DataError``."""
+    if _is_tiff(path):
+        from evaluators.data.tiff import read_tiff
+
+        pixels = read_tiff(path)
+        return fit_pixels(pixels, size, form, str(path)), pixels.shape[1], pixels.shape[0]
+    with opened_image(path, IMAGE_FORMATS) as image:
+        width, height = image.size
+        return fit_image(image, size, form, str(path)), width, height
+
+
+def _is_tiff(path: str | Path) -> bool:
+    return os.path.splitext(path)[1].lower() in TIFF_SUFFIXES
+
+
+def fit_image(image: Image.Image, size: int, form: PixelForm, source: str) -> Pixels:
+    """An image of Pillow's squashed to [C, S, S]; transparency is dropped. Raises ``DataError``."""
+    header = header_of(image)
+    if form.depth == header.depth == "uint8" and form.channels in (1, 3):
+        mode = "L" if form.channels == 1 else "RGB"
+        image.draft(mode, (size, size))
+        pixels = np.asarray(image.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
+        return pixels.reshape(size, size, form.channels).transpose(2, 0, 1)
+    return fit_pixels(pixels_of(image), size, form, source)
+
+
+def fit_pixels(pixels: npt.NDArray[Any], size: int, form: PixelForm, source: str) -> Pixels:
+    """Pixels [H, W, C] squashed to [C, S, S], in the depth and channels of ``form``.
+
+    Grey is repeated to make colours, and colours weighted to make grey; no other number of channels is made into
+    another: ``DataError``, which names ``source``.
+    """
+    pixels = _in_depth(pixels, form.depth, source)
+    channels = pixels.shape[2]
+    if channels == 1 and form.channels == 3:
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    elif channels == 3 and form.channels == 1:
+        grey = pixels @ np.array(_LUMINANCE)
+        pixels = (grey if form.depth == "float32" else grey.round()).astype(form.depth)[..., None]
+    elif channels != form.channels:
         raise DataError(
-            f"{path}: pixel value {invalid_values[0]} is no class; there are 0..{classes - 1}, and"
-            f" {IGNORE_INDEX} for none; name more in class_names.txt, background first"
+            f"{source}: {channels} channels, other images {form.channels}; give every image as many, or set channels"
         )
-    return small
+    if form.depth == "float32" and not np.isfinite(pixels).all():
+        raise DataError(f"{source}: a pixel is not a finite number; replace it, or take the image out")
+    planes = [_resized(np.ascontiguousarray(pixels[..., channel]), size) for channel in range(form.channels)]
+    return np.stack(planes)
+
+
+def _in_depth(pixels: npt.NDArray[Any], depth: Depth, source: str) -> Pixels:
+    if pixels.dtype == depth:
+        return pixels
+    if depth == "float32":
+        return pixels.astype(np.float32)
+    if depth == "uint16" and pixels.dtype == np.uint8:
+        return pixels.astype(np.uint16) * np.uint16(257)
+    if depth == "uint8" and pixels.dtype == np.uint16:
+        return (pixels // 257).astype(np.uint8)
+    raise DataError(
+        f"{source}: its pixels are {pixels.dtype}, those of other images {depth}; give every image one depth"
+    )
+
+
+def _resized(plane: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """[H, W] as [S, S], bilinear over all the pixels that become one, in the depth that it has."""
+    if plane.dtype == np.uint8:
+        return np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR))
+    floats = Image.fromarray(plane.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
+    small = np.asarray(floats)
+    return small.round().clip(0, 65535).astype(np.uint16) if plane.dtype == np.uint16 else small

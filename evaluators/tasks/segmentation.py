@@ -1,10 +1,10 @@
-"""Trains a segmenter from scratch at a stated small scale and measures its mean IoU on held-out images."""
+"""Segmentation: a map of scores for every class, cross entropy of pixels, and the mean IoU on held-out images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,81 +12,62 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evaluators.data.data_set import DataSet, Indices, Split
 from evaluators.data.images import IGNORE_INDEX
-from evaluators.data.labelled_images import ImageData, load_segmentation_data, segmentation_classes
-from evaluators.tasks.image_task import ImageTaskTraining
-from evaluators.training.loop import predict_batches
-from evaluators.training.settings import training_for_data
+from evaluators.tasks.output_check import check_single_output
+from evaluators.training.initialisation import zero_output_layers
+from evaluators.training.loop import device_of, predict_batches
+from evaluators.training.task import Flips
+from search_spaces.pytorch.module import GraphModule
 
-_cached_data = lru_cache(maxsize=2)(load_segmentation_data)
+MASKS_COUNTED = 2048
+"""From how many masks the weights of the classes are taken; where there are more, from as many drawn at random."""
+_CHUNK = 64
 
 
 @dataclass(frozen=True)
-class SegmentationTraining(ImageTaskTraining):
-    """As ``ImageTaskTraining``: ``miou`` and ``pixel_accuracy`` of networks with a map of scores for every class.
+class SegmentationTask:
+    """``miou`` and ``pixel_accuracy`` of networks with a map of scores for every class.
 
-    Scores are resized to the mask's size before the loss and before they are measured. The defaults are for
-    ``digits``; ``segmentation_training`` has those for VOC folders.
+    Scores are resized to the mask's size before the loss and before they are measured.
     """
 
-    learning_rate: float = 0.2
+    def check(self, shapes: Mapping[str, Sequence[int]], num_classes: int, image_size: int) -> None:
+        """ValueError unless there is one output, with a map for every class."""
+        check_single_output(shapes, "segmenter", 3, num_classes)
 
-    task: ClassVar[str] = "segment"
-    quality: ClassVar[str] = "miou"
-    expected_output: ClassVar[tuple[str, int]] = ("segmenter", 3)
+    def initialise(self, module: GraphModule, data: DataSet) -> None:
+        """All classes are equally likely."""
+        zero_output_layers(module)
 
-    @property
-    def name(self) -> str:
-        return "segmentation"
-
-    @property
-    def num_classes(self) -> int:
-        return len(segmentation_classes(self.data))
-
-    def load(self) -> ImageData:
-        """The data set, loaded once a process. Raises ``DataError``."""
-        return _cached_data(self.data, **self.data_arguments)
-
-    def loss(self, targets: npt.NDArray[Any]) -> PixelLoss:
+    def loss(self, module: GraphModule, data: DataSet) -> PixelLoss:
         """Cross entropy of the pixels that have a class, rare classes weighted up."""
-        return PixelLoss(targets, self.num_classes)
+        return PixelLoss(data.train, len(data.class_names), device_of(module))
 
-    def measure_quality(self, module: nn.Module, data: ImageData) -> dict[str, float]:
+    def measure(self, module: nn.Module, data: DataSet) -> dict[str, float]:
         """``miou`` and ``pixel_accuracy`` on the validation images. Raises ``Diverged``."""
         classes = len(data.class_names)
         counts = np.zeros((classes, classes), np.int64)
-        for chunk, scores in predict_batches(module, data.validation.images):
-            predicted = resize_scores(scores, data.image_size).argmax(1).numpy()
-            counts += confusion_matrix(data.validation.targets[chunk], predicted, classes)
+        for chunk, scores in predict_batches(module, data.validation, data.normalisation):
+            predicted = resize_scores(scores, data.image_size).argmax(1).cpu().numpy()
+            counts += confusion_matrix(data.validation.targets(chunk), predicted, classes)
         return {"miou": mean_iou(counts), "pixel_accuracy": float(np.trace(counts) / counts.sum())}
-
-
-DEFAULTS_BY_DATA: dict[str, dict[str, Any]] = {
-    "digits": {},
-    "voc": {"image_size": 128, "horizontal_flip": True, "max_train_images": 2048},
-}
-"""What each kind of data changes in the defaults: photographs are larger, and may be flipped."""
-
-
-def segmentation_training(data: str = "digits", **settings: Any) -> SegmentationTraining:
-    """The training for ``digits`` or ``voc:FOLDER``; settings go over that kind's defaults."""
-    return training_for_data(SegmentationTraining, "training to segment", DEFAULTS_BY_DATA, data, settings)
 
 
 class PixelLoss:
     """Cross entropy of the pixels that have a class, a mean weighted by ``class_weights``.
 
-    masks: uint8 [N, S, S]; those of mirrored images are mirrored with them.
+    The masks of mirrored images are mirrored with them.
     """
 
-    def __init__(self, masks: npt.NDArray[np.uint8], classes: int) -> None:
-        self._masks = masks
-        self._weights = torch.from_numpy(class_weights(masks, classes))
+    def __init__(self, split: Split, classes: int, device: torch.device | str = "cpu") -> None:
+        self._split = split
+        self._weights = torch.from_numpy(class_weights(pixels_of_classes(split, classes))).to(device)
 
-    def __call__(self, scores: Tensor, image_indices: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
-        masks = self._masks[image_indices]
+    def __call__(self, scores: Tensor, image_indices: Indices, flipped: Flips) -> Tensor:
+        masks = self._split.targets(image_indices).astype(np.int64)
         masks[flipped] = masks[flipped, :, ::-1]
-        truth = torch.from_numpy(masks.astype(np.int64))
+        truth = torch.from_numpy(masks).to(scores.device)
         total = functional.cross_entropy(
             resize_scores(scores, masks.shape[-1]),
             truth,
@@ -97,13 +78,25 @@ class PixelLoss:
         return total / self._weights[truth[truth != IGNORE_INDEX]].sum().clamp(min=1e-6)
 
 
-def class_weights(masks: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.float32]:
+def pixels_of_classes(split: Split, classes: int) -> npt.NDArray[np.int64]:
+    """How many pixels of the split each class has; of a large split, of ``MASKS_COUNTED`` masks, always the same."""
+    chosen = np.arange(len(split))
+    if len(split) > MASKS_COUNTED:
+        chosen = np.sort(np.random.default_rng(0).choice(len(split), MASKS_COUNTED, replace=False))
+    counts = np.zeros(classes, np.int64)
+    for first in range(0, len(chosen), _CHUNK):
+        masks = split.targets(chosen[first : first + _CHUNK])
+        counts += np.bincount(masks[masks != IGNORE_INDEX], minlength=classes)[:classes]
+    return counts
+
+
+def class_weights(pixel_counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """1 / ln(1.02 + fraction of the pixels) of each class (ENet, arXiv 1606.02147, section 5.2).
 
     Without them a few dozen steps learn the background alone.
     """
-    counts = np.bincount(masks[masks != IGNORE_INDEX], minlength=classes)[:classes]
-    weights: npt.NDArray[np.float32] = (1 / np.log(1.02 + counts / counts.sum())).astype(np.float32)
+    fractions = pixel_counts / max(1, pixel_counts.sum())
+    weights: npt.NDArray[np.float32] = (1 / np.log(1.02 + fractions)).astype(np.float32)
     return weights
 
 

@@ -126,7 +126,7 @@ def match(anchors: Tensor, boxes: Tensor, *, threshold: float = 0.5) -> Tensor:
         return overlap.new_full(overlap.shape[:-1], -1, dtype=torch.int64)
     best, index = overlap.max(-1)
     index = torch.where(best >= threshold, index, -1)
-    number = torch.where((boxes[..., 2:] > boxes[..., :2]).all(-1), torch.arange(count), count)
+    number = torch.where((boxes[..., 2:] > boxes[..., :2]).all(-1), torch.arange(count, device=boxes.device), count)
     forced_match = torch.full_like(index, count).scatter_reduce(-1, overlap.argmax(-2), number, "amin")
     return torch.where(forced_match < count, forced_match, index)
 
@@ -231,7 +231,7 @@ def non_maximum_suppression(boxes: Tensor, *, max_iou: float) -> Tensor:
     2005.03572).
     """
     suppresses = (iou(boxes, boxes) > max_iou).triu(1)
-    keep = torch.ones(boxes.shape[:2], dtype=torch.bool)
+    keep = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
     while True:
         next_keep = ~(suppresses & keep[..., None]).any(1)
         if torch.equal(next_keep, keep):

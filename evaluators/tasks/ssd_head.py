@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evaluators.data.detection import DetectionSplit
+from evaluators.data.data_set import Indices, Split
 from evaluators.tasks import ssd
+from evaluators.tasks.padded_boxes import mirrored, padded_boxes
 from evaluators.training.initialisation import initialise_output_layers
-from evaluators.training.loop import EVALUATION_BATCH_SIZE, BatchLoss
+from evaluators.training.task import BatchLoss, Flips
 from search_spaces.pytorch.module import GraphModule
 
 CLASS_BIAS = -4.6
@@ -25,6 +26,7 @@ FOCAL_GAMMA = 0.0
 SSDLite was published with 2, which all but mutes a class score once it is half right. 400,000 steps compensate for
 that; in the 100 of this proxy it halves mAP.
 """
+MAX_MATCH_BYTES = 64 * 2**20
 LOSS_DESCRIPTION = "alpha-balanced cross entropy and smooth L1 on matched anchors"
 
 
@@ -54,26 +56,20 @@ class SsdHead:
         """Predict every anchor itself, with the score of ``CLASS_BIAS``."""
         initialise_output_layers(module, lambda name: CLASS_BIAS if name.startswith("class") else 0.0)
 
-    def loss(self, split: DetectionSplit, *, horizontal_flip: bool) -> BatchLoss:
-        """The loss of a batch of these images; the targets are computed once, here."""
-        by_flip = [
-            _targets(split, self.anchors, self.match_iou, self.image_size, side)
-            for side in (False, True)[: 1 + horizontal_flip]
-        ]
-        codes, labels = (torch.stack(parts) for parts in zip(*by_flip, strict=True))
+    def loss(self, split: Split, device: torch.device) -> BatchLoss:
+        """The loss of a batch of these images, for outputs on that device."""
+        targets = AnchorTargets(split, self.anchors.to(device), self.match_iou, self.image_size)
 
-        def batch_loss(outputs: Any, image_indices: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
-            side = torch.from_numpy(flipped.astype(np.int64))
+        def batch_loss(outputs: Any, image_indices: Indices, flipped: Flips) -> Tensor:
             predicted_codes, scores = ssd.flatten(outputs, self.num_classes)
-            return ssd.loss(
-                predicted_codes, scores, codes[side, image_indices], labels[side, image_indices], gamma=FOCAL_GAMMA
-            )
+            return ssd.loss(predicted_codes, scores, *targets(image_indices, flipped), gamma=FOCAL_GAMMA)
 
         return batch_loss
 
     def detections(self, outputs: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Boxes, scores and labels of each image, as ``ssd.detections`` gives them."""
-        return ssd.detections(*ssd.flatten(outputs, self.num_classes), self.anchors, self.image_size)
+        codes, scores = ssd.flatten(outputs, self.num_classes)
+        return ssd.detections(codes, scores, self.anchors.to(codes.device), self.image_size)
 
 
 def ssd_head(
@@ -91,23 +87,41 @@ def ssd_head(
     return SsdHead(anchors, image_size, num_classes, match_iou)
 
 
-def _targets(
-    split: DetectionSplit, anchors: Tensor, match_iou: float, size: int, flipped: bool
-) -> tuple[Tensor, Tensor]:
-    """The targets: codes [N, A, 4] and classes [N, A], 0 for background."""
-    all_codes, all_classes = [], []
-    for first in range(0, len(split), EVALUATION_BATCH_SIZE):
-        chunk = slice(first, first + EVALUATION_BATCH_SIZE)
-        max_boxes = max(1, *map(len, split.labels[chunk]))
-        boxes = np.stack([np.pad(b, ((0, max_boxes - len(b)), (0, 0))) for b in split.boxes[chunk]])
-        labels = np.stack([np.pad(label + 1, (0, max_boxes - len(label))) for label in split.labels[chunk]])
-        if flipped:
-            boxes[..., [0, 2]] = size - boxes[..., [2, 0]]
-        boxes_, labels_ = torch.from_numpy(boxes), torch.from_numpy(labels)
-        index = ssd.match(anchors, boxes_, threshold=match_iou)
+class AnchorTargets:
+    """What the anchors of a batch should predict: codes [N, A, 4] and classes [N, A], 0 for background.
+
+    Which box an anchor is matched to is found once for an image and its mirror image, and remembered while it fits
+    into ``MAX_MATCH_BYTES``; the oldest are forgotten first.
+    """
+
+    def __init__(self, split: Split, anchors: Tensor, match_iou: float, image_size: int) -> None:
+        self._split = split
+        self._anchors = anchors
+        self._match_iou = match_iou
+        self._image_size = image_size
+        self._matches: dict[tuple[int, bool], npt.NDArray[np.int32]] = {}
+        self._most_matches = max(1, MAX_MATCH_BYTES // (4 * len(anchors)))
+
+    def __call__(self, image_indices: Indices, flipped: Flips) -> tuple[Tensor, Tensor]:
+        """The targets of these images, of the mirrored ones for their mirror image."""
+        anchors = self._anchors
+        corners, numbers = padded_boxes(self._split.targets(image_indices))
+        corners = np.where(flipped[:, None, None], mirrored(corners, self._image_size), corners)
+        boxes, labels = torch.from_numpy(corners).to(anchors.device), torch.from_numpy(numbers + 1).to(anchors.device)
+        index = self._matched(list(zip(image_indices.tolist(), flipped.tolist(), strict=True)), boxes)
         matched, index = index >= 0, index.clamp(min=0)
-        target = boxes_.gather(1, index[..., None].expand(-1, -1, 4))
+        target = boxes.gather(1, index[..., None].expand(-1, -1, 4))
         target = torch.where(matched[..., None], target, anchors)
-        all_codes.append(ssd.encode(target, anchors))
-        all_classes.append(torch.where(matched, labels_.gather(1, index), 0))
-    return torch.cat(all_codes), torch.cat(all_classes)
+        return ssd.encode(target, anchors), torch.where(matched, labels.gather(1, index), 0)
+
+    def _matched(self, images: list[tuple[int, bool]], boxes: Tensor) -> Tensor:
+        """The box [N, A] of each anchor, -1 for none, of images known by index and side."""
+        unknown = [position for position, image in enumerate(images) if image not in self._matches]
+        found = {image: self._matches[image] for image in images if image in self._matches}
+        if unknown:
+            matches = ssd.match(self._anchors, boxes[unknown], threshold=self._match_iou).to(torch.int32).cpu().numpy()
+            for position, match in zip(unknown, matches, strict=True):
+                found[images[position]] = self._matches[images[position]] = match
+            while len(self._matches) > self._most_matches:
+                del self._matches[next(iter(self._matches))]
+        return torch.from_numpy(np.stack([found[image] for image in images])).to(boxes.device, torch.int64)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evaluators.data.detection import DetectionSplit
+from evaluators.data.data_set import Indices, Split
 from evaluators.tasks import yolo
+from evaluators.tasks.padded_boxes import mirrored, most_boxes, padded_boxes
 from evaluators.tasks.ssd import level_count
 from evaluators.training.initialisation import initialise_output_layers, remove_redundant_biases
-from evaluators.training.loop import BatchLoss
+from evaluators.training.task import BatchLoss, Flips
 from search_spaces.pytorch.module import GraphModule
 
 OBJECTS_PER_IMAGE = 5
@@ -65,39 +65,27 @@ class YoloHead:
 
         initialise_output_layers(module, bias)
 
-    def loss(self, split: DetectionSplit, *, horizontal_flip: bool) -> BatchLoss:
-        """The loss of a batch of these images; boxes are assigned again for each batch."""
-        boxes, labels = padded_boxes(split)
-        by_flip = torch.stack([boxes, mirrored(boxes, self.image_size)][: 1 + horizontal_flip])
+    def loss(self, split: Split, device: torch.device) -> BatchLoss:
+        """The loss of a batch of these images, for outputs on that device; boxes are assigned again for each batch."""
+        points, strides = self.points.to(device), self.strides.to(device)
+        least = most_boxes(split)
 
-        def batch_loss(outputs: Any, image_indices: npt.NDArray[np.int64], flipped: npt.NDArray[np.bool_]) -> Tensor:
-            true_boxes = by_flip[torch.from_numpy(flipped.astype(np.int64)), image_indices]
-            flat_outputs = yolo.flatten(outputs)
-            return yolo.loss(*flat_outputs, self.points, self.strides, true_boxes, labels[image_indices]).total
+        def batch_loss(outputs: Any, image_indices: Indices, flipped: Flips) -> Tensor:
+            corners, labels = padded_boxes(split.targets(image_indices), least)
+            corners = np.where(flipped[:, None, None], mirrored(corners, self.image_size), corners)
+            true_boxes, true_classes = torch.from_numpy(corners).to(device), torch.from_numpy(labels).to(device)
+            return yolo.loss(*yolo.flatten(outputs), points, strides, true_boxes, true_classes).total
 
         return batch_loss
 
     def detections(self, outputs: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Boxes, scores and labels of each image, as ``yolo.detections`` gives them."""
-        flat_outputs = yolo.flatten(outputs)
-        return yolo.detections(*flat_outputs, self.points, self.strides, self.image_size, max_iou=MAX_IOU)
+        distances, scores = yolo.flatten(outputs)
+        points, strides = self.points.to(scores.device), self.strides.to(scores.device)
+        return yolo.detections(distances, scores, points, strides, self.image_size, max_iou=MAX_IOU)
 
 
 def yolo_head(shapes: Mapping[str, Sequence[int]], image_size: int, num_classes: int) -> YoloHead:
     """The head of outputs with these shapes."""
     sizes = [(shapes[f"box{level}"][1], shapes[f"box{level}"][2]) for level in range(level_count(shapes))]
     return YoloHead(*yolo.points(sizes), image_size, num_classes)
-
-
-def padded_boxes(split: DetectionSplit) -> tuple[Tensor, Tensor]:
-    """Boxes [N, M, 4] and labels int64 [N, M] of all images, padded with boxes without area."""
-    max_boxes = max(1, *map(len, split.labels))
-    boxes = np.stack([np.pad(b, ((0, max_boxes - len(b)), (0, 0))) for b in split.boxes])
-    labels = np.stack([np.pad(label, (0, max_boxes - len(label))) for label in split.labels])
-    return torch.from_numpy(boxes), torch.from_numpy(labels)
-
-
-def mirrored(boxes: Tensor, image_size: int) -> Tensor:
-    """The boxes [..., 4] of the horizontally mirrored image."""
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    return torch.stack([image_size - x2, y1, image_size - x1, y2], -1)

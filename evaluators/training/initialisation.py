@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from search_spaces.graph.graph import Graph
-from search_spaces.pytorch.module import GraphModule
+from search_spaces.graph.operations import OPS
+from search_spaces.pytorch.module import GraphModule, to_module
 
 
 def zero_residual_branches(module: GraphModule) -> None:
@@ -37,8 +38,21 @@ def remove_redundant_biases(module: GraphModule) -> None:
         for index in node.inputs:
             reader_ops.setdefault(index, set()).add(node.op)
     for name, layer in module.layers.items():
-        if nodes[int(name)].op == "conv" and reader_ops.get(int(name)) == {"norm"}:
+        readers = reader_ops.get(int(name), {"output"})
+        if nodes[int(name)].op == "conv" and all(op in OPS and OPS[op].normalises for op in readers):
             layer.register_parameter("bias", None)
+
+
+def complete_state(module: GraphModule) -> dict[str, Tensor]:
+    """The module's weights and statistics on the processor, under all names that ``to_module`` of its graph has.
+
+    Biases that ``remove_redundant_biases`` took out are zero.
+    """
+    state = module.state_dict()
+    return {
+        name: state[name].detach().cpu().clone() if name in state else torch.zeros_like(fresh)
+        for name, fresh in to_module(module.graph).state_dict().items()
+    }
 
 
 def initialise_output_layers(module: GraphModule, bias: Callable[[str], float]) -> None:
@@ -49,6 +63,16 @@ def initialise_output_layers(module: GraphModule, bias: Callable[[str], float]) 
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 layer.weight.zero_()
                 layer.bias.fill_(bias(name))
+
+
+def zero_output_layers(module: GraphModule) -> None:
+    """Start every output at zero, so that all classes are equally likely."""
+    with torch.no_grad():
+        for _, index in module.graph.outputs:
+            last = dict(module.layers.items()).get(str(index))
+            if isinstance(last, nn.Linear | nn.Conv2d):
+                for parameter in last.parameters():
+                    parameter.zero_()
 
 
 def residual_norms(graph: Graph) -> list[int]:
@@ -63,6 +87,6 @@ def residual_norms(graph: Graph) -> list[int]:
             i
             for operands in sums
             for i in operands
-            if graph.nodes[i].op == "norm" and not summed_ancestors[i].isdisjoint(operands)
+            if OPS[graph.nodes[i].op].normalises and not summed_ancestors[i].isdisjoint(operands)
         }
     )

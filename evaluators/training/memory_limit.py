@@ -41,6 +41,6 @@ def translate_memory_errors() -> Iterator[None]:
     except MemoryError:
         raise OutOfMemory("memory ran out in training; a smaller batch_size, image_size or width needs less") from None
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+        if not any(words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")):
             raise
         raise OutOfMemory(f"memory ran out in training: {str(error).splitlines()[0]}") from None

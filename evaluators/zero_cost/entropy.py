@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import log, prod
+from math import log
 from typing import Any
 
 from search_spaces.graph.fragment import Fragment, Node
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.memo import memo_put
-from search_spaces.graph.operations import Shape
+from search_spaces.graph.operations import OPS, Shape
 
 # Summed as whole billionths, so that the order of the sum does not matter
 _FIXED_POINT_SCALE = 1_000_000_000
 
 
 def _node_entropy(node: Node, shapes: tuple[Shape, ...]) -> int:
-    if node.op == "conv":
-        return round(log(shapes[0][0] // node.attr("groups") * prod(node.attr("kernel"))) * _FIXED_POINT_SCALE)
-    if node.op == "linear":
-        return round(log(shapes[0][-1]) * _FIXED_POINT_SCALE)
-    return 0
+    operation = OPS[node.op]
+    if operation.product is None or operation.parameters is None:
+        return 0
+    return round(log(operation.product(shapes, node.attrs, node.shape).reduction) * _FIXED_POINT_SCALE)
 
 
 @dataclass(frozen=True)

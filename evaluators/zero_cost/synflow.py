@@ -7,6 +7,7 @@ from math import log
 from typing import Any
 
 from search_spaces.graph.graph import Graph
+from search_spaces.graph.operations import OPS
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class SynFlow:
             for index, layer in module.layers.items():
                 for parameter in layer.parameters():
                     parameter.abs_()
-                if graph.nodes[int(index)].op == "norm":
+                if OPS[graph.nodes[int(index)].op].normalises:
                     module.layers[index] = torch.nn.Identity()
         outputs = module(*(torch.ones(1, *shape, dtype=torch.float64) for shape in graph.input_shapes))
         tensors = outputs.values() if isinstance(outputs, dict) else [outputs]
         torch.stack([t.sum() for t in tensors]).sum().backward()  # type: ignore[no-untyped-call]
-        flow = sum(float((p * p.grad).abs().sum()) for p in module.parameters() if p.grad is not None)
+        flow = sum(float((p.detach() * p.grad).abs().sum()) for p in module.parameters() if p.grad is not None)
         return log(flow) if flow > 0 else float("-inf")

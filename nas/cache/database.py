@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nas.cache.earlier_entries import adopt_earlier_entries, has_earlier_entries
 from nas.cache.records import CacheError
 from nas.cache.tables import SCHEMA_VERSION, schema
 
@@ -123,7 +124,10 @@ class Database:
         return engine
 
     def _check_schema(self) -> None:
-        """Create the tables where there are none. Raises ``CacheError`` where there are others."""
+        """Create the tables where there are none, and bring earlier ones up to date.
+
+        Raises ``CacheError`` where there are others.
+        """
         version = self.read(self._stored_version)
         if version is None:
             if self.file is not None:
@@ -134,8 +138,11 @@ class Database:
                 f"the cache {self.name} was made by a newer nas (its tables are of version {version}, this one knows"
                 f" {SCHEMA_VERSION}); upgrade nas, or choose another cache"
             )
-        if version < SCHEMA_VERSION:
+        if version < 1:
             raise CacheError(f"the cache {self.name} has tables of version {version}; this nas needs {SCHEMA_VERSION}")
+        # Not only once: a search of an earlier release that is still running goes on writing entries of its own
+        if version < SCHEMA_VERSION or self.read(lambda c: has_earlier_entries(c, self.schema)):
+            self.write(self._bring_up_to_date)
 
     def _stored_version(self, c: sa.Connection) -> int | None:
         import sqlalchemy as sa
@@ -153,6 +160,15 @@ class Database:
                 " choose another file for the cache"
             )
         return None
+
+    def _bring_up_to_date(self, c: sa.Connection) -> None:
+        """Entries and version in one transaction; of two processes that open a cache, one waits for the other."""
+        import sqlalchemy as sa
+
+        version = self.schema.version
+        c.execute(sa.select(version.c.version).with_for_update()).all()
+        adopt_earlier_entries(c, self.schema)
+        c.execute(version.update().where(version.c.version < SCHEMA_VERSION).values(version=SCHEMA_VERSION))
 
     def _create_tables(self, c: sa.Connection) -> int:
         stored = self._stored_version(c)

@@ -26,6 +26,11 @@ def texts_digest(*parts: str) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
 
 
+def question_digest(evaluator: str, data: str, fidelity_text: str, seeds: str) -> str:
+    """The stored id of a cache key."""
+    return texts_digest("question", evaluator, data, fidelity_text, seeds)
+
+
 def checked_text(what: str, text: str) -> str:
     """The text, if every database can hold it. Raises ``CacheError``."""
     if not isinstance(text, str) or not text or len(text) > _MAX_TEXT_LENGTH or "\0" in text:
@@ -56,7 +61,7 @@ class CacheKey:
         for what in ("evaluator", "data", "seeds"):
             checked_text(what, getattr(self, what))
         object.__setattr__(self, "fidelity", json.loads(self.fidelity_text))  # a copy that nobody else changes
-        digest = texts_digest("question", self.evaluator, self.data, self.fidelity_text, self.seeds)
+        digest = question_digest(self.evaluator, self.data, self.fidelity_text, self.seeds)
         object.__setattr__(self, "digest", digest)
 
     @property

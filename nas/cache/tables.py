@@ -15,7 +15,7 @@ from nas.cache.records import CacheError, Observation
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: an entry's evaluator is named without the release that trained it
 KEY_COLUMNS = ("evaluator", "data", "fidelity", "seeds")  # of a cache key, in the table ``questions``
 MAX_FORM_BYTES = 64 * 1024 * 1024
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from nas.candidates.fidelity import fidelity_suffix
-from search_spaces.graph.graph import Graph
 from search_spaces.space.genotype import Genotype
-from search_spaces.space.space import Space
 
 # scored: not chosen for training; infeasible: over a hard limit; failed: its training broke off;
 # stopped: trained at a fidelity below 1, and not in full
@@ -49,25 +48,22 @@ class Candidate:
     train_seconds: float | None = field(
         default=None, compare=False
     )  # a time and no figure: it differs from run to run, and is not compared
-    _space: Space | None = field(default=None, repr=False, compare=False)
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, float]:
         """Every figure by name."""
         return {name: m.value for name, m in self.measurements.items()}
+
+    @property
+    def was_trained(self) -> bool:
+        """Whether it has figures of a full training, within the limits or not."""
+        return any(m.source.startswith("trained:") for m in self.measurements.values())
 
     def metrics_at_fidelity(self, fidelity: float) -> dict[str, float]:
         """Every figure by name, of qualities those of the training at this fidelity."""
         metrics, suffix = self.metrics, fidelity_suffix(fidelity)
         own = {name.removesuffix(suffix): value for name, value in metrics.items() if name.endswith(suffix)}
         return {**metrics, **own}
-
-    @property
-    def graph(self) -> Graph:
-        """The network in normal form, as it would be deployed."""
-        if self._space is None:
-            raise LookupError(f"candidate {self.number} was read without its space; space.graph(genotype) makes it")
-        return self._space.graph(self.genotype)
 
     def to_document(self) -> dict[str, Any]:
         """The candidate as JSON-able data."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from evaluators.evaluator import QualityMetric
 from search_spaces.registry import unknown_name
 
 Direction = Literal["minimize", "maximize"]
@@ -20,6 +23,7 @@ class Metric:
 
     ``origin``: ``graph`` is counted, ``hardware`` predicted, ``score`` a zero-cost score, ``quality`` trained.
     ``function``, as ``module:function`` of a graph, counts what is worked out only where a search names it.
+    ``detail``: kept beside the others and not shown in tables.
     """
 
     direction: Direction
@@ -27,7 +31,11 @@ class Metric:
     origin: Literal["graph", "hardware", "score", "quality"]
     label: str
     function: str = ""
+    detail: bool = False
 
+
+MetricTable = Mapping[str, Metric]
+"""Metrics by name: ``METRICS``, or those of one search, whose evaluator declares its own."""
 
 METRICS: dict[str, Metric] = {
     "latency_ms": Metric("minimize", "ms", "hardware", "latency"),
@@ -83,20 +91,55 @@ UNIT_FACTORS: dict[str, dict[str, float]] = {
 }
 
 
-def metric_name(text: str) -> str:
+def search_metrics(qualities: Iterable[QualityMetric]) -> dict[str, Metric]:
+    """The metrics of a search whose evaluator gives these: what is counted and predicted, and they.
+
+    Raises ``ObjectiveError`` for names, directions and units that nothing could be made of.
+    """
+    rows = {name: row for name, row in METRICS.items() if row.origin != "quality"}
+    for quality in qualities:
+        _check_quality(quality, rows)
+        label = quality.label or (METRICS[quality.name].label if quality.name in METRICS else quality.name)
+        rows[quality.name] = Metric(quality.direction, quality.unit, "quality", label, detail=quality.detail)
+    if all(row.origin != "quality" for row in rows.values()):
+        raise ObjectiveError("the evaluator declares no metric; its property metrics has to name one at least")
+    return rows
+
+
+def _check_quality(quality: QualityMetric, rows: MetricTable) -> None:
+    if not isinstance(quality, QualityMetric):
+        raise ObjectiveError(f"the evaluator declares {quality!r}; metrics has to hold nas.QualityMetric objects")
+    where = f"the evaluator's metric {quality.name!r}"
+    if not isinstance(quality.name, str) or not re.fullmatch(r"[A-Za-z]\w*", quality.name):
+        raise ObjectiveError(f"{where} is no name; use letters, digits and underscores, a letter first")
+    if quality.name in rows:
+        raise ObjectiveError(f"{where} is declared twice, or is the name of a metric of the search; rename it")
+    if quality.direction not in ("minimize", "maximize"):
+        raise ObjectiveError(f"{where}: the direction is 'minimize' or 'maximize', not {quality.direction!r}")
+    if quality.unit not in UNIT_FACTORS:
+        units = ", ".join(repr(unit) for unit in UNIT_FACTORS)
+        raise ObjectiveError(f"{where}: the unit is one of {units}, not {quality.unit!r}")
+
+
+def metric_name(text: str, metrics: MetricTable = METRICS) -> str:
     """The metric that a user's word means, with its device where it names one: ``latency@pixel3_cpu``.
 
     Raises ``UnknownName`` with a suggestion, and ``ObjectiveError`` for a device that makes no difference.
     """
     word, at, device = text.partition("@")
-    name = _ALIASES.get(word, word)
-    if name not in METRICS:
-        raise unknown_name("metric", word, [*METRICS, *_ALIASES])
-    if at and METRICS[name].origin != "hardware":
+    name = word if word in metrics else _ALIASES.get(word, word)
+    if name not in metrics:
+        raise unknown_name("metric", word, [*metrics, *(a for a, meant in _ALIASES.items() if meant in metrics)])
+    if at and metrics[name].origin != "hardware":
         raise ObjectiveError(f"{word} is the same on every device; say it without @{device}")
     return f"{name}@{device}" if at else name
 
 
-def metric_row(name: str) -> Metric:
+def metric_row(name: str, metrics: MetricTable = METRICS) -> Metric:
     """The row of a metric, of one device or of all."""
-    return METRICS[name.partition("@")[0]]
+    return metrics[name.partition("@")[0]]
+
+
+def quality_names(metrics: MetricTable) -> list[str]:
+    """The metrics that training gives, the evaluator's first one first."""
+    return [name for name, row in metrics.items() if row.origin == "quality"]

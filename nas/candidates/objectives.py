@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas.candidates.metrics import Direction, ObjectiveError, metric_name, metric_row
+from nas.candidates.metrics import METRICS, Direction, MetricTable, ObjectiveError, metric_name, metric_row
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Objective:
     direction: Direction
 
     @classmethod
-    def parse(cls, text: str) -> Objective:
+    def parse(cls, text: str, metrics: MetricTable = METRICS) -> Objective:
         """``latency``, ``map``, ``params:min``, ``macs:max``: a metric and, where it is not the usual, a direction."""
         name, _, direction_text = text.partition(":")
-        metric = metric_name(name.strip())
+        metric = metric_name(name.strip(), metrics)
         directions: dict[str, Direction] = {
-            "": metric_row(metric).direction,
+            "": metric_row(metric, metrics).direction,
             "min": "minimize",
             "minimize": "minimize",
             "max": "maximize",
@@ -38,15 +38,23 @@ class Objective:
 
 
 def parse_objectives(
-    objectives: Sequence[str | Objective] | None, trained: bool, quality: str = "map"
+    objectives: str | Sequence[str | Objective] | None,
+    trained: bool,
+    quality: str = "map",
+    metrics: MetricTable = METRICS,
 ) -> tuple[Objective, ...]:
-    """Objectives, parsed; by default latency and ``quality``, or the zero-cost score where nothing is trained."""
+    """Objectives, parsed; by default latency and ``quality``, or the zero-cost score where nothing is trained.
+
+    Raises ``UnknownName``, ``ObjectiveError``.
+    """
     if not objectives:
         objectives = ("latency_ms", quality if trained else "score")
-    parsed = tuple(o if isinstance(o, Objective) else Objective.parse(o) for o in objectives)
-    names = [o.metric for o in parsed]
+    if isinstance(objectives, str):
+        objectives = [objectives]
+    parsed = tuple(o if isinstance(o, Objective) else Objective.parse(o, metrics) for o in objectives)
+    names = [metric_name(o.metric, metrics) for o in parsed]
     if len(set(names)) != len(names):
         raise ObjectiveError(f"an objective is named twice: {', '.join(names)}")
-    if not trained and any(metric_row(n).origin == "quality" for n in names):
+    if not trained and any(metric_row(n, metrics).origin == "quality" for n in names):
         raise ObjectiveError("an objective needs training, but nothing is to be trained; raise --train")
     return parsed

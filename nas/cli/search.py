@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.cli.generated_options import command_from_options, settings_arguments
 from nas.cli.options import (
     BaselinesOption,
     CacheOption,
@@ -16,145 +19,47 @@ from nas.cli.options import (
     StorageOption,
     WorkersOption,
     console,
-    parse_assignments,
 )
+from nas.engine.settings import SearchSettings
 
 if TYPE_CHECKING:
     from nas.engine.result import SearchResult
 
+BackboneOption = Annotated[
+    str | None, typer.Option(help="In place of --space: a space whose networks get the head of --task.")
+]
 
-def search(
-    hw: Annotated[
-        str, typer.Option(help="A hardware model's name, or its TOML file; several joined by commas: their worst case.")
-    ],
-    space: Annotated[
-        str | None, typer.Option(help="A name, package.module:function, ./file.py:function, or a YAML file.")
-    ] = None,
-    backbone_from: Annotated[
-        str | None, typer.Option(help="In place of --space: a space whose networks get the head of --task.")
-    ] = None,
-    task: Annotated[
-        str, typer.Option(help="classify, detect or segment; default: the space's own, if the data can train it.")
-    ] = "",
-    limit: Annotated[
-        list[str], typer.Option(help="Hard constraint, such as latency<=7ms or latency@pixel3_cpu<=60ms; repeatable.")
-    ] = [],  # noqa: B006
-    objective: Annotated[
-        list[str],
-        typer.Option(
-            help="Metric, such as latency, accuracy, map, miou, macs:min; repeatable."
-            " Default: latency, and the quality of the task."
-        ),
-    ] = [],  # noqa: B006
-    data: Annotated[
-        str,
-        typer.Option(
-            help="To classify: digits (built in), folder:PATH; to detect: digits, voc:PATH, coco:PATH; to segment:"
-            " digits, voc:PATH; looked up: table:CSV."
-        ),
-    ] = "digits",
-    trials: Annotated[int, typer.Option(min=1, help="Distinct candidates to cost and score.")] = 1000,
-    train: Annotated[int, typer.Option(min=0, help="How many of them to train; 0: none.")] = 12,
-    score: Annotated[
-        str, typer.Option(help="Zero-cost score: entropy, log_macs, synflow; none: train all.")
-    ] = "entropy",
-    searcher: Annotated[
-        str,
-        typer.Option(
-            help="auto, evolution, nsga2, gp, predictor, local, sobol, random, optuna:SAMPLER, or halving:SEARCHER,"
-            " which trains at lower fidelities first."
-        ),
-    ] = "auto",
-    warm_start: Annotated[
-        str, typer.Option(help="An earlier study (name or folder): its best go first, and what it learnt is used.")
-    ] = "",
-    repair: Annotated[
-        bool,
-        typer.Option(help="Constraint repair: mutate what is over a limit until it is within it, before it counts."),
-    ] = True,
-    in_flight: Annotated[
-        int, typer.Option(min=1, help="With --score none: candidates in training when the next is asked for.")
-    ] = 4,
-    seed: Annotated[int, typer.Option(help="One seed, one result.")] = 0,
-    verify: Annotated[
-        int | None,
-        typer.Option(min=0, help="How many of the best candidates to measure on --device; default: 8 with it, else 0."),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="Real device, such as onnxruntime?threads=1; of several --hw, NAME=DEVICE says which it is."),
-    ] = None,
-    baselines: BaselinesOption = False,
-    references: Annotated[bool, typer.Option(help="Train the space's published networks beside the search.")] = True,
-    option: Annotated[
-        list[str], typer.Option("--set", help="Option of the space, such as image_size=256; repeatable.")
-    ] = [],  # noqa: B006
-    training: Annotated[
-        list[str], typer.Option("--training", help="Setting of the training, such as steps=300; repeatable.")
-    ] = [],  # noqa: B006
-    searching: Annotated[
-        list[str],
-        typer.Option("--searching", help="Setting of the searcher, such as population=100, resample=10; repeatable."),
-    ] = [],  # noqa: B006
-    rules: Annotated[
-        str, typer.Option(help="Which candidates are one network: exact, pool-linear, bn-scale, ... joined by +.")
-    ] = "exact",
-    evaluations: Annotated[int, typer.Option(min=1, help="Trainings of one network, whose mean is its quality.")] = 1,
-    forget: Annotated[
-        float, typer.Option(min=0, max=1, help="With --score none: chance that a network met again is trained again.")
-    ] = 0.0,
-    study: Annotated[str | None, typer.Option(help="Name of the study; default: from the settings.")] = None,
-    storage: StorageOption = None,
-    cache: CacheOption = "",
-    directory: DirectoryOption = Path("nas-runs"),
-    workers: WorkersOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Search a space for networks that are good and fit a chip.
 
-    The same command again goes on where a stopped search was.
-    """
-    from nas.engine.search import search as run_search
-    from nas.report.progress_bars import ProgressReporter
+def search_command(settings_type: type[SearchSettings]) -> Callable[..., None]:
+    """The command whose options are the fields of ``settings_type``."""
 
-    if (space is None) == (backbone_from is None):
-        raise ValueError("say what to search: --space mobiledet, or --backbone-from mobilenetv4 --task detect")
-    if backbone_from is not None and not task:
-        raise ValueError("--backbone-from needs --task: classify, detect or segment")
-    with ProgressReporter(console(stderr=True)) as reporter:
-        result = run_search(
-            space or backbone_from or "",
-            hw,
-            task=task,
-            limits=limit,
-            objectives=objective,
-            trials=trials,
-            train=train,
-            data=data,
-            evaluator=parse_assignments(training, "--training"),
-            score=score,
-            searcher=searcher,
-            warm_start=warm_start,
-            repair=repair,
-            in_flight=in_flight,
-            searcher_options=parse_assignments(searching, "--searching"),
-            rules=rules,
-            evaluations=evaluations,
-            forget=forget,
-            references=references,
-            seed=seed,
-            verify=verify,
-            device=device,
-            baselines=baselines,
-            space_options=parse_assignments(option, "--set"),
-            study=study,
-            storage=storage,
-            cache=cache,
-            directory=directory,
-            workers=workers,
-            reporter=reporter,
-        )
-    print_result(result, storage, as_json)
+    def search(*, backbone_from: str | None, as_json: bool, **values: Any) -> None:
+        """Search a space for networks that are good and fit a chip.
+
+        The same command again goes on where a stopped search was.
+        """
+        from nas.engine.search import run
+        from nas.report.progress_bars import ProgressReporter
+
+        if (values["space"] is None) == (backbone_from is None):
+            raise ValueError("say what to search: --space mobiledet, or --backbone-from mobilenetv4 --task detect")
+        if backbone_from is not None and not values["task"]:
+            raise ValueError("--backbone-from needs --task: classify, detect or segment")
+        arguments = {**settings_arguments(settings_type, values), "space": values["space"] or backbone_from}
+        with ProgressReporter(console(stderr=True)) as reporter:
+            result = run(settings_type(**arguments, reporter=reporter))
+        print_result(result, values["storage"], as_json)
+
+    return command_from_options(
+        search,
+        settings_type,
+        own_types={"hw": (str, ...), "space": (str | None, None)},
+        first="hw",
+        extra={"backbone_from": (BackboneOption, None, "space"), "as_json": (JsonOption, False, "")},
+    )
+
+
+search = search_command(SearchSettings)
 
 
 def print_result(result: SearchResult, storage: str | None, as_json: bool) -> None:
@@ -197,14 +102,13 @@ def resume(
 ) -> None:
     """Go on with a search that was stopped; of a finished one, show the result again."""
     from nas.engine.search import run
-    from nas.engine.settings import SearchSettings
     from nas.report.progress_bars import ProgressReporter
     from nas.study.load import load_document, stored_study
 
     location, study_name = stored_study(study, directory, storage)
     name, document = load_document(location, study_name)
     with ProgressReporter(console(stderr=True)) as reporter:
-        result = run(
+        settings = replace(
             SearchSettings.from_document(document),
             study=name,
             storage=location,
@@ -214,4 +118,5 @@ def resume(
             baselines=baselines,
             reporter=reporter,
         )
+        result = run(settings)
     print_result(result, storage, as_json)

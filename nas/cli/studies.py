@@ -28,20 +28,20 @@ def show(
         show_network(name, hw, as_json)
         return
     from nas.candidates.verified import verification_scores
+    from nas.engine.result import stored_metrics
     from nas.engine.verification import load_verified
     from nas.report.tables import study_tables
-    from nas.study.load import load_candidates, stored_study
+    from nas.study.load import load_study, stored_study
 
-    location, study_name = stored_study(name, directory, storage)
-    study, candidates, document = load_candidates(location, study_name)
-    verified = load_verified(location, study)
+    study = load_study(*stored_study(name, directory, storage))
+    candidates, verified = study.candidates(), load_verified(study)
     if as_json:
-        result = {"study": study, "settings": document, "candidates": [c.to_document() for c in candidates]}
+        result = {"study": study.name, "settings": study.document, "candidates": [c.to_document() for c in candidates]}
         result |= {"verified": [v.to_document() for v in verified], "verification": verification_scores(verified)}
         typer.echo(json.dumps(result))
         return
     screen = console()
-    for part in study_tables(study, candidates, document, verified):
+    for part in study_tables(study.name, candidates, study.document, verified, stored_metrics(study)):
         screen.print(part, highlight=False, markup=False)
 
 

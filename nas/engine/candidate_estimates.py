@@ -92,13 +92,14 @@ class CandidateEstimator:
             status=status,
             reason=reason,
             constraint_violation=constraint_violation,
-            _space=problem.space,
         )
         losses: tuple[float | None, ...]
         if problem.score is None:
             losses = tuple(o.loss(values) if o.metric in values else None for o in problem.objectives)
         else:
             losses = self.expected_losses(candidate)
-        costs = [log(max(v, 1e-9)) for name, v in values.items() if metric_row(name).origin == "hardware"]
+        costs = [
+            log(max(v, 1e-9)) for name, v in values.items() if metric_row(name, problem.metrics).origin == "hardware"
+        ]
         features = (*graph_features(graph), zero_cost_score, *costs)
         return CandidateEstimate(candidate, unsupported, KnownFeatures(key, features, losses, constraint_violation))

@@ -8,7 +8,8 @@ from dataclasses import replace
 from nas.candidates.candidate import Candidate
 from nas.candidates.pareto import evenly_spread_subset
 from nas.engine.progress import Reporter
-from nas.engine.strategies.strategy import SearchState
+from nas.engine.reference_networks import ReferenceNetworks
+from nas.engine.state import SearchState
 from nas.engine.verification import Verification
 from nas.searchers.protocol import Outcome
 
@@ -19,8 +20,15 @@ class DeviceFeedback:
     ``verification`` is ``None`` where no device measures; then nothing is done.
     """
 
-    def __init__(self, state: SearchState, verification: Verification | None, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        state: SearchState,
+        reference_networks: ReferenceNetworks,
+        verification: Verification | None,
+        reporter: Reporter,
+    ) -> None:
         self._state = state
+        self._reference_networks = reference_networks
         self._verification = verification
         self._reporter = reporter
 
@@ -39,7 +47,7 @@ class DeviceFeedback:
         chosen = [eligible[i] for i in evenly_spread_subset([self._losses_of(c) for c in eligible], count)]
         self._reporter.phase("measuring", len(chosen))
         for candidate in chosen:
-            verified = verification.measure(candidate, candidate.graph)
+            verified = verification.measure(candidate, self._reference_networks.graph(candidate))
             self._reporter.advance(
                 verified.failure or f"{verified.measured_ms:.3g} ms, predicted {verified.predicted_ms:.3g}"
             )
@@ -69,7 +77,7 @@ class DeviceFeedback:
     def _reestimate(self, candidate: Candidate, verification: Verification) -> Candidate:
         """A candidate by the prediction as it is corrected now, and by what was measured of it."""
         problem = self._state.problem
-        current_estimates, unsupported = problem.estimate_metrics(candidate.graph)
+        current_estimates, unsupported = problem.estimate_metrics(self._reference_networks.graph(candidate))
         measurements = verification.with_device_latency(candidate.key, {**candidate.measurements, **current_estimates})
         values = verification.with_measured_values(candidate.key, {name: m.value for name, m in measurements.items()})
         constraint_violation, reason = problem.constraint_violation(
@@ -83,7 +91,7 @@ class DeviceFeedback:
         elif status == "stopped":
             reason = candidate.reason
         elif status == "infeasible":
-            status = "trained" if any(m.source.startswith("trained:") for m in measurements.values()) else "scored"
+            status = "trained" if candidate.was_trained else "scored"
         return replace(
             candidate,
             measurements=measurements,

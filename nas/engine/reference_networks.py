@@ -15,12 +15,13 @@ from nas.hashing.deduplicate import Deduplicator
 from nas.hashing.equivalence import DEFAULT
 from search_spaces.catalog import network_space
 from search_spaces.graph.graph import Graph
+from search_spaces.input_channels import space_for_channels
 from search_spaces.published.networks import networks
-from search_spaces.space.genotype import GenotypeError, SpaceError
+from search_spaces.space.genotype import Genotype, GenotypeError, SpaceError
 from search_spaces.space.space import Space
 from search_spaces.task_heads import space_for_task
 
-_DEPLOYMENT_OPTIONS = ("num_classes", "image_size", "task")
+_DEPLOYMENT_OPTIONS = ("num_classes", "image_size", "image_channels", "task")
 
 
 class ReferenceNetworks:
@@ -53,15 +54,24 @@ class ReferenceNetworks:
             status="scored",
             constraint_violation=constraint_violation,
             reference=name,
-            _space=space,
         )
 
-    def training_graph(self, candidate: Candidate) -> Graph:
-        """The network to train, of a candidate or a published one: the one form of all that compute the same."""
+    def graph(self, candidate: Candidate) -> Graph:
+        """The network as it is deployed, of a candidate or a published one."""
+        return self.space(candidate).graph(candidate.genotype)
+
+    def space(self, candidate: Candidate) -> Space:
+        """The space at deployment scale, of a candidate or a published network, which may have one of its own."""
+        return self._space_of(candidate.reference, {})[0] if candidate.reference else self._problem.space
+
+    def training_network(self, candidate: Candidate) -> tuple[Graph, Genotype, Space]:
+        """The network to train, in the one form of all that compute the same; and what made it, at proxy scale."""
         if candidate.reference:
             space, architecture = self._space_of(candidate.reference, self._problem.proxy)
-            return canonical(space.graph(space.parse(architecture)))
-        return canonical(self._problem.proxy_space.graph(candidate.genotype))
+            genotype = space.parse(architecture)
+        else:
+            space, genotype = self._problem.proxy_space, candidate.genotype
+        return canonical(space.graph(genotype)), genotype, space
 
     def in_space(self, references: Iterable[Candidate], estimator: CandidateEstimator) -> list[Candidate]:
         """Those that were trained, keep the limits, and are networks of the space itself; with a zero-cost score."""
@@ -84,9 +94,11 @@ class ReferenceNetworks:
         """The published network's own space, with the options of this search, and its architecture there."""
         deployment_options = {o: v for o, v in self._problem.space.options.items() if o in _DEPLOYMENT_OPTIONS}
         options = {**self._problem.settings.space_options, **deployment_options, **proxy}
+        channels = options.pop("image_channels", None)
         space, architecture = network_space(name, **options)
-        task = self._problem.settings.task
-        return (space_for_task(space, task) if task else space), architecture
+        if self._problem.task:
+            space = space_for_task(space, self._problem.task)
+        return (space if channels is None else space_for_channels(space, channels)), architecture
 
     def _network_key(self, graph: Graph) -> str:
         """The key of a network that is no candidate."""

@@ -8,15 +8,35 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluators.evaluator import QualityMetric
 from nas.candidates.candidate import Candidate
 from nas.candidates.constraints import Limit
+from nas.candidates.metrics import METRICS, MetricTable, search_metrics
 from nas.candidates.objectives import Objective
 from nas.candidates.pareto import non_dominated_indices
 from nas.candidates.verified import VerifiedCandidate, verification_scores
+from nas.study.artifacts import ArtifactError, WeightStore, read_artifact
+from nas.study.load import StoredStudy
+from search_spaces.graph.graph import Graph
+from search_spaces.graph.serialise import graph_from_json
 from search_spaces.space.space import Space
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from search_spaces.pytorch.module import GraphModule
+
+
+GRAPH_ENTRY = "graph"
+"""The entry of a weights file with the network that was trained, as JSON."""
+METRICS_NOTE = "metrics"
+"""The note in which a study keeps what its evaluator declares."""
+
+
+def stored_metrics(study: StoredStudy) -> MetricTable:
+    """The metrics that a stored study's search had."""
+    declared = [QualityMetric(metric, **row) for metric, row in study.notes(METRICS_NOTE).get("", {}).items()]
+    return search_metrics(declared) if declared else METRICS
 
 
 @dataclass
@@ -68,16 +88,19 @@ class SearchResult:
 
     ``verified`` are the candidates that were measured on a real device, in that order. ``baselines`` are rows of
     ``nas.candidates.published_baselines.baselines``: published networks predicted on the same hardware, not trained.
+    ``metrics``: what candidates have figures of. ``reference_spaces``: the references' own spaces, by name.
     """
 
     study: str
     directory: Path
     settings: dict[str, Any]
     space: Space
+    metrics: MetricTable = field(repr=False)
     objectives: tuple[Objective, ...]
     limits: tuple[Limit, ...]
     candidates: tuple[Candidate, ...]
     references: tuple[Candidate, ...]
+    reference_spaces: Mapping[str, Space] = field(repr=False, compare=False)
     proxy: str
     tally: Tally
     verified: tuple[VerifiedCandidate, ...] = ()
@@ -87,6 +110,31 @@ class SearchResult:
     def front(self) -> tuple[Candidate, ...]:
         """Distinct networks within the limits that no other dominates, best first objective first."""
         return pareto_front(self.candidates, self.objectives, trained=bool(self.proxy))
+
+    def graph(self, candidate: Candidate) -> Graph:
+        """The network of a candidate or a reference in normal form, as it would be deployed."""
+        space = self.reference_spaces[candidate.reference] if candidate.reference else self.space
+        return space.graph(candidate.genotype)
+
+    def weights(self, candidate: Candidate) -> Path | None:
+        """The file of a candidate's trained weights (``trained_module`` reads it); ``None`` where none were kept."""
+        return WeightStore(self.directory, 0).path(candidate.key)
+
+    def trained_module(self, candidate: Candidate) -> GraphModule:
+        """A candidate's network at the scale it was trained at, with its trained weights.
+
+        Raises ``ArtifactError`` where none were kept, ``WeightsFileError`` where they are no weights of the network.
+        """
+        from search_spaces.pytorch.weights import load_weights  # torch, only when it is used
+
+        path = self.weights(candidate)
+        if path is None:
+            raise ArtifactError(
+                f"no trained weights of candidate {candidate.number} were kept: it was not trained in this study, or"
+                " keep_weights_mib left no room"
+            )
+        _, metadata = read_artifact(path)
+        return load_weights(graph_from_json(metadata[GRAPH_ENTRY]), path)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a candidate, references last: number, status, figures, architecture, key, reason."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from evaluators.training.at_fidelity import evaluators_by_fidelity
 from nas.engine.problem import SearchProblem
 from nas.hashing.deduplicate import Deduplicator
 from nas.searchers.catalog import make_searcher
@@ -17,27 +15,15 @@ from nas.searchers.repair import RepairingSearcher
 from nas.searchers.warm_start import PriorStudyModel, WarmStartSearcher, transfer_from_study, with_prior_model
 from nas.study.load import load_candidates, stored_study
 from search_spaces.space.genotype import Genotype
-from search_spaces.space.space import Space
-
-if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
-
-SearcherFunction = Callable[[Space, random.Random, Sequence[Outcome]], Searcher]
-"""A user's own: from a space, a random source and earlier outcomes to a searcher."""
 
 _MAX_WARM_START_POINTS = 8
-
-
-def searcher_name(searcher: str | BaseSampler | SearcherFunction) -> str:
-    """A searcher's name; empty for an object."""
-    return searcher if isinstance(searcher, str) else ""
 
 
 class SearcherFactory:
     """Makes the searchers of one search.
 
-    ``custom``: an Optuna sampler, or a function of (space, random source, earlier outcomes) that returns a searcher, in
-    place of the name in the settings. ``warm_start_points`` are tried first, and ``prior_model`` adds a feature to what
+    The settings' ``searcher`` is a name, an Optuna sampler, or a function of (space, random source, earlier outcomes)
+    that returns a searcher. ``warm_start_points`` are tried first, and ``prior_model`` adds a feature to what
     ``featurize`` knows; both come from an earlier study. Raises at once what ``make_searcher`` does, and ``ValueError``
     for a searcher of several fidelities where this search cannot train at them.
     """
@@ -47,13 +33,11 @@ class SearcherFactory:
         problem: SearchProblem,
         deduplicator: Deduplicator,
         featurize: Featurizer,
-        custom: BaseSampler | SearcherFunction | None = None,
         warm_start_points: Sequence[Genotype] = (),
         prior_model: PriorStudyModel | None = None,
     ) -> None:
         self._problem = problem
         self._deduplicator = deduplicator
-        self._custom = custom
         self._warm_start_points = warm_start_points
         self._featurize = featurize if prior_model is None else with_prior_model(featurize, prior_model)
         # A searcher that cannot be made is an error before anything is opened or written.
@@ -73,9 +57,10 @@ class SearcherFactory:
 
     def _make(self, rng: random.Random, history: Sequence[Outcome], featurize: Featurizer) -> Searcher:
         problem, settings = self._problem, self._problem.settings
-        if self._custom is None:
+        custom = settings.searcher
+        if isinstance(custom, str):
             return make_searcher(
-                settings.searcher,
+                custom,
                 problem.space,
                 rng,
                 history,
@@ -86,11 +71,11 @@ class SearcherFactory:
             )
         if settings.searcher_options:
             raise ValueError("a searcher that is an object has its options already; leave searcher_options out")
-        if not hasattr(self._custom, "sample_relative"):
-            return self._custom(problem.space, rng, history)
+        if not hasattr(custom, "sample_relative"):
+            return custom(problem.space, rng, history)
         from nas.searchers.optuna_bridge.sampler_as_searcher import OptunaSearcher  # Optuna takes a second to import
 
-        return OptunaSearcher(self._custom, problem.space, rng, history, objectives=len(problem.objectives))  # type: ignore[arg-type]
+        return OptunaSearcher(custom, problem.space, rng, history, objectives=len(problem.objectives))  # type: ignore[arg-type]
 
 
 def _check_fidelities(fidelities: Sequence[float], problem: SearchProblem) -> None:
@@ -98,7 +83,7 @@ def _check_fidelities(fidelities: Sequence[float], problem: SearchProblem) -> No
     settings = problem.settings
     if len(fidelities) == 1:
         return
-    what = f"the searcher {settings.searcher} " if settings.searcher else "a searcher that "
+    what = f"the searcher {settings.searcher} " if isinstance(settings.searcher, str) else "a searcher that "
     if problem.evaluator is None:
         raise ValueError(f"{what}trains candidates: say how many in full, as in --train 12, with --score none")
     if problem.score is not None:
@@ -106,8 +91,10 @@ def _check_fidelities(fidelities: Sequence[float], problem: SearchProblem) -> No
             f"{what}trains all that it asks for, which leaves a zero-cost score nothing to choose: --score none"
         )
     if settings.repeats > 1 or settings.revisit_probability > 0:
-        raise ValueError(f"{what}trains a network once at each fidelity: leave evaluations at 1 and forget at 0")
-    evaluators_by_fidelity(problem.evaluator, fidelities)
+        raise ValueError(
+            f"{what}trains a network once at each fidelity: leave repeats at 1 and revisit_probability at 0"
+        )
+    problem.evaluator.check_fidelities(fidelities)
 
 
 def warm_start_from_study(
@@ -126,5 +113,5 @@ def warm_start_from_study(
         count = max(1, min(_MAX_WARM_START_POINTS, problem.settings.train // 3))
     rng = random.Random(f"{problem.settings.seed}:warm start")
     return transfer_from_study(
-        [c for c in candidates if not c.reference], problem.objectives, problem.space, rng, count
+        [c for c in candidates if not c.reference], problem.objectives, problem.space, rng, count, problem.metrics
     )

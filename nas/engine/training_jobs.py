@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
-from evaluators.training.at_fidelity import evaluators_by_fidelity
+from evaluators.evaluator import DataError, EvaluationCost, EvaluationJob, Evaluator
 from nas.cache import EvaluationCache
-from nas.candidates.candidate import Candidate, Measurement, Status
+from nas.candidates.candidate import Candidate, Measurement
 from nas.candidates.fidelity import exact_fraction, fidelity_suffix
-from nas.engine.problem import SearchProblem
-from nas.engine.result import Tally
+from nas.engine.reference_networks import ReferenceNetworks
+from nas.engine.state import SearchState
 from nas.execution.cached_training import CachedTraining, cache_keys_of, mean_result, repeat_seed
-from nas.execution.executor import Executor, Middleware, TrainingJob, TrainingResult, call_through
+from nas.execution.executor import DATA_ERROR, Executor, Middleware, TrainingResult, call_through
+from nas.study.artifacts import WeightStore
 from search_spaces.graph.graph import Graph
+from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 
 _RunKey = tuple[str, float, int]
 """A network, a fidelity, and the ordinal of one of the network's trainings at that fidelity."""
@@ -54,41 +58,49 @@ class PendingTraining:
         return [a for a in self.results if isinstance(a, Future) and not a.done()]
 
 
+class EvaluatorError(ValueError):
+    """The first evaluation of a search went wrong in a way that every other would; the message says how."""
+
+
 class TrainingScheduler:
     """Trains candidates through an executor; where there is a cache, each network's trainings once.
 
     ``fidelities``: all at which candidates will be trained. Raises ``ValueError`` where the evaluator cannot train at
-    them (``evaluators.training.at_fidelity``). ``recorded_candidate`` tells what an earlier run of the same search made
-    of a candidate. ``training_graph`` gives the network to train. ``tally`` counts what happens.
+    them. ``weights`` keeps what was trained, where it is wanted. ``workspace`` is the folder that the evaluator may
+    prepare things in. The state's tally counts what happens.
     """
 
     def __init__(
         self,
-        problem: SearchProblem,
+        state: SearchState,
+        evaluator: Evaluator,
+        reference_networks: ReferenceNetworks,
         executor: Executor,
         cache: EvaluationCache | None,
-        tally: Tally,
+        weights: WeightStore | None,
+        workspace: Path,
         *,
         fidelities: Sequence[float] = (1.0,),
-        recorded_candidate: Callable[[Candidate], Candidate | None],
-        training_graph: Callable[[Candidate], Graph],
     ) -> None:
-        self._problem = problem
+        self._state = state
+        self._problem = state.problem
+        self._tally = state.tally
+        self._evaluator = evaluator
+        self._reference_networks = reference_networks
         self._executor = executor
-        self._tally = tally
         self._uses_cache = cache is not None
-        evaluator = problem.evaluator
-        self._evaluators = {} if evaluator is None else evaluators_by_fidelity(evaluator, fidelities)
-        self._middleware: dict[float, Middleware] = dict.fromkeys(self._evaluators, call_through)
+        self._weights = weights
+        self._workspace = workspace
+        evaluator.check_fidelities(fidelities)
+        self._middleware: dict[float, Middleware] = dict.fromkeys(fidelities, call_through)
         if cache is not None:
-            cache_keys = cache_keys_of(self._evaluators, problem.settings.seed)
+            cache_keys = cache_keys_of(evaluator, self._problem.settings.seed, fidelities)
             self._middleware = {
                 fidelity: CachedTraining(cache, cache_key) for fidelity, cache_key in cache_keys.items()
             }
-        self._recorded_candidate = recorded_candidate
-        self._training_graph = training_graph
         self._finished_results: dict[_RunKey, TrainingResult] = {}  # shared with later requests; only with a cache
         self._running: dict[_RunKey, Future[TrainingResult]] = {}
+        self._first: Future[TrainingResult] | None = None
         self._request_count = 0
 
     def start(self, request: Request) -> PendingTraining:
@@ -98,15 +110,15 @@ class TrainingScheduler:
         done = self._from_earlier_run(request)
         if done is not None:
             return PendingTraining(request, done=done)
-        graph = self._training_graph(candidate)
-        network = graph.digest if self._uses_cache else f"{self._request_count}"
+        network = self._reference_networks.training_network(candidate)
+        name = network[0].digest if self._uses_cache else f"{self._request_count}"
         results: list[TrainingResult | Future[TrainingResult]] = []
         own = []
         for ordinal in window:
-            run_key = (network, fidelity, ordinal)
+            run_key = (name, fidelity, ordinal)
             result = self._finished_results.get(run_key) or self._running.get(run_key)
             if result is None:
-                result = self._submit(graph, request, ordinal)
+                result = self._submit(network, request, ordinal)
                 own.append((run_key, result))
                 self._running[run_key] = result
             results.append(result)
@@ -115,15 +127,16 @@ class TrainingScheduler:
     def _from_earlier_run(self, request: Request) -> Candidate | None:
         """The candidate after these very trainings in an earlier run of this search; ``None`` where there were none."""
         candidate, window, _, fidelity = request
-        recorded = self._recorded_candidate(candidate)
+        recorded = self._state.recorded_candidate(candidate)
         if recorded is None or window != range(self._problem.settings.repeats):
             return None
-        if recorded.fidelity == fidelity and recorded.status in ("trained", "failed"):
+        if recorded.fidelity == fidelity and (recorded.was_trained or recorded.status == "failed"):
             return replace(
                 candidate,
                 status=recorded.status,
                 reason=recorded.reason,
                 measurements=recorded.measurements,
+                constraint_violation=recorded.constraint_violation,
                 fidelity=fidelity,
             )
         own = {
@@ -135,10 +148,26 @@ class TrainingScheduler:
             return None
         return replace(candidate, status="stopped", measurements={**candidate.measurements, **own}, fidelity=fidelity)
 
-    def _submit(self, graph: Graph, request: Request, ordinal: int) -> Future[TrainingResult]:
-        seed = repeat_seed(self._problem.settings.seed, ordinal)
-        job = TrainingJob(graph, seed, request.candidate.architecture, ordinal)
-        return self._executor.submit(self._evaluators[request.fidelity], job, self._middleware[request.fidelity])
+    def _submit(self, network: tuple[Graph, Genotype, Space], request: Request, ordinal: int) -> Future[TrainingResult]:
+        if self._first is None:
+            self._workspace.mkdir(parents=True, exist_ok=True)
+            self._evaluator.prepare(self._problem.proxy_space, self._problem.hardware, self._workspace)
+        graph, genotype, space = network
+        job = EvaluationJob(
+            graph,
+            genotype,
+            space,
+            seed=repeat_seed(self._problem.settings.seed, ordinal),
+            fidelity=request.fidelity,
+            architecture=request.candidate.architecture,
+            key=request.candidate.key,
+            ordinal=ordinal,
+            keep_artifact=self._weights is not None and ordinal == 0,
+        )
+        future = self._executor.submit(self._evaluator, job, self._middleware[request.fidelity])
+        if self._first is None:
+            self._first = future
+        return future
 
     def finish(self, pending: PendingTraining) -> Candidate:
         """The candidate with its quality, or failed; waits for it.
@@ -158,14 +187,29 @@ class TrainingScheduler:
                 results.append(result)
         for run_key, future in pending.own:
             del self._running[run_key]
+            self._stop_at_first_breach(future)
             if self._uses_cache and not future.result().failure:
                 self._finished_results[run_key] = replace(future.result(), kind="full")
-        fidelity = pending.request.fidelity
-        self._count_hits(results, fidelity)
-        candidate = self._with_quality(pending.request.candidate, results, fidelity)
+        self._count_hits(results, pending.request.fidelity)
+        candidate = self._with_quality(pending.request, results)
         self._tally.trained += 1
         self._tally.failed += candidate.status == "failed"
+        self._tally.infeasible += candidate.status == "infeasible" and not candidate.reference
         return candidate
+
+    def _stop_at_first_breach(self, future: Future[TrainingResult]) -> None:
+        """Raise ``EvaluatorError`` where the first evaluation of the search broke the evaluator's contract.
+
+        Raises ``DataError`` wherever an evaluation did: what is wrong with the data is no candidate's fault.
+        """
+        result = future.result()
+        if result.failure == DATA_ERROR:
+            raise DataError(result.message)
+        if future is self._first and result.breach and self._state.is_new:
+            raise EvaluatorError(
+                f"the first evaluation went wrong, as every other would: {result.message}; mend the evaluator"
+                f" {self._evaluator.name} and start again"
+            )
 
     def as_completed(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Candidate]]:
         """All requests with their candidates as they finish, those that need no training first."""
@@ -196,17 +240,36 @@ class TrainingScheduler:
             tally.full_hits += 1
         tally.saved_seconds += sum(t.seconds for t in trained if t.kind != "miss")
 
-    def _with_quality(self, candidate: Candidate, results: list[TrainingResult], fidelity: float) -> Candidate:
+    def _with_quality(self, request: Request, results: list[TrainingResult]) -> Candidate:
+        """The candidate with its quality: trained, over a limit on a quality, stopped, or failed."""
+        candidate, window, _, fidelity = request
         trained, stds = mean_result(results)
         candidate = replace(candidate, train_seconds=trained.seconds, fidelity=fidelity)
         part = "" if fidelity == 1 else f" for {exact_fraction(fidelity)}"
         if trained.failure:
             when = f" (training{part} of the steps)" if part else ""
             return replace(candidate, status="failed", reason=f"{trained.failure}: {trained.message}{when}")
-        source = f"trained{part}:{self._problem.settings.data}"
+        if trained.curve or trained.cost != EvaluationCost():
+            self._state.note_evaluation(candidate.key, fidelity, trained)
+        if self._weights is not None and trained.artifact is not None:
+            graph = self._reference_networks.training_network(candidate)[0]
+            self._state.keep_weights(self._weights, candidate.key, fidelity, trained.artifact, graph)
+        source = f"trained{part}:{self._problem.evaluated_on}"
         quality = {
             n + fidelity_suffix(fidelity): Measurement(float(v), source, stds.get(n))
             for n, v in trained.metrics.items()
         }
-        status: Status = "stopped" if part else "trained"
-        return replace(candidate, status=status, reason="", measurements={**candidate.measurements, **quality})
+        candidate = replace(candidate, reason="", measurements={**candidate.measurements, **quality})
+        if part:
+            return replace(candidate, status="stopped")
+        candidate = replace(candidate, status="trained")
+        return self._within_limits(candidate) if len(window) == self._problem.settings.repeats else candidate
+
+    def _within_limits(self, candidate: Candidate) -> Candidate:
+        """The candidate, infeasible where its quality is over a limit; a published network stays what it is."""
+        violation, reason = self._problem.constraint_violation(candidate.metrics, ())
+        if violation <= 0:
+            return candidate
+        if candidate.reference:
+            return replace(candidate, constraint_violation=max(violation, candidate.constraint_violation))
+        return replace(candidate, status="infeasible", reason=reason, constraint_violation=violation)

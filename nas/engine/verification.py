@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from evaluators.devices.device import Device, DeviceError
@@ -21,14 +20,10 @@ from hardware_models.device_file.number_format import number_format_of
 from nas.candidates.candidate import Candidate, Measurement
 from nas.candidates.untrained_metrics import DEVICE_LATENCY
 from nas.candidates.verified import REFUSAL_CODE, VerifiedCandidate
-from nas.study.load import load_notes
+from nas.study.load import StoredStudy
 from nas.study.study import Study
 from search_spaces.graph.graph import Graph
 from search_spaces.registry import unknown_name
-
-DEFAULT_VERIFY_COUNT = 8
-"""Candidates that are measured where a device is named and no number."""
-
 
 _NOTE_PREFIX = "measured_"
 
@@ -136,10 +131,11 @@ class Verification:
         return self.verified[key].refused if key in self.verified else ""
 
 
-def load_verified(storage: str | Path, name: str | None) -> list[VerifiedCandidate]:
-    """What a study's search measured so far, in that order. Raises as ``nas.study.load.load_document``."""
-    notes = load_notes(storage, name, _NOTE_PREFIX)
-    with_prediction = [note for note in notes.values() if "place" in note]  # an early release kept no predictions
+def load_verified(study: StoredStudy) -> list[VerifiedCandidate]:
+    """What a study's search measured so far, in that order."""
+    with_prediction = [
+        note for note in study.notes(_NOTE_PREFIX).values() if "place" in note
+    ]  # an early release kept no predictions
     in_order = sorted(with_prediction, key=lambda note: int(note["place"]))
     return [VerifiedCandidate.from_document(note) for note in in_order]
 

@@ -1,71 +1,54 @@
-"""Trainings through the evaluation cache: the cache key of a training, and who trains it."""
+"""Evaluations through the cache: the cache key of an evaluation, and who pays for it."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
 import random
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from evaluators.evaluator import QualityEvaluator
+from evaluators.evaluator import EvaluationCost, EvaluationJob, Evaluator
 from nas.cache import CachedResult, CacheKey, EvaluationCache
+from nas.cache.records import CacheError
 from nas.candidates.fidelity import exact_fraction
-from nas.execution.executor import TrainingJob, TrainingResult
+from nas.execution.executor import TrainingResult
 from nas.hashing import functional_hash
 from nas.hashing.isomorphism import same_network
-from nas.version import __version__
 from search_spaces.graph.serialise import graph_from_json
 
 CACHE_OFF = "off"
 
 
-def cache_key_of(evaluator: QualityEvaluator, seed: int) -> CacheKey:
-    """What a training's result depends on beside the network: the evaluator by its own word, and the first seed.
+def cache_key_of(evaluator: Evaluator, seed: int, fidelity: float = 1.0) -> CacheKey:
+    """What a result at a fidelity depends on beside the network: the evaluator's own word, and the first seed.
 
-    An evaluator may identify itself with
-    ``cache_identity() -> {"evaluator": name/version, "data": digest, "fidelity": {...}}``.
-    One that does not is identified by its class and that class's source, its attributes, and its ``describe()``.
+    Raises ``CacheError`` where ``Evaluator.cache_identity`` lacks a part, or gives what cannot be stored.
     """
-    identity: Mapping[str, Any]
-    cache_identity = getattr(evaluator, "cache_identity", None)
-    identity = cache_identity() if cache_identity is not None else _source_identity(evaluator)
+    identity = evaluator.cache_identity(fidelity)
+    missing = [part for part in ("evaluator", "data", "fidelity") if part not in identity]
+    if missing:
+        raise CacheError(f"cache_identity() of {evaluator.name} has no {', '.join(missing)}")
     return CacheKey(
-        evaluator=f"{identity['evaluator']} nas-{__version__}",
+        evaluator=str(identity["evaluator"]),
         data=str(identity["data"]),
         fidelity=identity["fidelity"],
         seeds=f"from {seed}",
     )
 
 
-def cache_keys_of(evaluators: Mapping[float, QualityEvaluator], seed: int) -> dict[float, CacheKey]:
+def cache_keys_of(evaluator: Evaluator, seed: int, fidelities: Iterable[float]) -> dict[float, CacheKey]:
     """``cache_key_of`` the evaluator at each fidelity, no two alike.
 
-    An evaluator that does not say for how many steps it trains gets the fidelity as part of its key.
+    Where an evaluator does not tell two fidelities apart, the fraction becomes part of the smaller one's key.
     """
-    cache_keys = {fidelity: cache_key_of(evaluator, seed) for fidelity, evaluator in evaluators.items()}
+    cache_keys = {fidelity: cache_key_of(evaluator, seed, fidelity) for fidelity in fidelities}
     for fidelity, cache_key in cache_keys.items():
         if any(cache_key == other for one, other in cache_keys.items() if one > fidelity):
             cache_keys[fidelity] = replace(
                 cache_key, fidelity={**cache_key.fidelity, "share": str(exact_fraction(fidelity))}
             )
     return cache_keys
-
-
-def _source_identity(evaluator: QualityEvaluator) -> dict[str, Any]:
-    kind = type(evaluator)
-    try:
-        source = inspect.getsource(kind)
-    except (OSError, TypeError):
-        source = ""
-    state = getattr(evaluator, "__dict__", {})
-    state_text = json.dumps([source, evaluator.describe(), evaluator.proxy, state], default=repr, sort_keys=True)
-    digest = hashlib.blake2b(state_text.encode(), digest_size=16).hexdigest()
-    return {"evaluator": f"{kind.__module__}.{kind.__qualname__}", "data": digest, "fidelity": {}}
 
 
 def repeat_seed(seed: int, ordinal: int) -> int:
@@ -92,13 +75,16 @@ def default_cache(directory: Path) -> Path:
 
 @dataclass(frozen=True)
 class CachedTraining:
-    """Wraps an executor's training: asks the cache first, and trains under a claim that others can see."""
+    """Wraps an executor's evaluation: asks the cache first, and evaluates under a claim that others can see.
+
+    The cache keeps figures and seconds alone: an answer from it has no curve, no cost and no artifact.
+    """
 
     cache: EvaluationCache
     cache_key: CacheKey
 
-    def __call__(self, job: TrainingJob, train: Callable[[TrainingJob], TrainingResult]) -> TrainingResult:
-        """This training's result: from the cache, trained now, or waited for while another search trains it."""
+    def __call__(self, job: EvaluationJob, train: Callable[[EvaluationJob], TrainingResult]) -> TrainingResult:
+        """The job's result: from the cache, evaluated now, or waited for while another search does."""
         graph = job.graph
         network = self.cache.network(functional_hash(graph), graph.digest, graph.to_json, _is_same_network)
         result = self.cache.result_or_claim(network, self.cache_key, job.ordinal)
@@ -116,8 +102,11 @@ def _is_same_network(a: str, b: str) -> bool:
     return same_network(graph_from_json(a), graph_from_json(b))
 
 
-def mean_result(trained: list[TrainingResult]) -> tuple[TrainingResult, dict[str, float]]:
-    """The mean of several trainings of one network, and each metric's standard deviation; a failure fails them all."""
+def mean_result(trained: Sequence[TrainingResult]) -> tuple[TrainingResult, dict[str, float]]:
+    """The mean of several evaluations of one network, and each metric's standard deviation; a failure fails them all.
+
+    Seconds and cost are means as well, the memory the most that one took; curve and artifact are the first's.
+    """
     for one in trained:
         if one.failure:
             return one, {}
@@ -126,4 +115,17 @@ def mean_result(trained: list[TrainingResult]) -> tuple[TrainingResult, dict[str
     names = [n for n in trained[0].metrics if all(n in t.metrics for t in trained)]
     means = {n: statistics.fmean(t.metrics[n] for t in trained) for n in names}
     stds = {n: statistics.stdev(t.metrics[n] for t in trained) for n in names}
-    return replace(trained[0], metrics=means, seconds=statistics.fmean(t.seconds for t in trained)), stds
+    seconds = statistics.fmean(t.seconds for t in trained)
+    return replace(trained[0], metrics=means, seconds=seconds, cost=_mean_cost([t.cost for t in trained])), stds
+
+
+def _mean_cost(costs: Sequence[EvaluationCost]) -> EvaluationCost:
+    """The mean cost of those that say what they took, the most memory of any; ``None`` where none says."""
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    images = [cost.images for cost in costs if cost.images is not None]
+    memory = [cost.peak_memory_mib for cost in costs if cost.peak_memory_mib is not None]
+    return EvaluationCost(
+        statistics.fmean(seconds) if seconds else None,
+        round(statistics.fmean(images)) if images else None,
+        max(memory, default=None),
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from hardware_models.cost import Cost
 from nas.candidates.candidate import Candidate
-from nas.candidates.metrics import metric_row
+from nas.candidates.metrics import MetricTable, metric_row
 from nas.candidates.objectives import Objective
 from nas.engine.result import SearchResult
 from nas.report.baselines import draw_baselines
@@ -49,8 +49,8 @@ def plot_front(result: SearchResult, path: Path) -> None:
             line(limit.bound, color="#e67e22", linestyle="--", linewidth=1.2, label=f"limit: {limit}")
     draw_measured(axes, result, x.metric, y.metric)
     hw = str(result.settings.get("hw") or "")
-    axes.set_xlabel(_axis_label(x.metric, hw))
-    axes.set_ylabel(_axis_label(y.metric, hw))
+    axes.set_xlabel(_axis_label(x.metric, hw, result.metrics))
+    axes.set_ylabel(_axis_label(y.metric, hw, result.metrics))
     _keep_in_view(axes, _points([*others, *result.front], x, y)[0], result, x)
     reference_names = [reference.reference for reference in result.references]
     draw_baselines(axes, result.baselines, x.metric, y.metric, reference_names)
@@ -100,14 +100,16 @@ def _keep_in_view(axes: Any, xs: Sequence[float], result: SearchResult, x: Objec
     beyond = [c for c in result.references if c.metrics.get(x.metric, 0.0) > right_edge]
     if beyond:
         axes.set_xlim(right=right_edge)
-        names = ", ".join(f"{c.reference} at {format_metric(x.metric, c.metrics[x.metric])}" for c in beyond)
+        names = ", ".join(
+            f"{c.reference} at {format_metric(x.metric, c.metrics[x.metric], result.metrics)}" for c in beyond
+        )
         axes.text(0.99, 0.01, f"beyond: {names}", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 
 
-def _axis_label(metric: str, hw: str) -> str:
-    origin = metric_row(metric).origin
+def _axis_label(metric: str, hw: str, metrics: MetricTable) -> str:
+    origin = metric_row(metric, metrics).origin
     if origin == "hardware":
         worst = "worst of " if "," in hw else ""
         devices = "" if "@" in metric else f"{worst}{hw.replace(',', ', ')} "
-        return f"predicted {devices}{metric_heading(metric)}".strip()
-    return ("proxy " if origin == "quality" else "") + metric_heading(metric)
+        return f"predicted {devices}{metric_heading(metric, metrics)}".strip()
+    return ("proxy " if origin == "quality" else "") + metric_heading(metric, metrics)

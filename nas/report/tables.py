@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,7 +10,7 @@ from rich.table import Table
 from nas.candidates.candidate import Candidate
 from nas.candidates.constraints import Limit
 from nas.candidates.fidelity import exact_fraction
-from nas.candidates.metrics import METRICS
+from nas.candidates.metrics import METRICS, MetricTable, quality_names
 from nas.candidates.objectives import Objective
 from nas.candidates.untrained_metrics import DEVICE_LATENCY
 from nas.candidates.verified import VerifiedCandidate
@@ -21,13 +21,17 @@ from nas.report.verification import verification_lines, verification_table
 
 
 def _metric_columns(
-    objectives: Sequence[Objective], limits: Sequence[Limit], trained: bool, candidates: Iterable[Candidate] = ()
+    objectives: Sequence[Objective],
+    limits: Sequence[Limit],
+    trained: bool,
+    metrics: MetricTable,
+    candidates: Iterable[Candidate] = (),
 ) -> list[str]:
     """The metrics of a table: what was asked for, each device's latency, what a device said, and sizes."""
     available = dict.fromkeys(name for c in candidates for name in c.metrics)
     columns = [o.metric for o in objectives]
     if trained:
-        columns += [name for name, metric in METRICS.items() if metric.origin == "quality" and name in available]
+        columns += [name for name in quality_names(metrics) if name in available and not metrics[name].detail]
     columns += [limit.metric for limit in limits if limit.metric not in columns]
     columns += [
         "latency_ms",
@@ -40,26 +44,29 @@ def _metric_columns(
 
 def front_table(result: SearchResult) -> Table:
     """The front, best first objective first, then the published networks that were trained beside it."""
-    columns = _metric_columns(result.objectives, result.limits, bool(result.proxy), [*result.front, *result.references])
-    table = _candidate_table(f"Pareto front of {result.study}", columns)
+    metrics, shown = result.metrics, [*result.front, *result.references]
+    columns = _metric_columns(result.objectives, result.limits, bool(result.proxy), metrics, shown)
+    table = _candidate_table(f"Pareto front of {result.study}", columns, metrics)
     for c in result.front:
-        _add_candidate_row(table, c, columns)
+        _add_candidate_row(table, c, columns, metrics)
     table.add_section()
     for c in result.references:
-        _add_candidate_row(table, c, columns, style="dim")
+        _add_candidate_row(table, c, columns, metrics, style="dim")
     return table
 
 
-def _candidate_table(title: str, columns: Sequence[str]) -> Table:
+def _candidate_table(title: str, columns: Sequence[str], metrics: MetricTable) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("candidate", no_wrap=True)
     for metric in columns:
-        table.add_column(metric_heading(metric), justify="right")
+        table.add_column(metric_heading(metric, metrics), justify="right")
     return table
 
 
-def _add_candidate_row(table: Table, candidate: Candidate, columns: Sequence[str], style: str | None = None) -> None:
-    figures = [format_metric(metric, candidate.metrics.get(metric)) for metric in columns]
+def _add_candidate_row(
+    table: Table, candidate: Candidate, columns: Sequence[str], metrics: MetricTable, style: str | None = None
+) -> None:
+    figures = [format_metric(metric, candidate.metrics.get(metric), metrics) for metric in columns]
     table.add_row(candidate.reference or f"#{candidate.number}", *figures, style=style)
 
 
@@ -121,9 +128,16 @@ def _cache_lines(t: Tally) -> list[str]:
 
 
 def study_tables(
-    study: str, candidates: Sequence[Candidate], document: dict[str, Any], verified: Sequence[VerifiedCandidate] = ()
+    study: str,
+    candidates: Sequence[Candidate],
+    document: Mapping[str, Any],
+    verified: Sequence[VerifiedCandidate] = (),
+    metrics: MetricTable = METRICS,
 ) -> list[Table | str]:
-    """A study as it stands: candidates in each state, the front of the finished ones, predicted against measured."""
+    """A study as it stands: candidates in each state, the front of the finished ones, predicted against measured.
+
+    ``metrics``: those that the study's search had.
+    """
     counts: dict[str, int] = {}
     for c in candidates:
         kind: str = "published" if c.reference else c.status
@@ -131,13 +145,13 @@ def study_tables(
             kind += f" after {exact_fraction(c.fidelity)} of the steps"
         counts[kind] = counts.get(kind, 0) + 1
     status_text = ", ".join(f"{n} {status}" for status, n in counts.items()) or "no candidate yet"
-    objectives = [Objective.parse(text) for text in document["objectives"]]
+    objectives = [Objective.parse(text, metrics) for text in document["objectives"]]
     trained = int(document["train"]) > 0
     best = pareto_front([c for c in candidates if not c.reference], objectives, trained=trained)
-    columns = _metric_columns(objectives, [], trained, best)
-    table = _candidate_table("Front so far", columns)
+    columns = _metric_columns(objectives, [], trained, metrics, best)
+    table = _candidate_table("Front so far", columns, metrics)
     for c in best:
-        _add_candidate_row(table, c, columns)
+        _add_candidate_row(table, c, columns, metrics)
     failures = [f"#{c.number} failed: {c.reason}" for c in candidates if c.status == "failed"]
     measured: list[Table | str] = [verification_table(verified), *verification_lines(verified)] if verified else []
     return [f"{study}: {status_text}", *([table] if best else []), *architecture_lines(best), *failures, *measured]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from search_spaces.space.genotype import Genotype
+from search_spaces.space.space import Space
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,7 @@ class Searcher(Protocol):
     def ask(self) -> Genotype: ...
 
     def tell(self, outcome: Outcome) -> None: ...
+
+
+SearcherFunction = Callable[[Space, random.Random, Sequence[Outcome]], Searcher]
+"""A user's own: from a space, a random source and earlier outcomes to a searcher."""

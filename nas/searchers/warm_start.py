@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from nas.candidates.candidate import Candidate
-from nas.candidates.metrics import metric_row
+from nas.candidates.metrics import METRICS, MetricTable, metric_row
 from nas.candidates.objectives import Objective
 from nas.candidates.pareto import evenly_spread_subset
 from nas.searchers.choice_space import ChoiceSpace
@@ -159,6 +159,7 @@ def transfer_from_study(
     space: ChoiceSpace,
     rng: random.Random,
     count: int = 8,
+    metrics: MetricTable = METRICS,
 ) -> tuple[list[Genotype], PriorStudyModel | None]:
     """At most ``count`` warm-start points of this space, spread over the front, and a prior model if one can be fitted.
 
@@ -168,11 +169,11 @@ def transfer_from_study(
     """
     trained = any(c.status == "trained" for c in candidates)
     pool = [c for c in candidates if c.status == ("trained" if trained else "scored")]
-    known_objectives = [o for o in objectives if any(_loss(c, o) is not None for c in pool)]
+    known_objectives = [o for o in objectives if any(_loss(c, o, metrics) is not None for c in pool)]
     losses_by_genotype: dict[Genotype, tuple[float, ...]] = {}
     infeasible: set[Genotype] = set()
     for candidate in pool if known_objectives else ():
-        losses = [_loss(candidate, objective) for objective in known_objectives]
+        losses = [_loss(candidate, objective, metrics) for objective in known_objectives]
         genotype = adapt_genotype(space, candidate.genotype, rng)
         if genotype is not None and None not in losses:
             losses_by_genotype[genotype] = tuple(loss for loss in losses if loss is not None)
@@ -182,7 +183,7 @@ def transfer_from_study(
         feasible[i] for i in evenly_spread_subset([losses_by_genotype[genotype] for genotype in feasible], count)
     ]
     trained_objectives = [
-        i for i, o in enumerate(known_objectives) if metric_row(o.metric).origin in ("quality", "score")
+        i for i, o in enumerate(known_objectives) if metric_row(o.metric, metrics).origin in ("quality", "score")
     ]
     prior_model = (
         PriorStudyModel(
@@ -194,11 +195,10 @@ def transfer_from_study(
     return warm_start_points, prior_model if prior_model is not None and prior_model.predicted_objectives else None
 
 
-def _loss(candidate: Candidate, objective: Objective) -> float | None:
+def _loss(candidate: Candidate, objective: Objective, metrics: MetricTable) -> float | None:
     """A candidate's loss; of a quality that was not trained, its zero-cost score's; ``None`` where it has none."""
-    metrics = candidate.metrics
-    if objective.metric in metrics:
-        return objective.loss(metrics)
-    if candidate.status == "scored" and metric_row(objective.metric).origin == "quality" and "score" in metrics:
-        return -metrics["score"]
-    return None
+    figures = candidate.metrics
+    if objective.metric in figures:
+        return objective.loss(figures)
+    of_quality = metric_row(objective.metric, metrics).origin == "quality"
+    return -figures["score"] if candidate.status == "scored" and of_quality and "score" in figures else None

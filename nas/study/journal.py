@@ -60,12 +60,17 @@ def journal_backend(path: Path) -> Any:
             lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
             self._kernel_lock.acquire()
             try:
-                with open(self._file_path, "ab") as file:
-                    file.write(lines)
-                    if time.monotonic() - self._synced > _SYNC_EVERY_S:
-                        file.flush()
-                        os.fsync(file.fileno())
-                        self._synced = time.monotonic()
+                whole_bytes = os.path.getsize(self._file_path)
+                try:
+                    with open(self._file_path, "ab") as file:
+                        file.write(lines)
+                        if time.monotonic() - self._synced > _SYNC_EVERY_S:
+                            file.flush()
+                            os.fsync(file.fileno())
+                            self._synced = time.monotonic()
+                except OSError:  # a full disk takes a part of a line, onto which the next would be written
+                    os.truncate(self._file_path, whole_bytes)
+                    raise
             finally:
                 self._kernel_lock.release()
 

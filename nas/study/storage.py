@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
+JOURNAL_NAME = "study.journal"
+"""Of a study's file in its folder, where no other storage is named."""
+
+
 class StudyError(ValueError):
     """A study that cannot be opened, or that belongs to another search."""
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nas.candidates.candidate import Candidate
 from nas.candidates.constraints import Limit
 from nas.candidates.objectives import Objective
-from nas.study.storage import StudyError, open_storage, quiet_optuna
+from nas.study.schema import complete_document, require_same_search
+from nas.study.storage import JOURNAL_NAME, StudyError, open_storage, quiet_optuna
 
 if TYPE_CHECKING:
     import optuna
@@ -44,9 +46,15 @@ class Study:
         name: str,
         objectives: Sequence[Objective],
         limits: Sequence[Limit],
-        document: dict[str, Any],
+        document: Mapping[str, Any],
+        defaults: Mapping[str, Any] = MappingProxyType({}),
     ) -> Study:
-        """Create the study, or open it where it exists. Raises ``StudyError`` where it is that of another search."""
+        """Create the study, or open it where it exists, made by this release or an earlier one.
+
+        ``document``: what decides the result, as JSON-able data, and a ``fingerprint`` of what that names. What decides
+        nothing belongs into a note. ``defaults``: of all keys that this release knows; what a stored document lacks has
+        them. Raises ``StudyError`` where the study is that of another search.
+        """
         import optuna
 
         with quiet_optuna():
@@ -61,14 +69,9 @@ class Study:
                 if study.get_trials(deepcopy=False):
                     raise StudyError(f"the study {name!r} exists and is none of nas; choose another --study name")
                 study.set_metric_names([o.metric for o in objectives])
-                study.set_user_attr(STUDY_ATTRIBUTE, document)
-            elif stored_document != document:
-                keys = {*stored_document, *document}
-                changed = sorted(k for k in keys if stored_document.get(k) != document.get(k))
-                raise StudyError(
-                    f"the study {name!r} was made with other settings ({', '.join(changed)}); choose another --study"
-                    " name, or resume it as it was: nas resume " + name
-                )
+                study.set_user_attr(STUDY_ATTRIBUTE, complete_document(document, defaults))
+            else:
+                require_same_search(name, stored_document, document, defaults, _resume_command(storage, name))
         return cls(study, objectives, limits)
 
     def note(self, key: str, document: Mapping[str, Any]) -> None:
@@ -115,6 +118,14 @@ class Study:
                 )
             )
         self._keys.add((candidate.key, candidate.reference))
+
+
+def _resume_command(storage: str | Path, name: str) -> str:
+    """The command that goes on with a study, wherever it is called from this folder."""
+    if "://" in str(storage):
+        return f"nas resume {name}, with the same --storage"
+    journal = Path(storage)
+    return f"nas resume {journal.parent if journal.name == JOURNAL_NAME else journal}"
 
 
 def _dashboard_attributes(candidate: Candidate) -> dict[str, Any]:

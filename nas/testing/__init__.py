@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.testing.evaluators import EvaluatorContract as EvaluatorContract
+    from nas.testing.executors import ExecutorContract as ExecutorContract
     from nas.testing.hardware import HardwareContract as HardwareContract
     from nas.testing.searchers import SearcherContract as SearcherContract
     from nas.testing.spaces import SpaceContract as SpaceContract
 
 _HOMES = {
     "EvaluatorContract": "nas.testing.evaluators",
+    "ExecutorContract": "nas.testing.executors",
     "HardwareContract": "nas.testing.hardware",
     "SearcherContract": "nas.testing.searchers",
     "SpaceContract": "nas.testing.spaces",

@@ -13,7 +13,7 @@ from search_spaces.catalog import load_network
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.fragment import Fragment, Node
 from search_spaces.graph.graph import Graph, Piece
-from search_spaces.graph.operations import OPS, Op
+from search_spaces.graph.operations import OPS, Operation
 from search_spaces.graph.serialise import graph_from_json
 
 UNKNOWN_OPERATION = "operation_of_another_world"
@@ -25,7 +25,7 @@ def unknown_operation() -> Iterator[tuple[Graph, Graph]]:
     shape = (8, 16, 16)
     b = Builder()
     graph = b.build({"out": b.conv(b.input((3, 16, 16)), 8, 3)})
-    OPS[UNKNOWN_OPERATION] = Op((), lambda inputs, attrs: inputs[0])
+    OPS[UNKNOWN_OPERATION] = Operation((), lambda inputs, attrs: inputs[0])
     try:
         end = len(graph)
         fragment = Fragment((Node(UNKNOWN_OPERATION, (), (-1,), shape),), (0,), (shape,))

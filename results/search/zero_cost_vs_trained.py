@@ -16,8 +16,9 @@ from scipy.stats import spearmanr
 
 import nas
 from evaluators.catalog import make_evaluator
+from evaluators.evaluator import EvaluationJob
 from evaluators.zero_cost.scores import SCORES, make_score
-from nas.execution.executor import TrainingJob, run_all
+from nas.execution.executor import run_all
 from nas.execution.local_processes import LocalProcessExecutor
 
 
@@ -44,7 +45,7 @@ def main() -> None:
             row[name] = round(score.score(space.with_options(**score.proxy).graph(genotype)), 4)
         rows.append(row)
     proxy = space.with_options(**evaluator.proxy)
-    trainings = [TrainingJob(proxy.graph(g), seed) for seed in (0, 1) for g in chosen]
+    trainings = [EvaluationJob(proxy.graph(g), g, proxy, seed=seed) for seed in (0, 1) for g in chosen]
     with closing(LocalProcessExecutor(2)) as workers:
         for place, trained in run_all(workers, evaluator, trainings):
             rows[place % count][f"map_seed{place // count}"] = trained.metrics.get("map", float("nan"))

@@ -14,15 +14,15 @@ import pytest
 import xxhash
 
 from evaluators.catalog import make_evaluator
-from evaluators.evaluator import DataError, EvaluationFailure
+from evaluators.evaluator import DataError, EvaluationFailure, EvaluationJob
 from evaluators.tabular import NotTabulated, TabularQuality, load_table, standard_normal
-from nas.candidates.metrics import METRICS
 from search_spaces.catalog import load_space
 from search_spaces.registry import UnknownName
 
 SKIP = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 CONV = "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
 POOL = "|none~0|+|none~0|none~1|+|avg_pool_3x3~0|none~1|none~2|"
+GRAPH = load_space("nasbench201", image_size=8).graph(load_space("nasbench201").parse(CONV))  # whatever it is
 CSV = f"""arch_str,name,percent,share,latency,partial,empty
 {SKIP},identity,60.5,0.605,3500,50,
  {CONV} ,conv,90,0.9,7200,,
@@ -39,13 +39,17 @@ def table(folder: Path, text: str = CSV, **settings: Any) -> TabularQuality:
     return TabularQuality(write_table(folder, text), **{"column": "percent", **settings})
 
 
+def accuracy_of(evaluator: TabularQuality, architecture: str, seed: int) -> float:
+    job = EvaluationJob(GRAPH, architecture=architecture, seed=seed)
+    (accuracy,) = evaluator.evaluate(job).metrics.values()
+    return accuracy
+
+
 def test_accuracies_are_between_0_and_1_whatever_the_tables_unit(tmp_path: Path) -> None:
     for column in ("percent", "share"):
         evaluator = table(tmp_path, column=column)
-        assert evaluator.evaluate_architecture(SKIP, seed=0) == {"accuracy": pytest.approx(0.605)}
-        assert evaluator.evaluate_architecture(CONV, seed=1) == {"accuracy": pytest.approx(0.9)}
-    assert METRICS["accuracy"].origin == "quality"
-    assert METRICS["accuracy"].direction == "maximize"
+        assert accuracy_of(evaluator, SKIP, 0) == pytest.approx(0.605)
+        assert accuracy_of(evaluator, CONV, 1) == pytest.approx(0.9)
 
 
 def test_numeric_columns_are_on_offer(tmp_path: Path) -> None:
@@ -54,20 +58,20 @@ def test_numeric_columns_are_on_offer(tmp_path: Path) -> None:
 
 def test_compressed_tables_and_byte_order_marks(tmp_path: Path) -> None:
     path = write_table(tmp_path, "\ufeff" + CSV, "table.csv.gz")
-    assert TabularQuality(path, column="share").evaluate_architecture(CONV, seed=0) == {"accuracy": 0.9}
+    assert accuracy_of(TabularQuality(path, column="share"), CONV, 0) == 0.9
 
 
 def test_architectures_are_found_as_their_space_writes_them(tmp_path: Path) -> None:
     space = load_space("nasbench201", image_size=8, zeros="bias")
     architecture = space.format(space.parse(CONV))
-    assert table(tmp_path).evaluate_architecture(architecture, seed=0) == {"accuracy": 0.9}
+    assert accuracy_of(table(tmp_path), architecture, 0) == 0.9
 
 
 def test_other_spaces_and_columns(tmp_path: Path) -> None:
     text = "cell,val\ninput conv1x1-bn-relu output|0>1 1>2,0.8\n-1 -2|0>1,0.5\n"
     evaluator = table(tmp_path, text, space="nasbench101", architecture_column="cell", column="")
     assert evaluator.reported_column == "val"
-    assert evaluator.evaluate_architecture("-1 1 -2|0>1 1>2", seed=0) == {"accuracy": 0.8}
+    assert accuracy_of(evaluator, "-1 1 -2|0>1 1>2", 0) == 0.8
 
 
 def test_spaces_without_a_notation_write_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +85,7 @@ def mine(choose, *, image_size=8):
     monkeypatch.chdir(tmp_path)
     text = 'arch_str,val\n"{""width"":2}",0.8\n'
     evaluator = table(tmp_path, text, space="./own_space.py:mine", column="val")
-    assert evaluator.evaluate_architecture('{"width": 2}', seed=0) == {"accuracy": 0.8}
+    assert accuracy_of(evaluator, '{"width": 2}', 0) == 0.8
 
 
 # -- noise -------------------------------------------------------------------------------------------------------------
@@ -89,12 +93,12 @@ def mine(choose, *, image_size=8):
 
 def test_without_noise_the_seed_does_not_matter(tmp_path: Path) -> None:
     evaluator = table(tmp_path)
-    assert evaluator.evaluate_architecture(SKIP, seed=0) == evaluator.evaluate_architecture(SKIP, seed=1)
+    assert accuracy_of(evaluator, SKIP, 0) == accuracy_of(evaluator, SKIP, 1)
 
 
 def test_noise_is_in_percentage_points_of_a_normal_deviate(tmp_path: Path) -> None:
     evaluator = table(tmp_path, noise=0.5)
-    draws = [evaluator.evaluate_architecture(SKIP, seed=seed)["accuracy"] for seed in range(2000)]
+    draws = [accuracy_of(evaluator, SKIP, seed) for seed in range(2000)]
     assert statistics.mean(draws) == pytest.approx(0.605, abs=4 * 0.005 / 2000**0.5)
     assert statistics.stdev(draws) == pytest.approx(0.005, rel=0.1)
     assert len(set(draws)) == len(draws)
@@ -103,8 +107,8 @@ def test_noise_is_in_percentage_points_of_a_normal_deviate(tmp_path: Path) -> No
 def test_noise_is_of_the_architecture_and_the_seed_alone(tmp_path: Path) -> None:
     one, other = table(tmp_path, noise=0.5), table(tmp_path, noise=1.0, column="share")
     for architecture, accuracy in ((SKIP, 0.605), (CONV, 0.9)):
-        small = one.evaluate_architecture(architecture, seed=3)["accuracy"] - accuracy
-        large = other.evaluate_architecture(architecture, seed=3)["accuracy"] - accuracy
+        small = accuracy_of(one, architecture, 3) - accuracy
+        large = accuracy_of(other, architecture, 3) - accuracy
         assert large == pytest.approx(2 * small)
     assert standard_normal(SKIP, 3) != standard_normal(CONV, 3)
 
@@ -117,7 +121,7 @@ def test_noise_is_the_same_in_every_process() -> None:
 
 def test_an_accuracy_stays_one(tmp_path: Path) -> None:
     evaluator = table(tmp_path, noise=1000.0)
-    draws = {evaluator.evaluate_architecture(SKIP, seed=seed)["accuracy"] for seed in range(40)}
+    draws = {accuracy_of(evaluator, SKIP, seed) for seed in range(40)}
     assert (min(draws), max(draws)) == (0.0, 1.0)
 
 
@@ -132,25 +136,28 @@ def test_it_is_made_from_the_command_lines_text(tmp_path: Path) -> None:
     assert (evaluator.proxy, evaluator.deploy) == ({}, {})
     assert evaluator.describe() == f"column share of the table {path} with noise of 0.25 points"
     assert evaluator.time_limit_s > 0
-    graph = load_space("nasbench201", image_size=8).graph(load_space("nasbench201").parse(CONV))
-    evaluator.check(graph)
+    assert [metric.name for metric in evaluator.metrics] == ["accuracy"]
+    assert not evaluator.isolated
+    evaluator.check(GRAPH)
     with pytest.raises(EvaluationFailure, match="read by architecture"):
-        evaluator.evaluate(graph, seed=0)
+        evaluator.evaluate(EvaluationJob(GRAPH))
+    with pytest.raises(ValueError, match=r"evaluates in full only, not at fidelity 0\.5"):
+        evaluator.check_fidelities([0.5, 1])
     with pytest.raises(UnknownName, match="no setting of tables 'colum'; did you mean 'column'"):
         make_evaluator(f"table:{path}", colum="share")
 
 
 def test_its_identity_is_the_files_bytes_the_column_and_the_noise(tmp_path: Path) -> None:
     evaluator = table(tmp_path, noise=1)
-    assert evaluator.cache_identity() == {
+    assert evaluator.cache_identity(1.0) == {
         "evaluator": "tabular/1",
         "data": xxhash.xxh3_128_hexdigest(CSV.encode()),
         "fidelity": {"column": "percent", "noise": 1.0},
     }
     moved = TabularQuality(write_table(tmp_path, name="moved.csv"), column="percent", noise=1.0)
-    assert moved.cache_identity() == evaluator.cache_identity()
+    assert moved.cache_identity(1.0) == evaluator.cache_identity(1.0)
     longer = TabularQuality(write_table(tmp_path, CSV + f"{POOL},pool,1,1,1,1,\n", "longer.csv"), column="percent")
-    assert longer.cache_identity()["data"] != evaluator.cache_identity()["data"]
+    assert longer.cache_identity(1.0)["data"] != evaluator.cache_identity(1.0)["data"]
 
 
 @pytest.mark.parametrize("settings", [{"noise": -1}, {"noise": float("nan")}, {"noise": "1"}, {"column": 3}])
@@ -164,11 +171,11 @@ def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
 
 def test_an_architecture_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotTabulated, match=r"has no architecture '.*avg_pool_3x3~0"):
-        table(tmp_path).evaluate_architecture(POOL, seed=0)
+        accuracy_of(table(tmp_path), POOL, 0)
     evaluator = table(tmp_path, column="partial")
-    assert evaluator.evaluate_architecture(SKIP, seed=0) == {"accuracy": 0.5}
+    assert accuracy_of(evaluator, SKIP, 0) == 0.5
     with pytest.raises(NotTabulated, match=r"has no partial for the architecture '.*nor_conv_3x3~0"):
-        evaluator.evaluate_architecture(CONV, seed=0)
+        accuracy_of(evaluator, CONV, 0)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +190,7 @@ def test_an_architecture_that_is_not_there_is_named(tmp_path: Path) -> None:
 )
 def test_columns_that_cannot_be_reported(tmp_path: Path, column: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        table(tmp_path, column=column).evaluate_architecture(SKIP, seed=0)
+        accuracy_of(table(tmp_path, column=column), SKIP, 0)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +235,7 @@ def test_the_published_accuracies(shared: Callable[[str], Path]) -> None:
 
     def accuracies(column: str) -> list[float]:
         one = TabularQuality(path, column=column)
-        return [one.evaluate_architecture(a, seed=0)["accuracy"] for a in table.architectures]
+        return [accuracy_of(one, a, 0) for a in table.architectures]
 
     # The published optima, in per cent: arXiv 2001.00326, table 5
     for column, best in (("c10_test_200ep", 94.37), ("c100_test_200ep", 73.51), ("in16_test_200ep", 47.31)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from math import exp, log
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from evaluators.evaluator import Diverged
+from evaluators.evaluator import Diverged, Evaluation, EvaluationJob, Evaluator, QualityMetric
 from nas.candidates.pareto import dominates
 from nas.compound_scaling import BASES, WIDTH_STEPS, ScalingError, ScalingResult, ScalingSample, scale, width_for
 from search_spaces.catalog import load_network
@@ -128,29 +128,32 @@ def test_named_bases_are_efficientnet_b0_and_scale(name: str) -> None:
 # -- evaluators ------------------------------------------------------------------------------------------------------
 
 
-class Training:
+class Training(Evaluator):
     """A training that diverges on deep networks and knows nothing of others but their multiply-adds."""
 
-    name = "fake"
-    quality = "accuracy"
-
-    def __init__(self, most_layers: int = 1000) -> None:
+    def __init__(self, most_layers: int = 1000, direction: Literal["minimize", "maximize"] = "maximize") -> None:
         self.most_layers = most_layers
+        self.direction = direction
         self.seeds: set[int] = set()
+
+    @property
+    def metrics(self) -> tuple[QualityMetric, ...]:
+        return (QualityMetric("quality", self.direction), QualityMetric("map"))
 
     def check(self, graph: Graph) -> None:
         if graph.input_shape[0] != 1:
             raise ValueError("takes one channel")
 
-    def evaluate(self, graph: Graph, *, seed: int) -> dict[str, float]:
-        self.seeds.add(seed)
-        if len(graph.nodes) > self.most_layers:
+    def evaluate(self, job: EvaluationJob) -> Evaluation:
+        self.seeds.add(job.seed)
+        if len(job.graph.nodes) > self.most_layers:
             raise Diverged("nan")
-        return {"accuracy": known_quality(graph), "map": 0.0}
+        sign = 1 if self.direction == "maximize" else -1
+        return Evaluation({"quality": sign * known_quality(job.graph), "map": 0.0})
 
 
 def test_a_training_is_an_evaluator_and_its_failures_are_left_out() -> None:
-    training: Any = Training(most_layers=40)
+    training = Training(most_layers=40)
     scaling = scale(tower, WHOLE / 10, evaluator=training, samples=60, seed=7)
     assert training.seeds == {7}
     failed = [s for s in scaling.samples if s.quality is None]
@@ -160,8 +163,13 @@ def test_a_training_is_an_evaluator_and_its_failures_are_left_out() -> None:
     assert scaling.to_frame()["reason"].eq("diverged").sum() == len(failed)
 
 
+def test_a_metric_to_minimise_counts_by_its_negative() -> None:
+    up, down = Training(), Training(direction="minimize")
+    assert scale(tower, WHOLE / 10, evaluator=down, samples=40) == scale(tower, WHOLE / 10, evaluator=up, samples=40)
+
+
 def test_a_training_refuses_a_base_of_the_wrong_kind_before_any_sample() -> None:
-    training: Any = Training()
+    training = Training()
     with pytest.raises(ValueError, match="takes one channel"):
         scale("tinynet", 100e6, evaluator=training)
     assert not training.seeds

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nas
-from evaluators.evaluator import Diverged
+from evaluators.evaluator import Diverged, Evaluation, EvaluationJob, Evaluator, QualityMetric
 
 
 def small_space(choose: nas.Choose, *, image_size: int = 32, num_classes: int = 4) -> nas.Graph:
@@ -23,25 +23,22 @@ def small_space(choose: nas.Choose, *, image_size: int = 32, num_classes: int = 
     return b.build(nas.heads.classifier(b, x, num_classes))
 
 
-class StandIn:
-    """What an evaluator has to have, beside an evaluation."""
+class StandIn(Evaluator):
+    """An evaluator that gives ``map``, and remembers what it was asked: so it stays in the searching process."""
 
-    name = "stand-in"
+    isolated = False
     time_limit_s = 5.0
 
     @property
-    def proxy(self) -> dict[str, Any]:
-        return {}
+    def metrics(self) -> tuple[QualityMetric, ...]:
+        return (QualityMetric("map"),)
 
     @property
-    def deploy(self) -> dict[str, Any]:
-        return {}
+    def name(self) -> str:
+        return "stand-in"
 
     def describe(self) -> str:
         return "a stand-in that does not train"
-
-    def check(self, graph: nas.Graph) -> None:
-        """Any network will do."""
 
 
 @dataclass
@@ -53,15 +50,23 @@ class CountingEvaluator(StandIn):
     seen: list[str] = field(default_factory=list)
 
     @property
+    def metrics(self) -> tuple[QualityMetric, ...]:
+        return (QualityMetric("map"), QualityMetric("map50"))
+
+    @property
     def proxy(self) -> dict[str, Any]:
         return {"image_size": 32}
 
-    def evaluate(self, graph: nas.Graph, *, seed: int) -> dict[str, float]:
+    def cache_identity(self, fidelity: float) -> dict[str, Any]:
+        return {"evaluator": "counting/1", "data": "none", "fidelity": {}}
+
+    def evaluate(self, job: EvaluationJob) -> Evaluation:
+        digest = job.graph.digest
         time.sleep(self.seconds)
-        self.seen.append(graph.digest)
+        self.seen.append(digest)
         if self.log is not None:
             with self.log.open("a") as file:
-                file.write(graph.digest + "\n")
-        if int(graph.digest, 16) % 7 == 0:
+                file.write(digest + "\n")
+        if int(digest, 16) % 7 == 0:
             raise Diverged("the loss is nan after 3 steps")
-        return {"map": (graph.macs % 9973) / 9973, "map50": 0.5}
+        return Evaluation({"map": (job.graph.macs % 9973) / 9973, "map50": 0.5})

@@ -40,7 +40,7 @@ def _step(b: Builder, pool: list[Tensor], step: tuple[str, int, int, int]) -> Te
     if kind == "act":
         return b.act(x, ("relu", "relu6", "relu", "relu6", "tanh", "identity")[p % 6])
     if kind == "act_any":
-        return b.act(x, ACTIVATIONS[p % len(ACTIVATIONS)])
+        return b.act(x, tuple(ACTIVATIONS)[p % len(ACTIVATIONS)])
     if kind == "add":
         return b.add(x, y)
     if kind == "add3":

@@ -6,10 +6,8 @@ import random
 from collections.abc import Sequence
 
 from nas.candidates.candidate import Candidate
-from nas.engine.progress import Reporter
-from nas.engine.searcher_factory import SearcherFactory
-from nas.engine.strategies.strategy import SearchState
-from nas.searchers.protocol import Outcome, Searcher
+from nas.engine.strategies.strategy import SearchContext
+from nas.searchers.protocol import Outcome
 
 
 def split_into_rounds(trials: int, train: int) -> list[tuple[int, int]]:
@@ -27,20 +25,11 @@ class CandidateScoring:
     ``records_infeasible``: what is over a limit is recorded as it comes; ``records_scored``: so is all else.
     """
 
-    def __init__(
-        self,
-        state: SearchState,
-        make_searcher: SearcherFactory,
-        searcher: Searcher,
-        reporter: Reporter,
-        *,
-        records_infeasible: bool,
-        records_scored: bool,
-    ) -> None:
-        self._state = state
-        self._make_searcher = make_searcher
-        self._searcher = searcher
-        self._reporter = reporter
+    def __init__(self, context: SearchContext, *, records_infeasible: bool, records_scored: bool) -> None:
+        self._state = context.state
+        self._make_searcher = context.make_searcher
+        self._searcher = context.searcher
+        self._reporter = context.reporter
         self._records_infeasible = records_infeasible
         self._records_scored = records_scored
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from nas.candidates.pareto import evenly_spread_subset
-from nas.engine.device_feedback import DeviceFeedback
-from nas.engine.progress import Reporter
-from nas.engine.searcher_factory import SearcherFactory
+from nas.engine.options import SettingError
 from nas.engine.strategies.candidate_scoring import CandidateScoring, split_into_rounds
-from nas.engine.strategies.strategy import SearchState
-from nas.searchers.protocol import Outcome, Searcher
+from nas.engine.strategies.strategy import SearchContext
+from nas.searchers.protocol import Outcome
 
 # Outcomes that a searcher restarts from, after a measurement has changed all predictions.
 _RESTART_OUTCOMES = 64
@@ -17,25 +15,18 @@ _RESTART_OUTCOMES = 64
 class PredictOnly:
     """Scores ``trials`` candidates; where a device measures, in rounds, each after a correction of the prediction."""
 
-    def __init__(
-        self,
-        state: SearchState,
-        make_searcher: SearcherFactory,
-        searcher: Searcher,
-        feedback: DeviceFeedback,
-        reporter: Reporter,
-    ) -> None:
-        self._state = state
-        self._feedback = feedback
-        records = not feedback.active
-        self._scoring = CandidateScoring(
-            state, make_searcher, searcher, reporter, records_infeasible=records, records_scored=records
-        )
+    def __init__(self, context: SearchContext) -> None:
+        if context.trainings is not None:
+            raise SettingError("the strategy predict_only trains nothing: say train=0")
+        self._state = context.state
+        self._feedback = context.feedback
+        records = not context.feedback.active
+        self._scoring = CandidateScoring(context, records_infeasible=records, records_scored=records)
 
     def run(self) -> None:
         """Score the candidates, measure the best of them where there is a device, and record all."""
         settings, pool = self._state.problem.settings, self._state.candidate_pool
-        for round_index, (trials, verify_count) in enumerate(split_into_rounds(settings.trials, settings.verify)):
+        for round_index, (trials, verify_count) in enumerate(split_into_rounds(settings.trials, settings.verify_count)):
             if round_index:
                 self._scoring.replace_searcher(round_index, self._best_outcomes())
             self._scoring.score_more(trials)

@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas.candidates.candidate import Candidate
-from nas.candidates.metrics import METRICS
 from nas.candidates.pareto import evenly_spread_subset
-from nas.engine.device_feedback import DeviceFeedback
-from nas.engine.progress import Reporter, TrainingProgress
+from nas.engine.options import SettingError
+from nas.engine.progress import TrainingProgress
 from nas.engine.quality_predictor import MIN_TRAINED, QualityPredictor
-from nas.engine.reference_networks import ReferenceNetworks
-from nas.engine.searcher_factory import SearcherFactory
 from nas.engine.strategies.candidate_scoring import CandidateScoring, split_into_rounds
-from nas.engine.strategies.strategy import SearchState
-from nas.engine.training_jobs import Request, TrainingScheduler
-from nas.searchers.protocol import Outcome, Searcher
+from nas.engine.strategies.strategy import SearchContext
+from nas.engine.training_jobs import Request
+from nas.searchers.protocol import Outcome
 
 
 class ScoreThenTrain:
@@ -29,27 +26,17 @@ class ScoreThenTrain:
     Where a device measures, the best of each round are measured before training, and the best of all at the end.
     """
 
-    def __init__(
-        self,
-        state: SearchState,
-        make_searcher: SearcherFactory,
-        searcher: Searcher,
-        training_scheduler: TrainingScheduler,
-        reference_networks: ReferenceNetworks,
-        feedback: DeviceFeedback,
-        reporter: Reporter,
-    ) -> None:
-        self._state = state
-        self._training_scheduler = training_scheduler
-        self._reference_networks = reference_networks
-        self._feedback = feedback
-        self._reporter = reporter
+    def __init__(self, context: SearchContext) -> None:
+        self._state = context.state
+        self._trainings = context.required_trainings("score_then_train")
+        if context.state.problem.score is None:
+            raise SettingError("the strategy score_then_train ranks by a zero-cost score: say score=entropy")
+        self._reference_networks = context.reference_networks
+        self._feedback = context.feedback
+        self._reporter = context.reporter
         self._scoring = CandidateScoring(
-            state,
-            make_searcher,
-            searcher,
-            reporter,
-            records_infeasible=not feedback.active,
+            context,
+            records_infeasible=not context.feedback.active,
             records_scored=False,  # only once it is known which of them are trained
         )
 
@@ -58,7 +45,7 @@ class ScoreThenTrain:
         settings, pool = self._state.problem.settings, self._state.candidate_pool
         references = self._reference_networks.candidates() if settings.train_published else []
         rounds = split_into_rounds(settings.trials, settings.train)
-        verify_count = settings.verify // (len(rounds) + 1)
+        verify_count = settings.verify_count // (len(rounds) + 1)
         for round_index, (trials, train) in enumerate(rounds):
             if round_index:
                 self._refit_predictor(round_index)
@@ -67,7 +54,7 @@ class ScoreThenTrain:
             chosen = self._choose_for_training(new_candidates, train)
             self._train(chosen if round_index else [*references, *chosen])
         self._state.references.sort(key=lambda c: -c.number)
-        self._feedback.verify(pool.candidates.values(), settings.verify - len(rounds) * verify_count)
+        self._feedback.verify(pool.candidates.values(), settings.verify_count - len(rounds) * verify_count)
         self._feedback.record_untrained()
 
     def _choose_for_training(self, new_candidates: Sequence[Candidate], count: int) -> list[Candidate]:
@@ -84,12 +71,12 @@ class ScoreThenTrain:
     def _train(self, candidates: list[Candidate]) -> None:
         """Train candidates and record them as they finish."""
         problem = self._state.problem
-        progress = TrainingProgress(self._reporter, problem.objectives, len(candidates))
+        progress = TrainingProgress(self._reporter, problem.objectives, problem.metrics, len(candidates))
         # The slowest first, so that no worker waits alone for it at the end; results do not depend on the order.
         slowest_first = sorted(candidates, key=lambda c: -c.metrics["macs"])
         all_repeats = range(problem.settings.repeats)
         requests = [Request(candidate, all_repeats) for candidate in slowest_first]
-        for request, candidate in self._training_scheduler.as_completed(requests):
+        for request, candidate in self._trainings.as_completed(requests):
             progress.advance(candidate, request.counts_as_progress)
             self._state.record(candidate)
 
@@ -99,14 +86,13 @@ class ScoreThenTrain:
         trained = self._trained_in_space()
         if len(trained) < MIN_TRAINED:
             return
-        qualities = [o.metric for o in problem.objectives if METRICS[o.metric].origin == "quality"]
-        pool.estimator.quality_predictor = QualityPredictor(problem.space, qualities, trained)
-        history = [Outcome(c.genotype, problem.losses(c.metrics)) for c in trained]
+        pool.estimator.quality_predictor = QualityPredictor(problem.space, problem.qualities, trained)
+        history = [Outcome(c.genotype, problem.losses(c.metrics), c.constraint_violation) for c in trained]
         self._scoring.replace_searcher(round_index, history)
 
     def _trained_in_space(self) -> list[Candidate]:
         """Trained networks that the space contains, the published ones among them, in a fixed order."""
         pool = self._state.candidate_pool
-        trained = [c for c in pool.candidates.values() if c.status == "trained"]
+        trained = [c for c in pool.candidates.values() if c.was_trained]
         trained += self._reference_networks.in_space(self._state.references, pool.estimator)
         return sorted(trained, key=lambda c: c.number)

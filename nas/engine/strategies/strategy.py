@@ -1,16 +1,22 @@
-"""What the strategies of a search share: its candidates so far, its published networks, and where both are recorded."""
+"""What a strategy is, and what it works with."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from nas.candidates.candidate import Candidate
-from nas.engine.candidate_pool import CandidatePool
-from nas.engine.problem import SearchProblem
-from nas.engine.result import Tally
-from nas.study.study import Study
+from nas.engine.device_feedback import DeviceFeedback
+from nas.engine.options import SettingError
+from nas.engine.progress import Reporter
+from nas.engine.reference_networks import ReferenceNetworks
+from nas.engine.searcher_factory import SearcherFactory
+from nas.engine.state import SearchState
+from nas.engine.training_jobs import TrainingScheduler
+from nas.searchers.protocol import Searcher
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """How a search spends its budget."""
 
@@ -22,28 +28,30 @@ class Strategy(Protocol):
         ...
 
 
-class SearchState:
-    """The candidates of one search and its ``references``, the space's published networks trained beside them."""
+@dataclass(frozen=True)
+class SearchContext:
+    """All that a strategy works with.
 
-    def __init__(self, problem: SearchProblem, candidate_pool: CandidatePool, study: Study, tally: Tally) -> None:
-        self.problem = problem
-        self.candidate_pool = candidate_pool
-        self.tally = tally
-        self.references: list[Candidate] = []
-        self._study = study
-        self._recorded = {c.key: c for c in study.recorded if not c.reference}
-        self._recorded_references = {c.reference: c for c in study.recorded if c.reference}
+    ``state`` holds the problem and the candidates so far, and records finished ones. ``searcher`` is the first one that
+    ``make_searcher`` made. ``trainings`` is ``None`` where nothing is trained; ``trainings_are_shared`` says whether a
+    cache keeps them. ``feedback`` measures on a real device, where there is one.
+    """
 
-    def record(self, candidate: Candidate) -> None:
-        """Add a finished candidate to the study, which never changes it afterwards, and keep it here."""
-        self._study.add(candidate, {} if candidate.reference else self.problem.space.decisions())
-        if candidate.reference:
-            self.references.append(candidate)
-        else:
-            self.candidate_pool.candidates[candidate.key] = candidate
+    state: SearchState
+    make_searcher: SearcherFactory
+    searcher: Searcher
+    trainings: TrainingScheduler | None
+    trainings_are_shared: bool
+    reference_networks: ReferenceNetworks
+    feedback: DeviceFeedback
+    reporter: Reporter
 
-    def recorded_candidate(self, candidate: Candidate) -> Candidate | None:
-        """What an earlier run of the same search recorded of a candidate; ``None`` where it did not."""
-        if candidate.reference:
-            return self._recorded_references.get(candidate.reference)
-        return self._recorded.get(candidate.key)
+    def required_trainings(self, strategy: str) -> TrainingScheduler:
+        """The trainings of a strategy that needs them. Raises ``SettingError`` where nothing is to be trained."""
+        if self.trainings is None:
+            raise SettingError(f"the strategy {strategy} trains candidates: say how many, as in train=12")
+        return self.trainings
+
+
+StrategyFactory = Callable[[SearchContext], Strategy]
+"""A strategy of one's own: a class, or any function of the context."""

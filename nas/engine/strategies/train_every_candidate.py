@@ -13,13 +13,12 @@ from fractions import Fraction
 
 from nas.candidates.candidate import Candidate
 from nas.candidates.fidelity import exact_fraction
-from nas.candidates.metrics import METRICS
+from nas.candidates.metrics import quality_names
 from nas.engine.candidate_pool import PATIENCE
-from nas.engine.device_feedback import DeviceFeedback
-from nas.engine.progress import Reporter, TrainingProgress
-from nas.engine.strategies.strategy import SearchState
-from nas.engine.training_jobs import PendingTraining, Request, TrainingScheduler
-from nas.searchers.multi_fidelity import MultiFidelitySearcher, Suggestion
+from nas.engine.progress import TrainingProgress
+from nas.engine.strategies.strategy import SearchContext
+from nas.engine.training_jobs import PendingTraining, Request
+from nas.searchers.multi_fidelity import Suggestion, as_multi_fidelity
 from nas.searchers.protocol import Outcome
 
 _TRAINED = ("trained", "stopped", "failed")
@@ -32,28 +31,18 @@ class TrainEveryCandidate:
 
     A training at fidelity f costs f of the budget; what costs more than is left is passed over. Once ``trials``
     distinct networks were drawn, or no new ones are found, only promotions to a longer training go on. Networks that
-    were not trained in full are recorded at the end, as stopped. ``uses_cache``: whether trainings are shared through
-    a cache.
+    were not trained in full are recorded at the end, as stopped.
     """
 
-    def __init__(
-        self,
-        state: SearchState,
-        searcher: MultiFidelitySearcher,
-        training_scheduler: TrainingScheduler,
-        feedback: DeviceFeedback,
-        reporter: Reporter,
-        *,
-        uses_cache: bool,
-    ) -> None:
-        self._state = state
-        self._problem = state.problem
-        self._candidate_pool = state.candidate_pool
-        self._searcher = searcher
-        self._training_scheduler = training_scheduler
-        self._feedback = feedback
-        self._reporter = reporter
-        self._uses_cache = uses_cache
+    def __init__(self, context: SearchContext) -> None:
+        self._state = context.state
+        self._problem = context.state.problem
+        self._candidate_pool = context.state.candidate_pool
+        self._searcher = as_multi_fidelity(context.searcher)
+        self._trainings = context.required_trainings("train_every_candidate")
+        self._feedback = context.feedback
+        self._reporter = context.reporter
+        self._trainings_are_shared = context.trainings_are_shared
         self._remaining_budget = Fraction(self._problem.settings.train)
         # The ordinals of the trainings whose mean is a network's quality
         self._repeat_windows: dict[_NetworkFidelity, range] = {}
@@ -66,10 +55,12 @@ class TrainEveryCandidate:
     def run(self) -> None:
         """Train and tell until nothing more can be afforded, then measure the best where a device does."""
         settings = self._problem.settings
-        self._train_all(TrainingProgress(self._reporter, self._problem.objectives, settings.train))
+        self._train_all(
+            TrainingProgress(self._reporter, self._problem.objectives, self._problem.metrics, settings.train)
+        )
         for candidate in self._unrecorded.values():  # a study's trials never change: what may change comes last
             self._state.record(self._with_stop_reason(candidate))
-        self._feedback.verify(self._candidate_pool.candidates.values(), settings.verify)
+        self._feedback.verify(self._candidate_pool.candidates.values(), settings.verify_count)
 
     def _train_all(self, progress: TrainingProgress) -> None:
         """Keep ``in_flight`` trainings running and tell their outcomes in order, until the searcher gets nothing."""
@@ -80,12 +71,12 @@ class TrainEveryCandidate:
                 request = self._request(suggestion)
                 if request is not None:
                     self._remaining_budget -= request.new_repeats * exact_fraction(suggestion.fidelity)
-                    pending.append((suggestion, self._training_scheduler.start(request)))
+                    pending.append((suggestion, self._trainings.start(request)))
                 continue
             if not pending:
                 return
             suggestion, pending_training = pending.popleft()
-            candidate = self._training_scheduler.finish(pending_training)
+            candidate = self._trainings.finish(pending_training)
             progress.advance(candidate, pending_training.request.counts_as_progress)
             self._searcher.tell_with_fidelity(self._outcome_of(candidate, suggestion.fidelity), suggestion.fidelity)
             self._awaits_outcome = False
@@ -140,7 +131,9 @@ class TrainEveryCandidate:
             window = range(window.stop, window.stop)
         extended_window = range(window.start, min(window.stop + 1, window.start + settings.repeats))
         self._repeat_windows[entry] = extended_window
-        return extended_window, len(extended_window) - len(window) if self._uses_cache else len(extended_window)
+        return extended_window, len(extended_window) - len(window) if self._trainings_are_shared else len(
+            extended_window
+        )
 
     def _outcome_of(self, candidate: Candidate, fidelity: float) -> Outcome:
         """What a finished training means to the searcher; the candidate is kept, and recorded where it is final."""
@@ -149,15 +142,19 @@ class TrainEveryCandidate:
         if candidate.status != "failed":
             losses = problem.losses(candidate.metrics_at_fidelity(fidelity))
         key = candidate.key
-        self._candidate_pool.outcomes[key] = outcome = Outcome(candidate.genotype, losses)
+        self._candidate_pool.outcomes[key] = outcome = Outcome(
+            candidate.genotype, losses, candidate.constraint_violation
+        )
         previous = self._candidate_pool.candidates[key]
         candidate = replace(
             candidate, number=previous.number, genotype=previous.genotype, architecture=previous.architecture
         )
-        if previous.status in _TRAINED and previous.fidelity > fidelity:  # suggested again at a lower fidelity
+        if (
+            previous.status in _TRAINED or previous.was_trained
+        ) and previous.fidelity > fidelity:  # suggested again at a lower fidelity
             candidate = replace(previous, measurements={**previous.measurements, **candidate.measurements})
         self._candidate_pool.candidates[key] = self._unrecorded[key] = candidate
-        final = candidate.status == "trained" and problem.settings.repeats == 1
+        final = candidate.was_trained and problem.settings.repeats == 1
         if final or candidate.status == "failed":
             self._state.record(self._unrecorded.pop(key))
         return outcome
@@ -167,7 +164,11 @@ class TrainEveryCandidate:
         if candidate.status != "stopped":
             return candidate
         metrics = candidate.metrics_at_fidelity(candidate.fidelity)
-        qualities = [name for name, row in METRICS.items() if row.origin == "quality" and name in metrics]
+        qualities = [
+            name
+            for name in quality_names(self._problem.metrics)
+            if name in metrics and not self._problem.metrics[name].detail
+        ]
         figures = ", ".join(f"{name} {metrics[name]:.3f}" for name in qualities)
         promotion_text = (
             "promoted, but no budget was left for that" if candidate.key in self._unaffordable else "not promoted"

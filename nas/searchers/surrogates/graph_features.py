@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import log, prod
+from math import log
 
 from search_spaces.graph.fragment import Fragment, Node
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.memo import memo_put
-from search_spaces.graph.operations import Shape
+from search_spaces.graph.operations import OPS, Shape
 
 _KINDS = ("wide", "depthwise", "pointwise", "product", "pooling", "joint")
 GRAPH_FEATURES = ("macs", "params", "nodes", "peak_activation_bytes", *_KINDS)
@@ -45,14 +45,14 @@ def _count_kinds(fragment: Fragment) -> tuple[int, ...]:
 
 
 def _kind(node: Node, operands: tuple[Shape, ...]) -> str:
-    if node.op == "conv":
-        if prod(node.attr("kernel")) == 1:
+    operation = OPS[node.op]
+    if operation.product is not None:
+        if operation.parameters is None:
+            return "product"
+        groups, _, _, _, places, axis = operation.product(operands, node.attrs, node.shape)
+        if places == 1:
             return "pointwise"
-        return "depthwise" if 1 < node.attr("groups") == operands[0][0] else "wide"
-    if node.op == "linear":
-        return "pointwise"
-    if node.op == "matmul":
-        return "product"
-    if node.op in ("pool", "global_pool"):
+        return "depthwise" if 1 < groups == operands[0][axis] else "wide"
+    if operation.pooling(node.attrs):
         return "pooling"
     return "joint" if len(operands) > 1 else ""

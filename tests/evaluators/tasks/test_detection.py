@@ -1,79 +1,54 @@
-"""The training evaluator: it learns, repeats, and says what it cannot do."""
+"""Detection: what a detector is, its starting point, its targets, and that it learns."""
 
 from __future__ import annotations
 
-import json
-import pickle
 import random
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from evaluators.evaluator import DataError, Diverged, OutOfMemory, OutOfTime
-from evaluators.tasks import detection, ssd, ssd_head, yolo_head
-from evaluators.tasks.detection import DetectionTraining, detection_training, head_kind, measure
-from evaluators.tasks.ssd_head import CLASS_BIAS
-from evaluators.training.initialisation import residual_norms
-from evaluators.training.loop import network_input, reestimate_batch_norm, train
-from search_spaces.blocks.heads import ssdlite
-from search_spaces.blocks.mobile import conv_norm_act, inverted_bottleneck
+from evaluators.data.data_set import Boxes
+from evaluators.evaluator import EvaluationJob
+from evaluators.tasks import ssd, ssd_head, yolo_head
+from evaluators.tasks.catalog import network_training
+from evaluators.tasks.detection import DetectionTask, head_kind
+from evaluators.tasks.padded_boxes import most_boxes, padded_boxes
+from evaluators.tasks.ssd_head import CLASS_BIAS, AnchorTargets
+from evaluators.training.initialisation import residual_norms, zero_residual_branches
+from evaluators.training.network_training import NetworkTraining
+from search_spaces.blocks.mobile import conv_norm_act
 from search_spaces.catalog import load_space, network_space
-from search_spaces.families.leyolo import dnin
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
+from search_spaces.pytorch.module import GraphModule, to_module
+from tests.support.data_sets import in_memory, noise_data
+from tests.support.small_networks import small_detector, small_yolo
 
-SMALL = DetectionTraining(image_size=48, steps=12, batch_size=8, max_train_images=96, max_val_images=32)
-
-
-def small_detector(image_size: int = 48, num_classes: int = 10) -> Graph:
-    """Six convolutions and two residual blocks to a stride of 8, then an SSDLite head."""
-    b = Builder()
-    x = conv_norm_act(b, b.input((3, image_size, image_size)), 16, 3, 2)
-    x = conv_norm_act(b, x, 32, 3, 2)
-    x = conv_norm_act(b, x, 48, 3, 2)
-    for _ in range(2):
-        x = inverted_bottleneck(b, x, 48, expanded=96, residual=True)
-    return b.build(ssdlite(b, [x], num_classes=num_classes, extra_widths=(64, 64, 64, 64)))
+SMALL_SETTINGS = {"image_size": 48, "steps": 12, "batch_size": 8, "max_train_images": 96, "max_val_images": 32}
+SMALL = network_training("digits", "detect", SMALL_SETTINGS)
 
 
-def small_yolo(image_size: int = 64, num_classes: int = 10) -> Graph:
-    """Convolutions, with redundant biases, to the strides 8, 16 and 32, then the head of LeYOLO."""
-    b = Builder()
-    x = conv_norm_act(b, b.input((3, image_size, image_size)), 16, 3, 2)
-    x = conv_norm_act(b, x, 24, 3, 2)
-    features = []
-    for width in (32, 48, 48):
-        x = b.act(b.norm(b.conv(x, width, 3, 2, padding=1, bias=True)), "silu")
-        x = inverted_bottleneck(b, x, width, expanded=2 * width, residual=True)
-        features.append(x)
-    return b.build(dnin(b, features, num_classes=num_classes))
+def initial(training: NetworkTraining, graph: Graph) -> GraphModule:
+    """The network as it is before its first step."""
+    module = to_module(graph, 0)
+    zero_residual_branches(module)
+    training.training_task.initialise(module, training.data_set())
+    return module
 
 
-# -- the value -------------------------------------------------------------------------------------------------------
-
-
-def test_the_evaluator_is_plain_data() -> None:
-    training = detection_training("digits", steps=7)
-    assert DetectionTraining(**json.loads(json.dumps(asdict(training)))) == training
-    assert pickle.loads(pickle.dumps(training)) == training  # noqa: S301 - our own value
-    assert training.proxy == {"image_size": 96, "width": 0.5, "num_classes": 10}
-    assert training.deploy == {}  # digits stand in for the user's own data
-    assert training.describe().startswith("digits, 96 px, width x0.5, 7 steps of 16 images from at most 1600")
-    assert detection_training("voc:somewhere").horizontal_flip
-    with pytest.raises(DataError, match="no folder"):
-        _ = detection_training("voc:/does/not/exist").proxy
+# -- what a detector is ------------------------------------------------------------------------------------------------
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="did you mean 'steps'"):
-        detection_training("digits", step=3)
-    for name, value in {"steps": 0, "batch_size": 1, "width": 0.0, "time_limit_s": float("nan")}.items():
-        with pytest.raises(ValueError, match=f"{name} is {value}"):
-            detection_training("digits", **{name: value})
+    for name in ("min_anchor_scale", "match_iou"):
+        with pytest.raises(ValueError, match=f"{name} is 0.0; it must be above 0"):
+            network_training("digits", "detect", {name: 0.0})
+    photographs, digits = network_training("voc:somewhere"), network_training("digits")
+    assert (photographs.training_task, digits.training_task) == (DetectionTask(0.2, 0.4), DetectionTask(0.4, 0.4))
 
 
 def test_graphs_that_are_no_detector_for_the_data_are_refused() -> None:
@@ -81,11 +56,10 @@ def test_graphs_that_are_no_detector_for_the_data_are_refused() -> None:
     x = conv_norm_act(b, b.input((3, 48, 48)), 8, 3, 2)
     for graph, message in (
         (b.build({"logits": x}), "no detection head"),
-        (small_detector(64), r"takes \(3, 64, 64\), the data are \(3, 48, 48\); use image_size=48"),
         (small_detector(num_classes=9), "as SSD, class0 has 30 channels, not 33; use num_classes=10"),
     ):
         with pytest.raises(ValueError, match=message):
-            SMALL.evaluate(graph, seed=0)
+            SMALL.evaluate(EvaluationJob(graph))
 
 
 def test_a_head_is_known_by_its_shapes() -> None:
@@ -118,7 +92,7 @@ def test_residual_branches_start_at_zero_and_predictors_at_the_prior() -> None:
     graph = small_detector()
     ends = residual_norms(graph)
     assert len(ends) == 2
-    module, _ = SMALL._build_network(graph, 0)
+    module = initial(SMALL, graph)
     for index, layer in module.layers.items():
         if graph.nodes[int(index)].op == "norm":
             assert (not torch.any(torch.as_tensor(layer.weight))) == (int(index) in ends)
@@ -140,7 +114,7 @@ def test_only_the_branch_of_a_sum_counts_as_residual() -> None:
 
 def test_yolo_scores_start_at_few_objects_an_image_and_distances_flat() -> None:
     graph = small_yolo(64)
-    module, _ = detection_training("digits", image_size=64)._build_network(graph, 0)
+    module = initial(network_training("digits", "detect", {**SMALL_SETTINGS, "image_size": 64}), graph)
     module.eval()
     outputs = module(torch.rand(2, 3, 64, 64))
     for level, side in enumerate((8, 4, 2)):
@@ -158,121 +132,97 @@ def test_yolo_scores_start_at_few_objects_an_image_and_distances_flat() -> None:
 
 
 def test_the_loss_falls() -> None:
-    graph = small_detector()
-    first, last = (replace(SMALL, steps=steps).evaluate(graph, seed=0)["final_loss"] for steps in (1, 60))
+    job = EvaluationJob(small_detector())
+    first, last = (replace(SMALL, steps=steps).evaluate(job).metrics["final_loss"] for steps in (1, 60))
     assert last < 0.6 * first
-
-
-def test_the_same_seed_gives_the_same_result_to_the_bit() -> None:
-    graph = small_detector()
-    state = torch.get_rng_state()
-    first, second, other = (SMALL.evaluate(graph, seed=seed) for seed in (3, 3, 4))
-    assert first == second != other
-    assert torch.equal(torch.get_rng_state(), state)
-    assert set(first) == {"map", "map50", "final_loss"}
 
 
 def test_training_beats_no_training() -> None:
     training = replace(SMALL, image_size=64, steps=80, batch_size=16, max_train_images=400)
     graph = small_detector(64)
     untrained = training.evaluate_untrained(graph, seed=0)
-    trained = training.evaluate(graph, seed=0)
+    trained = training.evaluate(EvaluationJob(graph)).metrics
     assert untrained["map"] < 0.02
     assert trained["map50"] > 0.1
     assert trained["map"] > 3 * untrained["map"]
 
 
 def test_flips_carry_the_boxes_along() -> None:
-    data = SMALL.load()
+    split = SMALL.data_set().train
     anchors = ssd.anchors([(6, 6), (3, 3)], 48)
-    codes, classes = (t[:4] for t in ssd_head._targets(data.train, anchors, 0.4, 48, True))
-    boxes = ssd.decode(codes, anchors)
-    for image in range(4):
-        matched_boxes = boxes[image][classes[image] > 0]
-        mirrored = matched_boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([48, 0, 48, 0])
-        expected = torch.from_numpy(np.array(data.train.boxes[image]))
-        assert torch.cdist(mirrored, expected).min(1).values.max() < 1e-3
-        assert torch.cdist(expected, mirrored).min(1).values.max() < 1e-3
+    indices = np.arange(4)
+    targets = AnchorTargets(split, anchors, 0.4, 48)
+    for flipped in (False, True):
+        codes, classes = targets(indices, np.full(4, flipped))
+        boxes = ssd.decode(codes, anchors)
+        for image, truth in enumerate(split.targets(indices)):
+            matched_boxes = boxes[image][classes[image] > 0]
+            if flipped:
+                signs, shift = torch.tensor([-1, 1, -1, 1]), torch.tensor([48, 0, 48, 0])
+                matched_boxes = matched_boxes[:, [2, 1, 0, 3]] * signs + shift
+            expected = torch.from_numpy(np.array(truth.corners))
+            assert torch.cdist(matched_boxes, expected).min(1).values.max() < 1e-3
+            assert torch.cdist(expected, matched_boxes).min(1).values.max() < 1e-3
+            assert set((classes[image][classes[image] > 0] - 1).tolist()) == set(truth.labels.tolist())
+
+
+def test_matches_are_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = SMALL.data_set().train
+    anchors = ssd.anchors([(6, 6), (3, 3)], 48)
+    rng = np.random.default_rng(0)
+    batches = [(rng.permutation(20)[:8], rng.random(8) < 0.5) for _ in range(12)]
+    expected = [AnchorTargets(split, anchors, 0.4, 48)(*batch) for batch in batches]
+    matched = []
+    match = ssd.match
+
+    def counted(anchors: torch.Tensor, boxes: torch.Tensor, *, threshold: float) -> torch.Tensor:
+        matched.append(len(boxes))
+        return match(anchors, boxes, threshold=threshold)
+
+    monkeypatch.setattr(ssd, "match", counted)
+    seen = {image for indices, flips in batches for image in zip(indices.tolist(), flips.tolist(), strict=True)}
+    for most in (1000, 3):
+        monkeypatch.setattr(ssd_head, "MAX_MATCH_BYTES", most * 4 * len(anchors))
+        targets = AnchorTargets(split, anchors, 0.4, 48)
+        matched.clear()
+        for batch, (codes, classes) in zip(batches, expected, strict=True):
+            again = targets(*batch)
+            assert torch.equal(again[0], codes)
+            assert torch.equal(again[1], classes)
+            assert len(targets._matches) <= most
+        assert sum(matched) == len(seen) if most == 1000 else sum(matched) > len(seen)
 
 
 def test_a_yolo_network_fits_eight_images() -> None:
-    """They are validated on: of one data set the two splits are the same eight images."""
-    training = DetectionTraining(image_size=64, steps=40, batch_size=8, max_train_images=8, max_val_images=8)
-    data = training.load()
-    same = replace(data, validation=data.train)
-    graph = small_yolo(64)
-    module, head = training._build_network(graph, 0)
-    reestimate_batch_norm(module, data.train.images, np.random.default_rng(0))
-    before = measure(module, head, same)
-    loss = head.loss(data.train, horizontal_flip=False)
-    none = np.zeros(8, np.bool_)
-    first = loss(module(network_input(data.train.images)), np.arange(8), none).item()
-    last = train(
-        module, data.train.images, loss, steps=40, batch_size=8, learning_rate=0.8, horizontal_flip=False, seed=0
-    )
-    after = measure(module, head, same)
-    assert last < 0.2 * first
-    assert before["map"] < 0.02
+    """They are validated on: of this data set the two splits are the same eight images."""
+    settings = {"image_size": 64, "steps": 40, "batch_size": 8, "max_train_images": 8, "max_val_images": 8}
+    split = network_training("digits", "detect", settings).data_set().train
+    indices = np.arange(8)
+    same = in_memory(split.images(indices), split.targets(indices), "boxes")
+    training = network_training(same, "detect", {**settings, "horizontal_flip": False})
+    job = EvaluationJob(small_yolo(64))
+    first = replace(training, steps=1).evaluate(job).metrics["final_loss"]
+    after = training.evaluate(job).metrics
+    assert after["final_loss"] < 0.2 * first
+    assert training.evaluate_untrained(job.graph, seed=0)["map"] < 0.02
     assert after["map"] > 0.7
 
 
-def test_leyolo_is_trained_by_the_evaluator() -> None:
-    training = replace(SMALL, image_size=64, width=0.25, steps=2, horizontal_flip=True)
-    space = load_space("leyolo", **training.proxy)
-    graph = space.graph(space.sample(random.Random(0)))
-    first, second = (training.evaluate(graph, seed=1) for _ in range(2))
-    assert first == second
-    assert set(first) == {"map", "map50", "final_loss"}
-
-
-# -- planned failures ------------------------------------------------------------------------------------------------
-
-
-def test_a_loss_that_is_no_number_is_diverged() -> None:
-    with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step"):
-        replace(SMALL, learning_rate=1e30).evaluate(small_detector(), seed=0)
-
-
-def test_outputs_that_are_not_finite_are_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
-    def set_nan_weights(module: torch.nn.Module, *_: object, **__: object) -> float:
-        for parameter in module.parameters():
-            torch.nn.init.constant_(parameter, float("nan"))
-        return 1.0
-
-    monkeypatch.setattr(detection, "train", set_nan_weights)
-    with pytest.raises(Diverged, match="outputs are not finite"):
-        SMALL.evaluate(small_detector(), seed=0)
-
-
-def test_the_time_limit_ends_training() -> None:
-    with pytest.raises(OutOfTime, match="of 12 steps took the 1e-09 s"):
-        replace(SMALL, time_limit_s=1e-9).evaluate(small_detector(), seed=0)
-
-
-def test_too_large_a_network_is_refused_before_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "train", lambda *_, **__: pytest.fail("it trained"))
-    with pytest.raises(OutOfMemory, match=r"estimated at 1\d\d MiB, over the limit of 64 MiB"):
-        replace(SMALL, memory_limit_mib=64).evaluate(small_detector(), seed=0)
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (MemoryError(), OutOfMemory),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), OutOfMemory),
-        (RuntimeError("a bug"), RuntimeError),
-        (KeyError("a bug"), KeyError),
-    ],
-)
-def test_only_failures_of_memory_are_planned(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception]
-) -> None:
-    def fail(*_: object, **__: object) -> float:
-        raise error
-
-    monkeypatch.setattr(detection, "train", fail)
-    with pytest.raises(expected):
-        SMALL.evaluate(small_detector(), seed=0)
+def test_boxes_are_padded_alike_in_a_small_split() -> None:
+    split = SMALL.data_set().train
+    images = split.targets(np.arange(len(split)))
+    most = max(len(boxes.labels) for boxes in images)
+    assert most_boxes(split) == most
+    corners, labels = padded_boxes(images[:3], most + 2)
+    assert corners.shape == (3, most + 2, 4)
+    for boxes, row, numbers in zip(images, corners, labels, strict=False):
+        count = len(boxes.labels)
+        assert np.array_equal(row[:count], boxes.corners)
+        assert np.array_equal(numbers[:count], boxes.labels)
+        assert not row[count:].any()
+    assert most_boxes(noise_data("boxes", 100_000).train) == 1
+    none = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    assert padded_boxes([none])[0].shape == (1, 1, 4)
 
 
 # -- published figures of the proxy ----------------------------------------------------------------------------------
@@ -281,15 +231,15 @@ def test_only_failures_of_memory_are_planned(
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "least"), [("mobiledet_edgetpu", 0.35), ("mobiledet_dsp", 0.45)])
 def test_digits_proxy(network: str, least: float) -> None:
-    training = detection_training("digits")
+    training = network_training("digits")
     space, architecture = network_space(network, **training.proxy)
-    assert training.evaluate(space.graph(space.parse(architecture)), seed=0)["map"] > least
+    assert training.evaluate(EvaluationJob(space.graph(space.parse(architecture)))).metrics["map"] > least
 
 
 @pytest.mark.slow
 def test_blood_cells_proxy(shared: Callable[[str], Path]) -> None:
-    training = detection_training(f"voc:{shared('data/bccd_detection')}")
+    training = network_training(f"voc:{shared('data/bccd_detection')}")
     space, architecture = network_space("mobiledet_edgetpu", **training.proxy)
     graph = space.graph(space.parse(architecture))
     assert training.evaluate_untrained(graph, seed=0)["map"] < 0.03
-    assert training.evaluate(graph, seed=0)["map"] > 0.2
+    assert training.evaluate(EvaluationJob(graph)).metrics["map"] > 0.2

@@ -1,9 +1,8 @@
-"""The training loop: order, mirrored images, batch statistics, limits; and the settings of all trainings."""
+"""The training loop: order, mirrored images, batch statistics, normalisation, learning curve, limits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,23 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evaluators.data.data_set import Normalisation
 from evaluators.evaluator import Diverged, OutOfMemory, OutOfTime
 from evaluators.training.initialisation import remove_redundant_biases
-from evaluators.training.loop import EVALUATION_BATCH_SIZE, network_input, predict_batches, reestimate_batch_norm, train
+from evaluators.training.loop import (
+    EVALUATION_BATCH_SIZE,
+    TrainingRun,
+    network_input,
+    predict_batches,
+    reestimate_batch_norm,
+    train,
+)
 from evaluators.training.memory_limit import check_training_memory
-from evaluators.training.settings import TrainingSettings
 from search_spaces.graph.builder import Builder
 from search_spaces.graph.graph import Graph
 from search_spaces.pytorch.module import to_module
+from tests.support.data_sets import in_memory, noise_data
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
+DATA = in_memory(IMAGES, np.zeros(40, np.int64))
+MIDDLE = DATA.normalisation
 
 
-def brightness_net() -> nn.Module:
+def brightness_net(size: int = 8) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 1)
-    )
+    last = nn.Linear(8 * (size - 2) ** 2, 1)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), last)
 
 
 class Recorder:
@@ -44,7 +52,7 @@ class Recorder:
         return functional.mse_loss(outputs[:, 0], brightness)
 
 
-def run(module: nn.Module, loss: Any, **changes: Any) -> float:
+def run(module: nn.Module, loss: Any, **changes: Any) -> TrainingRun:
     settings: dict[str, Any] = {
         "steps": 10,
         "batch_size": 8,
@@ -52,7 +60,7 @@ def run(module: nn.Module, loss: Any, **changes: Any) -> float:
         "horizontal_flip": False,
         "seed": 0,
     }
-    return train(module, IMAGES, loss, **{**settings, **changes})
+    return train(module, DATA, loss, **{**settings, **changes})
 
 
 def test_every_image_is_seen_once_before_any_is_seen_again() -> None:
@@ -83,7 +91,7 @@ def test_the_loss_is_told_which_images_the_network_saw_in_a_mirror() -> None:
     run(Watch(), loss, horizontal_flip=True)
     assert 20 < sum(loss.flipped) < 60
     for pixels, number, flipped in zip(torch.cat(seen), loss.image_indices, loss.flipped, strict=True):
-        plain = network_input(IMAGES[number : number + 1])[0]
+        plain = network_input(IMAGES[number : number + 1], MIDDLE)[0]
         assert torch.equal(pixels, plain.flip(-1) if flipped else plain)
     assert np.array_equal(IMAGES, before)
 
@@ -97,30 +105,56 @@ def test_the_loss_falls_and_the_mean_of_the_last_tenth_is_returned() -> None:
         losses.append(value.item())
         return value
 
-    mean_loss = run(brightness_net(), loss, steps=60)
-    assert mean_loss == pytest.approx(np.mean(losses[-6:]))
-    assert mean_loss < 0.5 * np.mean(losses[:6])
+    result = run(brightness_net(), loss, steps=60)
+    assert result.final_loss == pytest.approx(np.mean(losses[-6:]))
+    assert result.final_loss < 0.5 * np.mean(losses[:6])
+    assert result.images == 60 * 8
+    assert [point.images for point in result.curve] == [48 * part for part in range(1, 11)]
+    expected = np.reshape(losses, (10, 6)).mean(1)
+    assert [point.metrics["loss"] for point in result.curve] == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize(("steps", "points"), [(1, 1), (3, 3), (10, 10), (11, 10), (97, 10)])
+def test_the_learning_curve_has_ten_points_or_one_a_step(steps: int, points: int) -> None:
+    result = run(brightness_net(), Recorder(), steps=steps)
+    assert len(result.curve) == points
+    assert result.curve[-1].images == result.images == 8 * steps
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -> None:
     nets = [brightness_net() for _ in range(3)]
     state = torch.get_rng_state()
-    first, second, other = (run(net, Recorder(), seed=seed) for net, seed in zip(nets, (3, 3, 4), strict=True))
+    first, second, other = (
+        run(net, Recorder(), seed=seed).final_loss for net, seed in zip(nets, (3, 3, 4), strict=True)
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert first == second != other
     assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
 
 
 def test_pixels_come_as_minus_one_to_one() -> None:
-    pixels = network_input(np.array([[[[0, 255]], [[51, 204]], [[0, 0]]]], np.uint8))
+    pixels = network_input(np.array([[[[0, 255]], [[51, 204]], [[0, 0]]]], np.uint8), MIDDLE)
     torch.testing.assert_close(pixels[0, :2, 0], torch.tensor([[-1.0, 1.0], [-0.6, 0.6]]))
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
+def test_every_channel_has_its_own_mean_and_spread(depth: Any) -> None:
+    images = np.random.default_rng(0).integers(0, np.iinfo(np.uint16).max, (4, 2, 5, 5)).astype(depth)
+    before = images.copy()
+    channels = images.astype(np.float64).transpose(1, 0, 2, 3).reshape(2, -1)
+    normalisation = Normalisation(tuple(channels.mean(1)), tuple(channels.std(1)))
+    pixels = network_input(images, normalisation)
+    assert pixels.dtype == torch.float32
+    torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pixels.std((0, 2, 3), correction=0), torch.ones(2))
+    assert np.array_equal(images, before)
 
 
 def test_batch_statistics_are_those_of_the_data() -> None:
     norm = nn.BatchNorm2d(3, momentum=0.01)
-    reestimate_batch_norm(norm, IMAGES, np.random.default_rng(0))
+    reestimate_batch_norm(norm, DATA, np.random.default_rng(0))
     assert norm.momentum == 0.01
-    pixels = network_input(IMAGES)
+    pixels = network_input(IMAGES, MIDDLE)
     torch.testing.assert_close(norm.running_mean, pixels.mean((0, 2, 3)), rtol=0, atol=0.03)
     torch.testing.assert_close(norm.running_var, pixels.var((0, 2, 3)), rtol=0.1, atol=0)
 
@@ -128,16 +162,16 @@ def test_batch_statistics_are_those_of_the_data() -> None:
 def test_predictions_cover_all_images_without_gradients() -> None:
     net = brightness_net()
     parts = []
-    for chunk, outputs in predict_batches(net, IMAGES):
+    for chunk, outputs in predict_batches(net, DATA.validation, MIDDLE):
         assert torch.is_grad_enabled()  # only the forward passes are without gradients
         assert not outputs.requires_grad
-        assert chunk.stop - chunk.start == len(outputs) <= EVALUATION_BATCH_SIZE
+        assert len(chunk) == len(outputs) <= EVALUATION_BATCH_SIZE
         parts.append(outputs)
     assert not net.training
-    torch.testing.assert_close(torch.cat(parts), net(network_input(IMAGES)).detach())
+    torch.testing.assert_close(torch.cat(parts), net(network_input(IMAGES, MIDDLE)).detach())
     nn.init.constant_(net[4].bias, float("nan"))  # type: ignore[index]
     with pytest.raises(Diverged, match="outputs are not finite"):
-        next(predict_batches(net, IMAGES))
+        next(predict_batches(net, DATA.validation, MIDDLE))
 
 
 def test_planned_failures() -> None:
@@ -145,6 +179,21 @@ def test_planned_failures() -> None:
         run(brightness_net(), lambda outputs, *_: outputs.sum() * float("nan"))
     with pytest.raises(OutOfTime, match=r"of 10 steps took the 1e-09 s"):
         run(brightness_net(), Recorder(), time_limit_s=1e-9)
+
+
+def test_only_the_images_of_a_batch_are_read() -> None:
+    data = noise_data("class", 100_000)
+    train(
+        brightness_net(16),
+        data,
+        lambda outputs, *_: outputs.square().mean(),
+        steps=2,
+        batch_size=8,
+        learning_rate=0.02,
+        horizontal_flip=False,
+        seed=0,
+    )
+    assert data.train.read == 2 * 8 + 8 * EVALUATION_BATCH_SIZE
 
 
 # -- idle biases -----------------------------------------------------------------------------------------------------
@@ -163,53 +212,6 @@ def test_only_biases_that_a_normalisation_takes_out_are_dropped() -> None:
     pixels = torch.rand(4, 3, 8, 8)
     for name, answer in plain(pixels).items():
         torch.testing.assert_close(dropped(pixels)[name], answer, rtol=1e-4, atol=1e-5)
-
-
-# -- settings --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Digest:
-    digest: str
-
-
-@dataclass(frozen=True)
-class ExampleTraining(TrainingSettings):
-    smoothing: float = 0.1
-    version: ClassVar[int] = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_positive("smoothing")
-
-    @property
-    def name(self) -> str:
-        return "example"
-
-    @property
-    def num_classes(self) -> int:
-        return 7
-
-    def load(self) -> Digest:
-        return Digest("abc")
-
-
-def test_subclasses_add_settings_and_checks() -> None:
-    training = ExampleTraining(data="folder", steps=5, smoothing=1)
-    assert training.proxy == {"image_size": 96, "width": 0.5, "num_classes": 7}
-    assert training.deploy == {"num_classes": 7}
-    assert ExampleTraining().deploy == {}
-    wrong: dict[str, Any] = {"smoothing": 0.0, "steps": True, "width": "1", "batch_size": 1, "data_seed": -1}
-    for name, value in wrong.items():
-        with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be"):
-            ExampleTraining(**{name: value})
-
-
-def test_limits_are_no_part_of_what_a_result_depends_on() -> None:
-    first, second = ExampleTraining(), ExampleTraining(time_limit_s=1, memory_limit_mib=1)
-    assert first.cache_identity() == second.cache_identity() != ExampleTraining(smoothing=0.2).cache_identity()
-    assert first.cache_identity()["evaluator"] == "example/3"
-    assert first.cache_identity()["data"] == "abc"
 
 
 def test_memory_is_estimated_from_activations_and_parameters() -> None:

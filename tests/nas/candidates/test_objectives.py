@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from evaluators.evaluator import QualityMetric
 from nas.candidates.constraints import Limit, parse_limits
-from nas.candidates.metrics import METRICS, ObjectiveError
+from nas.candidates.metrics import METRICS, ObjectiveError, search_metrics
 from nas.candidates.objectives import Objective, parse_objectives
 from search_spaces.registry import UnknownName
 
@@ -33,7 +34,7 @@ def test_limits_are_read_with_their_units(text: str, metric: str, bound: float, 
 
 
 @pytest.mark.parametrize(
-    "text", ["latency", "latency<=", "latency<=7kg", "latency==7ms", "latency<=-1ms", "7ms", "map>=0.2", ""]
+    "text", ["latency", "latency<=", "latency<=7kg", "latency==7ms", "latency<=-1ms", "7ms", "macs<=1e999", ""]
 )
 def test_limits_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ObjectiveError):
@@ -49,6 +50,22 @@ def test_constraint_violation_is_the_fraction_by_which_a_limit_is_broken() -> No
     assert Limit("latency_ms", 4.0).constraint_violation({"latency_ms": 5.0}) == 0.25
     assert Limit("latency_ms", 4.0).constraint_violation({"latency_ms": 4.0}) == 0.0
     assert Limit("macs", 4.0, at_least=True).constraint_violation({"macs": 3.0}) == 0.25
+
+
+def test_a_limit_on_a_quality_holds_until_the_quality_is_known() -> None:
+    limit = Limit.parse("map>=0.2")
+    assert limit.constraint_violation({"latency_ms": 3.0}) == 0.0
+    assert limit.constraint_violation({"map": 0.25}) == 0.0
+    assert limit.constraint_violation({"map": 0.15}) == pytest.approx(0.25)
+    assert parse_limits({"map": 0.2}) == (limit,)  # of what is maximised the least
+
+
+def test_limits_of_zero_and_below_are_broken_by_how_much() -> None:
+    metrics = search_metrics([QualityMetric("log_likelihood")])
+    limit = Limit.parse("log_likelihood >= -2", metrics)
+    assert (limit.constraint_violation({"log_likelihood": -1.0}), str(limit)) == (0.0, "log_likelihood >= -2")
+    assert limit.constraint_violation({"log_likelihood": -3.0}) == 0.5
+    assert Limit.parse("log_likelihood >= 0", metrics).constraint_violation({"log_likelihood": -3.0}) == 3.0
 
 
 def test_a_mapping_of_limits_means_at_most() -> None:

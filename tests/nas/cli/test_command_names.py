@@ -13,9 +13,10 @@ from nas.cli.main import app
 COMMANDS = {
     "search": (
         "--hw --space --backbone-from --task --limit --objective --data --trials --train --score --searcher "
-        "--warm-start --repair --no-repair --in-flight --seed --verify --device --baselines --references "
-        "--no-references --set --training --searching --rules --evaluations --forget --study --storage "
-        "--cache --directory --workers --json"
+        "--strategy --warm-start --repair --no-repair --in-flight --seed --verify --device --baselines "
+        "--train-published --references --no-train-published --no-references --set --evaluator --training "
+        "--searching --rules --repeats --evaluations --revisit-probability --forget --keep-weights-mib "
+        "--study --storage --cache --directory --workers --executor --json"
     ),
     "resume": "study --storage --cache --directory --workers --baselines --json",
     "show": "name --hw --storage --directory --json",

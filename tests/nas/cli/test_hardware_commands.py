@@ -150,8 +150,8 @@ def test_a_network_without_any_cost_is_drawn_too(run: Run, tmp_path: Path) -> No
 
 
 def test_ten_measured_cells_make_a_device(run: Run, shared: Shared, tmp_path: Path) -> None:
-    rows = nasbench201.read(shared("data/nb201_latency_help").parent, 60)
-    lines = [("nasbench201", row.name, row.values["2080ti_32"]) for row in rows]
+    rows = nasbench201.read(shared("data/nb201_latency_help").parent, 60)["2080ti_32"]
+    lines = [("nasbench201", row.name, row.latency_ms) for row in rows]
     few = write(tmp_path / "few.csv", "space,architecture,latency_ms", lines[:10])
     rest = write(tmp_path / "rest.csv", "space,architecture,latency_ms", lines[10:])
     code, out, _ = run("calibrate", few, "--out", "mine.toml", "--about", "a card")

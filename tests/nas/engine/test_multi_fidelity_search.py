@@ -6,8 +6,9 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,12 +18,12 @@ import optuna
 import pytest
 
 import nas
-from evaluators.evaluator import Diverged, QualityEvaluator
+from evaluators.evaluator import Diverged, Evaluation, EvaluationJob, Evaluator
 from nas.cache import EvaluationCache
 from nas.candidates.fidelity import exact_fraction
 from nas.cli.main import main
 from nas.execution.cached_training import cache_keys_of
-from nas.execution.executor import Middleware, TrainingJob, TrainingResult, call_through, train_one
+from nas.execution.executor import Middleware, TrainingResult, call_through, evaluate_job
 from nas.report.tables import study_tables, summary_lines
 from nas.searchers.multi_fidelity import MultiFidelitySearcher, Suggestion, as_multi_fidelity
 from nas.searchers.protocol import Outcome
@@ -40,18 +41,22 @@ class SteppedEvaluator(StandIn):
     trained: list[tuple[str, int]] = field(default_factory=list)  # network and steps; shared with the shortened ones
     stop_after: int = 10**9
 
-    def cache_identity(self) -> dict[str, Any]:
-        return {"evaluator": "stepped/1", "data": "none", "fidelity": {"steps": self.steps}}
+    def check_fidelities(self, fidelities: Sequence[float]) -> None:
+        """Any will do."""
 
-    def evaluate(self, graph: nas.Graph, *, seed: int) -> dict[str, float]:
+    def cache_identity(self, fidelity: float) -> dict[str, Any]:
+        return {"evaluator": "stepped/1", "data": "none", "fidelity": {"steps": round(fidelity * self.steps)}}
+
+    def evaluate(self, job: EvaluationJob) -> Evaluation:
         if len(self.trained) >= self.stop_after:
             raise KeyboardInterrupt
-        self.trained.append((graph.digest, self.steps))
-        number = int(graph.digest[:8], 16)
-        if number % 9 == 0 and self.steps > 10:
+        digest, steps = job.graph.digest, round(job.fidelity * self.steps)
+        self.trained.append((digest, steps))
+        number = int(digest[:8], 16)
+        if number % 9 == 0 and steps > 10:
             raise Diverged("the loss is nan after 20 steps")
-        pace = random.Random(f"{graph.digest} {self.steps}").random()
-        return {"map": (number % 9973) / 9973 * (self.steps / 90) ** (0.3 + 0.3 * pace)}
+        pace = random.Random(f"{digest} {steps}").random()
+        return Evaluation({"map": (number % 9973) / 9973 * (steps / 90) ** (0.3 + 0.3 * pace)})
 
     @property
     def spent(self) -> Fraction:
@@ -181,7 +186,7 @@ def test_only_a_full_training_makes_a_candidate_trained(tmp_path: Path) -> None:
         assert exact_fraction(candidate.fidelity) == Fraction(longest[graph.digest], 90)
         if candidate.status == "trained":
             assert longest[graph.digest] == 90
-            assert candidate.metrics["map"] == quality.evaluate(graph, seed=0)["map"]
+            assert candidate.metrics["map"] == quality.evaluate(EvaluationJob(graph)).metrics["map"]
             assert {"map@1/9", "map@1/3"} <= set(candidate.metrics)
         else:
             assert "map" not in candidate.metrics
@@ -189,8 +194,8 @@ def test_only_a_full_training_makes_a_candidate_trained(tmp_path: Path) -> None:
             assert longest[graph.digest] < 90
             fidelity = exact_fraction(candidate.fidelity)
             measured = candidate.measurements[f"map@{fidelity}"]
-            assert measured.value == SteppedEvaluator(steps=int(90 * fidelity)).evaluate(graph, seed=0)["map"]
-            assert measured.source == f"trained for {fidelity}:digits"
+            assert measured.value == quality.evaluate(EvaluationJob(graph, fidelity=fidelity)).metrics["map"]
+            assert measured.source == f"trained for {fidelity}:stand-in"
             assert candidate.reason.startswith(f"trained for {fidelity} of the steps: map {measured.value:.3f}; ")
         if candidate.status == "failed":
             fidelity = exact_fraction(candidate.fidelity)
@@ -300,13 +305,13 @@ class Disorderly:
         self._delay = random.Random(time.time())
 
     def submit(
-        self, evaluator: QualityEvaluator, job: TrainingJob, middleware: Middleware = call_through
+        self, evaluator: Evaluator, job: EvaluationJob, middleware: Middleware = call_through
     ) -> Future[TrainingResult]:
         delay = self._delay.random() * 0.005
 
-        def work(t: TrainingJob) -> TrainingResult:
+        def work(t: EvaluationJob) -> TrainingResult:
             time.sleep(delay)
-            return train_one(evaluator, t.graph.to_json(), t.seed)
+            return evaluate_job(evaluator, t)
 
         return self._threads.submit(lambda: middleware(job, work))
 
@@ -315,14 +320,12 @@ class Disorderly:
 
 
 @pytest.mark.parametrize("searcher", ["halving:evolution", "halving:gp"])
-def test_one_seed_one_result_whatever_ends_first(
-    tmp_path: Path, searcher: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_seed_one_result_whatever_ends_first(tmp_path: Path, searcher: str) -> None:
     changes: dict[str, Any] = {"searcher": searcher, "in_flight": 5, "train": 8}
     first = documents(search(tmp_path / "a", **changes))
     assert documents(search(tmp_path / "b", cache=None, **changes)) == first
-    monkeypatch.setattr("nas.engine.search.InProcessExecutor", Disorderly)
-    assert documents(search(tmp_path / "c", **changes)) == first
+    with closing(Disorderly()) as executor:
+        assert documents(search(tmp_path / "c", executor=executor, **changes)) == first
     assert documents(search(tmp_path / "d", seed=1, **changes)) != first
 
 
@@ -385,17 +388,16 @@ def test_each_fidelity_has_its_own_cached_results(tmp_path: Path) -> None:
 class Taciturn(SteppedEvaluator):
     """Does not say for how many steps it trains."""
 
-    def cache_identity(self) -> dict[str, Any]:
+    def cache_identity(self, fidelity: float) -> dict[str, Any]:
         return {"evaluator": "taciturn/1", "data": "none", "fidelity": {}}
 
 
 def test_an_evaluator_that_names_no_steps_is_told_apart_by_the_fidelity(tmp_path: Path) -> None:
-    evaluators: dict[float, QualityEvaluator] = {1 / 9: Taciturn(10), 1 / 3: Taciturn(30), 1.0: Taciturn(90)}
-    questions = cache_keys_of(evaluators, 0)
+    questions = cache_keys_of(Taciturn(90), 0, (1 / 9, 1 / 3, 1.0))
     assert len({q.digest for q in questions.values()}) == 3
-    assert questions[1.0] == cache_keys_of({1.0: Taciturn(90)}, 0)[1.0]
-    stepped = cache_keys_of({1 / 3: SteppedEvaluator(30), 1.0: SteppedEvaluator(90)}, 0)
-    assert stepped[1 / 3] == cache_keys_of({1.0: SteppedEvaluator(30)}, 0)[1.0]  # as far as it trains, the same
+    assert questions[1.0] == cache_keys_of(Taciturn(90), 0, [1.0])[1.0]
+    stepped = cache_keys_of(SteppedEvaluator(90), 0, (1 / 3, 1.0))
+    assert stepped[1 / 3] == cache_keys_of(SteppedEvaluator(30), 0, [1.0])[1.0]  # as far as it trains, the same
     silent, stepping = search(tmp_path / "a", Taciturn()), search(tmp_path / "b")
     assert [(c.key, c.metrics) for c in silent.candidates] == [(c.key, c.metrics) for c in stepping.candidates]
 
@@ -436,13 +438,12 @@ def test_warm_start_points_enter_the_lowest_rung(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"evaluator": CountingEvaluator()}, "CountingEvaluator cannot train at fidelity 0.111"),
-        ({"evaluator": SteppedEvaluator(steps=4)}, "of 4 steps, fidelities 0.111 and 0.333 are both 1"),
+        ({"evaluator": CountingEvaluator()}, "stand-in evaluates in full only, not at fidelity 0.111"),
         ({"score": "entropy"}, "halving:random trains all that it asks for.*--score none"),
         ({"score": "entropy", "train": 0}, "halving:random trains candidates.*--train 12"),
         ({"train": 0}, "nothing ranks the candidates"),
-        ({"evaluations": 2}, "leave evaluations at 1 and forget at 0"),
-        ({"forget": 0.5}, "leave evaluations at 1 and forget at 0"),
+        ({"repeats": 2}, "leave repeats at 1 and revisit_probability at 0"),
+        ({"revisit_probability": 0.5}, "leave repeats at 1 and revisit_probability at 0"),
         ({"searcher": constant((0.5, 1.0), lambda _: 0.5), "score": "entropy"}, "a searcher that trains all"),
     ],
 )

@@ -53,7 +53,7 @@ def test_a_search_costs_trains_and_fronts(tmp_path: Path) -> None:
     assert [c.metrics["latency_ms"] for c in result.front] == sorted(c.metrics["latency_ms"] for c in result.front)
     assert result.front[0].measurements["latency_ms"].source.startswith("predicted:")
     assert result.front[0].measurements["map"].source.startswith("trained:")
-    assert nas.functional_hash(result.front[0].graph) == result.front[0].key
+    assert nas.functional_hash(result.graph(result.front[0])) == result.front[0].key
 
 
 def test_the_frame_has_a_row_a_candidate(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def small_space_digest(candidate: nas.Candidate) -> str:
         ({"searcher": "evolutoin"}, UnknownName, "did you mean 'evolution'?"),
         ({"score": "entropi"}, UnknownName, "did you mean 'entropy'?"),
         ({"data": "digit"}, UnknownName, "did you mean 'digits'?"),
-        ({"data": "voc"}, DataError, "voc:path"),
+        ({"data": "voc"}, DataError, "voc:VOCdevkit"),
         ({"trials": 0}, ValueError, "trials must be at least 1"),
         ({"train": -1}, ValueError, "train must be at least 0"),
         ({"train": 0, "score": "none"}, ValueError, "nothing ranks"),

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 import nas
-from evaluators.evaluator import Diverged
+from evaluators.evaluator import Diverged, Evaluation, EvaluationJob, QualityMetric
 from nas.cache import EvaluationCache
 from nas.cli.main import main
-from nas.execution.cached_training import cache_key_of, repeat_seed
+from nas.execution.cached_training import repeat_seed
 from nas.searchers.evolution import AgingEvolution
 from nas.searchers.protocol import Outcome
 from nas.study.storage import open_storage
@@ -32,19 +32,22 @@ class SeededEvaluator(StandIn):
     """Quality is a function of the network and the seed; every training is counted; one in nine networks diverges."""
 
     trained: Counter[tuple[str, int]] = field(default_factory=Counter)
-    version: int = 1
-    quality: str = "accuracy"
+    answers: int = 1  # the version of what it answers
 
-    def cache_identity(self) -> dict[str, Any]:
-        return {"evaluator": f"seeded/{self.version}", "data": "none", "fidelity": {"steps": 0}}
+    @property
+    def metrics(self) -> tuple[QualityMetric, ...]:
+        return (QualityMetric("accuracy"),)
 
-    def evaluate(self, graph: nas.Graph, *, seed: int) -> dict[str, float]:
-        key = nas.functional_hash(graph)
-        self.trained[key, seed] += 1
+    def cache_identity(self, fidelity: float) -> dict[str, Any]:
+        return {"evaluator": f"seeded/{self.answers}", "data": "none", "fidelity": {"steps": 0}}
+
+    def evaluate(self, job: EvaluationJob) -> Evaluation:
+        key = nas.functional_hash(job.graph)
+        self.trained[key, job.seed] += 1
         number = int(key[-8:], 16)
         if number % 9 == 0:
             raise Diverged("the loss is nan after 3 steps")
-        return {"accuracy": (number % 9973) / 9973 * 0.9 + random.Random(seed).random() * 0.1}
+        return Evaluation({"accuracy": (number % 9973) / 9973 * 0.9 + random.Random(job.seed).random() * 0.1})
 
 
 def search(directory: Path, evaluator: SeededEvaluator | None = None, **changes: Any) -> nas.SearchResult:
@@ -102,7 +105,7 @@ def test_a_network_is_trained_once_and_failures_again(tmp_path: Path) -> None:
 
 
 def test_a_later_search_pays_for_what_is_new_only(tmp_path: Path) -> None:
-    first, second, other = SeededEvaluator(), SeededEvaluator(), SeededEvaluator(version=2)
+    first, second, other = SeededEvaluator(), SeededEvaluator(), SeededEvaluator(answers=2)
     a = search(tmp_path, first)
     b = search(tmp_path, second, train=50, study="longer")
     assert {(c.key, c.metrics.get("accuracy")) for c in a.candidates} <= {
@@ -122,7 +125,6 @@ def test_a_seed_has_its_own_answers(tmp_path: Path) -> None:
     search(tmp_path, second, seed=2)
     assert {seed for _, seed in first.trained} == {1}
     assert {seed for _, seed in second.trained} == {2}
-    assert cache_key_of(first, 1) != cache_key_of(second, 2)
 
 
 def test_several_trainings_are_averaged(tmp_path: Path) -> None:
@@ -190,9 +192,9 @@ def test_a_cache_may_be_given_and_is_left_open(tmp_path: Path) -> None:
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="evaluations must be at least 1"):
+    with pytest.raises(ValueError, match="repeats must be at least 1"):
         search(tmp_path, evaluations=0)
-    with pytest.raises(ValueError, match="forget is a probability"):
+    with pytest.raises(ValueError, match="revisit_probability must be 0 to 1"):
         search(tmp_path, forget=2)
     with pytest.raises(ValueError, match="did you mean 'exact'"):
         search(tmp_path, rules="exct")

@@ -290,7 +290,7 @@ def test_auto_chooses_by_what_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def _search(directory: Path, **changes: object) -> nas.SearchResult:
-    arguments: dict[str, object] = {"trials": 200, "train": 16, "score": "none", "references": False, "workers": 0}
+    arguments: dict[str, object] = {"trials": 200, "train": 16, "score": "none", "train_published": False, "workers": 0}
     return nas.search(
         small_space, "edgetpu", evaluator=CountingEvaluator(), directory=directory, **{**arguments, **changes}
     )  # type: ignore[arg-type]

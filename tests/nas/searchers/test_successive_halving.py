@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from math import inf
 from typing import Any
@@ -14,10 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.tabular import TabularQuality
-from evaluators.tasks.classification import ClassificationTraining
-from evaluators.tasks.detection import DetectionTraining
-from evaluators.training.at_fidelity import at_fidelity, evaluators_by_fidelity
 from hardware_models.catalog import load_hardware
 from nas.candidates.candidate import Candidate, Measurement, Status
 from nas.candidates.fidelity import exact_fraction
@@ -36,12 +31,11 @@ from nas.searchers.warm_start import (
     transfer_from_study,
     with_prior_model,
 )
-from nas.testing.searchers import SearcherContract, practice_space
+from nas.testing.searchers import SearcherContract
 from search_spaces.catalog import load_space
 from search_spaces.registry import UnknownName
 from search_spaces.space.genotype import Genotype
 from search_spaces.space.space import Space
-from tests.support.fakes import CountingEvaluator
 from tests.support.random_spaces import spaces
 
 GRID: Any = FlatSpace(dict.fromkeys("abcdef", (0, 1, 2, 3)))
@@ -547,51 +541,3 @@ def test_halving_refuses_what_makes_no_sense() -> None:
     with pytest.raises(ValueError, match=r"rungs' fidelities: 0\.1111, 0\.3333, 1"):
         halving().tell_with_fidelity(Outcome(GRID.decode([0] * 6), (0.0,)), 0.5)
     assert halving("evolution", population=7, tournament=3, eta=4, rungs=1).ask_with_fidelity().fidelity == 1.0
-
-
-# -- shorter trainings -----------------------------------------------------------------------------------------------
-
-
-def test_a_fidelity_is_a_fraction_of_the_steps() -> None:
-    for evaluator in (ClassificationTraining(steps=200), DetectionTraining(steps=100)):
-        third: Any = at_fidelity(evaluator, 1 / 3)
-        assert third.steps == round(evaluator.steps / 3)
-        assert {**vars(third), "steps": 0} == {**vars(evaluator), "steps": 0}
-        least: Any = at_fidelity(evaluator, 1e-9)
-        assert least.steps == 1
-        assert at_fidelity(evaluator, 1.0) is evaluator
-        one, other = third.cache_identity(), evaluator.cache_identity()
-        assert one["fidelity"]["steps"] != other["fidelity"]["steps"]
-
-
-def test_what_has_no_steps_cannot_train_for_less() -> None:
-    assert at_fidelity(TabularQuality("table.csv"), 1 / 3) is None
-    assert at_fidelity(CountingEvaluator(), 1 / 3) is None
-    assert at_fidelity(CountingEvaluator(), 1.0) is None
-
-
-def test_every_rung_has_its_evaluator() -> None:
-    evaluator = ClassificationTraining(steps=90)
-    rungs: Any = evaluators_by_fidelity(evaluator, (1 / 9, 1 / 3, 1.0))
-    assert [rungs[fidelity].steps for fidelity in rungs] == [10, 30, 90]
-    assert rungs[1.0] is evaluator
-    table = TabularQuality("table.csv")
-    assert evaluators_by_fidelity(table, (1.0,)) == {1.0: table}
-    with pytest.raises(ValueError, match=r"TabularQuality cannot train at fidelity 0\.333"):
-        evaluators_by_fidelity(table, (1 / 3, 1.0))
-    with pytest.raises(ValueError, match=r"of 3 steps, fidelities 0\.111 and 0\.333 are both 1"):
-        evaluators_by_fidelity(replace(evaluator, steps=3), (1 / 9, 1 / 3, 1.0))
-
-
-@pytest.mark.parametrize("fidelity", [0.0, -0.5, 1.5, float("nan")])
-def test_fidelities_are_above_0_and_up_to_1(fidelity: float) -> None:
-    with pytest.raises(ValueError, match="a fidelity is above 0 and up to 1, not"):
-        at_fidelity(ClassificationTraining(), fidelity)
-
-
-def test_a_short_training_trains() -> None:
-    evaluator = at_fidelity(ClassificationTraining(steps=36, image_size=16, batch_size=16), 1 / 9)
-    assert evaluator is not None
-    space = Space(practice_space, options={"image_size": 16, "num_classes": 10})
-    quality = evaluator.evaluate(space.graph(space.sample(random.Random(0))), seed=0)
-    assert 0 <= quality["accuracy"] <= 1

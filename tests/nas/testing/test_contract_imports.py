@@ -11,7 +11,13 @@ import nas.testing
 
 
 def test_every_contract_is_there_by_name() -> None:
-    assert nas.testing.__all__ == ["EvaluatorContract", "HardwareContract", "SearcherContract", "SpaceContract"]
+    assert nas.testing.__all__ == [
+        "EvaluatorContract",
+        "ExecutorContract",
+        "HardwareContract",
+        "SearcherContract",
+        "SpaceContract",
+    ]
     for name in nas.testing.__all__:
         assert getattr(nas.testing, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Contract'"):
