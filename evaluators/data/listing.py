@@ -1,7 +1,7 @@
 """What a format lists of a data set: samples, each an image that is not yet read and its annotation.
 
-A format of one's own is a function that returns a ``Listing`` of ``Sample``s; all that follows is the same for every
-format: order, splits, subsets, reading, resizing, the digest.
+A format of one's own is a function that returns a ``Listing`` of ``Sample`` objects; all that follows is the same for
+every format: order, splits, subsets, reading, resizing, the digest.
 """
 
 from __future__ import annotations
