@@ -14,7 +14,7 @@ from nas.cache.records import CacheError
 from nas.candidates.fidelity import exact_fraction
 from nas.execution.executor import TrainingResult
 from nas.hashing import functional_hash
-from nas.hashing.isomorphism import same_network
+from nas.hashing.isomorphism import UndecidedNetworks, same_network
 from search_spaces.graph.serialise import graph_from_json
 
 CACHE_OFF = "off"
@@ -99,7 +99,11 @@ class CachedTraining:
 
 
 def _is_same_network(a: str, b: str) -> bool:
-    return same_network(graph_from_json(a), graph_from_json(b))
+    """Whether a result of one may be given for the other: not where it is undecided whether they are the same."""
+    try:
+        return same_network(graph_from_json(a), graph_from_json(b))
+    except UndecidedNetworks:
+        return False
 
 
 def mean_result(trained: Sequence[TrainingResult]) -> tuple[TrainingResult, dict[str, float]]:

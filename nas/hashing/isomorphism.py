@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
 
-from nas.hashing.canonical_form import (
-    NormalForm,
-    ambiguous_vertices,
-    contract_chains,
-    individualisation_digest,
-    normal_form_of,
-    stable_colouring,
-    vertex_values_and_adjoints,
-)
+from nas.hashing.canonical_form import NormalForm, contract_chains, normal_form_of, vertex_values_and_adjoints
 from nas.hashing.equivalence import EXACT, Equivalence
+from nas.hashing.matching import LabelledGraph, UndecidedMatch, isomorphism
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.operations import OPS
 
-if TYPE_CHECKING:
-    import networkx
+
+class UndecidedNetworks(ValueError):
+    """Whether two networks are the same was not found out within the bound of the search for an isomorphism."""
 
 
 def same_network(a: Graph, b: Graph, rules: Equivalence = EXACT) -> bool:
     """Whether the forms of two graphs are isomorphic. No key is compared, so no collision of keys can mislead.
 
-    Colour refinement settles all but networks with ambiguous vertices; for those that even a round of
-    individualisation does not separate, networkx tries the matchings.
+    Raises ``UndecidedNetworks`` for large networks of many operations that look alike and are joined in a way that
+    neither refinement nor independent parts take apart, where the search for an isomorphism reaches its bound.
     """
     if a.digest == b.digest:
         return True
@@ -37,43 +30,28 @@ def same_network(a: Graph, b: Graph, rules: Equivalence = EXACT) -> bool:
     names = [[name for name, _, _ in form.outputs] for form in forms]
     if names[0] != names[1] or len(forms[0].labels) != len(forms[1].labels):
         return False
-    colours = [stable_colouring(form) for form in forms]
-    if sorted(colours[0]) != sorted(colours[1]):
-        return False
-    if ambiguous_vertices(forms[0], colours[0]) and individualisation_digest(forms[0]) != individualisation_digest(
-        forms[1]
-    ):
-        return False  # where matching could take for ever
-    from networkx.algorithms.isomorphism import DiGraphMatcher
-
-    first, second = [_to_networkx(form, colour) for form, colour in zip(forms, colours, strict=True)]
-    matcher = DiGraphMatcher(
-        first,
-        second,
-        node_match=lambda m, n: m["label"] == n["label"],
-        edge_match=lambda m, n: m["multiplicity"] == n["multiplicity"],
-    )
-    return bool(matcher.is_isomorphic())
+    try:
+        return isomorphism(_labelled_graph(forms[0]), _labelled_graph(forms[1])) is not None
+    except UndecidedMatch as error:
+        raise UndecidedNetworks(
+            f"whether the networks {a.digest[:12]} and {b.digest[:12]} are the same is not decided: the search for an"
+            " isomorphism reached its bound; treat them as two"
+        ) from error
 
 
-def _to_networkx(form: NormalForm, colours: Sequence[bytes]) -> networkx.DiGraph[object]:
-    """The form as a networkx graph; the colours guide the matching, the labels themselves decide it."""
-    import networkx
-
-    graph: networkx.DiGraph[object] = networkx.DiGraph()
-    for vertex, label in enumerate(form.labels):
-        graph.add_node(vertex, label=(label, form.has_parameters[vertex], colours[vertex]))
-        for arg, multiplicity in form.operands[vertex]:
-            graph.add_edge(arg, vertex, multiplicity=multiplicity)
-    for number, group in enumerate(form.instance_groups):
-        graph.add_node(("instance", number), label="instance")
-        for vertex in group:
-            graph.add_edge(vertex, ("instance", number), multiplicity=1)
+def _labelled_graph(form: NormalForm) -> LabelledGraph:
+    """The form as a labelled graph; layers of several blocks, and outputs, are vertices that read what is theirs."""
+    labels: list[Hashable] = list(zip(form.labels, form.codes, form.has_parameters, strict=True))
+    edges = [
+        (arg, vertex, multiplicity) for vertex, operands in enumerate(form.operands) for arg, multiplicity in operands
+    ]
+    for group in form.instance_groups:
+        edges += [(vertex, len(labels), 1) for vertex in sorted(set(group))]
+        labels.append("instance")
     for name, terms, zero in form.outputs:
-        graph.add_node(("output", name), label=("output", name, zero))
-        for arg, multiplicity in terms.items():
-            graph.add_edge(arg, ("output", name), multiplicity=multiplicity)
-    return graph
+        edges += [(arg, len(labels), multiplicity) for arg, multiplicity in terms.items()]
+        labels.append(("output", name, zero))
+    return LabelledGraph(labels, edges)
 
 
 # -- where two differ --------------------------------------------------------------------------------------------------
