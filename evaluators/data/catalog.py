@@ -40,7 +40,9 @@ DATA_FORMATS: dict[str, DataFormat] = {
         "evaluators.data.formats.class_folders:open_class_folders", ("class",), "a folder", "folder:path/to/images"
     ),
     "voc": DataFormat("evaluators.data.formats.voc:open_voc", ("boxes", "masks"), "a folder", "voc:VOCdevkit/VOC2012"),
-    "coco": DataFormat("evaluators.data.formats.coco:open_coco", ("boxes", "masks"), "a folder", "coco:path/to/coco"),
+    "coco": DataFormat(
+        "evaluators.data.formats.coco:open_coco", ("boxes", "masks"), "a folder or a JSON file", "coco:path/to/coco"
+    ),
     "yolo": DataFormat(
         "evaluators.data.formats.yolo:open_yolo",
         ("boxes", "masks"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,24 @@ import numpy.typing as npt
 from PIL import Image
 
 from evaluators.data.data_set import Pixels
+from evaluators.data.orientation import (
+    UPRIGHT,
+    DrawnOn,
+    applied_orientation,
+    orientation_in,
+    orientation_of,
+    turned_image,
+    turned_pixels,
+    turned_size,
+)
 from evaluators.data.pillow_images import Depth, ImageHeader, header_of, opened_image, pixels_of
 from evaluators.evaluator import DataError
 
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 """Those that Pillow reads; TIFF, by its suffix, is read in ``tiff.py``."""
 TIFF_SUFFIXES = (".tif", ".tiff")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".JPG", ".JPEG", ".PNG", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+"""In small letters; files may have them in any."""
 IMAGE_SIZES = range(16, 1025)
 """Image sizes in pixels that are accepted."""
 IGNORE_INDEX = 255
@@ -44,41 +55,68 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def read_header(path: str | Path) -> ImageHeader:
-    """Without decoding a pixel. Raises ``DataError``."""
+def read_header(path: str | Path, drawn_on: DrawnOn | None = None) -> ImageHeader:
+    """Without decoding a pixel; turned as ``read_image`` turns it. Raises ``DataError``."""
     if _is_tiff(path):
         from evaluators.data.tiff import read_tiff_header
 
-        return read_tiff_header(path)
+        header = read_tiff_header(path)
+        applied_orientation((header.width, header.height), UPRIGHT, drawn_on, str(path))
+        return header
     with opened_image(path, IMAGE_FORMATS) as image:
-        return header_of(image)
+        orientation = applied_orientation(image.size, orientation_of(image), drawn_on, str(path))
+        width, height = turned_size(*image.size, orientation)
+        return replace(header_of(image), width=width, height=height)
 
 
-def read_image(path: str | Path, size: int, form: PixelForm = RGB) -> tuple[Pixels, int, int]:
-    """The image squashed to [C, S, S], and its width and height before that. Raises ``DataError``."""
+def read_image(
+    path: str | Path, size: int, form: PixelForm = RGB, drawn_on: DrawnOn | None = None
+) -> tuple[Pixels, int, int]:
+    """The image squashed to [C, S, S], and its width and height before that; turned as its EXIF orientation says.
+
+    It is left as it is in the file only where its annotations were ``drawn_on`` that. Raises ``DataError``.
+    """
     if _is_tiff(path):
         from evaluators.data.tiff import read_tiff
 
         pixels = read_tiff(path)
-        return fit_pixels(pixels, size, form, str(path)), pixels.shape[1], pixels.shape[0]
+        height, width = pixels.shape[:2]
+        applied_orientation((width, height), UPRIGHT, drawn_on, str(path))
+        return fit_pixels(pixels, size, form, str(path)), width, height
     with opened_image(path, IMAGE_FORMATS) as image:
-        width, height = image.size
-        return fit_image(image, size, form, str(path)), width, height
+        orientation = applied_orientation(image.size, orientation_of(image), drawn_on, str(path))
+        width, height = turned_size(*image.size, orientation)
+        return fit_image(image, size, form, str(path), orientation), width, height
+
+
+def content_with_orientation(path: str | Path, content: bytes, drawn_on: DrawnOn | None = None) -> bytes:
+    """The bytes of a file on which its picture depends: with a mark behind them where it is turned to be read.
+
+    So that figures of a release that read the same file another way are not taken for this one's. Raises ``DataError``.
+    """
+    if _is_tiff(path):
+        return content
+    orientation = orientation_in(content, IMAGE_FORMATS)
+    if orientation != UPRIGHT and drawn_on is not None:
+        with opened_image(path, IMAGE_FORMATS) as image:
+            orientation = applied_orientation(image.size, orientation, drawn_on, str(path))
+    return content if orientation == UPRIGHT else content + b"orientation %d" % orientation
 
 
 def _is_tiff(path: str | Path) -> bool:
     return os.path.splitext(path)[1].lower() in TIFF_SUFFIXES
 
 
-def fit_image(image: Image.Image, size: int, form: PixelForm, source: str) -> Pixels:
-    """An image of Pillow's squashed to [C, S, S]; transparency is dropped. Raises ``DataError``."""
+def fit_image(image: Image.Image, size: int, form: PixelForm, source: str, orientation: int = UPRIGHT) -> Pixels:
+    """An image of Pillow's, turned and squashed to [C, S, S]; transparency is dropped. Raises ``DataError``."""
     header = header_of(image)
     if form.depth == header.depth == "uint8" and form.channels in (1, 3):
         mode = "L" if form.channels == 1 else "RGB"
         image.draft(mode, (size, size))
-        pixels = np.asarray(image.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
+        upright = turned_image(image.convert(mode), orientation)
+        pixels = np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR))
         return pixels.reshape(size, size, form.channels).transpose(2, 0, 1)
-    return fit_pixels(pixels_of(image), size, form, source)
+    return fit_pixels(turned_pixels(pixels_of(image), orientation), size, form, source)
 
 
 def fit_pixels(pixels: npt.NDArray[Any], size: int, form: PixelForm, source: str) -> Pixels:

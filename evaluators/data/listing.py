@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluators.data.data_set import Annotation, Pixels
-from evaluators.data.images import PixelForm, read_header, read_image
+from evaluators.data.images import PixelForm, content_with_orientation, read_header, read_image
+from evaluators.data.orientation import DrawnOn
 from evaluators.data.pillow_images import ImageHeader
 from evaluators.evaluator import DataError
 
@@ -66,9 +67,10 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image in a file."""
+    """An image in a file, turned as its EXIF orientation says, unless its annotations were ``drawn_on`` it unturned."""
 
     path: str | Path
+    drawn_on: DrawnOn | None = None
 
     @property
     def name(self) -> str:
@@ -79,21 +81,21 @@ class ImageFile:
         return os.path.basename(self.path)
 
     def header(self) -> ImageHeader:
-        return read_header(self.path)
+        return read_header(self.path, self.drawn_on)
 
     def read(self, size: int, form: PixelForm) -> tuple[Pixels, int, int]:
-        return read_image(self.path, size, form)
+        return read_image(self.path, size, form, self.drawn_on)
 
     def content(self) -> bytes:
-        return file_content(self.path)
+        return content_with_orientation(self.path, file_content(self.path), self.drawn_on)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectBoxes:
     """Boxes of one image as listed: float64 [M, 4] of x1, y1, x2, y2, and the number of the class of each, int64 [M].
 
-    In pixels of the image as it is in its file; or in fractions of its width and height, which were written with a
-    ``rounding_error`` of at most so much.
+    In pixels of the image at its full size, turned as it is read; or in fractions of its width and height, which were
+    written with a ``rounding_error`` of at most so much.
     """
 
     corners: npt.NDArray[np.float64]
@@ -129,8 +131,8 @@ class Runs:
 class Regions:
     """Shapes of one image that are painted over each other, the last on top, and the class of each.
 
-    A shape is ``Runs``, or polygons, float64 [M, 2] of x, y each, in pixels of the image as it is in its file, or in
-    fractions of its width and height.
+    A shape is ``Runs``, or polygons, float64 [M, 2] of x, y each, in pixels of the image at its full size, turned as it
+    is read, or in fractions of its width and height.
     """
 
     shapes: tuple[Runs | tuple[npt.NDArray[np.float64], ...], ...]

@@ -47,7 +47,7 @@ def read_mask(path: str | Path, size: int, expected: tuple[int, int], classes: i
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG",)) as image:
                 check_mask_size(image.size, expected, str(path))
-                if image.mode not in ("P", "L"):
+                if image.mode not in ("P", "L", "1"):
                     raise DataError(
                         f"{path}: its pixels are {image.mode}; a mask's are class numbers, in a palette or in grey"
                     )
@@ -76,7 +76,12 @@ def check_mask_size(actual: tuple[int, int], expected: tuple[int, int], source: 
     """Raise ``DataError`` unless a mask has its image's width and height."""
     if actual != expected:
         actual_size, expected_size = ("{} x {}".format(*pair) for pair in (actual, expected))
-        raise DataError(f"{source}: {actual_size} px, its image {expected_size}; each pixel of the image needs its own")
+        hint = ""
+        if actual == expected[::-1]:
+            hint = " (turned as EXIF says, if that is in it; then turn the mask too, or take it out of the image)"
+        raise DataError(
+            f"{source}: {actual_size} px, its image {expected_size}{hint}; each pixel of the image needs its own"
+        )
 
 
 def polygon_pixels(polygon: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.bool_]:

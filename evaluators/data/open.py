@@ -133,7 +133,7 @@ def _open(spec: DataSpec, request: DataRequest, function: str) -> _Opened:
     form = _form(all_train, request.channels)
     opened = OnDemandData(name, annotation, names, request.image_size, form, splits)
     for split, part in ((opened.train, "training"), (opened.validation, "validation")):
-        _check_annotated(name, split, part)
+        _check_annotated(name, split, part, len(names))
     files = [sample.image.path for samples in splits for sample in samples if isinstance(sample.image, ImageFile)]
     watched = [*listing.read_from, *files]
     if len(watched) > MAX_WATCHED_FILES:
@@ -177,8 +177,11 @@ def _check_listing(name: str, annotation: Annotation, class_names: tuple[str, ..
             raise DataError(f"{sample.image.name}: class {bad} is not in 0..{len(class_names) - 1}; correct it")
 
 
-def _check_annotated(name: str, split: OnDemandSplit, part: str) -> None:
-    """Raise ``DataError`` where no sample of a split has anything to learn."""
+def _check_annotated(name: str, split: OnDemandSplit, part: str, classes: int) -> None:
+    """Raise ``DataError`` where no sample of a split has anything to learn.
+
+    Masks of pixels are read until one has a class that is not the background.
+    """
     listed: list[Any] = [sample.annotation for sample in split.samples]
     if isinstance(listed[0], int):
         return
@@ -186,10 +189,20 @@ def _check_annotated(name: str, split: OnDemandSplit, part: str) -> None:
         if not any(len(split.boxes([index])[0].labels) for index in range(len(split)) if len(listed[index].labels)):
             raise DataError(f"{name}: none of its {len(split)} {part} images has a usable box; check its annotations")
         return
+    drawn = isinstance(listed[0], Regions)
+    found: set[int] = set()
     for index in range(len(split)):
-        if (split.targets(np.array([index])) != IGNORE_INDEX).any():
+        found.update(np.unique(split.targets(np.array([index]))).tolist())
+        if found - ({IGNORE_INDEX} if drawn or classes == 1 else {0, IGNORE_INDEX}):
             return
-    raise DataError(f"{name}: no pixel of its {len(split)} {part} masks has a class; check them")
+    if found == {IGNORE_INDEX}:
+        raise DataError(f"{name}: no pixel of its {len(split)} {part} masks has a class; check them")
+    if IGNORE_INDEX in found:
+        # Black and white: whoever takes white for none trains on nothing but black, and measures it as perfect
+        raise DataError(
+            f"{name}: its {len(split)} {part} masks hold only 0 and {IGNORE_INDEX}, which is no class but none; write"
+            " class numbers into them: 1 instead of 255 where the object is"
+        )
 
 
 def _form(samples: Sequence[Sample], channels: int) -> PixelForm:

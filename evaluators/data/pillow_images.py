@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -54,16 +54,20 @@ def pixels_of(image: Image.Image) -> Pixels:
     array = np.asarray(image)
     if array.dtype == np.int32:
         array = array.clip(0, 65535)
-    return array.astype(header.depth).reshape(header.height, header.width, header.channels)
+    # Its own shape, not the head's: releases of Pillow differ in whether that of a TIFF is turned before it is read
+    return array.astype(header.depth).reshape(*array.shape[:2], header.channels)
 
 
 @contextmanager
-def opened_image(path: str | Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
-    """The file as an image of Pillow's, of which only the head is read; what goes wrong is a ``DataError``."""
+def opened_image(path: str | Path, formats: tuple[str, ...], file: BinaryIO | None = None) -> Iterator[Image.Image]:
+    """The file as an image of Pillow's, of which only the head is read; what goes wrong is a ``DataError``.
+
+    ``file``: the same, opened already.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=formats) as image:
+            with Image.open(path if file is None else file, formats=formats) as image:
                 check_pixel_count(*image.size, source=str(path))
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from evaluators.data.data_set import Pixels
+from evaluators.data.orientation import ORIENTATION_TAG, UPRIGHT, known_orientation, turned_pixels, turned_size
 from evaluators.data.pillow_images import MAX_CHANNELS, Depth, ImageHeader, check_pixel_count, opened_image, pixels_of
 from evaluators.data.pillow_images import header_of as pillow_header
 from evaluators.evaluator import DataError
@@ -23,32 +25,44 @@ _DEFLATE = (8, 32946)
 
 
 def read_tiff_header(path: str | Path) -> ImageHeader:
-    """Of the first image in the file. Raises ``DataError``."""
+    """Of the first image in the file, turned as it is read. Raises ``DataError``."""
     with _opened(path) as file:
         if _is_pillows(file):
+            page = file.pages[0]
+            width, height = turned_size(page.imagewidth, page.imagelength, _orientation(page))
             with opened_image(path, ("TIFF",)) as image:
-                return pillow_header(image)
+                return replace(pillow_header(image), width=width, height=height)
         shape, channel_axis, alpha = _layout(file, path)
         height, width = (extent for axis, extent in enumerate(shape) if axis != channel_axis)
         channels = 1 if channel_axis is None else shape[channel_axis] - alpha
+        width, height = turned_size(width, height, _orientation(file.series[0].keyframe))
         return ImageHeader(width, height, channels, _DEPTHS.get(str(file.series[0].dtype), "float32"))
 
 
 def read_tiff(path: str | Path) -> Pixels:
-    """The first image in the file as [H, W, C] at its full size, without transparency. Raises ``DataError``."""
+    """The first image in the file as [H, W, C] at its full size, turned, without transparency. Raises ``DataError``."""
     with _opened(path) as file:
         if _is_pillows(file):
-            with opened_image(path, ("TIFF",)) as image:
+            with open(path, "rb") as opened, opened_image(path, ("TIFF",), opened) as image:
+                # Pillow turns a TIFF itself, but maps one that it knows the path of as if it lay turned in the file
                 return pixels_of(image)
         shape, channel_axis, alpha = _layout(file, path)
         _check_inflation(file, path)
         pixels = file.series[0].asarray().reshape(shape)
+        orientation = _orientation(file.series[0].keyframe)
     if pixels.dtype == bool:
         pixels = pixels * np.uint8(255)
     pixels = pixels[..., None] if channel_axis is None else np.moveaxis(pixels, channel_axis, -1)
     pixels = pixels[..., : pixels.shape[-1] - alpha]
+    if orientation != UPRIGHT:
+        pixels = turned_pixels(pixels, orientation)
     read: Pixels = pixels.astype(_DEPTHS.get(str(pixels.dtype), "float32"), copy=False)
     return read
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get(ORIENTATION_TAG)
+    return UPRIGHT if tag is None else known_orientation(tag.value)
 
 
 def _is_pillows(file: Any) -> bool:

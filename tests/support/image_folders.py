@@ -93,6 +93,14 @@ def write_voc(root: Path, name: str, *objects: str, head: str = "") -> None:
     (root / "Annotations" / f"{name}.xml").write_text(text)
 
 
+def write_sized_voc(root: Path, name: str, width: object, height: object, *objects: str) -> None:
+    """The annotation of an image, with the size that it was drawn on."""
+    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    folder = root / "Annotations"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.xml").write_text(f"<annotation>{size}{''.join(objects)}</annotation>")
+
+
 def write_in_three_formats(
     root: Path, images: Mapping[str, Mapping[str, Objects]], classes: Sequence[str], sizes: dict[str, tuple[int, int]]
 ) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.data.folder import VALIDATION_NAMES, FolderFiles, existing_folder, finite_box, read_json
+from evaluators.data.folder import VALIDATION_NAMES, FolderFiles, existing_file, existing_folder, finite_box, read_json
 from evaluators.data.listing import (
     MAX_MASK_CLASSES,
     AnnotationAsListed,
@@ -20,6 +20,7 @@ from evaluators.data.listing import (
     Runs,
     Sample,
 )
+from evaluators.data.orientation import DrawnOn
 from evaluators.data.polygons import polygon_of
 from evaluators.evaluator import DataError
 
@@ -30,15 +31,15 @@ Shape = Runs | tuple[Any, ...]
 
 
 def open_coco(request: DataRequest) -> Listing:
-    """The boxes or masks of ``coco:FOLDER``.
+    """The boxes or masks of ``coco:FOLDER``, or of ``coco:FILE.json``, which is then split.
 
-    Files: ``instances_train*.json`` with ``instances_val*.json`` or ``instances_test*.json``, in the folder or its
-    ``annotations/``; ``train/*.json`` with ``valid/*.json``; or one file, which is then split. Class names are in the
+    Files in a folder: ``instances_train*.json`` with ``instances_val*.json`` or ``instances_test*.json``, or
+    ``train.json`` with ``val.json``, in the folder or its ``annotations/``; ``train/*.json`` with ``valid/*.json``; or
+    one file, which is then split. Images of a file in ``annotations/`` are beside that folder. Class names are in the
     order of their ids, without one that no object has and that only names other classes' ``supercategory``. Crowds have
     no boxes; in masks they are like any other object. Raises ``DataError``.
     """
-    root = existing_folder(request.location, "coco")
-    paths = _annotation_files(root)
+    root, paths = _places(request.location)
     contents = [_Content(path) for path in paths]
     if any(content.category_names != contents[0].category_names for content in contents):
         raise DataError(f"{' and '.join(path.name for path in paths)} in {root} name different categories")
@@ -53,6 +54,15 @@ def open_coco(request: DataRequest) -> Listing:
     return Listing(names, splits[0], splits[1] if len(splits) == 2 else None, read_from)
 
 
+def _places(location: str) -> tuple[Path, list[Path]]:
+    """The folder that everything is in, and its annotation files."""
+    if location.lower().endswith(".json") and not Path(location).expanduser().is_dir():
+        path = existing_file(location, "coco")
+        return path.parent.parent if path.parent.name == "annotations" else path.parent, [path]
+    root = existing_folder(location, "coco")
+    return root, _annotation_files(root)
+
+
 def _annotation_files(root: Path) -> list[Path]:
     """The file to train with and that to validate with; or one file for both."""
     here = sorted(path for folder in (root, root / "annotations") for path in folder.glob("*.json"))
@@ -61,12 +71,16 @@ def _annotation_files(root: Path) -> list[Path]:
         validation = [path for path in here if path.stem.startswith(f"instances_{name}")]
         if train and validation:
             return [train[0], validation[0]]
+    named = {path.stem: path for path in here}
+    for name in VALIDATION_NAMES:
+        if "train" in named and name in named:
+            return [named["train"], named[name]]
     train = sorted((root / "train").glob("*.json"))
     for name in VALIDATION_NAMES:
         validation = sorted((root / name).glob("*.json"))
         if len(train) == len(validation) == 1:
             return [train[0], validation[0]]
-    candidates = [path for path in here if path.stem.startswith("instances")] or here
+    candidates = [path for path in here if path.stem.startswith("instances")] or here or train
     if len(candidates) != 1:
         raise DataError(
             f"{root}: found {len(candidates)} annotation files; give instances_train*.json and instances_val*.json, "
@@ -121,8 +135,18 @@ def _samples(root: Path, files: FolderFiles, content: _Content, classes: list[in
         annotation: AnnotationAsListed = (
             _regions(content.annotations[image], number) if masks else _boxes(content.annotations[image], number)
         )
-        samples.append(Sample(ImageFile(path), annotation))
+        samples.append(Sample(ImageFile(path, _drawn_on(row, annotation)), annotation))
     return samples
+
+
+def _drawn_on(row: Row, annotation: AnnotationAsListed) -> DrawnOn | None:
+    """What a row of an image says of it; ``None`` where that is nothing, or zeros, which some tools write."""
+    width, height = row.get("width"), row.get("height")
+    if type(width) is not int or type(height) is not int or width <= 0 or height <= 0:
+        return None
+    if isinstance(annotation, ObjectBoxes):
+        return DrawnOn(width, height, *annotation.corners[:, 2:].max(axis=0, initial=0).tolist())
+    return DrawnOn(width, height)
 
 
 def _boxes(annotations: Sequence[tuple[str, Row]], number: Mapping[int, int]) -> ObjectBoxes:

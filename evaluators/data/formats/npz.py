@@ -28,6 +28,7 @@ TRAIN_KEYS = (("x_train", "y_train"), ("train_images", "train_labels"), ("images
 VALIDATION_KEYS = (
     ("x_val", "y_val"),
     ("x_valid", "y_valid"),
+    ("x_validation", "y_validation"),
     ("x_test", "y_test"),
     ("val_images", "val_labels"),
     ("test_images", "test_labels"),

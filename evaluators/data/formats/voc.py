@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluators.data.folder import (
+    VALIDATION_NAMES,
     FolderFiles,
     check_both_splits,
     existing_folder,
     finite_box,
     read_text,
 )
-from evaluators.data.images import IMAGE_SUFFIXES
+from evaluators.data.images import IMAGE_SUFFIXES, is_image_name
 from evaluators.data.listing import MAX_MASK_CLASSES, DataRequest, ImageFile, Listing, MaskFile, ObjectBoxes, Sample
+from evaluators.data.orientation import DrawnOn
 from evaluators.evaluator import DataError
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ VOC_CLASSES = (
 )
 # fmt: on
 MAX_XML_BYTES = 4_000_000
+IMAGE_FOLDERS = ("JPEGImages", "images")
+ANNOTATION_FOLDERS = ("Annotations", "annotations", "annots")
+"""What people call them; the first that a data set has is read."""
 
 
 def open_voc(request: DataRequest) -> Listing:
@@ -41,13 +46,17 @@ def open_voc(request: DataRequest) -> Listing:
 
 
 def _names_of_splits(root: Path, lists_folder: str) -> tuple[list[str], list[str]] | None:
-    """The image names of ``train.txt`` and ``val.txt`` in a folder of ``ImageSets``; ``None`` unless both are there."""
-    lists = [root / "ImageSets" / lists_folder / f"{part}.txt" for part in ("train", "val")]
-    if not all(path.is_file() for path in lists):
+    """The image names of ``train.txt`` and ``val.txt``, or another of ``VALIDATION_NAMES``, in a folder of
+    ``ImageSets``; ``None`` unless both are there."""
+    folder = root / "ImageSets" / lists_folder
+    held_out = next((name for name in VALIDATION_NAMES if (folder / f"{name}.txt").is_file()), None)
+    if held_out is None or not (folder / "train.txt").is_file():
         return None
-    train, validation = (_listed_names(path) for path in lists)
+    train, validation = (_listed_names(folder / f"{part}.txt") for part in ("train", held_out))
     if shared := set(train) & set(validation):
-        raise DataError(f"{root}: {min(shared)} is in train.txt and in val.txt; each image belongs to one of them")
+        raise DataError(
+            f"{root}: {min(shared)} is in train.txt and in {held_out}.txt; each image belongs to one of them"
+        )
     return train, validation
 
 
@@ -58,17 +67,46 @@ def _listed_names(path: Path) -> list[str]:
 
 def _read_from(root: Path, lists_folder: str, *others: str) -> tuple[Path, ...]:
     """The lists and folders that are read."""
-    lists = [f"ImageSets/{lists_folder}", *(f"ImageSets/{lists_folder}/{part}.txt" for part in ("train", "val"))]
-    return tuple(root / name for name in (*lists, "JPEGImages", *others))
+    parts = ("train", *VALIDATION_NAMES)
+    lists = [f"ImageSets/{lists_folder}", *(f"ImageSets/{lists_folder}/{part}.txt" for part in parts)]
+    return tuple(root / name for name in (*lists, *others))
 
 
-def _image(files: FolderFiles, root: Path, name: str, wanted_by: str) -> ImageFile:
-    source = str(root)
-    for suffix in IMAGE_SUFFIXES:
-        image = files.find(f"{name}{suffix}", source, "JPEGImages")
-        if image is not None:
-            return ImageFile(image)
-    raise DataError(f"{root / 'JPEGImages'}: no image {name}{IMAGE_SUFFIXES[0]}, {wanted_by}; add it")
+def _folder(root: Path, names: Sequence[str], needs: str) -> str:
+    """The first of these folders that is there."""
+    for name in names:
+        if (root / name).is_dir():
+            return name
+    others = "".join(f" or {name}" for name in names[1:])
+    raise DataError(f"{root}: no folder {names[0]}{others} in it; {needs}")
+
+
+class _Images:
+    """The images of a data set by their names without a suffix."""
+
+    def __init__(self, root: Path, files: FolderFiles, folder: str) -> None:
+        self._root, self._files, self._folder = root, files, folder
+        self._names: dict[str, str] = {}
+        # Of several with one name: by the suffix, in small letters before others
+        in_order = [(_rank(suffix), name) for name in files.names(folder, str(root)) for suffix in _suffixes(name)]
+        for _, name in sorted(in_order, reverse=True):
+            self._names[os.path.splitext(name)[0]] = name
+
+    def find(self, name: str, wanted_by: str) -> str:
+        """The path of the image. Raises ``DataError``."""
+        found = self._names.get(name)
+        path = None if found is None else self._files.find(found, str(self._root), self._folder)
+        if path is None:
+            raise DataError(f"{self._root / self._folder}: no image {name}{IMAGE_SUFFIXES[0]}, {wanted_by}; add it")
+        return path
+
+
+def _suffixes(name: str) -> list[str]:
+    return [os.path.splitext(name)[1]] if is_image_name(name) else []
+
+
+def _rank(suffix: str) -> tuple[bool, int, str]:
+    return suffix not in IMAGE_SUFFIXES, IMAGE_SUFFIXES.index(suffix.lower()), suffix
 
 
 def _stems(files: FolderFiles, folder: str, suffix: str) -> list[str]:
@@ -85,12 +123,10 @@ def _check_is_name(root: Path, name: str) -> None:
 
 def _list_masks(root: Path) -> Listing:
     """``JPEGImages``, ``SegmentationClass``, ``ImageSets/Segmentation``."""
-    for part in ("JPEGImages", "SegmentationClass"):
-        if not (root / part).is_dir():
-            raise DataError(
-                f"{root}: no folder {part} in it; to segment, a VOC data set has JPEGImages and SegmentationClass"
-            )
+    needs = "to segment, a VOC data set has JPEGImages and SegmentationClass"
+    image_folder, _ = (_folder(root, names, needs) for names in (IMAGE_FOLDERS, ("SegmentationClass",)))
     files = FolderFiles(root)
+    images = _Images(root, files, image_folder)
     splits = _names_of_splits(root, "Segmentation")
     if splits is not None:
         check_both_splits(*splits, "masks", root)
@@ -99,9 +135,9 @@ def _list_masks(root: Path) -> Listing:
         None,
     )
     train, validation = (
-        None if part is None else [_masked_sample(root, files, name) for name in part] for part in names
+        None if part is None else [_masked_sample(root, files, images, name) for name in part] for part in names
     )
-    read_from = _read_from(root, "Segmentation", "SegmentationClass", "class_names.txt")
+    read_from = _read_from(root, "Segmentation", image_folder, "SegmentationClass", "class_names.txt")
     return Listing(_mask_names(root), train or [], validation, read_from)
 
 
@@ -119,12 +155,12 @@ def _mask_names(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _masked_sample(root: Path, files: FolderFiles, name: str) -> Sample:
+def _masked_sample(root: Path, files: FolderFiles, images: _Images, name: str) -> Sample:
     _check_is_name(root, name)
     mask = files.find(f"{name}.png", str(root), "SegmentationClass")
     if mask is None:
         raise DataError(f"{root / 'SegmentationClass'}: no mask {name}.png, which the lists name; add it")
-    return Sample(_image(files, root, name, f"to the mask {name}.png"), MaskFile(mask))
+    return Sample(ImageFile(images.find(name, f"to the mask {name}.png")), MaskFile(mask))
 
 
 # -- boxes ------------------------------------------------------------------------------------------------------------
@@ -132,36 +168,45 @@ def _masked_sample(root: Path, files: FolderFiles, name: str) -> Sample:
 
 def _list_boxes(root: Path) -> Listing:
     """Class names in alphabetical order. Corners are edges in pixels; ``difficult`` objects are left out."""
-    for part in ("Annotations", "JPEGImages"):
-        if not (root / part).is_dir():
-            raise DataError(f"{root}: no folder {part} in it; a VOC data set has Annotations and JPEGImages")
+    needs = "a VOC data set has Annotations and JPEGImages"
+    folder, image_folder = (_folder(root, names, needs) for names in (ANNOTATION_FOLDERS, IMAGE_FOLDERS))
     files = FolderFiles(root)
+    images = _Images(root, files, image_folder)
     splits = _names_of_splits(root, "Main")
     if splits is not None:
         check_both_splits(*splits, "images", root)
-    names = splits or (_stems(files, "Annotations", ".xml"), None)
+    names = splits or (_stems(files, folder, ".xml"), None)
     objects: dict[str, list[tuple[str, tuple[float, ...]]]] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
     for name in (name for part in names if part is not None for name in part):
-        objects[name] = _objects(root, files, name)
+        objects[name], sizes[name] = _described(root, files, folder, name)
     classes = sorted({label for listed in objects.values() for label, _ in listed})
     number = {label: index for index, label in enumerate(classes)}
 
     def sample(name: str) -> Sample:
         corners = np.array([box for _, box in objects[name]], np.float64).reshape(-1, 4)
         labels = np.array([number[label] for label, _ in objects[name]], np.int64)
-        return Sample(_image(files, root, name, f"which {name}.xml describes"), ObjectBoxes(corners, labels))
+        size = sizes[name]
+        drawn_on = None if size is None else DrawnOn(*size, *corners[:, 2:].max(axis=0, initial=0).tolist())
+        image = ImageFile(images.find(name, f"which {name}.xml describes"), drawn_on)
+        return Sample(image, ObjectBoxes(corners, labels))
 
     train, validation = (None if part is None else [sample(name) for name in part] for part in names)
-    xml_files = tuple(root / "Annotations" / f"{name}.xml" for name in objects)
-    return Listing(tuple(classes), train or [], validation, (*_read_from(root, "Main", "Annotations"), *xml_files))
+    xml_files = tuple(root / folder / f"{name}.xml" for name in objects)
+    return Listing(
+        tuple(classes), train or [], validation, (*_read_from(root, "Main", image_folder, folder), *xml_files)
+    )
 
 
-def _objects(root: Path, files: FolderFiles, name: str) -> list[tuple[str, tuple[float, ...]]]:
-    """The label and the corners of each object of an image that has an area."""
+def _described(
+    root: Path, files: FolderFiles, folder: str, name: str
+) -> tuple[list[tuple[str, tuple[float, ...]]], tuple[int, int] | None]:
+    """The label and the corners of each object of an image that has an area; and its width and height, if stated."""
     _check_is_name(root, name)
-    annotation = files.find(f"{name}.xml", str(root), "Annotations") or str(root / "Annotations" / f"{name}.xml")
+    annotation = files.find(f"{name}.xml", str(root), folder) or str(root / folder / f"{name}.xml")
+    document = _parse_xml(annotation)
     objects: list[tuple[str, tuple[float, ...]]] = []
-    for item in _parse_xml(annotation).iter("object"):
+    for item in document.iter("object"):
         if (item.findtext("difficult") or "0").strip() == "1":
             continue
         label = (item.findtext("name") or "").strip()
@@ -171,7 +216,26 @@ def _objects(root: Path, files: FolderFiles, name: str) -> list[tuple[str, tuple
         x1, y1, x2, y2 = finite_box(corners, annotation)
         if x1 < x2 and y1 < y2:
             objects.append((label, (x1, y1, x2, y2)))
-    return objects
+    _check_are_pixels([box for _, box in objects], annotation)
+    return objects, _stated_size(document)
+
+
+def _check_are_pixels(boxes: Sequence[tuple[float, ...]], source: str) -> None:
+    """Raise ``DataError`` for boxes in fractions of the image, which are all one pixel for a reader of pixels."""
+    numbers = [number for box in boxes for number in box]
+    if numbers and all(0 <= number <= 1 for number in numbers) and not all(map(float.is_integer, numbers)):
+        raise DataError(
+            f"{source}: its boxes are fractions of the image, 0 to 1; VOC's are pixels, so multiply them by its width"
+            " and height"
+        )
+
+
+def _stated_size(document: Element) -> tuple[int, int] | None:
+    """``None`` where there is none, or zeros, which some tools write."""
+    texts = [(document.findtext(f"size/{key}") or "").strip() for key in ("width", "height")]
+    if not all(text.isascii() and text.isdecimal() and len(text) < 10 and int(text) for text in texts):
+        return None
+    return int(texts[0]), int(texts[1])
 
 
 def _parse_xml(path: str) -> Element:

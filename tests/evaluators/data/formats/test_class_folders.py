@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from evaluators.data.data_set import DataSet
 from evaluators.evaluator import DataError
@@ -78,6 +79,37 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (root / "cat" / "link.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(DataError, match="lies outside"):
         classify(root)
+
+
+def test_a_folder_may_be_a_link_itself(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data", ("train", "validation"))
+    (tmp_path / "link").symlink_to(root)
+    assert classify(tmp_path / "link").digest == classify(root).digest
+    (root / "train").rename(tmp_path / "elsewhere")
+    (root / "train").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="lies outside"):
+        classify(tmp_path / "link", image_size=17)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".Gif", ".Jpg", ".PNG", ".Bmp", ".TIFF"])
+def test_suffixes_in_any_letters(tmp_path: Path, suffix: str) -> None:
+    class_folders(tmp_path, ("",))
+    for path in list(tmp_path.rglob("*.png")):
+        write_image(path.with_suffix(suffix), 20, 12, (200, 30, 30))
+        path.unlink()
+    data = read_all(classify(tmp_path))
+    assert len(data.train) == 4
+    assert abs(images_of(data.train)[0].mean(axis=(1, 2)) - [200, 30, 30]).max() < 4
+
+
+def test_of_a_moving_picture_the_first_is_read(tmp_path: Path) -> None:
+    class_folders(tmp_path, ("",))
+    frames = [Image.new("RGB", (20, 12), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
+    for path in list(tmp_path.rglob("*.png")):
+        frames[0].save(path.with_suffix(".gif"), save_all=True, append_images=frames[1:])
+        path.unlink()
+    assert (images_of(classify(tmp_path).train)[0][0] > 240).all()
+    assert (images_of(classify(tmp_path).train)[0][1:] < 10).all()
 
 
 def test_a_class_of_one_image_cannot_be_split(tmp_path: Path) -> None:

@@ -157,6 +157,59 @@ def test_a_folder_for_each_split_with_the_file_beside_its_images(tmp_path: Path)
     assert (names_of(data.train), names_of(data.validation)) == (["1.png", "2.png"], ["3.png"])
 
 
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "test"])
+def test_files_with_the_plain_names_of_splits(coco: Path, validation: str) -> None:
+    before = load(coco).digest
+    for name, renamed in (("train", "train"), ("val", validation)):
+        (coco / "annotations" / f"instances_{name}2017.json").rename(coco / "annotations" / f"{renamed}.json")
+    (coco / "train2017").rename(coco / "train")
+    assert load(coco).digest == before
+
+
+def test_a_folder_to_train_with_alone_is_split(tmp_path: Path) -> None:
+    for number in range(1, 11):
+        write_image(tmp_path / "train" / f"{number}.png")
+    (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(coco_document(10)))
+    data = load(tmp_path)
+    assert (len(data.train), len(data.validation)) == (8, 2)
+
+
+@pytest.mark.parametrize("folder", ["", "annotations"])
+def test_a_file_is_read_alone_and_split(tmp_path: Path, folder: str) -> None:
+    for number in range(1, 6):
+        write_image(tmp_path / "images" / f"{number}.png")
+    (tmp_path / folder).mkdir(exist_ok=True)
+    path = tmp_path / folder / "labels.json"
+    path.write_text(json.dumps(coco_document(5)))
+    before = load(tmp_path).digest
+    (tmp_path / folder / "more.json").write_text("{}")
+    data = load(path)
+    assert (len(data.train), len(data.validation)) == (4, 1)
+    assert data.digest == before
+    with pytest.raises(DataError, match=r"no file '.*none\.json'; give coco:FILE"):
+        load(tmp_path / "none.json")
+
+
+def test_a_folder_may_be_a_link_itself(coco: Path) -> None:
+    link = coco.parent / "link"
+    link.symlink_to(coco)
+    assert load(link).digest == load(coco).digest
+    assert load(link / "annotations" / "instances_train2017.json").class_names == ("apple", "zebra")
+
+
+@pytest.mark.parametrize("size", [{"width": 100, "height": 50}, {"width": 0, "height": 0}, {"width": "x"}])
+def test_the_size_of_an_image_may_be_stated(coco: Path, size: dict[str, Any]) -> None:
+    before = load(coco).digest
+    write_coco(coco, "train", changed(images=size))
+    assert load(coco).digest == before
+
+
+def test_boxes_on_an_image_of_another_size_are_refused(coco: Path) -> None:
+    write_coco(coco, "train", changed(images={"width": 200, "height": 100}))
+    with pytest.raises(DataError, match=r"1\.png: 100 x 50 px, but its annotation was drawn on 200 x 100 px"):
+        load(coco)
+
+
 def test_without_a_file_to_validate_with_that_to_test_with_is_taken(coco: Path) -> None:
     (coco / "annotations" / "instances_val2017.json").rename(coco / "annotations" / "instances_test2017.json")
     assert names_of(load(coco).validation) == ["3.png"]

@@ -23,6 +23,8 @@ from tests.support.image_folders import (
     targets_of,
     voc_object,
     write_image,
+    write_noise,
+    write_sized_voc,
     write_voc,
 )
 
@@ -119,6 +121,15 @@ BAD_VOC: dict[str, tuple[Callable[[Path], object], str]] = {
     "in both": (lambda r: (r / "ImageSets/Main/val.txt").write_text("a"), "a is in train.txt and in val.txt"),
     "none to validate": (lambda r: (r / "ImageSets/Main/val.txt").write_text(""), "0 validation images"),
     "no text": (lambda r: (r / "ImageSets/Main/val.txt").write_bytes(b"\xff\xfe\xff"), "val.txt: cannot be read"),
+    "fractions": (lambda r: write_voc(r, "a", voc_object("cat", 0.1, 0.2, 0.6, 1)), "a.xml: its boxes are fractions"),
+    "another size": (
+        lambda r: write_sized_voc(r, "a", 200, 100, voc_object("cat", 1, 2, 30, 40)),
+        "a.jpg: 100 x 50 px, but its annotation was drawn on 200 x 100 px",
+    ),
+    "sides exchanged": (
+        lambda r: write_sized_voc(r, "a", 50, 100, voc_object("cat", 1, 2, 30, 90)),
+        "a.jpg: 100 x 50 px, but its annotation was drawn on 50 x 100 px",
+    ),
     "a path": (lambda r: (r / "ImageSets/Main/val.txt").write_text("../b"), "'../b' is a path"),
 }
 
@@ -129,6 +140,59 @@ def test_bad_voc_folders_say_what_and_where(voc: Path, case: str) -> None:
     damage(voc)
     with pytest.raises(DataError, match=message):
         read_all(load(voc))
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(100, 50), (0, 0), ("", ""), ("unknown", 50), (50, 100), ("9" * 5000, 50), ("\u00b2", 50)]
+)
+def test_sizes_that_do_no_harm_change_nothing(voc: Path, width: object, height: object) -> None:
+    """The image's, none, or the sides exchanged around boxes that are inside the image."""
+    before = load(voc).digest
+    write_sized_voc(voc, "a", width, height, voc_object("cat", 10, 10, 60, 40))
+    data = load(voc)
+    assert targets_of(data.train)[0].labels.tolist() == [0]
+    assert data.digest == before
+
+
+def test_one_pixel_in_the_corner_is_a_box(voc: Path) -> None:
+    write_voc(voc, "a", voc_object("cat", 0, 0, 1, 1))
+    assert targets_of(load(voc).train)[0].corners.tolist() == [pytest.approx([0, 0, 0.64, 1.28])]
+
+
+@pytest.mark.parametrize("annotations", ["Annotations", "annotations", "annots"])
+@pytest.mark.parametrize("images", ["JPEGImages", "images"])
+@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "test"])
+def test_folders_and_lists_by_any_of_their_names(voc: Path, annotations: str, images: str, held_out: str) -> None:
+    before = load(voc).digest
+    (voc / "Annotations").rename(voc / annotations)
+    (voc / "JPEGImages").rename(voc / images)
+    (voc / "ImageSets" / "Main" / "val.txt").rename(voc / "ImageSets" / "Main" / f"{held_out}.txt")
+    assert load(voc).digest == before
+
+
+@pytest.mark.parametrize("suffix", [".Jpg", ".JPG", ".jPeG", ".PNG", ".Gif", ".WebP", ".tIf"])
+def test_suffixes_in_any_letters(voc: Path, suffix: str) -> None:
+    (voc / "JPEGImages" / "a.jpg").unlink()
+    write_image(voc / "JPEGImages" / f"a{suffix}")
+    data = read_all(load(voc))
+    assert Path(data.train.sources(np.array([0]))[0]).name == f"a{suffix}"
+    assert abs(images_of(data.train)[0].mean(axis=(1, 2)) - [200, 30, 30]).max() < 4
+
+
+def test_of_two_images_with_a_name_that_with_the_usual_suffix_is_read(voc: Path) -> None:
+    for suffix in (".PNG", ".Jpg", ".tiff", ".gif"):
+        write_image(voc / "JPEGImages" / f"a{suffix}")
+    assert load(voc).train.sources(np.array([0])) == [str(voc / "JPEGImages" / "a.jpg")]
+
+
+def test_a_folder_may_be_a_link_itself(voc: Path) -> None:
+    link = voc.parent / "link"
+    link.symlink_to(voc)
+    assert load(link).digest == load(voc).digest
+    (voc / "JPEGImages").rename(voc.parent / "elsewhere")
+    (voc / "JPEGImages").symlink_to(voc.parent / "elsewhere")
+    with pytest.raises(DataError, match="lies outside"):
+        load(link, 65)
 
 
 def test_images_that_link_out_of_the_folder_are_refused(voc: Path) -> None:
@@ -206,6 +270,48 @@ def test_classes_have_the_names_of_a_file(tmp_path: Path) -> None:
     voc_masks(tmp_path)
     (tmp_path / "class_names.txt").write_text("nothing\nleaf\n")
     assert segment(tmp_path).class_names == ("nothing", "leaf")
+
+
+@pytest.mark.parametrize("classes", ["nothing\nleaf\n", None])
+def test_black_and_white_masks_are_not_taken_for_black_alone(tmp_path: Path, classes: str | None) -> None:
+    """White is 255, which is no class: all the rest is the background, which is easy to learn."""
+    voc_masks(tmp_path)
+    if classes:
+        (tmp_path / "class_names.txt").write_text(classes)
+    white = np.zeros((12, 20), np.uint8)
+    white[3:9, 3:9] = 255
+    for name in ("one", "two"):
+        Image.fromarray(white).save(tmp_path / "SegmentationClass" / f"{name}.png")
+    with pytest.raises(DataError, match="its 1 training masks hold only 0 and 255, which is no class but none; write"):
+        segment(tmp_path)
+    Image.fromarray(white // 255).save(tmp_path / "SegmentationClass" / "one.png")
+    with pytest.raises(DataError, match="its 1 validation masks hold only 0 and 255"):
+        segment(tmp_path, image_size=17)
+    Image.fromarray(white // 255).save(tmp_path / "SegmentationClass" / "two.png")
+    assert set(np.unique(targets_of(segment(tmp_path, image_size=18).train))) == {0, 1}
+
+
+def test_masks_of_one_bit_are_of_two_classes(tmp_path: Path) -> None:
+    voc_masks(tmp_path)
+    (tmp_path / "class_names.txt").write_text("nothing\nleaf\n")
+    half = np.zeros((12, 20), np.uint8)
+    half[:, 10:] = 255
+    for name in ("one", "two"):
+        Image.fromarray(half).convert("1").save(tmp_path / "SegmentationClass" / f"{name}.png")
+    mask = targets_of(segment(tmp_path).train)[0]
+    assert (mask[:, :8] == 0).all()
+    assert (mask[:, 8:] == 1).all()
+
+
+def test_some_masks_of_background_and_margins_alone_are_read(tmp_path: Path) -> None:
+    voc_masks(tmp_path, lists=False)
+    for number in range(8):
+        name = f"n{number}"
+        write_noise(tmp_path / "JPEGImages" / f"{name}.png", number, 20, 12)
+        mask = np.full((12, 20), number % 2, np.uint8)
+        mask[0] = 255
+        Image.fromarray(mask).save(tmp_path / "SegmentationClass" / f"{name}.png")
+    assert len(read_all(segment(tmp_path, seed=3)).train) == 8
 
 
 def test_masks_that_are_wrong(tmp_path: Path) -> None:
