@@ -28,7 +28,7 @@ class UnknownName(ValueError):
 def unknown_name(kind: str, name: str, names: list[str]) -> UnknownName:
     """The error for a name that is not in a table, with a suggestion where one is close."""
     close = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(names))}"
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(set(names)))}"
     return UnknownName(f"no {kind} {name!r}; {hint}")
 
 

@@ -36,7 +36,7 @@ def search_command(settings_type: type[SearchSettings]) -> Callable[..., None]:
     def search(*, backbone_from: str | None, as_json: bool, **values: Any) -> None:
         """Search a space for networks that are good and fit a chip.
 
-        The same command again goes on where a stopped search was.
+        The same command again goes on where a stopped search was. Ends with exit code 1 where the limits leave nothing.
         """
         from nas.engine.search import run
         from nas.report.progress_bars import ProgressReporter
@@ -63,9 +63,12 @@ search = search_command(SearchSettings)
 
 
 def print_result(result: SearchResult, storage: str | None, as_json: bool) -> None:
-    """Write pictures, table and document into the study's folder, and print the result."""
+    """Write pictures, table and document into the study's folder, and print the result.
+
+    Ends with exit code 1 where the limits leave nothing on the front.
+    """
     from nas.report.plots import plot_front
-    from nas.report.tables import architecture_lines, front_table, summary_lines, supplementary_tables
+    from nas.report.tables import nearest_miss_text
     from nas.report.verification import plot_verification
 
     result.directory.mkdir(parents=True, exist_ok=True)
@@ -79,13 +82,22 @@ def print_result(result: SearchResult, storage: str | None, as_json: bool) -> No
     (result.directory / "result.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if as_json:
         typer.echo(json.dumps(document))
-        return
+    else:
+        _print_tables(result, storage, f"{picture}, {measured}" if measured else str(picture), table)
+    if result.nearest_miss is not None:
+        if as_json:
+            typer.echo(f"nas: {nearest_miss_text(result.nearest_miss, result.limits)}", err=True)
+        raise typer.Exit(1)
+
+
+def _print_tables(result: SearchResult, storage: str | None, pictures: str, table: Path) -> None:
+    from nas.report.tables import architecture_lines, front_table, summary_lines, supplementary_tables
+
     screen = console()
     for part in (front_table(result), *supplementary_tables(result)):
         screen.print(part)
     for line in (*architecture_lines(result.front), "", *summary_lines(result)):
         screen.print(line, highlight=False, markup=False)
-    pictures = f"{picture}, {measured}" if measured else str(picture)
     screen.print(f"Picture: {pictures}   table: {table}", highlight=False, markup=False)
     option = f" --storage {storage}" if storage else ""
     screen.print(f"Next: nas dashboard {result.study}{option}", style="bold", highlight=False, markup=False)

@@ -16,8 +16,13 @@ spaces_app = typer.Typer(help="List the search spaces, or look at one.", no_args
 @spaces_app.callback(invoke_without_command=True)
 def spaces(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """List the search spaces and the published networks."""
-    if ctx.invoked_subcommand:
-        return
+    if not ctx.invoked_subcommand:
+        list_spaces(as_json)
+
+
+@spaces_app.command("list")
+def list_spaces(as_json: JsonOption = False) -> None:
+    """List the search spaces and the published networks."""
     from rich.table import Table
 
     from search_spaces.catalog import spaces as space_rows

@@ -48,7 +48,8 @@ class Tally:
     being trained for another candidate or by another search, ``partial_hits`` had some repeats trained before and some
     now; ``saved_seconds`` is what the hits took when they were trained. ``short`` of those trained now were at a
     fidelity below 1. ``unsupported`` of the infeasible have operations that a device cannot run. ``collisions`` are
-    different networks whose keys met.
+    different networks whose keys met; ``undecided`` are networks of which it was not found out whether another of their
+    key is the same, so that they share no result.
     """
 
     scored: int = 0
@@ -64,6 +65,7 @@ class Tally:
     misses: int = 0
     short: int = 0
     collisions: int = 0
+    undecided: int = 0
     hash_seconds: float = 0.0
     saved_seconds: float = 0.0
     seconds: float = 0.0
@@ -110,6 +112,19 @@ class SearchResult:
     def front(self) -> tuple[Candidate, ...]:
         """Distinct networks within the limits that no other dominates, best first objective first."""
         return pareto_front(self.candidates, self.objectives, trained=bool(self.proxy))
+
+    @cached_property
+    def nearest_miss(self) -> Candidate | None:
+        """Where the limits leave nothing on the front, the candidate that breaks them least; ``None`` elsewhere.
+
+        Where some candidates keep the limits on cost, but none that was trained keeps those on quality, a trained one.
+        """
+        if self.front:
+            return None
+        over = [c for c in self.candidates if c.status == "infeasible"]
+        if len(over) < len(self.candidates):
+            over = [c for c in over if c.was_trained]
+        return min(over, key=lambda c: c.constraint_violation, default=None)
 
     def graph(self, candidate: Candidate) -> Graph:
         """The network of a candidate or a reference in normal form, as it would be deployed."""

@@ -45,7 +45,7 @@ from nas.hashing.deduplicate import Deduplicator
 from nas.searchers.multi_fidelity import as_multi_fidelity
 from nas.study.artifacts import WeightStore
 from nas.study.load import study_name
-from nas.study.storage import JOURNAL_NAME
+from nas.study.storage import JOURNAL_NAME, as_study_name, require_study_name
 from nas.study.study import Study
 from search_spaces.registry import unknown_name
 
@@ -128,6 +128,8 @@ def run(settings: SearchSettings) -> SearchResult:
     """As ``search``, from settings."""
     settings = settings.with_training_apart()
     _require_objects(settings)
+    if settings.study is not None:
+        require_study_name(settings.study)
     started = time.monotonic()
     directory = Path(settings.directory)
     problem = build_problem(settings)
@@ -162,7 +164,8 @@ def run(settings: SearchSettings) -> SearchResult:
             state, make_searcher, reference_networks, executor, cache, weights, directory / name, verification
         )
         make_strategy(strategy, context).run()
-        tally.collisions, tally.hash_seconds = deduplicator.collisions, deduplicator.seconds
+        tally.collisions, tally.undecided = deduplicator.collisions, deduplicator.undecided
+        tally.hash_seconds = deduplicator.seconds
         tally.seconds = time.monotonic() - started
         study_record.note("tally", asdict(tally))
     result = SearchResult(
@@ -228,7 +231,8 @@ def _open_study(problem: SearchProblem, directory: Path, device_setup: _DeviceSe
         # a study of the first release has another fingerprint in its name
         fingerprints = [str(fingerprint), legacy_fingerprint(problem, device_name)]
         names = [f"{problem.space.name}-{problem.hardware.name}-{one}" for one in fingerprints if one is not None]
-        name = study_name(names, directory, settings.storage)
+        # and one of a space with a slash in its name may lie in a folder more
+        name = study_name([*map(as_study_name, names), *names], directory, settings.storage)
     study = Study.open(
         settings.storage or directory / name / JOURNAL_NAME,
         name,

@@ -119,6 +119,8 @@ def _cache_lines(t: Tally) -> list[str]:
     line = f"Recognising networks took {t.hash_seconds:.2f} s{fraction}"
     if t.collisions:
         line += f"; {t.collisions} keys met by accident and were told apart"
+    if t.undecided:
+        line += f"; {t.undecided} networks may be ones met before, which could not be decided, and share no result"
     if not lookups:
         return [line + "."]
     return [
@@ -157,11 +159,25 @@ def study_tables(
     return [f"{study}: {status_text}", *([table] if best else []), *architecture_lines(best), *failures, *measured]
 
 
+def nearest_miss_text(nearest: Candidate, limits: Sequence[Limit]) -> str:
+    """A sentence for a search whose limits leave nothing: what the nearest candidate breaks, and by how much."""
+    what = "No trained candidate" if nearest.was_trained else "No candidate"
+    violations = [(limit, limit.constraint_violation(nearest.metrics)) for limit in limits]
+    misses = [f"{limit.metric} by {_violation_text(limit, violation)}" for limit, violation in violations if violation]
+    missed = f"; it misses {', '.join(misses)}" if misses else ""
+    return f"{what} is within the limits; the nearest: {nearest.reason}{missed}."
+
+
+def _violation_text(limit: Limit, violation: float) -> str:
+    if limit.bound == 0:
+        return f"{violation:.4g}"
+    return f"{100 * violation:,.0f} %" if violation >= 0.1 else f"{100 * violation:.2g} %"
+
+
 def _why_empty(result: SearchResult) -> str:
+    if result.nearest_miss is not None:
+        return nearest_miss_text(result.nearest_miss, result.limits)
     within = [c for c in result.candidates if c.status != "infeasible"]
-    if not within and result.candidates:
-        nearest = min(result.candidates, key=lambda c: c.constraint_violation)
-        return f"No candidate is within the limits; the nearest: {nearest.reason}."
     if any(c.status == "stopped" for c in within):
         return (
             "The front is empty: no candidate was trained in full; give the search a larger train, or fewer rungs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,22 @@ JOURNAL_NAME = "study.journal"
 
 class StudyError(ValueError):
     """A study that cannot be opened, or that belongs to another search."""
+
+
+def require_study_name(name: str) -> None:
+    """Raise ``StudyError`` for what is no name of a study: it names one folder, inside that of the studies."""
+    if not name.strip():
+        raise StudyError("the study's name is empty; give one, or leave it out for one made from the settings")
+    if name in (".", "..") or name != as_study_name(name):
+        raise StudyError(
+            f"{name!r} is no name of a study: it names one folder, and so is neither '.' nor '..' and has no '/', '\\'"
+            " or NUL; --directory says where that folder is"
+        )
+
+
+def as_study_name(text: str) -> str:
+    """The text with an underscore for each character that no name of a study has."""
+    return re.sub(r"[/\\\0]", "_", text)
 
 
 @contextmanager

@@ -137,3 +137,22 @@ def test_the_layers_and_rooms_hold() -> None:
     contracts = PYPROJECT.count("[[tool.importlinter.contracts]]")
     assert contracts >= 5
     assert f"{contracts} kept, 0 broken" in run.stdout
+
+
+SPHINX_OWN_PAGES = {"search", "genindex", "modindex", "py-modindex"}
+"""Pages that Sphinx writes itself, over those of the same name."""
+
+
+def test_every_page_of_the_documentation_is_reached_and_keeps_its_address() -> None:
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+    assert pages.keys() & SPHINX_OWN_PAGES == set()
+    listed = [
+        line.strip()
+        for text in pages.values()
+        for tree in re.findall(r"^```\{toctree\}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+        for line in tree.splitlines()
+        if line.strip() and not line.startswith(":")
+    ]
+    assert sorted(listed) == sorted(pages.keys() - {"index"})
+    linked = {name for text in pages.values() for name in re.findall(r"\{doc\}`(?:[^`<]*<)?(\w+)>?`", text)}
+    assert linked - pages.keys() == set()

@@ -153,6 +153,8 @@ def test_a_finished_search_is_resumed_and_shown(
         (("search", "--space", "mobiledet", "--hw", "./mine.toml"), "cannot read the device file 'mine.toml'"),
         (("search", *("--space", "mobiledet", "--hw", "edgetpu"), "--directory", "/proc/no"), "cannot write the study"),
         (("search", "--space", "mobiledet"), "--hw"),
+        (("search", *("--space", "mobiledet", "--hw", "edgetpu"), "--study", "../../evil"), "'../../evil' is no name"),
+        (("search", *("--space", "mobiledet", "--hw", "edgetpu"), "--study", ""), "name is empty"),
         (("serch",), "Did you mean 'search'"),
         (("show", "nothing"), "no study"),
         (("resume", "nothing"), "no study 'nothing'"),
@@ -169,6 +171,18 @@ def test_mistakes_end_in_one_clear_line(here: Path, arguments: tuple[str, ...], 
     lines = [line for line in result.err.splitlines() if line.strip()]
     assert lines[-1].startswith("nas: ")
     assert "Traceback" not in result.err
+
+
+def test_limits_that_nothing_meets_end_in_1_with_what_was_missed(here: Path) -> None:
+    arguments = ("search", *QUICK, "--trials", "6", "--train", "0", "--limit", "latency<=1us")
+    told = run_command(*arguments)
+    assert told.code == 1
+    assert "No candidate is within the limits; the nearest: latency_ms is" in told.out
+    again = run_command(*arguments, "--json")
+    assert (again.code, again.json["front"]) == (1, [])
+    assert again.err.splitlines()[-1].startswith("nas: No candidate is within the limits; the nearest: latency_ms is")
+    assert again.err.splitlines()[-1].endswith(" %.")
+    assert run_command("resume", again.json["study"], "--json").code == 1
 
 
 def test_an_error_that_is_no_mistake_of_the_user_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +211,9 @@ def test_an_interrupted_command_ends_with_130(monkeypatch: pytest.MonkeyPatch) -
 def test_lists(here: Path) -> None:
     assert "mobiledet" in run_command("spaces", "--json").json["spaces"]
     assert "edgetpu" in run_command("hw", "--json").json
+    for group in ("spaces", "hw"):
+        for options in ((), ("--json",)):
+            assert run_command(group, "list", *options) == run_command(group, *options)
     document = run_command("spaces", "show", "mobiledet", "--json").json
     assert document["size"] == 2959241712662221432223348293632
     assert "block1.width" in document["decisions"]

@@ -29,6 +29,7 @@ COMMANDS = {
     "cache clear": "--evaluator --older-than-days --cache --directory",
     "cache export": "to --cache --directory",
     "spaces": "--json",
+    "spaces list": "--json",
     "spaces show": "space --set --hw --samples --seed --picture --network --json",
     "hw": "--json",
     "hw list": "--json",

@@ -98,7 +98,41 @@ def test_limits_that_nothing_meets_leave_an_empty_front_and_say_why(tmp_path: Pa
 
     result = run(tmp_path, limits=["params<=1"], trials=8, train=0)
     assert result.front == ()
-    assert "No candidate is within the limits; the nearest: params is" in summary_lines(result)[-1]
+    nearest = min(c.metrics["params"] for c in result.candidates)
+    assert summary_lines(result)[-1] == (
+        f"No candidate is within the limits; the nearest: params is {nearest:.4g}, limit params <= 1; it misses params"
+        f" by {100 * (nearest - 1):,.0f} %."
+    )
+
+
+def test_a_quality_that_no_trained_candidate_reaches_is_said_to_be_missed(tmp_path: Path) -> None:
+    from nas.report.tables import summary_lines
+
+    result = run(tmp_path, limits=["map>=1000"], trials=20, train=4)
+    assert result.front == ()
+    assert {c.status for c in result.candidates} >= {"scored", "infeasible"}
+    nearest = result.nearest_miss
+    assert nearest is not None
+    assert nearest.metrics["map"] == max(c.metrics["map"] for c in result.candidates if c.was_trained)
+    assert summary_lines(result)[-1].startswith("No trained candidate is within the limits; the nearest: map is")
+
+
+def test_what_lies_on_a_front_misses_nothing(tmp_path: Path) -> None:
+    assert run(tmp_path, limits=["params<=1M"], trials=8, train=0).nearest_miss is None
+
+
+@pytest.mark.parametrize("name", ["../../evil", "..", ".", "a/b", "a\\b", "/evil", "nul\0", "", " "])
+def test_a_study_is_kept_in_a_folder_of_its_own(name: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"is no name of a study|name is empty"):
+        run(tmp_path / "a" / "b", study=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_space_with_a_path_for_a_name_is_kept_there_too(tmp_path: Path) -> None:
+    result = run(tmp_path / "a", space=nas.Space(small_space, name="../../evil"), trials=4, train=0)
+    assert result.study.startswith(".._.._evil-")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert result.directory.parent == tmp_path / "a"
 
 
 def test_without_a_score_every_candidate_is_trained_and_told(tmp_path: Path) -> None:
