@@ -15,7 +15,7 @@ from typing import Any
 
 from search_spaces.graph.graph import Graph
 from search_spaces.published.networks import networks
-from search_spaces.registry import UnknownName, import_file, import_object, named_row, table_with_plugins, unknown_name
+from search_spaces.registry import UnknownName, import_named, import_object, named_row, table_with_plugins, unknown_name
 from search_spaces.space.genotype import SpaceError
 from search_spaces.space.notation import Notation
 from search_spaces.space.space import Space
@@ -126,14 +126,11 @@ def load_space(space: str | Path | Callable[..., Graph] | Space, **options: Any)
         notation: Notation | None = import_object(row.notation) if row.notation else None
         return Space(import_object(row.function), text, options, notation)
     location, _, attribute = text.rpartition(":")
-    if location.endswith(".py"):
-        target = import_file(Path(location), attribute, SpaceError)
-    elif text.endswith(".py"):
+    if text.endswith(".py"):
         raise UnknownName(f"{text!r}: name the function too, as in {text}:my_space")
-    elif location:
-        target = import_object(text)
-    else:
+    if not location:
         raise unknown_name("space", text, list(spaces()))
+    target = import_named(text, SpaceError)
     if not isinstance(target, Space) and not callable(target):
         raise SpaceError(f"{text!r} is {type(target).__name__}, not a function that makes choices")
     return _to_space(target, attribute, options)

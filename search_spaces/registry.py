@@ -73,6 +73,14 @@ def import_object(path: str) -> Any:
     return _attribute(module, attribute, path)
 
 
+def import_named(text: str, broken: type[Exception]) -> Any:
+    """The object at ``package.module:name`` or ``./file.py:name``. Raises as ``import_object`` and ``import_file``."""
+    location, _, attribute = text.rpartition(":")
+    if location.endswith(".py"):
+        return import_file(Path(location).expanduser(), attribute, broken)
+    return import_object(text)
+
+
 def _attribute(module: Any, attribute: str, path: str) -> Any:
     if not hasattr(module, attribute):
         public = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.data.data_set import Annotation
 from evaluators.evaluator import QualityMetric
 from evaluators.training.settings import TrainingSettings, is_drawn
 from evaluators.training.task import TaskRow
-from search_spaces.registry import UnknownName, import_file, import_object, named_row, table_with_plugins, unknown_name
+from search_spaces.registry import UnknownName, import_named, import_object, named_row, table_with_plugins, unknown_name
 
 if TYPE_CHECKING:
     from evaluators.training.network_training import NetworkTraining
@@ -73,14 +72,9 @@ def tasks() -> dict[str, TaskRow]:
 
 def task_row(task: str) -> TaskRow:
     """A task by name, or as ``package.module:ROW`` or ``./file.py:ROW``. Raises ``UnknownName``."""
-    location, colon, attribute = task.rpartition(":")
-    if not colon:
+    if ":" not in task:
         return named_row("task", task, tasks())
-    row = (
-        import_file(Path(location).expanduser(), attribute, UnknownName)
-        if location.endswith(".py")
-        else import_object(task)
-    )
+    row = import_named(task, UnknownName)
     if not isinstance(row, TaskRow):
         raise UnknownName(f"{task!r} is {type(row).__name__}, not a TaskRow")
     return row

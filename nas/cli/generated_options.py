@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from nas.cli.options import parse_assignments
+from nas.cli.options import parse_assignments, typer_option
 from nas.engine.options import Kind, NamedOption, command_line_flags, options_of
 
 _TYPES: dict[Kind, Any] = {
@@ -61,27 +59,20 @@ def settings_arguments(settings_type: type[Any], values: Mapping[str, Any]) -> d
 
 
 def _parameter(named: NamedOption, own_types: Mapping[str, tuple[Any, Any]]) -> inspect.Parameter:
-    option, flags = named.option, list(command_line_flags(named))
+    option = named.option
     kind, default = _TYPES[option.kind], named.default
     if option.kind in ("texts", "assignments"):
         default = []
     elif option.nullable:
         kind = kind | None
     kind, default = own_types.get(named.name, (kind, default))
-    if option.kind == "switch" and (option.decides or default):
-        flags = [f"{flag}/{flag.replace('--', '--no-', 1)}" for flag in flags]
-    information: dict[str, Any] = {"help": option.help}
-    if option.kind in ("integer", "number"):
-        information |= {"min": option.minimum, "max": option.maximum}
-    if option.variable:
-        information["envvar"] = option.variable
     if default is ...:
         default = inspect.Parameter.empty
     return inspect.Parameter(
         named.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=Annotated[kind, typer.Option(*flags, **information)],
+        annotation=Annotated[kind, typer_option(named)],
     )
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.engine.options import NamedOption, command_line_flags, options_of
+from nas.engine.settings import SearchSettings
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,21 +19,29 @@ if TYPE_CHECKING:
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")
 ]
-DirectoryOption = Annotated[Path, typer.Option(help="Folder of the studies.", envvar="NAS_RUNS")]
-StorageOption = Annotated[
-    str | None, typer.Option(help="Optuna storage URL; default: a journal file under --directory.")
-]
-CacheOption = Annotated[
-    str,
-    typer.Option(
-        help="Evaluation cache: a file, an SQLAlchemy URL, or off; default: a file under --directory.",
-        envvar="NAS_CACHE",
-    ),
-]
-BaselinesOption = Annotated[
-    bool, typer.Option("--baselines", help="Put the published networks of the task beside the front, as predicted.")
-]
-WorkersOption = Annotated[int | None, typer.Option(min=0, help="Training processes; default: one a core; 0: none.")]
+
+
+def typer_option(named: NamedOption) -> Any:
+    """How the command line takes an option of a search: its words, its help and its bounds."""
+    option, flags = named.option, list(command_line_flags(named))
+    if option.kind == "switch" and (option.decides or named.default):
+        flags = [f"{flag}/{flag.replace('--', '--no-', 1)}" for flag in flags]
+    information: dict[str, Any] = {"help": option.help}
+    if option.kind in ("integer", "number"):
+        information |= {"min": option.minimum, "max": option.maximum}
+    if option.variable:
+        information["envvar"] = option.variable
+    return typer.Option(*flags, **information)
+
+
+_SEARCH_OPTIONS = {named.name: typer_option(named) for named in options_of(SearchSettings) if command_line_flags(named)}
+
+# Options of a search that other commands have too
+DirectoryOption = Annotated[Path, _SEARCH_OPTIONS["directory"]]
+StorageOption = Annotated[str | None, _SEARCH_OPTIONS["storage"]]
+CacheOption = Annotated[str, _SEARCH_OPTIONS["cache"]]
+BaselinesOption = Annotated[bool, _SEARCH_OPTIONS["baselines"]]
+WorkersOption = Annotated[int | None, _SEARCH_OPTIONS["workers"]]
 
 
 def console(stderr: bool = False) -> Console:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from evaluators.catalog import make_evaluator, trainable_task
@@ -26,7 +25,7 @@ from nas.hashing.equivalence import parse_equivalence
 from search_spaces.catalog import load_space
 from search_spaces.graph.graph import Graph
 from search_spaces.input_channels import space_for_channels
-from search_spaces.registry import import_file, import_object, named_row, plugin_paths
+from search_spaces.registry import import_named, named_row, plugin_paths
 from search_spaces.space.genotype import SpaceError
 from search_spaces.space.space import Space
 from search_spaces.task_heads import TASK_HEADS, space_for_task, task_of
@@ -169,7 +168,8 @@ def _own_evaluator(settings: SearchSettings) -> Evaluator | None:
     if given is None or given == "":
         return None
     if isinstance(given, str):
-        given = _named_evaluator(given)
+        path = given if ":" in given else named_row("evaluator", given, plugin_paths("nas.evaluators"))
+        given = import_named(path, SettingError)
     if isinstance(given, Evaluator):
         if settings.training:
             raise SettingError(
@@ -183,16 +183,6 @@ def _own_evaluator(settings: SearchSettings) -> Evaluator | None:
             " property metrics and a method evaluate(job)"
         )
     return made
-
-
-def _named_evaluator(text: str) -> Any:
-    """What stands at ``package.module:name`` or ``./file.py:name``, or is an entry point of ``nas.evaluators``."""
-    location, colon, attribute = text.rpartition(":")
-    if not colon:
-        return import_object(named_row("evaluator", text, plugin_paths("nas.evaluators")))
-    if location.endswith(".py"):
-        return import_file(Path(location).expanduser(), attribute, SettingError)
-    return import_object(text)
 
 
 def _check_limits_can_be_known(limits: Sequence[Limit], metrics: MetricTable, trains: bool) -> None:

@@ -15,7 +15,7 @@ from nas.candidates.metrics import METRICS, MetricTable, search_metrics
 from nas.candidates.objectives import Objective
 from nas.candidates.pareto import non_dominated_indices
 from nas.candidates.verified import VerifiedCandidate, verification_scores
-from nas.study.artifacts import ArtifactError, WeightStore, read_artifact
+from nas.study.artifacts import ArtifactError, WeightStore, artifact_metadata
 from nas.study.load import StoredStudy
 from search_spaces.graph.graph import Graph
 from search_spaces.graph.serialise import graph_from_json
@@ -148,8 +148,7 @@ class SearchResult:
                 f"no trained weights of candidate {candidate.number} were kept: it was not trained in this study, or"
                 " keep_weights_mib left no room"
             )
-        _, metadata = read_artifact(path)
-        return load_weights(graph_from_json(metadata[GRAPH_ENTRY]), path)
+        return load_weights(graph_from_json(artifact_metadata(path)[GRAPH_ENTRY]), path)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a candidate, references last: number, status, figures, architecture, key, reason."""

@@ -26,7 +26,7 @@ from nas.engine.progress import SilentReporter
 from nas.engine.reference_networks import ReferenceNetworks
 from nas.engine.result import METRICS_NOTE, SearchResult, Tally
 from nas.engine.searcher_factory import SearcherFactory, warm_start_from_study
-from nas.engine.settings import EARLIER_NAMES, SearchSettings
+from nas.engine.settings import SearchSettings
 from nas.engine.state import SearchState
 from nas.engine.strategies.catalog import find_strategy, make_strategy
 from nas.engine.strategies.strategy import SearchContext
@@ -44,6 +44,7 @@ from nas.execution.executor import Executor
 from nas.hashing.deduplicate import Deduplicator
 from nas.searchers.multi_fidelity import as_multi_fidelity
 from nas.study.artifacts import WeightStore
+from nas.study.earlier_names import EARLIER_NAMES
 from nas.study.load import study_name
 from nas.study.storage import JOURNAL_NAME, as_study_name, require_study_name
 from nas.study.study import Study

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from nas.engine.options import SettingError, check_options, option, options_of
+from nas.study.earlier_names import EARLIER_NAMES
 from search_spaces.registry import import_object
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 DEFAULT_VERIFY_COUNT = 8
 """Candidates that are measured where a device is named and no number."""
-
-EARLIER_NAMES = {"evaluations": "repeats", "forget": "revisit_probability", "references": "train_published"}
-"""Options that had another name in the first release, whose studies and scripts are still read."""
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,8 @@ class TrainingScheduler:
             del self._running[run_key]
             self._stop_at_first_breach(future)
             if self._uses_cache and not future.result().failure:
-                self._finished_results[run_key] = replace(future.result(), kind="full")
+                # Without the weights, which are kept with the study: they would stay in memory to the end
+                self._finished_results[run_key] = replace(future.result(), kind="full", artifact=None)
         self._count_hits(results, pending.request.fidelity)
         candidate = self._with_quality(pending.request, results)
         self._tally.trained += 1

@@ -10,14 +10,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from evaluators.evaluator import Evaluator
 from nas.execution.executor import Executor
 from nas.execution.transfer import is_transferable
-from search_spaces.registry import import_file, import_object, named_row, plugin_paths, unknown_name
+from search_spaces.registry import import_named, named_row, plugin_paths, unknown_name
 
 EXECUTORS: dict[str, str] = {
     "in_process": "nas.execution.in_process:in_process",
@@ -85,10 +84,7 @@ def _executor_and_whether_made(
 
 
 def _named_object(name: str) -> Any:
-    location, _, attribute = name.rpartition(":")
-    if location.endswith(".py"):
-        return import_file(Path(location), attribute, ExecutorError)
-    return import_object(name if location else named_row("executor", name, executors()))
+    return import_named(name if ":" in name else named_row("executor", name, executors()), ExecutorError)
 
 
 def _checked_executor(value: Any, what: str) -> Executor:

@@ -11,8 +11,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -179,11 +179,23 @@ def keep_weights(
 
 def read_artifact(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, on the CPU, and the metadata beside them. Raises ``ArtifactError``."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 - no mapping
+
+
+def artifact_metadata(path: Path) -> dict[str, str]:
+    """The metadata of weights, without reading a tensor. Raises ``ArtifactError``."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     import safetensors
 
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 - no mapping
+            yield file
     except (OSError, safetensors.SafetensorError) as error:
         raise ArtifactError(f"cannot read the weights {str(path)!r}: {error}") from None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from nas.study.earlier_names import EARLIER_NAMES
 from nas.study.storage import StudyError
 
 SCHEMA = 2
@@ -45,8 +46,7 @@ def _from_schema_1(document: _Document) -> _Document:
     Its fingerprint holds the release's own number, and so says nothing to another one; known is that all evaluators
     were at their first version.
     """
-    earlier_names = {"evaluations": "repeats", "forget": "revisit_probability", "references": "train_published"}
-    upgraded = {earlier_names.get(key, key): value for key, value in document.items() if key != "fingerprint"}
+    upgraded = {EARLIER_NAMES.get(key, key): value for key, value in document.items() if key != "fingerprint"}
     if isinstance(upgraded.get("evaluator"), Mapping):
         upgraded["training"] = upgraded["evaluator"]
         upgraded["evaluator"] = ""

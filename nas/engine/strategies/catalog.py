@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nas.engine.options import SettingError
 from nas.engine.problem import SearchProblem
 from nas.engine.strategies.strategy import SearchContext, Strategy, StrategyFactory
-from search_spaces.registry import import_object, named_row, table_with_plugins
+from search_spaces.registry import import_named, named_row, table_with_plugins
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def default_strategy(problem: SearchProblem) -> str:
 
 
 def find_strategy(strategy: str | StrategyFactory, problem: SearchProblem) -> StrategyFactory:
-    """What makes the strategy: by name, ``package.module:name``, or itself; ``auto`` is ``default_strategy``.
+    """What makes the strategy: by name, ``package.module:name`` or ``./file.py:name``, or itself.
+
+    ``auto`` is ``default_strategy``.
 
     Raises ``UnknownName``.
     """
@@ -49,7 +51,8 @@ def find_strategy(strategy: str | StrategyFactory, problem: SearchProblem) -> St
         return strategy
     name = default_strategy(problem) if strategy == "auto" else strategy
     table = table_with_plugins("nas.strategies", STRATEGIES, StrategyRow)
-    factory: StrategyFactory = import_object(name if ":" in name else named_row("strategy", name, table).factory)
+    path = name if ":" in name else named_row("strategy", name, table).factory
+    factory: StrategyFactory = import_named(path, SettingError)
     return factory
 
 
